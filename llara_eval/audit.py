@@ -1,0 +1,80 @@
+"""Scoring stored runs again: is every number on the leaderboard what its run says?"""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from llara_eval import datasets, results
+from llara_eval.errors import DataError
+from llara_eval.measure import score
+from llara_eval.results import Result
+from llara_eval.trec import read_qrels
+from llara_eval.types import Qrels
+
+TOLERANCE = 1e-9
+"""Largest difference that counts as none: logarithms may differ in the last bit between machines."""
+
+
+class Verdict(NamedTuple):
+    """What the audit of one result found.
+
+    Attributes:
+        system: The result's system.
+        dataset: Its data set.
+        scored: Whether the run was scored again; False where the judgements are not at hand.
+        problems: What does not hold, one sentence each; empty if all holds.
+    """
+
+    system: str
+    dataset: str
+    scored: bool
+    problems: tuple[str, ...]
+
+
+def audit(folder: Path, result: Result, data_dir: Path) -> Verdict:
+    """Check a stored result against its own files and, where they are at hand, its judgements."""
+    problems = []
+    scored = False
+    try:
+        if (
+            folder.resolve()
+            != results.folder_of(folder.parents[1], result.system, result.dataset, result.split).resolve()
+        ):
+            problems.append(f"{folder} is not the folder of {result.system} on {result.dataset}")
+        if results.run_sha256(folder) != result.run_sha256:
+            problems.append(f"{results.RUN} is not the run the result was measured on")
+        stored = results.load_per_query(folder / results.PER_QUERY)
+        problems += _differences("per-query values give", stored.means, result.means)
+        qrels = judgements(result, data_dir)
+        if qrels is not None:
+            scored = True
+            again = score(qrels, results.load_run(folder), list(result.measures))
+            problems += _differences("the run scores", again.means, result.means)
+            for name, column in stored.values.items():
+                if not np.allclose(column, again.values[name], rtol=0, atol=TOLERANCE):
+                    problems.append(f"per-query values of {name} are not those of the run")
+    except (DataError, KeyError, ValueError) as error:
+        problems.append(str(error))
+    return Verdict(result.system, result.dataset, scored, tuple(problems))
+
+
+def judgements(result: Result, data_dir: Path) -> Qrels | None:
+    """Return the judgements a result was measured with, if exactly those are at hand."""
+    try:
+        folder = datasets.locate(result.dataset, data_dir=data_dir, offline=True)
+        qrels = read_qrels(datasets.qrels_file(folder, result.split))
+    except DataError:
+        return None
+    return qrels if results.qrels_fingerprint(qrels) == result.qrels_fingerprint else None
+
+
+def _differences(what: str, found: dict[str, float], expected: dict[str, float]) -> list[str]:
+    if set(found) != set(expected):
+        return [f"{what} other measures: {', '.join(found)}; the result has {', '.join(expected)}"]
+    return [
+        f"{what} {name} {found[name]:.6f}, the result says {mean:.6f}"
+        for name, mean in expected.items()
+        if not math.isclose(found[name], mean, rel_tol=0, abs_tol=TOLERANCE)
+    ]

@@ -1,0 +1,73 @@
+"""The command line: each command parses, makes one call, and shows a table.
+
+Nothing heavy is imported here or at the top of a command's module, so that ``--help`` is instant.
+"""
+
+from typing import Annotated, Any
+
+import typer
+
+from llara_eval import __version__
+from llara_eval.cli import beir, compare, datasets, doctor, evaluate, leaderboard, score, systems
+from llara_eval.cli.console import say
+from llara_eval.errors import LlaraEvalError
+
+INTERRUPTED = 130
+
+
+class _Group(typer.core.TyperGroup):
+    """Turns errors raised on purpose into a sentence on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except LlaraEvalError as error:
+            say(f"[bold red]error:[/] {_escape(str(error))}")
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            say("interrupted; what was finished is kept, the same command goes on from there")
+            raise typer.Exit(INTERRUPTED) from error
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Evaluate LLM dense retrievers: numbers that can be scored again, beside BM25 and RepLLaMA.",
+    epilog="Exit codes: 0 ok, 1 unexpected, 2 usage, 3 data missing or corrupt, 4 pre-encode check failed, "
+    "5 drift or stale leaderboard, 6 partial results, 7 an optional part is missing, 130 interrupted.",
+)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"llara-eval {__version__}")
+        raise typer.Exit
+
+
+app.command("beir")(beir.beir)
+app.command("evaluate")(evaluate.evaluate)
+app.command("score")(score.score)
+app.command("compare")(compare.compare)
+app.command("leaderboard")(leaderboard.leaderboard)
+app.command("datasets")(datasets.datasets)
+app.command("systems")(systems.systems)
+app.command("doctor")(doctor.doctor)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def main() -> None:
+    """Run the program."""
+    app()

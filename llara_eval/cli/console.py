@@ -1,0 +1,85 @@
+"""Talking to people: messages and progress on stderr, results on stdout."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from llara_eval.protocols import SILENT, Advance, Progress
+
+
+@cache
+def console(*, stderr: bool = True) -> Any:
+    """Return the Rich console of a stream; not a terminal gets wide, plain lines."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=None if stream.isatty() else 160, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print a line for the person, on stderr; Rich markup is understood."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text)
+
+
+def show(renderable: Any) -> None:
+    """Print a result for the person, on stdout."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 160
+    Console(highlight=False, width=width).print(renderable)
+
+
+class RichProgress:
+    """Progress bars with rate and time left, on a terminal."""
+
+    @contextmanager
+    def task(self, description: str, total: int | None) -> Iterator[Advance]:
+        """Show one bar while the block runs."""
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as Bars
+
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Bars(*columns, console=Console(stderr=True)) as bars:
+            task = bars.add_task(description, total=total)
+
+            def advance(n: int = 1) -> None:
+                bars.advance(task, n)
+
+            yield advance
+
+
+def progress(*, quiet: bool) -> Progress:
+    """Return bars on a terminal, nothing elsewhere or when quiet."""
+    return SILENT if quiet or not sys.stderr.isatty() else RichProgress()
+
+
+def set_up_logging(*, quiet: bool, verbose: bool) -> None:
+    """Let our own log lines through to stderr, and keep the libraries' chatter away."""
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in ("llara_eval", "adapters"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(level)

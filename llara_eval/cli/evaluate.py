@@ -1,0 +1,165 @@
+"""``llara-eval evaluate``: systems × data sets → stored results and a table."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llara_eval.cli import options
+from llara_eval.cli.console import progress, say, set_up_logging, show
+from llara_eval.errors import LlaraEvalError, PartialResultsError
+
+if TYPE_CHECKING:
+    from llara_eval.evaluate import Outcome
+
+DEFAULT_MEASURES = "nDCG@10,RR@10,RR@100,R@100,R@1000,Judged@10"
+
+
+def evaluate(
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            "-m",
+            help="A system's name, a checkpoint folder, a GGUF file or a hub name; repeatable.",
+        ),
+    ],
+    dataset: Annotated[
+        list[str],
+        typer.Option("--dataset", "-d", help="A folder in BEIR layout, a BEIR name, or demo; repeatable."),
+    ],
+    data_dir: options.DataDir,
+    runs_dir: options.RunsDir = Path("runs"),
+    split: options.Split = None,
+    measures: options.Measures = DEFAULT_MEASURES,
+    depth: options.Depth = 1000,
+    option: options.Settings = None,
+    dtype: options.Dtype = None,
+    max_length: options.MaxLength = None,
+    batch_tokens: options.BatchTokens = None,
+    on_existing: options.OnExisting = options.Existing.ONLY_MISSING,
+    offline: options.Offline = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Evaluate systems on data sets and keep the results.
+
+    With --json, one object per system and data set is printed on stdout, a line each.
+    """
+    set_up_logging(quiet=quiet, verbose=verbose)
+    outcomes = run_all(
+        models=model,
+        datasets=dataset,
+        data_dir=data_dir,
+        runs_dir=runs_dir,
+        split=split,
+        measures=options.split_list(measures),
+        depth=depth,
+        settings=options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens),
+        on_existing=on_existing,
+        offline=offline,
+        quiet=quiet,
+    )
+    if as_json:
+        for outcome in outcomes:
+            typer.echo(json.dumps(as_object(outcome), ensure_ascii=False))
+        return
+    from llara_eval.cli.tables import outcomes_table
+
+    show(outcomes_table(outcomes))
+    if not quiet:
+        say(f"results: {runs_dir}/<system>/<data set>/  (result.json, per_query.tsv, run.trec.gz)")
+
+
+def run_all(
+    *,
+    models: list[str],
+    datasets: list[str],
+    data_dir: Path,
+    runs_dir: Path,
+    split: str | None,
+    measures: list[str],
+    depth: int,
+    settings: dict[str, Any],
+    on_existing: options.Existing,
+    offline: bool,
+    quiet: bool,
+) -> "list[Outcome]":
+    """Evaluate every system on every data set; a failure does not lose what comes after it.
+
+    Raises:
+        PartialResultsError: Something failed and something succeeded.
+        LlaraEvalError: Nothing succeeded: the first error, as it is.
+    """
+    from adapters import open_system
+    from adapters.options import Context
+    from llara_eval import datasets as sets
+    from llara_eval.evaluate import evaluate as evaluate_one
+    from llara_eval.home import home
+
+    outcomes: list[Outcome] = []
+    errors: list[LlaraEvalError] = []
+    context = Context(home(), offline=offline)
+    for name in datasets:
+        for model in models:
+            try:
+                dataset = sets.load(name, data_dir=data_dir, split=split, offline=offline)
+                retriever = open_system(model, settings, context)
+                outcome = evaluate_one(
+                    retriever,
+                    dataset,
+                    runs_dir=runs_dir,
+                    measures=measures,
+                    depth=depth,
+                    settings_passed=settings,
+                    on_existing=on_existing.value,
+                    progress=progress(quiet=quiet),
+                )
+            except LlaraEvalError as error:
+                errors.append(error)
+                if len(models) * len(datasets) > 1:
+                    say(f"[bold red]{model} on {name} failed:[/] {error}")
+                continue
+            outcomes.append(outcome)
+            if not quiet:
+                _note(outcome)
+    if errors and not outcomes:
+        raise errors[0]
+    if errors:
+        _show_partial(outcomes)
+        raise PartialResultsError(
+            f"{len(errors)} of {len(errors) + len(outcomes)} evaluations failed: {errors[0]}"
+        )
+    return outcomes
+
+
+def as_object(outcome: "Outcome") -> dict[str, Any]:
+    """Return what ``--json`` prints of an evaluation."""
+    from llara_eval.results import RUN
+
+    result = outcome.result
+    return {
+        "system": result.system,
+        "dataset": result.dataset,
+        "split": result.split,
+        "n_queries": result.n_queries,
+        "measures": result.means,
+        "ties@10": result.ties_at_10,
+        "run": str(outcome.folder / RUN),
+    }
+
+
+def _note(outcome: "Outcome") -> None:
+    result = outcome.result
+    kept = "" if outcome.fresh else " (kept from an earlier run)"
+    say(f"{result.system} on {result.dataset}: nDCG@10 {result.means.get('nDCG@10', float('nan')):.4f}{kept}")
+    for warning in result.warnings:
+        say(f"  note: {warning}")
+
+
+def _show_partial(outcomes: "list[Outcome]") -> None:
+    from llara_eval.cli.tables import outcomes_table
+
+    show(outcomes_table(outcomes))

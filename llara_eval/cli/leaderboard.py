@@ -1,0 +1,77 @@
+"""``llara-eval leaderboard``: ``runs/`` → ``leaderboard.md``, and the check that both hold."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llara_eval.cli import options
+from llara_eval.cli.console import say, show
+
+if TYPE_CHECKING:
+    from llara_eval.results import Result
+
+
+def leaderboard(
+    data_dir: options.DataDir,
+    runs_dir: options.RunsDir = Path("runs"),
+    output: Annotated[Path, typer.Option("--output", help="The file that is rendered.")] = Path(
+        "leaderboard.md"
+    ),
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Write nothing: score stored runs again, render again, exit 5 on drift."
+        ),
+    ] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="With --check: download judgements that are not at hand.")
+    ] = False,
+) -> None:
+    """Render the leaderboard from the stored results and the published scores."""
+    from llara_eval import published
+    from llara_eval.errors import DataError, DriftError
+    from llara_eval.files import write_text
+    from llara_eval.leaderboard import render
+    from llara_eval.results import walk
+
+    if not runs_dir.is_dir():
+        raise DataError(f"{runs_dir}: no such folder; `llara-eval evaluate` makes results")
+    entries = list(walk(runs_dir))
+    text = render(entries, published.load(), output)
+    if not check:
+        write_text(output, text)
+        say(f"{output}: {len(entries)} results of {len({result.system for _, result in entries})} systems")
+        return
+    problems = _audit(entries, data_dir, download=download)
+    try:
+        current = output.read_text(encoding="utf-8")
+    except OSError:
+        current = ""
+    if current != text:
+        problems.append(f"{output} is stale: `llara-eval leaderboard` renders it again")
+    if problems:
+        raise DriftError("\n".join(problems))
+    say(f"{output} is what {runs_dir} and the published scores say")
+
+
+def _audit(entries: "list[tuple[Path, Result]]", data_dir: Path, *, download: bool) -> list[str]:
+    """Audit all results, show the verdicts, return the problems."""
+    from rich.table import Table
+
+    from llara_eval import datasets
+    from llara_eval.audit import audit
+
+    table = Table("data set", "system", "stored run", "problem")
+    problems = []
+    for folder, result in entries:
+        if download:
+            datasets.locate(result.dataset, data_dir=data_dir)
+        verdict = audit(folder, result, data_dir)
+        state = "scored again" if verdict.scored else "judgements not at hand"
+        if verdict.problems:
+            state = "[bold red]differs[/]"
+        problems += [f"{folder}: {problem}" for problem in verdict.problems]
+        table.add_row(verdict.dataset, verdict.system, state, "; ".join(verdict.problems))
+    show(table)
+    return problems

@@ -1,0 +1,84 @@
+"""Options that several commands share, declared once."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llara_eval.errors import UsageError
+from llara_eval.home import data_dir
+
+
+class Existing(StrEnum):
+    """What to do where a result is already there."""
+
+    ONLY_MISSING = "only-missing"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+DataDir = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir",
+        help="Folder of named data sets, also for downloads \\[env: LLARA_EVAL_DATA].",
+        default_factory=data_dir,
+        show_default=False,
+    ),
+]
+RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where results are kept.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, everything else on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
+Split = Annotated[
+    str | None, typer.Option("--split", help="Judgements to use; the set's usual ones by default.")
+]
+Measures = Annotated[
+    str, typer.Option("--measures", help="Comma-separated, e.g. nDCG@10,RR@10,R@100 (MRR@10 is RR@10).")
+]
+Depth = Annotated[int, typer.Option("--depth", min=1, help="Documents kept for a query.")]
+OnExisting = Annotated[
+    Existing,
+    typer.Option(
+        "--on-existing",
+        help="Where a result is there: keep it if it is the same, or always, never measure again.",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", "-o", metavar="KEY=VALUE", help="A setting of the system, e.g. k1=0.82; repeatable."
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype", help="float32, bfloat16 or float16; by default what the processor computes fast."
+    ),
+]
+MaxLength = Annotated[
+    int | None, typer.Option("--max-length", min=1, help="Most tokens of a text, template included.")
+]
+BatchTokens = Annotated[int | None, typer.Option("--batch-tokens", min=1, help="Tokens of one batch.")]
+
+
+def settings(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
+    """Bring ``KEY=VALUE`` options and the named flags that were given into one mapping.
+
+    Raises:
+        UsageError: A pair has no ``=``.
+    """
+    out = {key: value for key, value in named.items() if value is not None}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--option {pair!r}: expected KEY=VALUE")
+        out[key.strip().replace("-", "_")] = value.strip()
+    return out
+
+
+def split_list(text: str) -> list[str]:
+    """Split a comma-separated option."""
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,0 +1,59 @@
+"""``llara-eval score``: any run file against any judgements."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llara_eval.cli import options
+from llara_eval.cli.console import show
+
+
+def score(
+    run: Annotated[
+        Path, typer.Option("--run", help="TREC (6 columns) or MS MARCO (3 columns) run, may be gzipped.")
+    ],
+    qrels: Annotated[
+        Path, typer.Option("--qrels", help="TREC, BEIR or MS MARCO judgements, may be gzipped.")
+    ],
+    measures: options.Measures = "nDCG@10,RR@10,RR@100,R@100,R@1000,Judged@10",
+    per_query: Annotated[
+        Path | None, typer.Option("--per-query", help="Write the values of each query to this file.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Score a run: ties broken canonically, every judged query counts.
+
+    MRR@100 of MS MARCO documents and the like look no deeper than their cut-off, however long the run is.
+    """
+    from llara_eval.evaluate import summarise
+    from llara_eval.measure import parse_measures
+    from llara_eval.measure import score as score_run
+    from llara_eval.results import save_per_query
+    from llara_eval.trec import read_qrels, read_run
+
+    names = parse_measures(options.split_list(measures))
+    ranking = read_run(run)
+    scores = score_run(read_qrels(qrels), ranking, names)
+    if per_query is not None:
+        save_per_query(per_query, scores)
+    if as_json:
+        values = {
+            "run": str(run),
+            "qrels": str(qrels),
+            "n_queries": len(scores.query_ids),
+            "measures": scores.means,
+            "ties@10": ranking.ties_at(10),
+        }
+        typer.echo(json.dumps(values, ensure_ascii=False))
+        return
+    from rich.table import Table
+
+    table = Table(
+        "measure", "mean", "95 % interval", title=f"{run}: {len(scores.query_ids):,} judged queries"
+    )
+    for name, value in summarise(scores).items():
+        table.add_row(name, f"{value['mean']:.4f}", f"{value['low']:.4f} – {value['high']:.4f}")
+    table.add_row("ties@10", f"{ranking.ties_at(10):.4f}", "")
+    show(table)

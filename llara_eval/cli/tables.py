@@ -1,0 +1,52 @@
+"""Rich tables of results."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from llara_eval.evaluate import Outcome
+from llara_eval.leaderboard import MEASURES
+
+ABSENT = "–"
+
+
+def outcomes_table(outcomes: Sequence[Outcome]) -> Table:
+    """Return a table with a row per data set and system, the best value of each data set bold."""
+    shown = [name for name in MEASURES if any(name in outcome.result.measures for outcome in outcomes)]
+    shown += [
+        name
+        for name in dict.fromkeys(name for outcome in outcomes for name in outcome.result.measures)
+        if name not in MEASURES
+    ]
+    table = Table(
+        "data set", "system", title="Means over all judged queries, 95 % confidence interval of the first"
+    )
+    for name in shown:
+        table.add_column(MEASURES.get(name, name), justify="right")
+    table.add_column("ties@10", justify="right")
+    table.add_column("n", justify="right")
+    before = None
+    for outcome in sorted(outcomes, key=lambda item: item.result.dataset):
+        result = outcome.result
+        if before not in (None, result.dataset):
+            table.add_section()
+        peers = [item.result.means for item in outcomes if item.result.dataset == result.dataset]
+        cells = [
+            _cell(
+                result.measures.get(name), [means.get(name, -1.0) for means in peers], first=name == shown[0]
+            )
+            for name in shown
+        ]
+        name = result.dataset if before != result.dataset else ""
+        table.add_row(name, result.system, *cells, f"{result.ties_at_10:.3f}", f"{result.n_queries:,}")
+        before = result.dataset
+    return table
+
+
+def _cell(value: Mapping[str, float] | None, peers: Sequence[float], *, first: bool) -> str:
+    if value is None:
+        return ABSENT
+    text = f"{value['mean']:.4f}"
+    if value["mean"] == max(peers) and len(peers) > 1:
+        text = f"[bold]{text}[/]"
+    return f"{text} ± {(value['high'] - value['low']) / 2:.3f}" if first else text

@@ -1,0 +1,198 @@
+"""Reading a folder in BEIR layout, line by line, with every defect named.
+
+``corpus.jsonl[.gz]`` is streamed and never held; ``queries.jsonl[.gz]`` and ``qrels/<split>.tsv``
+are small and held.
+"""
+
+import hashlib
+import json
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llara_eval.errors import DataError
+from llara_eval.files import open_text
+from llara_eval.types import Document, Query
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusFacts:
+    """What one pass over a corpus found.
+
+    Attributes:
+        documents: Number of documents.
+        empty: Number of documents with neither title nor text.
+        fingerprint: SHA-256 of the normalised content, in order.
+        judged_unknown: Judged document ids that the corpus lacks, sorted.
+    """
+
+    documents: int
+    empty: int
+    fingerprint: str
+    judged_unknown: tuple[str, ...]
+
+
+class Corpus:
+    """The documents of a data set, streamed from disk at each iteration.
+
+    Args:
+        path: A ``corpus.jsonl`` or ``corpus.jsonl.gz``; one object a line with ``_id``, ``text`` and
+            optionally ``title``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.facts: CorpusFacts | None = None
+
+    def __iter__(self) -> Iterator[Document]:
+        """Stream the documents in file order.
+
+        Raises:
+            DataError: A line is malformed.
+        """
+        for number, row in _objects(self.path):
+            yield Document(
+                _identifier(self.path, number, row),
+                _text(self.path, number, row, "title", optional=True),
+                _text(self.path, number, row, "text"),
+            )
+
+    def scan(self, judged: frozenset[str] = frozenset()) -> CorpusFacts:
+        """Read the corpus once, check it, and remember what was found in ``facts``.
+
+        Memory is eight bytes a document: identifiers are compared by a 64-bit hash, and a second
+        pass settles whether equal hashes are equal identifiers.
+
+        Args:
+            judged: Document ids that occur in judgements.
+
+        Raises:
+            DataError: The corpus is empty, a line is malformed, or an identifier occurs twice.
+        """
+        content = hashlib.sha256()
+        hashes = array("Q")
+        missing, empty = set(judged), 0
+        for document in self:
+            hashes.append(_hash64(document.doc_id))
+            content.update("\x1f".join(document).encode() + b"\x1e")
+            missing.discard(document.doc_id)
+            empty += not document.contents
+        if not hashes:
+            raise DataError(f"{self.path}: the corpus is empty")
+        _, counts = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_counts=True)
+        if counts.max() > 1:
+            self._refuse_repeats()
+        self.facts = CorpusFacts(len(hashes), empty, content.hexdigest(), tuple(sorted(missing)))
+        return self.facts
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the normalised content; scans the corpus if that has not been done."""
+        return (self.facts or self.scan()).fingerprint
+
+    def __len__(self) -> int:
+        """Return the number of documents; scans the corpus if that has not been done."""
+        return (self.facts or self.scan()).documents
+
+    def _refuse_repeats(self) -> None:
+        """Raise if an identifier occurs twice, naming both lines."""
+        first_line: dict[str, int] = {}
+        for number, row in _objects(self.path):
+            doc_id = _identifier(self.path, number, row)
+            if doc_id in first_line:
+                raise DataError.at(
+                    self.path,
+                    number,
+                    f"document id {doc_id!r} is already on line {first_line[doc_id]}; ids must be unique",
+                )
+            first_line[doc_id] = number
+
+
+def read_queries(path: Path) -> dict[str, Query]:
+    """Read ``queries.jsonl[.gz]``, in file order.
+
+    Raises:
+        DataError: A line is malformed or an identifier occurs twice.
+    """
+    queries: dict[str, Query] = {}
+    for number, row in _objects(path):
+        query_id = _identifier(path, number, row)
+        if query_id in queries:
+            raise DataError.at(path, number, f"query id {query_id!r} occurs twice; ids must be unique")
+        queries[query_id] = Query(query_id, _text(path, number, row, "text"))
+    return queries
+
+
+def find_file(folder: Path, name: str) -> Path:
+    """Return ``folder/name`` or its gzipped form.
+
+    Raises:
+        DataError: Neither exists.
+    """
+    for candidate in (folder / name, folder / f"{name}.gz"):
+        if candidate.is_file():
+            return candidate
+    raise DataError(f"{folder}: neither {name} nor {name}.gz is there; see README, 'Data sets'")
+
+
+def _hash64(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) for each non-blank line of a JSON Lines file."""
+    number = 0
+    with open_text(path) as file:
+        try:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise DataError.at(path, number, f"expected a JSON object, found {line.strip()[:60]!r}")
+                yield number, row
+        except json.JSONDecodeError as error:
+            raise DataError.at(
+                path, number, f"not valid JSON: {error.msg} at column {error.colno}: {line.strip()[:60]!r}"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise DataError.at(path, number + 1, f"not UTF-8 ({error.reason})") from error
+        except (EOFError, OSError) as error:
+            raise DataError.at(
+                path, number + 1, f"cannot be read on ({error}); is the file whole?"
+            ) from error
+
+
+def _identifier(path: Path, number: int, row: dict[str, Any]) -> str:
+    """Return ``_id`` as a string that can stand in a tab-separated line."""
+    if "_id" not in row:
+        raise DataError.at(path, number, f"the field '_id' is missing; found {', '.join(row) or 'nothing'}")
+    value = row["_id"]
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError.at(path, number, f"'_id' must be a non-empty string, found {value!r}")
+    if value != value.strip() or not value.isprintable():
+        raise DataError.at(
+            path, number, f"'_id' {value!r} has a tab, line break, control character or outer space"
+        )
+    return value
+
+
+def _text(path: Path, number: int, row: dict[str, Any], field: str, *, optional: bool = False) -> str:
+    """Return a text field; a missing or null optional field is the empty string."""
+    value = row.get(field)
+    if value is None and (optional or field in row):
+        return ""
+    if not isinstance(value, str):
+        problem = f"the field {field!r} is missing" if field not in row else f"{field!r} must be a string"
+        raise DataError.at(path, number, f"{problem}; id {row.get('_id')!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError.at(path, number, f"{field!r} holds half a surrogate pair ({error.reason})") from error
+    return value

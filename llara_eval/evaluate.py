@@ -1,0 +1,145 @@
+"""Retriever × data set × measures → a stored run and its result."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from llara_eval import results
+from llara_eval.datasets import Dataset
+from llara_eval.errors import UsageError
+from llara_eval.measure import DEFAULT_MEASURES, Scores, parse_measures, score, within_depth
+from llara_eval.protocols import SILENT, Progress, Retriever
+from llara_eval.provenance import describe
+from llara_eval.ranking import rank
+from llara_eval.results import Result
+from llara_eval.statistics import mean_interval
+
+OnExisting = Literal["only-missing", "always", "never"]
+
+DEPTH = 1_000
+"""Documents kept for a query, as BEIR and MS MARCO passage do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An evaluation that is done.
+
+    Attributes:
+        result: The record.
+        folder: Where it, the run and the per-query values are.
+        fresh: False if an earlier result was kept.
+    """
+
+    result: Result
+    folder: Path
+    fresh: bool
+
+
+def evaluate(
+    retriever: Retriever,
+    dataset: Dataset,
+    *,
+    runs_dir: Path,
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    depth: int = DEPTH,
+    settings_passed: Mapping[str, Any] | None = None,
+    on_existing: OnExisting = "only-missing",
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Evaluate a system on a data set and store what came out.
+
+    Args:
+        retriever: The system.
+        dataset: The data set.
+        runs_dir: Results are kept in ``<runs_dir>/<system>/<dataset>``.
+        measures: What to measure; those with a cut-off beyond ``depth`` are left out.
+        depth: Documents kept for a query.
+        settings_passed: The settings the user gave, for the record.
+        on_existing: ``only-missing`` keeps a result of the same settings and data, ``always``
+            measures again, ``never`` keeps whatever is there.
+        progress: Where to show progress.
+
+    Raises:
+        UsageError: With ``only-missing``, a result of other settings or data is in the way.
+    """
+    folder = results.folder_of(runs_dir, retriever.name, dataset.name, dataset.split)
+    names = within_depth(parse_measures(measures), depth)
+    if not names:
+        raise UsageError(f"no measure has a cut-off within depth {depth}")
+    if on_existing != "always" and (folder / results.RESULT).is_file():
+        kept = results.load(folder)
+        if on_existing == "only-missing":
+            _refuse_other(kept, folder, retriever, dataset, depth, names)
+        return Outcome(kept, folder, fresh=False)
+
+    retriever.index(dataset.corpus, progress)
+    # One more than wanted shows ties at the cut; one more again makes up for the query's own id.
+    hits = retriever.search(dataset.queries, depth + 2, progress)
+    run = rank(hits, depth=depth, drop_own_ids=dataset.drop_own_ids)
+    started = time.perf_counter()
+    scores = score(dataset.qrels, run, names)
+    phases = {**retriever.phases, "score": {"seconds": round(time.perf_counter() - started, 3)}}
+
+    run_sha256 = results.save_run(folder, run, retriever.name)
+    results.save_per_query(folder / results.PER_QUERY, scores)
+    result = Result(
+        system=retriever.name,
+        dataset=dataset.name,
+        split=dataset.split,
+        n_queries=len(scores.query_ids),
+        n_documents=len(dataset.corpus),
+        depth=depth,
+        measures=summarise(scores),
+        ties_at_10=run.ties_at(10),
+        settings_passed=dict(settings_passed or {}),
+        settings=dict(retriever.settings),
+        drop_own_ids=dataset.drop_own_ids,
+        dataset_fingerprint=dataset.fingerprint,
+        qrels_fingerprint=results.qrels_fingerprint(dataset.qrels),
+        run_sha256=run_sha256,
+        warnings=list(dataset.warnings),
+        phases=phases,
+        provenance=describe(),
+    )
+    results.save(folder, result)
+    return Outcome(result, folder, fresh=True)
+
+
+def summarise(scores: Scores) -> dict[str, dict[str, float]]:
+    """Return measure → mean and the ends of its 95 % confidence interval."""
+    out = {}
+    for name, mean in scores.means.items():
+        low, high = mean_interval(scores.values[name])
+        out[name] = {"mean": mean, "low": low, "high": high}
+    return out
+
+
+def _refuse_other(
+    kept: Result, folder: Path, retriever: Retriever, dataset: Dataset, depth: int, names: Sequence[str]
+) -> None:
+    """Raise if a stored result answers another question than the one asked."""
+    pairs = {
+        "data set": (kept.dataset_fingerprint[:12], dataset.fingerprint[:12]),
+        "depth": (kept.depth, depth),
+        "measures": (", ".join(kept.measures), ", ".join(names)),
+        **{
+            name: (kept.settings.get(name), _plain(retriever.settings.get(name)))
+            for name in sorted({*kept.settings, *retriever.settings} - {"runtime"})
+        },
+    }
+    differing = [
+        f"{name} ({there} there, {asked} now)" for name, (there, asked) in pairs.items() if there != asked
+    ]
+    if differing:
+        raise UsageError(
+            f"{folder} holds a result of other conditions: {'; '.join(differing)}. "
+            "Use --on-existing always to replace it, never to keep it, or another --runs-dir"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as it reads back from JSON."""
+    return json.loads(json.dumps(value))

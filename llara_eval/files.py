@@ -1,0 +1,88 @@
+"""Files that are whole or absent, and their checksums."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+CHUNK = 1 << 20
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a binary file that appears under ``path`` only when the block ends without an error.
+
+    Temporary file in the same folder, fsync, rename: a process killed at any instant leaves
+    either the old content or the new one.
+
+    Args:
+        path: Where the file shall appear; its folder is made.
+
+    Yields:
+        The temporary file, open for writing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all; a name ending in ``.gz`` is compressed.
+
+    The compressed form holds no time stamp: equal text gives equal bytes.
+    """
+    data = text.encode()
+    if path.suffix == ".gz":
+        packed = io.BytesIO()
+        with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=9, mtime=0) as file:
+            file.write(data)
+        data = packed.getvalue()
+    with atomic_write(path) as out:
+        out.write(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON with a final newline, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a UTF-8 text file, compressed if its name ends in ``.gz``, without a byte-order mark."""
+    if path.suffix == ".gz":
+        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", newline="\n")
+    return path.open(encoding="utf-8-sig", newline="\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def slug(name: str) -> str:
+    """Turn a name from outside into one safe path component.
+
+    ``/`` becomes ``--``; any other byte outside ``[A-Za-z0-9._=,+-]`` becomes ``%XX``, so that two
+    names never share a path by accident of a lossy replacement.
+    """
+    keep = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._=,+-"
+    out = "".join(
+        char if char in keep else "".join(f"%{byte:02X}" for byte in char.encode())
+        for char in name.replace("/", "--")
+    )
+    return f"%2E{out[1:]}" if out.startswith(".") else out

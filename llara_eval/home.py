@@ -1,0 +1,18 @@
+"""Where caches and downloaded data live."""
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """Return the cache folder: ``LLARA_EVAL_HOME``, or ``llara-eval`` in the user's cache folder."""
+    set_by_user = os.environ.get("LLARA_EVAL_HOME")
+    if set_by_user:
+        return Path(set_by_user).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llara-eval"
+
+
+def data_dir() -> Path:
+    """Return where named data sets live: ``LLARA_EVAL_DATA``, or ``data`` in the cache folder."""
+    set_by_user = os.environ.get("LLARA_EVAL_DATA")
+    return Path(set_by_user).expanduser() if set_by_user else home() / "data"

@@ -1,0 +1,94 @@
+"""(judgements, run) → per-query values and means, through ir_measures."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import ir_measures
+import numpy as np
+from numpy.typing import NDArray
+
+from llara_eval.errors import DataError, UsageError
+from llara_eval.types import Ids, Qrels, Run, as_ids
+
+DEFAULT_MEASURES = ("nDCG@10", "RR@10", "RR@100", "R@100", "R@1000", "Judged@10")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Per-query values of one run.
+
+    Attributes:
+        query_ids: (Q,) the judged queries, sorted.
+        values: measure → (Q,) float64.
+    """
+
+    query_ids: Ids
+    values: dict[str, NDArray[np.float64]]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Arithmetic means over all judged queries, summed exactly so that order cannot matter."""
+        return {name: math.fsum(column) / len(column) for name, column in self.values.items()}
+
+
+def parse_measures(names: Iterable[str]) -> list[str]:
+    """Bring measure names into their standard form (``MRR@10`` → ``RR@10``), without repeats.
+
+    Raises:
+        UsageError: A name is not a measure.
+    """
+    out = []
+    for name in names:
+        try:
+            out.append(str(ir_measures.parse_measure(name.strip())))
+        except (NameError, ValueError, SyntaxError, AttributeError) as error:
+            raise UsageError(
+                f"{name!r} is not a measure; examples: nDCG@10, RR@10 (MRR@10), R@100, AP, P@5"
+            ) from error
+    return list(dict.fromkeys(out))
+
+
+def within_depth(names: Sequence[str], depth: int) -> list[str]:
+    """Leave out measures whose cut-off lies beyond the depth of a run."""
+    parsed = [(name, ir_measures.parse_measure(name)) for name in names]
+    return [name for name, measure in parsed if measure.params.get("cutoff", 0) <= depth]
+
+
+def score(qrels: Qrels, run: Run, measures: Sequence[str]) -> Scores:
+    """Measure a canonical run.
+
+    The mean is over all judged queries: one that is missing from the run scores 0 and counts
+    (``trec_eval -c``), run queries without judgements are ignored, and a negative grade counts as
+    judged and not relevant. nDCG has linear gains.
+
+    Args:
+        qrels: Judgements.
+        run: A canonical run (no ties, so no tool can order it differently).
+        measures: Names that :func:`parse_measures` understands.
+
+    Raises:
+        DataError: There are no judgements, or not one judged query is in the run (wrong file?).
+    """
+    if not qrels:
+        raise DataError("there are no judgements to score against")
+    names = parse_measures(measures)
+    asked = {query: {doc: max(grade, 0) for doc, grade in docs.items()} for query, docs in qrels.items()}
+    found = {
+        query_id: dict(zip(doc_ids, scores.tolist(), strict=True))
+        for query_id, doc_ids, scores in run
+        if query_id in asked and len(doc_ids)
+    }
+    if not found and len(run.doc_ids):
+        raise DataError(
+            f"no judged query is in the run: it has {run.query_ids[0]!r}, …; "
+            f"the judgements have {next(iter(asked))!r}, …"
+        )
+    query_ids = as_ids(sorted(asked))
+    row = {query_id: i for i, query_id in enumerate(query_ids)}
+    values = {name: np.zeros(len(query_ids)) for name in names}
+    wanted = {ir_measures.parse_measure(name): name for name in names}
+    if found:
+        for metric in ir_measures.iter_calc(list(wanted), asked, found):
+            values[wanted[metric.measure]][row[metric.query_id]] = metric.value
+    return Scores(query_ids=query_ids, values=values)

@@ -1,0 +1,55 @@
+"""What the harness asks of others: a retriever to evaluate, a place to report progress to."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
+
+from llara_eval.collection import Corpus
+from llara_eval.types import Hits, Query
+
+
+class Advance(Protocol):
+    """Reports that ``n`` more units of a task are done."""
+
+    def __call__(self, n: int = 1) -> None:
+        """Advance the task by ``n`` units."""
+
+
+class Progress(Protocol):
+    """Shows how far long work has come."""
+
+    def task(self, description: str, total: int | None) -> AbstractContextManager[Advance]:
+        """Start a task of ``total`` units (None: not known beforehand); it ends with the block."""
+
+
+class Silent:
+    """A :class:`Progress` that shows nothing."""
+
+    @contextmanager
+    def task(self, description: str, total: int | None) -> Iterator[Advance]:
+        """Start a task nobody watches."""
+        yield lambda n=1: None
+
+
+SILENT = Silent()
+
+
+class Retriever(Protocol):
+    """A system under test: it indexes one corpus, then answers queries.
+
+    Attributes:
+        name: How the system is called in results and leaderboards.
+        settings: The settings in effect, as JSON values; those under ``runtime`` say how it was
+            computed (threads, device), the others decide what comes out.
+        phases: Seconds, and counters such as tokens, of each phase so far, for the provenance.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    phases: dict[str, dict[str, float]]
+
+    def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
+        """Make the corpus searchable, or find that it already is."""
+
+    def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
+        """Return at least the ``depth`` best documents of each query (fewer if there are no more)."""

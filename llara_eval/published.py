@@ -1,0 +1,66 @@
+"""Scores other people published: kept apart from what we measured, each with its source."""
+
+import csv
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+PUBLISHED_FILE = Path(__file__).parent / "data" / "published.csv"
+"""Where the published scores are kept, one value a row."""
+
+BM25 = "BM25 (Lucene, flat, k1=0.9, b=0.4)"
+BM25_MULTIFIELD = "BM25 (Lucene, multifield, k1=0.9, b=0.4)"
+REPLLAMA = "RepLLaMA-7B (Llama-2, LoRA)"
+LLARA = "LLaRA-7B / Llama2Vec (Llama-2)"
+BASELINES = (BM25, BM25_MULTIFIELD, REPLLAMA, LLARA)
+"""The systems every evaluation is compared with."""
+
+
+class PublishedScore(NamedTuple):
+    """One published value.
+
+    Attributes:
+        system: The system as its source calls it.
+        dataset: Data set, or ``mean/<set of sets>`` where only the mean was published.
+        measure: Name of the measure.
+        value: The mean, 0 to 1.
+        source: Where it was read.
+        confidence: A: read in the primary source; B: agreed by independent secondary sources.
+        zero_shot: Whether the system was trained without the training splits of BEIR.
+        note: Conditions.
+    """
+
+    system: str
+    dataset: str
+    measure: str
+    value: float
+    source: str
+    confidence: str
+    zero_shot: bool
+    note: str
+
+
+@cache
+def load() -> Sequence[PublishedScore]:
+    """Return all published scores, in the order of the file."""
+    with PUBLISHED_FILE.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            PublishedScore(
+                row["system"],
+                row["dataset"],
+                row["measure"],
+                float(row["value"]),
+                row["source"],
+                row["confidence"],
+                row["zero_shot"] == "yes",
+                row["note"],
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+def value(system: str, dataset: str, measure: str) -> float | None:
+    """Return a published value, the latest where one supersedes another, or None."""
+    found = [row.value for row in load() if row[:3] == (system, dataset, measure)]
+    return found[-1] if found else None

