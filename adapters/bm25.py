@@ -1,16 +1,20 @@
-"""BM25 by Lucene, through Pyserini and the Anserini jar inside it.
+"""BM25 by Lucene, through the Anserini jar inside Pyserini.
 
 The settings follow the BEIR regressions of Anserini: Lucene's English analysis, k1 0.9, b 0.4;
 *flat* is one field of title and text, *multifield* searches title and contents with weight 1 each
 (Kamalloo et al., "Resources for Brewing BEIR", SIGIR 2024, section 3).
+
+Lucene sees row numbers instead of identifiers, so that no identifier (spaces, any script) can be garbled
+on the way, and Anserini's own handling of ties (which rounds scores) is switched off: ties are broken
+where all runs are made.
 """
 
 import hashlib
 import json
-import logging
 import os
+import re
 import shutil
-import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,22 +22,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from adapters.java import anserini_jar, find_java, start_jvm
+from adapters.java import anserini_jar, find_java, run_anserini
 from adapters.options import Context, configure, unnamed
 from llara_eval.collection import Corpus
-from llara_eval.errors import DataError, LlaraEvalError
-from llara_eval.files import atomic_write, write_json
+from llara_eval.files import atomic_write, write_json, write_text
 from llara_eval.protocols import SILENT, Progress
-from llara_eval.types import Hits, Query, as_ids
-
-logger = logging.getLogger(__name__)
+from llara_eval.types import Hits, Ids, Query, as_ids
 
 _TIE_MARGIN = 100
 """Documents fetched beyond the depth, so that ties at the cut are ours to break; doubled at need."""
 
-_BATCH = 256
-"""Queries handed to Lucene at a time."""
+_BATCH = 1_000
+"""Queries handed to one Java process."""
+
+_FORMAT = 1
+"""Version of what an index folder holds; another version is another folder."""
+
+_COLLECTIONS = {"flat": "BeirFlatCollection", "multifield": "BeirMultifieldCollection"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +86,7 @@ class Bm25:
         self.phases: dict[str, dict[str, float]] = {}
         self._java = find_java()
         self._jar = anserini_jar()
-        self._searcher: Any = None
-        self._documents = 0
+        self._folder: Path | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -95,119 +101,103 @@ class Bm25:
         }
 
     def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
-        """Build the Lucene index, or open the one in the cache."""
-        key = json.dumps([corpus.fingerprint, self.config.fields, self._jar.name])
+        """Build the Lucene index, or find the one in the cache."""
+        key = json.dumps([_FORMAT, corpus.fingerprint, self.config.fields, self._jar.name])
         folder = self._indexes / hashlib.sha256(key.encode()).hexdigest()[:32]
         facts = folder / "facts.json"
         if not facts.is_file():
             shutil.rmtree(folder, ignore_errors=True)
             self._build(corpus, folder, progress)
-        cost = json.loads(facts.read_text(encoding="utf-8"))
-        self.phases["index"] = {"seconds": cost["seconds"], "documents": cost["documents"]}
-        self._documents = cost["documents"]
-        pyclass = start_jvm()
-        self._searcher = pyclass.autoclass("io.anserini.search.SimpleSearcher")(str(folder / "lucene"))
-        self._searcher.set_bm25(float(self.config.k1), float(self.config.b))
+        self.phases["index"] = json.loads(facts.read_text(encoding="utf-8"))
+        self._folder = folder
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
-        """Search all queries; a query whose cut falls inside a tie is searched deeper."""
+        """Search all queries; one whose cut may fall inside a tie is searched deeper."""
+        if self._folder is None:
+            raise RuntimeError("index() comes before search()")
         started = time.perf_counter()
-        found: dict[str, tuple[list[str], list[float]]] = {}
+        doc_ids = as_ids((self._folder / "ids").read_text(encoding="utf-8").split("\n")[:-1])
+        texts = {row: " ".join(query.text.split()) for row, query in enumerate(queries)}
+        found = []
         with progress.task(f"search {self.name}", len(queries)) as advance:
             for start in range(0, len(queries), _BATCH):
-                batch = queries[start : start + _BATCH]
-                pending, count = list(batch), depth + _TIE_MARGIN
+                batch = range(start, min(start + _BATCH, len(queries)))
+                pending, count = [row for row in batch if texts[row]], depth + _TIE_MARGIN
                 while pending:
-                    found.update(self._search(pending, count))
-                    pending = [query for query in pending if _cut_in_tie(found.get(query.query_id), count)]
-                    count *= 2
+                    table = self._search({row: texts[row] for row in pending}, count)
+                    cut = _cut_in_tie(table, depth, count) if count < len(doc_ids) else set()
+                    found.append(table[~np.isin(table["query"], list(cut))])
+                    pending, count = sorted(cut), count * 4
                 advance(len(batch))
         self.phases["search"] = {"seconds": round(time.perf_counter() - started, 3), "queries": len(queries)}
-        return _hits(queries, found)
+        return _hits(queries, doc_ids, np.concatenate(found) if found else np.empty(0, dtype=_ROW))
 
-    def _search(self, queries: Sequence[Query], count: int) -> dict[str, tuple[list[str], list[float]]]:
-        pyclass = start_jvm()
-        texts, ids = pyclass.JArrayList(), pyclass.JArrayList()
-        for query in queries:
-            texts.add(pyclass.JString(query.text.encode()))
-            ids.add(pyclass.JString(query.query_id.encode()))
-        count, threads = min(count, self._documents), self.config.threads
-        if self.config.fields == "flat":
-            answer = self._searcher.batch_search(texts, ids, count, threads)
-        else:
-            weights = pyclass.JHashMap()
-            for field in ("contents", "title"):
-                weights.put(field, pyclass.JFloat(1.0))
-            answer = self._searcher.batch_search_fields(texts, ids, count, threads, weights)
-        out = {}
-        for entry in answer.entrySet().toArray():
-            hits = entry.getValue()
-            out[entry.getKey()] = ([hit.docid for hit in hits], [hit.score for hit in hits])
-        return out
+    def _search(self, texts: Mapping[int, str], count: int) -> NDArray[Any]:
+        """Search queries given by row number; returns rows of (query, document, score)."""
+        with tempfile.TemporaryDirectory() as scratch:
+            topics, output = Path(scratch) / "topics.tsv", Path(scratch) / "run.txt"
+            write_text(topics, "".join(f"{row}\t{text}\n" for row, text in texts.items()))
+            arguments = [
+                "-index", f"{self._folder}/lucene", "-topics", str(topics), "-topicReader", "TsvString",
+                "-output", str(output), "-hits", str(count), "-threads", str(self.config.threads),
+                "-bm25", "-bm25.k1", str(self.config.k1), "-bm25.b", str(self.config.b),
+                "-arbitraryScoreTieBreak",
+            ]  # fmt: skip
+            if self.config.fields == "multifield":
+                arguments += ["-fields", "contents=1.0", "title=1.0"]
+            run_anserini("search.SearchCollection", *arguments, done_when=lambda _: output.is_file())
+            return np.loadtxt(output, dtype=_ROW, usecols=(0, 2, 4), ndmin=1)
 
     def _build(self, corpus: Corpus, folder: Path, progress: Progress) -> None:
         """Write the documents as Anserini reads them, index them, and note what it cost."""
         started = time.perf_counter()
         source = folder / "source"
-        with progress.task(f"index {self.name}", len(corpus)) as advance:
-            with atomic_write(source / "corpus.jsonl") as file:
-                for document in corpus:
-                    row = {"_id": document.doc_id, "title": document.title, "text": document.text}
-                    file.write(json.dumps(row).encode() + b"\n")
-                    advance()
-            self._run_anserini(source, folder / "lucene")
+        with (
+            progress.task(f"index {self.name}", len(corpus)) as advance,
+            atomic_write(source / "corpus.jsonl") as documents,
+            atomic_write(folder / "ids") as ids,
+        ):
+            for row, document in enumerate(corpus):
+                fields = {"_id": str(row), "title": document.title, "text": document.text}
+                documents.write(json.dumps(fields).encode() + b"\n")
+                ids.write(document.doc_id.encode() + b"\n")
+                advance()
+        arguments = [
+            "-collection", _COLLECTIONS[self.config.fields], "-generator", "DefaultLuceneDocumentGenerator",
+            "-input", str(source), "-index", f"{folder}/lucene",
+            "-threads", str(self.config.threads), "-optimize",
+        ]  # fmt: skip
+        if self.config.fields == "multifield":
+            arguments += ["-fields", "title"]
+        run_anserini(
+            "index.IndexCollection", *arguments, done_when=lambda printed: _indexed(printed) == len(corpus)
+        )
         shutil.rmtree(source)
         seconds = round(time.perf_counter() - started, 3)
         write_json(folder / "facts.json", {"seconds": seconds, "documents": len(corpus)})
 
-    def _run_anserini(self, source: Path, target: Path) -> None:
-        """Run Anserini's indexer in its own process.
 
-        Raises:
-            LlaraEvalError: It failed; the message ends with its last words.
-        """
-        collection = "BeirFlatCollection" if self.config.fields == "flat" else "BeirMultifieldCollection"
-        command = [
-            str(self._java.home / "bin" / "java"), "-cp", str(self._jar), "io.anserini.index.IndexCollection",
-            "-collection", collection, "-generator", "DefaultLuceneDocumentGenerator",
-            "-input", str(source), "-index", str(target), "-threads", str(self.config.threads), "-optimize",
-        ]  # fmt: skip
-        if self.config.fields == "multifield":
-            command += ["-fields", "title"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode or not target.is_dir():
-            words = (done.stdout + done.stderr).strip()[-1500:]
-            raise LlaraEvalError(f"Anserini could not index (exit {done.returncode}): {words}")
+_ROW = np.dtype([("query", np.int64), ("doc", np.int64), ("score", np.float32)])
+"""A hit, by row numbers."""
 
 
-def _cut_in_tie(hits: tuple[list[str], list[float]] | None, count: int) -> bool:
-    """Whether Lucene may have left out a document that ties with one inside the wanted depth."""
-    if hits is None or len(hits[1]) < count:
-        return False
-    scores = hits[1]
-    return scores[-1] == scores[-min(_TIE_MARGIN, len(scores))]
+def _indexed(printed: str) -> int:
+    """Return how many documents Anserini says it has read: those it indexed and those without text."""
+    counters = dict(re.findall(r"(indexed|empty): +(\d+)$", printed, flags=re.MULTILINE))
+    return sum(map(int, counters.values()))
 
 
-def _hits(queries: Sequence[Query], found: Mapping[str, tuple[list[str], list[float]]]) -> Hits:
-    """Bring Lucene's answers into columns.
+def _cut_in_tie(table: NDArray[Any], depth: int, count: int) -> set[int]:
+    """Return the queries for which Lucene may have left out a document that ties with one at the cut."""
+    starts = np.flatnonzero(np.diff(table["query"], prepend=-1))
+    lengths = np.diff(starts, append=len(table))
+    full = starts[lengths == count]
+    tied = table["score"][full + count - 1] == table["score"][full + depth - 1]
+    return set(table["query"][full[tied]].tolist())
 
-    Raises:
-        DataError: Lucene answered a query nobody asked (an identifier was garbled on the way).
-    """
-    strange = set(found) - {query.query_id for query in queries}
-    if strange:
-        raise DataError(f"Lucene answered queries that were not asked: {sorted(strange)[:3]}")
-    table: dict[str, int] = {}
-    query_rows, doc_rows, scores = [], [], []
-    for row, query in enumerate(queries):
-        ids, values = found.get(query.query_id, ([], []))
-        query_rows += [row] * len(ids)
-        doc_rows += [table.setdefault(doc_id, len(table)) for doc_id in ids]
-        scores += values
-    return Hits(
-        as_ids(query.query_id for query in queries),
-        as_ids(table),
-        np.array(query_rows, dtype=np.int64),
-        np.array(doc_rows, dtype=np.int64),
-        np.array(scores, dtype=np.float32),
-    )
+
+def _hits(queries: Sequence[Query], doc_ids: Ids, table: NDArray[Any]) -> Hits:
+    """Bring Lucene's row numbers back to identifiers, keeping only documents that were found."""
+    used, doc = np.unique(table["doc"], return_inverse=True)
+    query_ids = as_ids(query.query_id for query in queries)
+    return Hits(query_ids, doc_ids[used], table["query"], doc, table["score"])

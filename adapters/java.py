@@ -1,25 +1,25 @@
-"""The Java machine that Pyserini needs: found or taken from a package, and started in the right way.
+"""Running Anserini: the jar inside Pyserini, in a Java process of its own.
 
-Pyserini asks the JVM for a module that the packaged runtime lacks, and the JVM then ends the whole
-process; so the JVM is started here, before Pyserini is imported.
+Pyserini's Python classes would start the JVM inside this process, where it ends the whole program if a
+module is missing, and has been seen to crash it now and then while classes are looked up. A process of
+its own can do neither, and it needs no OpenAI key to be imported.
 """
 
 import importlib.util
 import os
 import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from llara_eval.errors import MissingPartError
+from llara_eval.errors import LlaraEvalError, MissingPartError
 
 OLDEST = 21
 """The oldest Java that runs Anserini 1.x."""
 
-_JVM_OPTIONS = ("-Xrs", "--enable-native-access=ALL-UNNAMED")
-"""``-Xrs`` leaves interrupts to Python."""
-
-_QUIET_SINCE = 24
-"""From this Java on, a switch is needed (and known) to keep Lucene's memory mapping from warning."""
+_LAST_WORDS = 1_500
+"""Characters of a failed process's output that are shown."""
 
 
 class Java(NamedTuple):
@@ -61,30 +61,25 @@ def anserini_jar() -> Path:
     return jars[-1]
 
 
-def start_jvm() -> Any:
-    """Start the JVM with Anserini on its class path and return Pyserini's ``pyclass`` module.
+def run_anserini(program: str, *arguments: str, done_when: Callable[[str], bool]) -> None:
+    """Run one of Anserini's programs, for example ``index.IndexCollection``, and wait for it.
 
-    Safe to call again.
+    Args:
+        program: The Java class, below ``io.anserini``.
+        arguments: Its arguments.
+        done_when: Looks at what it printed and says whether it did its work: some failures of
+            Anserini end with exit code 0.
 
     Raises:
         MissingPartError: Java or Pyserini is missing.
+        LlaraEvalError: The program failed; the message ends with its last words.
     """
-    jar, java = anserini_jar(), find_java()
-    import jnius_config
-
-    if not jnius_config.vm_running:
-        os.environ["JAVA_HOME"] = str(java.home)
-        jnius_config.set_classpath(str(jar))
-        jnius_config.add_options(*_JVM_OPTIONS)
-        if int(java.version.split(".")[0]) >= _QUIET_SINCE:
-            jnius_config.add_options("--sun-misc-unsafe-memory-access=allow")
-    import jnius
-
-    level = jnius.autoclass("java.util.logging.Level")
-    jnius.autoclass("java.util.logging.Logger").getLogger("org.apache.lucene").setLevel(level.SEVERE)
-    from pyserini import pyclass
-
-    return pyclass
+    command = [str(find_java().home / "bin" / "java"), "-cp", str(anserini_jar()), f"io.anserini.{program}"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    printed = done.stdout + done.stderr
+    if done.returncode or not done_when(printed):
+        words = printed.strip()[-_LAST_WORDS:]
+        raise LlaraEvalError(f"Anserini's {program} failed (exit {done.returncode}): {words}")
 
 
 def _version(java_home: Path) -> str | None:

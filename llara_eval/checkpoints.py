@@ -6,11 +6,14 @@ Weights are read as safetensors only and no code from a checkpoint is run.
 """
 
 import hashlib
+import io
 import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,16 +172,20 @@ def convert_gguf(path: Path) -> Path:
         return folder
     try:
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+        from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
         raise MissingPartError(f"reading {path.name} needs: pip install gguf") from error
     logger.info("converting %s to safetensors, once", path.name)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    where = {"gguf_file": path.name, "local_files_only": True}
+    disable_progress_bar()
     try:
-        where = {"gguf_file": path.name, "local_files_only": True}
-        model = AutoModelForCausalLM.from_pretrained(
-            path.parent, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32, **where
-        )
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
+        # Without dequantizing, the model cannot be saved; its progress bar is for terminals only.
+        with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
+            model = AutoModelForCausalLM.from_pretrained(
+                path.parent, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32, **where
+            )
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
         model.save_pretrained(unfinished, safe_serialization=True)
         tokenizer.save_pretrained(unfinished)
         unfinished.rename(folder)

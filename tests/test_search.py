@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from llara_eval.errors import UsageError
+from llara_eval.ranking import rank
+from llara_eval.search import search
+from llara_eval.types import as_ids
+from llara_eval.vectors import VectorStore
+
+
+def make_store(root, vectors, cuts=(0.3, 0.7)) -> VectorStore:
+    store = VectorStore(root, {"cuts": list(cuts)})
+    bounds = [0, *(int(cut * len(vectors)) for cut in cuts), len(vectors)]
+    records = []
+    for number, (start, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        store.write(number, [f"d{i:05d}" for i in range(start, end)], vectors[start:end], {})
+        records.append(store.sidecar(number))
+    store.finish(records)
+    return store
+
+
+def unit(rows, width, seed=0):
+    vectors = np.random.default_rng(seed).standard_normal((rows, width)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def as_lists(run):
+    return {query_id: (list(doc_ids), scores.tolist()) for query_id, doc_ids, scores in run}
+
+
+def run_of(store, queries, depth, backend="torch"):
+    ids = as_ids(f"q{i}" for i in range(len(queries)))
+    return rank(search(ids, queries, store, depth, backend=backend), depth=depth)
+
+
+DOCUMENTS, QUERIES = unit(3000, 24), unit(40, 24, seed=1)
+
+
+def test_equals_a_full_sort_in_float64(tmp_path) -> None:
+    found = as_lists(run_of(make_store(tmp_path, DOCUMENTS), QUERIES, 50))
+    stored = DOCUMENTS.astype(np.float16).astype(np.float64)
+    for row, query in enumerate(QUERIES.astype(np.float64)):
+        scores = (stored @ query).astype(np.float32)
+        order = sorted(range(len(scores)), key=lambda i: (-scores[i], -i))[:50]
+        assert found[f"q{row}"][0] == [f"d{i:05d}" for i in order]
+
+
+def test_faiss_proposes_the_same(tmp_path) -> None:
+    store = make_store(tmp_path, DOCUMENTS)
+    assert as_lists(run_of(store, QUERIES, 100, "torch")) == as_lists(run_of(store, QUERIES, 100, "faiss"))
+
+
+def test_the_cut_into_shards_plays_no_part(tmp_path) -> None:
+    one = run_of(make_store(tmp_path / "1", DOCUMENTS, cuts=()), QUERIES, 100)
+    many = run_of(make_store(tmp_path / "2", DOCUMENTS, cuts=(0.01, 0.02, 0.5, 0.9)), QUERIES, 100)
+    assert as_lists(one) == as_lists(many)
+
+
+@pytest.mark.parametrize("backend", ["torch", "faiss"])
+def test_ties_go_to_the_larger_id(tmp_path, backend) -> None:
+    documents = np.repeat(unit(1, 24), 60, axis=0)
+    (doc_ids, scores) = as_lists(run_of(make_store(tmp_path, documents), unit(1, 24), 10, backend))["q0"]
+    assert doc_ids == [f"d{i:05d}" for i in range(59, 49, -1)]
+    assert scores == sorted(set(scores), reverse=True)
+
+
+def test_fewer_documents_than_asked_for(tmp_path) -> None:
+    run = run_of(make_store(tmp_path, DOCUMENTS[:7]), QUERIES, 100)
+    assert all(len(doc_ids) == 7 for _, doc_ids, _ in run)
+
+
+def test_unknown_backend(tmp_path) -> None:
+    with pytest.raises(UsageError, match="torch, faiss"):
+        run_of(make_store(tmp_path, DOCUMENTS[:7]), QUERIES, 10, "magic")

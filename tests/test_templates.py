@@ -1,0 +1,87 @@
+import json
+
+import pytest
+from tiny_models import make_tokenizer
+
+from llara_eval.errors import DataError, UsageError
+from llara_eval.templates import Template, Templates
+
+TOKENIZER = make_tokenizer()
+SLOTS = "".join(f"<s{i}>" for i in range(1, 9))
+LLARA = Template(
+    prefix=("<s>", '"'), suffix=(f'", in a word:{SLOTS}',), pooling="last", slots=8, max_length=64
+)
+
+
+def ids(text: str) -> list[int]:
+    return TOKENIZER(text, add_special_tokens=False)["input_ids"]
+
+
+def test_sequence_is_prefix_text_suffix_each_tokenised_alone() -> None:
+    (sequence,) = LLARA.token_ids(TOKENIZER, ["moon"])
+    assert sequence == ids("<s>") + ids('"') + ids("moon") + ids(f'", in a word:{SLOTS}')
+
+
+def test_the_text_gives_way_to_the_limit_and_the_slots_never_do() -> None:
+    (sequence,) = LLARA.token_ids(TOKENIZER, ["long " * 100])
+    assert len(sequence) == 64
+    assert sequence[-8:] == [TOKENIZER.convert_tokens_to_ids(f"<s{i}>") for i in range(1, 9)]
+
+
+def test_prompt_is_tokenised_together_with_the_text_and_truncated_with_it() -> None:
+    template = Template(prompt="query: ", suffix=("</s>",), max_length=10)
+    (sequence,) = template.token_ids(TOKENIZER, ["moon"])
+    assert sequence == ids("query: moon")[:9] + [TOKENIZER.eos_token_id]
+
+
+def test_an_empty_text_still_has_a_token_to_pool() -> None:
+    assert Template().token_ids(TOKENIZER, [""]) == [[TOKENIZER.eos_token_id]]
+    assert Template(prefix=("<s>",)).token_ids(TOKENIZER, [""]) == [[TOKENIZER.bos_token_id]]
+
+
+def test_no_room_for_text_is_refused() -> None:
+    with pytest.raises(UsageError, match="leaves no room"):
+        Template(prefix=("<s>",), suffix=("</s>",), max_length=2).token_ids(TOKENIZER, ["moon"])
+
+
+@pytest.mark.parametrize(
+    ("template", "length", "span"),
+    [
+        (Template(pooling="mean"), 5, (0, 5)),
+        (Template(pooling="first"), 5, (0, 1)),
+        (Template(pooling="last"), 5, (4, 5)),
+        (Template(pooling="last", slots=8), 20, (12, 20)),
+        (Template(pooling="last", slots=8), 3, (0, 3)),
+    ],
+)
+def test_pooled_positions(template: Template, length: int, span: tuple[int, int]) -> None:
+    assert template.pooled_span(length) == span
+
+
+@pytest.mark.parametrize("change", [{"pooling": "max"}, {"slots": 0}, {"max_length": 0}])
+def test_impossible_values_are_refused(change: dict) -> None:
+    with pytest.raises(UsageError):
+        Template(**change)
+
+
+def test_templates_travel_as_json(tmp_path) -> None:
+    templates = Templates(query=Template(prompt="query: "), document=LLARA)
+    templates.save(tmp_path)
+    stored = json.loads((tmp_path / "template.json").read_text())
+    assert Templates.from_json(stored, tmp_path) == templates
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda value: value.pop("query"),
+        lambda value: value.update(version=99),
+        lambda value: value["query"].update(colour="blue"),
+        lambda value: value["document"].update(max_length="many"),
+    ],
+)
+def test_a_damaged_template_is_a_data_error(tmp_path, damage) -> None:
+    value = json.loads(json.dumps(Templates(LLARA, LLARA).as_json()))
+    damage(value)
+    with pytest.raises(DataError, match=r"template\.json"):
+        Templates.from_json(value, tmp_path / "template.json")

@@ -1,0 +1,68 @@
+"""Tiny random models of several architectures and a tokenizer for them, made on the spot."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    AutoModel,
+    BertConfig,
+    Gemma2Config,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+)
+
+TEXTS = [
+    "eclipse",
+    "the moon passes between the sun and the earth",
+    "a violin and a cello, tuned in fifths, are played with a bow; a guitar is plucked",
+    "sourdough rises slowly",
+    "word " * 60,
+]
+
+_SMALL = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.3,  # far enough from zero that attention matters
+}
+_GROUPED = {**_SMALL, "num_key_value_heads": 2}
+
+CONFIGS = {
+    "llama": LlamaConfig(**_GROUPED),
+    "qwen2": Qwen2Config(**_GROUPED),
+    "gemma2": Gemma2Config(**_GROUPED, head_dim=8),
+    "bert": BertConfig(**_SMALL),
+}
+CAUSAL = {"llama": True, "qwen2": True, "gemma2": True, "bert": False}
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a byte-level tokenizer without merges: every byte is a token."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    special = ["<pad>", "<s>", "</s>", "[CLS]", "[SEP]", *(f"<s{i}>" for i in range(1, 17))]
+    vocabulary = {token: i for i, token in enumerate([*special, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+
+
+def make_model(kind: str, seed: int = 0) -> torch.nn.Module:
+    """Return a random base model in float32."""
+    torch.manual_seed(seed)
+    return AutoModel.from_config(CONFIGS[kind]).eval()
+
+
+def save_checkpoint(folder: Path, kind: str = "llama", seed: int = 0) -> Path:
+    """Write a checkpoint folder: model, tokenizer, no template."""
+    make_model(kind, seed).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
