@@ -46,17 +46,21 @@ def audit(folder: Path, result: Result, data_dir: Path) -> Verdict:
         if results.run_sha256(folder) != result.run_sha256:
             problems.append(f"{results.RUN} is not the run the result was measured on")
         stored = results.load_per_query(folder / results.PER_QUERY)
+        if len(stored.query_ids) != result.n_queries:
+            problems.append(f"{len(stored.query_ids)} per-query values, the result says {result.n_queries}")
         problems += _differences("per-query values give", stored.means, result.means)
         qrels = judgements(result, data_dir)
         if qrels is not None:
             scored = True
             again = score(qrels, results.load_run(folder), list(result.measures))
             problems += _differences("the run scores", again.means, result.means)
+            if list(stored.query_ids) != list(again.query_ids):
+                problems.append("the per-query values are not of the judged queries")
             for name, column in stored.values.items():
                 if not np.allclose(column, again.values[name], rtol=0, atol=TOLERANCE):
                     problems.append(f"per-query values of {name} are not those of the run")
-    except (DataError, KeyError, ValueError) as error:
-        problems.append(str(error))
+    except (DataError, KeyError, ValueError, ZeroDivisionError) as error:
+        problems.append(f"cannot be checked: {error}")
     return Verdict(result.system, result.dataset, scored, tuple(problems))
 
 

@@ -6,6 +6,7 @@ are small and held.
 
 import hashlib
 import json
+import zlib
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from llara_eval.errors import DataError
-from llara_eval.files import open_text
+from llara_eval.files import open_text, undecodable_line
 from llara_eval.types import Document, Query
 
 
@@ -160,8 +161,10 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 path, number, f"not valid JSON: {error.msg} at column {error.colno}: {line.strip()[:60]!r}"
             ) from error
         except UnicodeDecodeError as error:
-            raise DataError.at(path, number + 1, f"not UTF-8 ({error.reason})") from error
-        except (EOFError, OSError) as error:
+            raise DataError.at(path, undecodable_line(path), f"not UTF-8 ({error.reason})") from error
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets 100,000 deep
+            raise DataError.at(path, number, f"not usable JSON: {error}") from error
+        except (EOFError, OSError, zlib.error) as error:
             raise DataError.at(
                 path, number + 1, f"cannot be read on ({error}); is the file whole?"
             ) from error

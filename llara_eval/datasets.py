@@ -79,7 +79,7 @@ def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offli
         warnings.append(f"{len(empty_queries)} queries have no text ({empty_queries[0]!r}, …)")
 
     drop_own_ids = False
-    full_name = name_or_folder if folder == DEMO_FOLDER else folder.resolve().name
+    full_name = folder.resolve().name
     if known is not None:
         problem = _difference(known, split, facts.documents, qrels)
         if problem is None:
@@ -156,11 +156,12 @@ def qrels_file(folder: Path, split: str) -> Path:
     Raises:
         DataError: It does not exist; the message lists the splits that do.
     """
-    there = {path.name.split(".")[0]: path for path in sorted((folder / "qrels").glob("*.tsv*"))}
+    files = [*(folder / "qrels").glob("*.tsv.gz"), *(folder / "qrels").glob("*.tsv")]
+    there = {path.name.removesuffix(".gz").removesuffix(".tsv"): path for path in files}
     if split not in there:
         raise DataError(
             f"{folder / 'qrels'}: no judgements for split {split!r}; "
-            + (f"there are: {', '.join(there)} (use --split)" if there else "no *.tsv is there")
+            + (f"there are: {', '.join(sorted(there))} (use --split)" if there else "no *.tsv is there")
         )
     return there[split]
 

@@ -57,13 +57,22 @@ def _package(name: str, way_out: str) -> Finding:
         return Finding(name, False, "", way_out)
 
 
+def require_own_adapters() -> None:
+    """Make sure that ``adapters`` is ours: another package on PyPI has the same import name.
+
+    Raises:
+        MissingPartError: It is another's, or nobody's.
+    """
+    finding = _adapters()
+    if not finding.ok:
+        raise MissingPartError(f"the package 'adapters' at {finding.found} is not ours: {finding.way_out}")
+
+
 def _adapters() -> Finding:
-    """Find out whether ``adapters`` is ours: another package on PyPI has the same import name."""
     spec = importlib.util.find_spec("adapters")
     place = Path(str(spec.origin)).parent if spec and spec.origin else None
     ours = place is not None and (place / "bm25.py").is_file()
-    way_out = "pip uninstall adapters, then install llara-eval again"
-    return Finding("adapters", ours, str(place), "" if ours else way_out)
+    return Finding("adapters", ours, str(place), "pip uninstall adapters, then install llara-eval again")
 
 
 def _java() -> Finding:

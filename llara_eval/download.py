@@ -29,8 +29,12 @@ def fetch_archive(known: KnownSet, data_dir: Path) -> None:
 
     Raises:
         DataError: The transfer failed (what has come is kept and the next call goes on), the
-            checksum is wrong, or the archive would write outside its folder.
+            checksum is wrong, the archive would write outside its folder or lacks the set, or an
+            incomplete folder is in the way.
     """
+    target = data_dir / known.archive
+    if target.exists():
+        raise DataError(f"{target} is there but does not hold {known.name}: move it away, or complete it")
     data_dir.mkdir(parents=True, exist_ok=True)
     archive = data_dir / f"{known.archive}.zip"
     if not archive.is_file():
@@ -46,8 +50,10 @@ def fetch_archive(known: KnownSet, data_dir: Path) -> None:
     from beir.util import unzip  # imports torch: only when something is unpacked
 
     unzip(str(archive), str(unpacked))
-    (unpacked / known.archive).rename(data_dir / known.archive)
-    unpacked.rmdir()
+    if not (unpacked / known.archive).is_dir():
+        raise DataError(f"{archive}: there is no folder {known.archive!r} in it")
+    (unpacked / known.archive).rename(target)
+    shutil.rmtree(unpacked)
     archive.unlink()
 
 
@@ -58,7 +64,9 @@ def download(url: str, part: Path) -> None:
         DataError: The server refused or the transfer broke; ``part`` keeps what has come.
     """
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers = {"Accept-Encoding": "identity"}  # a position in a compressed stream says nothing
+    if have:
+        headers["Range"] = f"bytes={have}-"
     try:
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
             if answer.status_code == requests.codes.requested_range_not_satisfiable:

@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from llara_eval import results
 from llara_eval.datasets import Dataset
-from llara_eval.errors import UsageError
+from llara_eval.errors import LlaraEvalError, UsageError
 from llara_eval.measure import DEFAULT_MEASURES, Scores, parse_measures, score, within_depth
 from llara_eval.protocols import SILENT, Progress, Retriever
 from llara_eval.provenance import describe
 from llara_eval.ranking import rank
 from llara_eval.results import Result
 from llara_eval.statistics import mean_interval
+from llara_eval.types import Run
 
 OnExisting = Literal["only-missing", "always", "never"]
 
@@ -64,6 +65,7 @@ def evaluate(
 
     Raises:
         UsageError: With ``only-missing``, a result of other settings or data is in the way.
+        LlaraEvalError: The system found nothing for any query.
     """
     folder = results.folder_of(runs_dir, retriever.name, dataset.name, dataset.split)
     names = within_depth(parse_measures(measures), depth)
@@ -79,10 +81,26 @@ def evaluate(
     # One more than wanted shows ties at the cut; one more again makes up for the query's own id.
     hits = retriever.search(dataset.queries, depth + 2, progress)
     run = rank(hits, depth=depth, drop_own_ids=dataset.drop_own_ids)
-    started = time.perf_counter()
-    scores = score(dataset.qrels, run, names)
-    phases = {**retriever.phases, "score": {"seconds": round(time.perf_counter() - started, 3)}}
+    if not len(run.doc_ids):
+        raise LlaraEvalError(f"{retriever.name} found no document for any query of {dataset.name}")
+    result = _store(folder, retriever, dataset, run, names, depth, settings_passed or {})
+    return Outcome(result, folder, fresh=True)
 
+
+def _store(
+    folder: Path,
+    retriever: Retriever,
+    dataset: Dataset,
+    run: Run,
+    measures: Sequence[str],
+    depth: int,
+    settings_passed: Mapping[str, Any],
+) -> Result:
+    """Score a run and write run, per-query values and, last, the record."""
+    started = time.perf_counter()
+    scores = score(dataset.qrels, run, measures)
+    phases = {**retriever.phases, "score": {"seconds": round(time.perf_counter() - started, 3)}}
+    results.discard(folder)
     run_sha256 = results.save_run(folder, run, retriever.name)
     results.save_per_query(folder / results.PER_QUERY, scores)
     result = Result(
@@ -94,7 +112,7 @@ def evaluate(
         depth=depth,
         measures=summarise(scores),
         ties_at_10=run.ties_at(10),
-        settings_passed=dict(settings_passed or {}),
+        settings_passed=dict(settings_passed),
         settings=dict(retriever.settings),
         drop_own_ids=dataset.drop_own_ids,
         dataset_fingerprint=dataset.fingerprint,
@@ -105,7 +123,7 @@ def evaluate(
         provenance=describe(),
     )
     results.save(folder, result)
-    return Outcome(result, folder, fresh=True)
+    return result
 
 
 def summarise(scores: Scores) -> dict[str, dict[str, float]]:
@@ -124,7 +142,7 @@ def _refuse_other(
     pairs = {
         "data set": (kept.dataset_fingerprint[:12], dataset.fingerprint[:12]),
         "depth": (kept.depth, depth),
-        "measures": (", ".join(kept.measures), ", ".join(names)),
+        "measures": (", ".join(sorted(kept.measures)), ", ".join(sorted(names))),
         **{
             name: (kept.settings.get(name), _plain(retriever.settings.get(name)))
             for name in sorted({*kept.settings, *retriever.settings} - {"runtime"})

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,17 @@ def open_text(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", newline="\n")
 
 
+def undecodable_line(path: Path) -> int:
+    """Return the number of the first line that is not UTF-8, or 0: readers decode ahead of the line."""
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 0
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, as hexadecimal digits."""
     with path.open("rb") as file:
@@ -77,12 +89,12 @@ def sha256_of(path: Path) -> str:
 def slug(name: str) -> str:
     """Turn a name from outside into one safe path component.
 
-    ``/`` becomes ``--``; any other byte outside ``[A-Za-z0-9._=,+-]`` becomes ``%XX``, so that two
-    names never share a path by accident of a lossy replacement.
+    ``/`` becomes ``--``; any other byte outside ``[A-Za-z0-9._=,+-]`` becomes ``%XX``, and so does a
+    hyphen beside a hyphen or ``/`` and a dot in front, so that two names never share a path.
     """
-    keep = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._=,+-"
-    out = "".join(
-        char if char in keep else "".join(f"%{byte:02X}" for byte in char.encode())
-        for char in name.replace("/", "--")
-    )
-    return f"%2E{out[1:]}" if out.startswith(".") else out
+    return re.sub(r"/|^\.|-(?=[-/])|(?<=[-/])-|[^A-Za-z0-9._=,+-]", _escape, name) or "%"
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
+    return "--" if char == "/" else "".join(f"%{byte:02X}" for byte in char.encode(errors="surrogatepass"))

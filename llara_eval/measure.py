@@ -41,8 +41,13 @@ def parse_measures(names: Iterable[str]) -> list[str]:
     out = []
     for name in names:
         try:
-            out.append(str(ir_measures.parse_measure(name.strip())))
-        except (NameError, ValueError, SyntaxError, AttributeError) as error:
+            measure = ir_measures.parse_measure(name.strip())
+            if not ir_measures.DefaultPipeline.supports(measure):
+                raise ValueError("no installed tool computes it")
+            if min(measure.params.get("cutoff", 1), measure.params.get("rel", 1)) < 1:
+                raise ValueError("cut-offs and relevant grades count from 1")
+            out.append(str(measure))
+        except (NameError, ValueError, SyntaxError, AttributeError, KeyError, AssertionError) as error:
             raise UsageError(
                 f"{name!r} is not a measure; examples: nDCG@10, RR@10 (MRR@10), R@100, AP, P@5"
             ) from error

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -72,8 +73,8 @@ class Result:
 
 def folder_of(runs_dir: Path, system: str, dataset: str, split: str) -> Path:
     """Return where a result lives: ``<runs>/<system>/<dataset>``; other splits than test are named."""
-    suffix = "" if split == "test" else f"--{split}"
-    return runs_dir / slug(system) / (slug(dataset) + slug(suffix))
+    suffix = "" if split == "test" else f"--{slug(split)}"
+    return runs_dir / slug(system) / (slug(dataset) + suffix)
 
 
 def qrels_fingerprint(qrels: Qrels) -> str:
@@ -99,7 +100,7 @@ def run_sha256(folder: Path) -> str:
     try:
         with gzip.open(folder / RUN, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{folder / RUN}: cannot be read ({error})") from error
 
 
@@ -133,6 +134,11 @@ def load_per_query(path: Path) -> Scores:
         raise DataError(f"{path}: not a table of per-query values ({error})") from error
     columns = {name: table[:, column] for column, name in enumerate(names)}
     return Scores(query_ids=as_ids(row[0] for row in cells), values=columns)
+
+
+def discard(folder: Path) -> None:
+    """Remove a record before its run is replaced, so that no record ever stands beside another's run."""
+    (folder / RESULT).unlink(missing_ok=True)
 
 
 def save(folder: Path, result: Result) -> None:

@@ -28,9 +28,8 @@ Proposer = Callable[
 
 
 def search(
-    query_ids: Ids,
-    queries: NDArray[np.float32],
-    store: VectorStore,
+    queries: VectorStore,
+    documents: VectorStore,
     depth: int,
     *,
     backend: str = "torch",
@@ -39,9 +38,8 @@ def search(
     """Find the documents with the largest inner product.
 
     Args:
-        query_ids: (Q,) identifiers.
-        queries: (Q, D).
-        store: A complete store of documents.
+        queries: A complete store of Q vectors.
+        documents: A complete store of N vectors.
         depth: Documents wanted for each query.
         backend: ``torch`` or ``faiss`` (flat); both give the same hits.
         progress: Where to show how far the work is.
@@ -55,13 +53,14 @@ def search(
     """
     propose = _backend(backend)
     wanted = depth + MARGIN
-    queries = np.ascontiguousarray(queries, dtype=np.float32)
-    best = np.empty((len(queries), 0), dtype=np.float32)
-    rows = np.empty((len(queries), 0), dtype=np.int64)
+    query_ids = np.concatenate([shard.ids for shard in queries])
+    asked = np.concatenate([shard.vectors for shard in queries]).astype(np.float32)
+    best = np.empty((len(asked), 0), dtype=np.float32)
+    rows = np.empty((len(asked), 0), dtype=np.int64)
     offset = 0
-    with progress.task(f"search ({backend})", len(store.manifest)) as advance:
-        for shard in store:
-            scores, found = propose(queries, shard.vectors.astype(np.float32), min(wanted, len(shard.ids)))
+    with progress.task(f"search ({backend})", len(documents.manifest)) as advance:
+        for shard in documents:
+            scores, found = propose(asked, shard.vectors.astype(np.float32), min(wanted, len(shard.ids)))
             best = np.concatenate([best, scores], axis=1)
             rows = np.concatenate([rows, found + offset], axis=1)
             if best.shape[1] > wanted:
@@ -69,16 +68,18 @@ def search(
                 best, rows = np.take_along_axis(best, top, 1), np.take_along_axis(rows, top, 1)
             offset += len(shard.ids)
             advance(1)
-    return _score(query_ids, queries, store, rows)
+    return _score(query_ids, asked, documents, rows)
 
 
-def _score(query_ids: Ids, queries: NDArray[np.float32], store: VectorStore, rows: NDArray[np.int64]) -> Hits:
+def _score(
+    query_ids: Ids, queries: NDArray[np.float32], documents: VectorStore, rows: NDArray[np.int64]
+) -> Hits:
     """Score candidates in float64 and round to float32.
 
     Args:
         query_ids: (Q,).
         queries: (Q, D).
-        store: The documents.
+        documents: The documents.
         rows: (Q, C) row numbers over the whole store.
     """
     used, doc = np.unique(rows, return_inverse=True)
@@ -87,7 +88,7 @@ def _score(query_ids: Ids, queries: NDArray[np.float32], store: VectorStore, row
     doc_ids = np.empty(len(used), dtype=object)
     exact = queries.astype(np.float64)
     first = 0
-    for shard in store:
+    for shard in documents:
         begin, end = np.searchsorted(used, (first, first + len(shard.ids)))
         local = used[begin:end] - first
         doc_ids[begin:end] = shard.ids[local]

@@ -51,8 +51,8 @@ def paired_difference(first: NDArray[np.float64], second: NDArray[np.float64]) -
     """
     delta = second - first
     low, high = mean_interval(delta)
-    if not np.any(delta):
-        return Difference(0.0, low, high, 1.0)
+    if len(delta) < 2 or not np.any(delta):
+        return Difference(float(np.mean(delta)), low, high, 1.0)
     test = stats.permutation_test(
         (delta,),
         np.mean,

@@ -6,20 +6,24 @@ and BEIR's three columns with a header. All may be gzipped. Where the first line
 alone separate columns, so that identifiers may contain spaces.
 """
 
-import csv
+import math
+import zlib
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
-import pandas as pd
 
 from llara_eval.errors import DataError
 from llara_eval.files import open_text, write_text
 from llara_eval.ranking import rank
 from llara_eval.types import Hits, Run, as_ids
 
-_RUN_COLUMNS = {6: ["query_id", "q0", "doc_id", "rank", "score", "tag"], 3: ["query_id", "doc_id", "rank"]}
+_RUN_COLUMNS = {6: (0, 2, 4), 3: (0, 1, 2)}
+"""Columns of a run → where its query id, document id and score (3 columns: rank) stand."""
+
+_TOO_LARGE = 2.0**128 - 2.0**103
+"""From here on, a number rounds to infinity in float32."""
 
 
 def write_run(path: Path, run: Run, tag: str) -> None:
@@ -30,7 +34,7 @@ def write_run(path: Path, run: Run, tag: str) -> None:
         run: The ranking.
         tag: The last column; white space in it becomes ``_``.
     """
-    tag = "_".join(tag.split())
+    tag = "_".join(tag.split()) or "run"
     lines = []
     for query_id, doc_ids, scores in run:
         for place, (doc_id, score) in enumerate(zip(doc_ids, scores.astype(str), strict=True), 1):
@@ -48,43 +52,37 @@ def read_run(path: Path, *, depth: int | None = None) -> Run:
         path: The file, gzipped if its name ends in ``.gz``.
         depth: Keep at most so many documents a query; None keeps all.
 
+    Returns:
+        The run; its queries stand in the order in which the file first names them.
+
     Raises:
         DataError: The file is missing, empty, or a line is malformed (named by its number).
     """
     columns, separator = _sniff(path)
-    names = _RUN_COLUMNS.get(columns)
-    if names is None:
+    if columns not in _RUN_COLUMNS:
         raise DataError.at(path, 1, f"{columns} columns; a run has 6 (TREC) or 3 (MS MARCO)")
-    value = "score" if columns == 6 else "rank"
-    try:
-        table = pd.read_csv(
-            path,
-            sep=separator,
-            header=None,
-            names=names,
-            index_col=False,
-            usecols=["query_id", "doc_id", value],
-            dtype={"query_id": "category", "doc_id": "category", value: "float64"},
-            quoting=csv.QUOTE_NONE,
-            na_filter=False,
-            encoding="utf-8-sig",
-            on_bad_lines="error",
-        )
-    except (ValueError, pd.errors.ParserError, EOFError, OSError) as error:
-        raise _first_bad_line(path, columns, separator, error) from error
-    query, doc = table["query_id"].cat, table["doc_id"].cat
-    score = table[value].to_numpy() if columns == 6 else -table[value].to_numpy()
-    if "" in query.categories or "" in doc.categories:
-        raise _first_bad_line(path, columns, separator, ValueError("an identifier is empty"))
+    query_at, doc_at, value_at = _RUN_COLUMNS[columns]
+    query_rows: dict[str, int] = {}
+    doc_rows: dict[str, int] = {}
+    query, doc, values = array("q"), array("q"), array("d")
+    for number, cells in _rows(path, columns, separator):
+        value = _as_number(cells[value_at])
+        if not abs(value) < _TOO_LARGE:
+            raise DataError.at(path, number, f"{cells[value_at]!r} is not a finite (float32) number")
+        if not cells[query_at] or not cells[doc_at]:
+            raise DataError.at(path, number, "an identifier is empty")
+        query.append(query_rows.setdefault(cells[query_at], len(query_rows)))
+        doc.append(doc_rows.setdefault(cells[doc_at], len(doc_rows)))
+        values.append(value if columns == 6 else -value)
     hits = Hits(
-        query_ids=as_ids(query.categories),
-        doc_ids=as_ids(doc.categories),
-        query=query.codes.to_numpy().astype(np.int64),
-        doc=doc.codes.to_numpy().astype(np.int64),
-        score=score.astype(np.float32),
+        query_ids=as_ids(query_rows),
+        doc_ids=as_ids(doc_rows),
+        query=np.array(query, dtype=np.int64),
+        doc=np.array(doc, dtype=np.int64),
+        score=np.array(values, dtype=np.float32),
     )
     try:
-        return rank(hits, depth=len(table) if depth is None else depth)
+        return rank(hits, depth=len(values) if depth is None else depth)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
@@ -98,73 +96,69 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
     columns, separator = _sniff(path)
     if columns not in (3, 4):
         raise DataError.at(path, 1, f"{columns} columns; judgements have 4 (TREC) or 3 (BEIR)")
-    split_at = None if separator != "\t" else "\t"
     qrels: dict[str, dict[str, int]] = {}
-    with open_text(path) as file:
-        for number, line in _numbered(path, file):
-            cells = line.rstrip("\r\n").split(split_at)
-            if number == 1 and columns == 3 and not _is_integer(cells[-1]):
-                continue  # BEIR's header
-            if len(cells) != columns:
-                raise DataError.at(path, number, f"{len(cells)} columns, expected {columns}")
-            query_id, doc_id, grade = cells[0], cells[-2], cells[-1].strip()
-            if not _is_integer(grade):
-                raise DataError.at(path, number, f"the grade {grade!r} is not an integer")
-            if not query_id or not doc_id:
-                raise DataError.at(path, number, "an identifier is empty")
-            known = qrels.setdefault(query_id, {}).setdefault(doc_id, int(grade))
-            if known != int(grade):
-                raise DataError.at(
-                    path, number, f"query {query_id!r} document {doc_id!r} is graded {known} and {grade}"
-                )
+    for place, (number, cells) in enumerate(_rows(path, columns, separator)):
+        query_id, doc_id, grade = cells[0], cells[-2], cells[-1].strip()
+        if place == 0 and columns == 3 and math.isnan(_as_number(grade)):
+            continue  # BEIR's header
+        if not _is_integer(grade):
+            raise DataError.at(path, number, f"the grade {grade!r} is not an integer")
+        if not query_id or not doc_id:
+            raise DataError.at(path, number, "an identifier is empty")
+        known = qrels.setdefault(query_id, {}).setdefault(doc_id, int(grade))
+        if known != int(grade):
+            raise DataError.at(
+                path, number, f"query {query_id!r} document {doc_id!r} is graded {known} and {grade}"
+            )
     if not qrels:
         raise DataError(f"{path}: no judgements")
     return qrels
 
 
 def _is_integer(text: str) -> bool:
-    text = text.strip()
     return text.removeprefix("-").isascii() and text.removeprefix("-").isdigit()
 
 
-def _numbered(path: Path, file: TextIO) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line) of the non-blank lines; undecodable bytes are a DataError."""
+def _as_number(text: str) -> float:
+    """Return the number that a cell holds, NaN if it holds none."""
+    try:
+        return math.nan if "_" in text else float(text)
+    except ValueError:
+        return math.nan
+
+
+def _rows(path: Path, columns: int, separator: str | None) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number from 1, cells) of the non-blank lines, each with as many cells as ``columns``."""
+    for number, line in _lines(path):
+        cells = line.split(separator)
+        if len(cells) != columns:
+            raise DataError.at(path, number, f"{len(cells)} columns, expected {columns}")
+        yield number, cells
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its end) of the non-blank lines.
+
+    Decoded line by line, so that an error names the line it is in.
+    """
     number = 0
     try:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield number, line
+        with open_text(path) as file:
+            for number, raw in enumerate(file.buffer, 1):
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                if line.strip():
+                    yield number, line
     except UnicodeDecodeError as error:
-        raise DataError.at(path, number + 1, f"not UTF-8 ({error.reason})") from error
-    except (EOFError, OSError) as error:
+        raise DataError.at(path, number, f"not UTF-8 ({error.reason})") from error
+    except (EOFError, OSError, zlib.error) as error:
         raise DataError.at(path, number + 1, f"cannot be read on: {error}") from error
 
 
-def _sniff(path: Path) -> tuple[int, str]:
-    """Return the number of columns of the first line and the separator as pandas wants it."""
+def _sniff(path: Path) -> tuple[int, str | None]:
+    """Return the number of columns of the first line and the separator (None: any white space)."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    with open_text(path) as file:
-        for _, line in _numbered(path, file):
-            if "\t" in line:
-                return len(line.rstrip("\r\n").split("\t")), "\t"
-            return len(line.split()), r"\s+"
+    for _, line in _lines(path):
+        separator = "\t" if "\t" in line else None
+        return len(line.split(separator)), separator
     raise DataError(f"{path}: the file is empty")
-
-
-def _first_bad_line(path: Path, columns: int, separator: str, error: Exception) -> DataError:
-    """Find the line a fast reader refused, so that the message can name it."""
-    split_at = None if separator != "\t" else "\t"
-    with open_text(path) as file:
-        for number, line in _numbered(path, file):
-            cells = line.rstrip("\r\n").split(split_at)
-            if len(cells) != columns:
-                return DataError.at(path, number, f"{len(cells)} columns, expected {columns}")
-            value = cells[4] if columns == 6 else cells[2]
-            try:
-                float(value)
-            except ValueError:
-                return DataError.at(path, number, f"{value!r} is not a number")
-            if not cells[0] or not cells[2 if columns == 6 else 1]:
-                return DataError.at(path, number, "an identifier is empty")
-    return DataError(f"{path}: {error}")

@@ -1,19 +1,20 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from llara_eval.errors import UsageError
 from llara_eval.ranking import rank
 from llara_eval.search import search
-from llara_eval.types import as_ids
 from llara_eval.vectors import VectorStore
 
 
-def make_store(root, vectors, cuts=(0.3, 0.7)) -> VectorStore:
-    store = VectorStore(root, {"cuts": list(cuts)})
+def make_store(root, vectors, cuts=(0.3, 0.7), letter="d") -> VectorStore:
+    store = VectorStore(root, {"cuts": list(cuts), "letter": letter})
     bounds = [0, *(int(cut * len(vectors)) for cut in cuts), len(vectors)]
     records = []
-    for number, (start, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
-        store.write(number, [f"d{i:05d}" for i in range(start, end)], vectors[start:end], {})
+    for number, (start, end) in enumerate(pairwise(bounds)):
+        store.write(number, [f"{letter}{i:05d}" for i in range(start, end)], vectors[start:end], {})
         records.append(store.sidecar(number))
     store.finish(records)
     return store
@@ -29,8 +30,8 @@ def as_lists(run):
 
 
 def run_of(store, queries, depth, backend="torch"):
-    ids = as_ids(f"q{i}" for i in range(len(queries)))
-    return rank(search(ids, queries, store, depth, backend=backend), depth=depth)
+    asked = make_store(store.folder.parent, queries, cuts=(0.5,), letter="q")
+    return rank(search(asked, store, depth, backend=backend), depth=depth)
 
 
 DOCUMENTS, QUERIES = unit(3000, 24), unit(40, 24, seed=1)
@@ -39,10 +40,10 @@ DOCUMENTS, QUERIES = unit(3000, 24), unit(40, 24, seed=1)
 def test_equals_a_full_sort_in_float64(tmp_path) -> None:
     found = as_lists(run_of(make_store(tmp_path, DOCUMENTS), QUERIES, 50))
     stored = DOCUMENTS.astype(np.float16).astype(np.float64)
-    for row, query in enumerate(QUERIES.astype(np.float64)):
+    for row, query in enumerate(QUERIES.astype(np.float16).astype(np.float64)):
         scores = (stored @ query).astype(np.float32)
         order = sorted(range(len(scores)), key=lambda i: (-scores[i], -i))[:50]
-        assert found[f"q{row}"][0] == [f"d{i:05d}" for i in order]
+        assert found[f"q{row:05d}"][0] == [f"d{i:05d}" for i in order]
 
 
 def test_faiss_proposes_the_same(tmp_path) -> None:
@@ -59,7 +60,7 @@ def test_the_cut_into_shards_plays_no_part(tmp_path) -> None:
 @pytest.mark.parametrize("backend", ["torch", "faiss"])
 def test_ties_go_to_the_larger_id(tmp_path, backend) -> None:
     documents = np.repeat(unit(1, 24), 60, axis=0)
-    (doc_ids, scores) = as_lists(run_of(make_store(tmp_path, documents), unit(1, 24), 10, backend))["q0"]
+    (doc_ids, scores) = as_lists(run_of(make_store(tmp_path, documents), unit(1, 24), 10, backend))["q00000"]
     assert doc_ids == [f"d{i:05d}" for i in range(59, 49, -1)]
     assert scores == sorted(set(scores), reverse=True)
 

@@ -31,7 +31,7 @@ def test_the_text_gives_way_to_the_limit_and_the_slots_never_do() -> None:
 def test_prompt_is_tokenised_together_with_the_text_and_truncated_with_it() -> None:
     template = Template(prompt="query: ", suffix=("</s>",), max_length=10)
     (sequence,) = template.token_ids(TOKENIZER, ["moon"])
-    assert sequence == ids("query: moon")[:9] + [TOKENIZER.eos_token_id]
+    assert sequence == [*ids("query: moon")[:9], TOKENIZER.eos_token_id]
 
 
 def test_an_empty_text_still_has_a_token_to_pool() -> None:

@@ -23,7 +23,7 @@ class _Group(typer.core.TyperGroup):
         try:
             return super().invoke(ctx)
         except LlaraEvalError as error:
-            say(f"[bold red]error:[/] {_escape(str(error))}")
+            say(f"error: {error}", style="red")
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             say("interrupted; what was finished is kept, the same command goes on from there")
@@ -43,15 +43,20 @@ app = typer.Typer(
 )
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"llara-eval {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+        bool,
+        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version),
     ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"llara-eval {__version__}")
-        raise typer.Exit
+    """Take the options of the program itself."""
 
 
 app.command("beir")(beir.beir)
@@ -62,10 +67,6 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("datasets")(datasets.datasets)
 app.command("systems")(systems.systems)
 app.command("doctor")(doctor.doctor)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def main() -> None:

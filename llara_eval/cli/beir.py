@@ -1,13 +1,12 @@
 """``llara-eval beir``: a checkpoint on BEIR, beside BM25 and RepLLaMA."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import set_up_logging, show
+from llara_eval.cli.console import plain, set_up_logging, show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,14 +38,13 @@ def beir(
     verbose: options.Verbose = False,
 ) -> None:
     """Evaluate a checkpoint on BEIR and compare it with BM25 and RepLLaMA."""
-    from llara_eval.catalogue import KNOWN_SETS, expand
-    from llara_eval.cli.evaluate import DEFAULT_MEASURES, as_object, run_all
+    from llara_eval.catalogue import KNOWN_SETS
+    from llara_eval.cli.evaluate import DEFAULT_MEASURES, print_objects, raise_failures, run_all
 
     set_up_logging(quiet=quiet, verbose=verbose)
-    names = [part for name in options.split_list(datasets or ",".join(KNOWN_SETS)) for part in expand(name)]
-    outcomes = run_all(
+    outcomes, errors = run_all(
         models=[model],
-        datasets=names,
+        datasets=options.split_list(datasets) if datasets else list(KNOWN_SETS),
         data_dir=data_dir,
         runs_dir=runs_dir,
         split=None,
@@ -58,10 +56,10 @@ def beir(
         quiet=quiet,
     )
     if as_json:
-        for outcome in outcomes:
-            typer.echo(json.dumps(as_object(outcome), ensure_ascii=False))
-        return
-    show(_comparison(outcomes, runs_dir))
+        print_objects(outcomes)
+    else:
+        show(_comparison(outcomes, runs_dir))
+    raise_failures(errors, done=len(outcomes))
 
 
 def _comparison(outcomes: "list[Outcome]", runs_dir: Path) -> "Table":
@@ -92,7 +90,7 @@ def _comparison(outcomes: "list[Outcome]", runs_dir: Path) -> "Table":
         ndcg, rr = (
             f"{result.means[name]:.4f}" if name in result.means else "–" for name in ("nDCG@10", "RR@10")
         )
-        table.add_row(result.dataset, f"{result.n_queries:,}", f"[bold]{ndcg}[/]", rr, *cells)
+        table.add_row(plain(result.dataset), f"{result.n_queries:,}", f"[bold]{ndcg}[/]", rr, *cells)
     for row in _means(outcomes, list(baselines.values()), measured):
         table.add_section()
         table.add_row(*row)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import show
+from llara_eval.cli.console import plain, show
 
 if TYPE_CHECKING:
     from llara_eval.measure import Scores
@@ -25,7 +25,7 @@ def compare(
         str | None, typer.Option("--dataset", "-d", help="Which data set, where systems are named.")
     ] = None,
     runs_dir: options.RunsDir = Path("runs"),
-    split: Annotated[str, typer.Option("--split", help="Which split, where systems are named.")] = "test",
+    split: options.Split = None,
     qrels: Annotated[
         Path | None, typer.Option("--qrels", help="Judgements, where run files are named.")
     ] = None,
@@ -71,7 +71,7 @@ def compare(
 
 
 def _scores(
-    item: str, measure: str, dataset: str | None, split: str, runs_dir: Path, qrels: Path | None
+    item: str, measure: str, dataset: str | None, split: str | None, runs_dir: Path, qrels: Path | None
 ) -> "Scores":
     """Return per-query values of one of the things that can be compared."""
     from llara_eval import catalogue, results
@@ -90,7 +90,8 @@ def _scores(
                 f"{item} is neither a run file nor a result folder; name a system together with --dataset"
             )
         known = catalogue.find(dataset)
-        path = results.folder_of(runs_dir, item, known.name if known else Path(dataset).name, split)
+        name, usual = (known.name, known.split) if known else (Path(dataset).name, "test")
+        path = results.folder_of(runs_dir, item, name, split or usual)
     if not (path / results.RESULT).is_file():
         raise DataError(f"{path}: no result there; `llara-eval evaluate` makes one")
     stored = results.load_per_query(path / results.PER_QUERY)
@@ -102,7 +103,7 @@ def _scores(
 def _show(rows: list[dict[str, Any]], measure: str, queries: int) -> None:
     from rich.table import Table
 
-    title = f"{measure} over {queries:,} queries, differences from {rows[0]['system']}"
+    title = f"{measure} over {queries:,} queries, differences from {plain(rows[0]['system'])}"
     caption = "p: paired randomisation test, two-sided, Holm-adjusted for the number of comparisons"
     table = Table(
         "system",
@@ -114,11 +115,11 @@ def _show(rows: list[dict[str, Any]], measure: str, queries: int) -> None:
         title=title,
         caption=caption,
     )
-    table.add_row(rows[0]["system"], f"{rows[0]['mean']:.4f}", "", "", "", "")
+    table.add_row(plain(rows[0]["system"]), f"{rows[0]['mean']:.4f}", "", "", "", "")
     for row in rows[1:]:
         real = row["p_holm"] < 0.05
         table.add_row(
-            row["system"],
+            plain(row["system"]),
             f"{row['mean']:.4f}",
             f"[bold]{row['difference']:+.4f}[/]" if real else f"{row['difference']:+.4f}",
             f"{row['low']:+.4f} … {row['high']:+.4f}",

@@ -4,34 +4,31 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from llara_eval.protocols import SILENT, Advance, Progress
 
 
-@cache
-def console(*, stderr: bool = True) -> Any:
-    """Return the Rich console of a stream; not a terminal gets wide, plain lines."""
+def say(text: str, *, style: str | None = None) -> None:
+    """Print a line for the person, on stderr; nothing in it is read as markup."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else 160, highlight=False)
-
-
-def say(text: str) -> None:
-    """Print a line for the person, on stderr; Rich markup is understood."""
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, style=style, markup=False)
 
 
 def show(renderable: Any) -> None:
-    """Print a result for the person, on stdout."""
+    """Print a result for the person, on stdout; strings in tables are markup: see :func:`plain`."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else 160
     Console(highlight=False, width=width).print(renderable)
+
+
+def plain(text: str) -> str:
+    """Return text from data as it must stand in a table to be shown as it is."""
+    from rich.markup import escape
+
+    return escape(text)
 
 
 class RichProgress:

@@ -5,7 +5,7 @@ import json
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import show
+from llara_eval.cli.console import plain, show
 
 
 def datasets(data_dir: options.DataDir, as_json: options.Json = False) -> None:
@@ -48,5 +48,5 @@ def datasets(data_dir: options.DataDir, as_json: options.Json = False) -> None:
         marks = ["yes" if row[key] else "" for key in ("own_id_dropped", "at_hand")]
         table.add_row(str(row["name"]), str(row["split"]), *counts, *marks)
     for name in others:
-        table.add_row(name, "", "", "", "", "", "yes")
+        table.add_row(plain(name), "", "", "", "", "", "yes")
     show(table)

@@ -49,7 +49,7 @@ def evaluate(
     With --json, one object per system and data set is printed on stdout, a line each.
     """
     set_up_logging(quiet=quiet, verbose=verbose)
-    outcomes = run_all(
+    outcomes, errors = run_all(
         models=model,
         datasets=dataset,
         data_dir=data_dir,
@@ -63,14 +63,14 @@ def evaluate(
         quiet=quiet,
     )
     if as_json:
-        for outcome in outcomes:
-            typer.echo(json.dumps(as_object(outcome), ensure_ascii=False))
-        return
-    from llara_eval.cli.tables import outcomes_table
+        print_objects(outcomes)
+    else:
+        from llara_eval.cli.tables import outcomes_table
 
-    show(outcomes_table(outcomes))
-    if not quiet:
-        say(f"results: {runs_dir}/<system>/<data set>/  (result.json, per_query.tsv, run.trec.gz)")
+        show(outcomes_table(outcomes))
+        if not quiet:
+            say(f"results: {runs_dir}/<system>/<data set>/  (result.json, per_query.tsv, run.trec.gz)")
+    raise_failures(errors, done=len(outcomes))
 
 
 def run_all(
@@ -86,53 +86,68 @@ def run_all(
     on_existing: options.Existing,
     offline: bool,
     quiet: bool,
-) -> "list[Outcome]":
+) -> "tuple[list[Outcome], list[LlaraEvalError]]":
     """Evaluate every system on every data set; a failure does not lose what comes after it.
 
+    Returns:
+        What was evaluated, and the errors of what failed.
+
     Raises:
-        PartialResultsError: Something failed and something succeeded.
         LlaraEvalError: Nothing succeeded: the first error, as it is.
     """
+    from llara_eval.diagnosis import require_own_adapters
+
+    require_own_adapters()
     from adapters import open_system
     from adapters.options import Context
     from llara_eval import datasets as sets
+    from llara_eval.catalogue import expand
     from llara_eval.evaluate import evaluate as evaluate_one
     from llara_eval.home import home
 
     outcomes: list[Outcome] = []
     errors: list[LlaraEvalError] = []
     context = Context(home(), offline=offline)
-    for name in datasets:
-        for model in models:
-            try:
-                dataset = sets.load(name, data_dir=data_dir, split=split, offline=offline)
-                retriever = open_system(model, settings, context)
-                outcome = evaluate_one(
-                    retriever,
-                    dataset,
-                    runs_dir=runs_dir,
-                    measures=measures,
-                    depth=depth,
-                    settings_passed=settings,
-                    on_existing=on_existing.value,
-                    progress=progress(quiet=quiet),
-                )
-            except LlaraEvalError as error:
-                errors.append(error)
-                if len(models) * len(datasets) > 1:
-                    say(f"[bold red]{model} on {name} failed:[/] {error}")
-                continue
-            outcomes.append(outcome)
-            if not quiet:
-                _note(outcome)
+    wanted = [(part, model) for name in datasets for part in expand(name) for model in models]
+    for name, model in wanted:
+        try:
+            outcome = evaluate_one(
+                open_system(model, settings, context),
+                sets.load(name, data_dir=data_dir, split=split, offline=offline),
+                runs_dir=runs_dir,
+                measures=measures,
+                depth=depth,
+                settings_passed=settings,
+                on_existing=on_existing.value,
+                progress=progress(quiet=quiet),
+            )
+        except LlaraEvalError as error:
+            errors.append(error)
+            if len(wanted) > 1:
+                say(f"{model} on {name} failed: {error}", style="red")
+            continue
+        outcomes.append(outcome)
+        if not quiet:
+            _note(outcome)
     if errors and not outcomes:
         raise errors[0]
+    return outcomes, errors
+
+
+def raise_failures(errors: list[LlaraEvalError], *, done: int) -> None:
+    """Raise if some evaluations failed, after the others have been shown.
+
+    Raises:
+        PartialResultsError: There are errors.
+    """
     if errors:
-        _show_partial(outcomes)
-        raise PartialResultsError(
-            f"{len(errors)} of {len(errors) + len(outcomes)} evaluations failed: {errors[0]}"
-        )
-    return outcomes
+        raise PartialResultsError(f"{len(errors)} of {len(errors) + done} evaluations failed: {errors[0]}")
+
+
+def print_objects(outcomes: "list[Outcome]") -> None:
+    """Print one JSON object for each evaluation, a line each, on stdout."""
+    for outcome in outcomes:
+        typer.echo(json.dumps(as_object(outcome), ensure_ascii=False))
 
 
 def as_object(outcome: "Outcome") -> dict[str, Any]:
@@ -157,9 +172,3 @@ def _note(outcome: "Outcome") -> None:
     say(f"{result.system} on {result.dataset}: nDCG@10 {result.means.get('nDCG@10', float('nan')):.4f}{kept}")
     for warning in result.warnings:
         say(f"  note: {warning}")
-
-
-def _show_partial(outcomes: "list[Outcome]") -> None:
-    from llara_eval.cli.tables import outcomes_table
-
-    show(outcomes_table(outcomes))

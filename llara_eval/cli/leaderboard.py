@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import say, show
+from llara_eval.cli.console import plain, say, show
 
 if TYPE_CHECKING:
     from llara_eval.results import Result
@@ -72,6 +72,8 @@ def _audit(entries: "list[tuple[Path, Result]]", data_dir: Path, *, download: bo
         if verdict.problems:
             state = "[bold red]differs[/]"
         problems += [f"{folder}: {problem}" for problem in verdict.problems]
-        table.add_row(verdict.dataset, verdict.system, state, "; ".join(verdict.problems))
+        table.add_row(
+            plain(verdict.dataset), plain(verdict.system), state, plain("; ".join(verdict.problems))
+        )
     show(table)
     return problems

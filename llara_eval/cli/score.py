@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import show
+from llara_eval.cli.console import plain, show
 
 
 def score(
@@ -51,7 +51,10 @@ def score(
     from rich.table import Table
 
     table = Table(
-        "measure", "mean", "95 % interval", title=f"{run}: {len(scores.query_ids):,} judged queries"
+        "measure",
+        "mean",
+        "95 % interval",
+        title=f"{plain(str(run))}: {len(scores.query_ids):,} judged queries",
     )
     for name, value in summarise(scores).items():
         table.add_row(name, f"{value['mean']:.4f}", f"{value['low']:.4f} – {value['high']:.4f}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
+from llara_eval.cli.console import plain
 from llara_eval.evaluate import Outcome
 from llara_eval.leaderboard import MEASURES
 
@@ -37,8 +38,8 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> Table:
             )
             for name in shown
         ]
-        name = result.dataset if before != result.dataset else ""
-        table.add_row(name, result.system, *cells, f"{result.ties_at_10:.3f}", f"{result.n_queries:,}")
+        name = plain(result.dataset) if before != result.dataset else ""
+        table.add_row(name, plain(result.system), *cells, f"{result.ties_at_10:.3f}", f"{result.n_queries:,}")
         before = result.dataset
     return table
 

@@ -1,0 +1,93 @@
+"""Retrievers for tests: cheap, deterministic, and able to say what was asked of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from llara_eval.collection import Corpus
+from llara_eval.errors import DataError, MissingPartError
+from llara_eval.protocols import SILENT, Progress
+from llara_eval.types import Hits, Query, as_ids
+
+ScoreTable = Mapping[str, Mapping[str, float]]
+
+
+class FakeRetriever:
+    """Answers with the scores it was given: query_id → doc_id → score."""
+
+    def __init__(self, scores: ScoreTable, *, name: str = "fake", **settings: Any) -> None:
+        self.name = name
+        self.settings = {"k1": 0.9, "runtime": {"threads": 2}, **settings}
+        self.phases: dict[str, dict[str, float]] = {}
+        self.scores = scores
+        self.indexed = 0
+        self.depths: list[int] = []
+
+    def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
+        self.indexed += 1
+        self.phases["index"] = {"documents": len(corpus)}
+
+    def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
+        self.depths.append(depth)
+        rows = [(row, doc, score) for row, query in enumerate(queries) for doc, score in self.answer(query)]
+        docs = list(dict.fromkeys(doc for _, doc, _ in rows))
+        place = {doc: i for i, doc in enumerate(docs)}
+        return Hits(
+            as_ids(query.query_id for query in queries),
+            as_ids(docs),
+            np.array([row for row, _, _ in rows], dtype=np.int64),
+            np.array([place[doc] for _, doc, _ in rows], dtype=np.int64),
+            np.array([score for _, _, score in rows], dtype=np.float32),
+        )
+
+    def answer(self, query: Query) -> list[tuple[str, float]]:
+        return list(self.scores.get(query.query_id, {}).items())
+
+
+class WordOverlap(FakeRetriever):
+    """Scores a document by the share of its words, or of their first letters, that the query has."""
+
+    def __init__(self, *, name: str = "words", letters: int = 99, **settings: Any) -> None:
+        super().__init__({}, name=name, letters=letters, **settings)
+        self.letters = letters
+        self.documents: dict[str, set[str]] = {}
+
+    def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
+        super().index(corpus)
+        self.documents = {document.doc_id: self.words(document.contents) for document in corpus}
+
+    def answer(self, query: Query) -> list[tuple[str, float]]:
+        asked = self.words(query.text)
+        found = ((doc, len(asked & words) / len(words)) for doc, words in self.documents.items())
+        return [(doc, score) for doc, score in found if score]
+
+    def words(self, text: str) -> set[str]:
+        return {word[: self.letters] for word in text.lower().split()}
+
+
+def open_words(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Any) -> WordOverlap:
+    """Open a working system."""
+    return WordOverlap(name=name, **base, **given)
+
+
+def open_broken(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Any) -> WordOverlap:
+    """Open a system whose data are corrupt."""
+    raise DataError("vectors.npy: the checksum is wrong")
+
+
+def open_missing(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Any) -> WordOverlap:
+    """Open a system that needs a part that is not there."""
+    raise MissingPartError("needs its weights: pip install the-weights")
+
+
+class _Interrupted(WordOverlap):
+    def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
+        raise KeyboardInterrupt
+
+
+def open_interrupted(
+    name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Any
+) -> WordOverlap:
+    """Open a system during whose search somebody presses Ctrl-C."""
+    return _Interrupted(name=name)

@@ -1,0 +1,242 @@
+"""Our measures beside pytrec_eval, ir_measures and BEIR: equal where those are right."""
+
+import copy
+from math import log2
+
+import ir_measures
+import numpy as np
+import pytest
+import pytrec_eval
+import torch
+from beir.retrieval.evaluation import EvaluateRetrieval
+from beir.retrieval.search.dense import DenseRetrievalExactSearch
+
+from llara_eval.errors import DataError
+from llara_eval.measure import DEFAULT_MEASURES, score
+from llara_eval.ranking import rank
+from llara_eval.search import search
+from llara_eval.types import Hits, as_ids
+from llara_eval.vectors import VectorStore
+
+PYTREC_NAMES = {"nDCG@10": "ndcg_cut_10", "R@100": "recall_100", "R@1000": "recall_1000", "RR": "recip_rank"}
+MEASURES = [*DEFAULT_MEASURES, "RR"]
+
+
+def rank_of(results, *, depth=1000, drop_own_ids=False):
+    """Rank query → document → score, the form in which the other tools take a run."""
+    doc_ids = sorted({doc_id for docs in results.values() for doc_id in docs})
+    place = {doc_id: row for row, doc_id in enumerate(doc_ids)}
+    rows = [(i, place[d], value) for i, docs in enumerate(results.values()) for d, value in docs.items()]
+    query, doc, value = zip(*rows, strict=True)
+    hits = Hits(
+        as_ids(results), as_ids(doc_ids), np.array(query), np.array(doc), np.array(value, dtype=np.float32)
+    )
+    return rank(hits, depth=depth, drop_own_ids=drop_own_ids)
+
+
+def as_results(run):
+    return {query_id: dict(zip(docs, scores.tolist(), strict=True)) for query_id, docs, scores in run}
+
+
+def per_query(qrels, run, measures):
+    scores = score(qrels, run, measures)
+    rows = zip(*(scores.values[name].tolist() for name in measures), strict=True)
+    return {
+        query_id: dict(zip(measures, row, strict=True))
+        for query_id, row in zip(scores.query_ids, rows, strict=True)
+    }
+
+
+def pytrec(qrels, results):
+    found = pytrec_eval.RelevanceEvaluator(qrels, set(PYTREC_NAMES.values())).evaluate(results)
+    return {q: {name: row[theirs] for name, theirs in PYTREC_NAMES.items()} for q, row in found.items()}
+
+
+def oracle(qrels, results, measures):
+    """Compute the measures from their definitions, ties broken by the larger id as a byte string."""
+    out = {}
+    for query_id, judged in qrels.items():
+        docs = results.get(query_id, {})
+        ranking = sorted(docs, key=lambda doc_id: (docs[doc_id], doc_id.encode()), reverse=True)[:1000]
+        relevant = {doc_id for doc_id, grade in judged.items() if grade > 0}
+        out[query_id] = row = {}
+        for name in measures:
+            kind, _, cut = name.partition("@")
+            top = ranking[: int(cut or 1000)]
+            if kind == "nDCG":
+                best = sorted((max(grade, 0) for grade in judged.values()), reverse=True)[: int(cut)]
+                ideal = sum(grade / log2(i + 2) for i, grade in enumerate(best))
+                gain = sum(max(judged.get(doc_id, 0), 0) / log2(i + 2) for i, doc_id in enumerate(top))
+                row[name] = gain / ideal if ideal else 0.0
+            elif kind == "RR":
+                row[name] = next((1 / (i + 1) for i, doc_id in enumerate(top) if doc_id in relevant), 0.0)
+            elif kind == "R":
+                row[name] = len(relevant.intersection(top)) / len(relevant) if relevant else 0.0
+            else:
+                row[name] = sum(doc_id in judged for doc_id in top) / len(top) if top else 0.0
+    return out
+
+
+def random_case(seed, levels):
+    """Make judgements with grades -1 to 3 and results whose scores have so many levels (None: no ties)."""
+    rng = np.random.default_rng(seed)
+    pool = [f"{prefix}{i}" for i in range(400) for prefix in ("d", "é", "\U0001f600")]
+    qrels, results = {}, {}
+    for number in range(25):
+        size = int(rng.choice([1, 3, 9, 10, 11, 101, 700]))
+        docs = rng.permutation(pool)[:size].tolist()
+        values = rng.permutation(size) if levels is None else rng.integers(0, levels, size)
+        results[f"q{number}"] = dict(zip(docs, (values / 8 - 1).tolist(), strict=True))
+        judged = [*rng.permutation(docs)[: 1 + size // 4].tolist(), *rng.permutation(pool)[:20].tolist()]
+        grades = rng.integers(-1, 4, len(judged)) if number else np.zeros(len(judged), int)
+        qrels[f"q{number}"] = dict(zip(judged, grades.tolist(), strict=True))
+    return qrels, results
+
+
+def close(values):
+    return {query_id: pytest.approx(row, abs=1e-12, rel=0) for query_id, row in values.items()}
+
+
+CASES = [(seed, levels) for seed in range(2) for levels in (None, 1, 3, 40)]
+
+
+@pytest.mark.parametrize(("seed", "levels"), CASES)
+def test_equals_pytrec_eval_on_every_query(seed, levels) -> None:
+    qrels, results = random_case(seed, levels)
+    ours = per_query(qrels, rank_of(results), list(PYTREC_NAMES))
+    assert ours == close(pytrec(qrels, as_results(rank_of(results)))), "on our ranking"
+    assert ours == close(pytrec(qrels, results)), "on the raw scores: our tie rule is trec_eval's"
+
+
+@pytest.mark.parametrize(("seed", "levels"), CASES)
+def test_equals_the_definitions_on_every_query(seed, levels) -> None:
+    qrels, results = random_case(seed, levels)
+    del results["q3"], qrels["q4"]
+    assert per_query(qrels, rank_of(results), MEASURES) == close(oracle(qrels, results, MEASURES))
+
+
+@pytest.mark.parametrize(("seed", "levels"), CASES)
+def test_equals_beir_where_every_query_is_answered(seed, levels) -> None:
+    qrels, results = random_case(seed, levels)
+    ndcg, _, recall, _ = EvaluateRetrieval.evaluate(qrels, copy.deepcopy(results), [10, 100, 1000])
+    theirs = {"nDCG@10": ndcg["NDCG@10"], "R@100": recall["Recall@100"], "R@1000": recall["Recall@1000"]}
+    means = score(qrels, rank_of(results), list(theirs)).means
+    assert means == pytest.approx(theirs, abs=0.5001e-5, rel=0)
+
+
+def test_beir_means_over_answered_queries_ours_over_judged() -> None:
+    qrels, results = {"q1": {"a": 1}, "q2": {"b": 1}}, {"q1": {"a": 1.0}}
+    ndcg, _, recall, _ = EvaluateRetrieval.evaluate(qrels, copy.deepcopy(results), [10])
+    assert (ndcg["NDCG@10"], recall["Recall@10"]) == (1.0, 1.0)
+    assert score(qrels, rank_of(results), ["nDCG@10", "R@10"]).means == {"nDCG@10": 0.5, "R@10": 0.5}
+
+
+def test_beir_changes_the_callers_results_ours_leaves_them() -> None:
+    qrels, results = {"q1": {"q1": 1, "a": 1}}, {"q1": {"q1": 2.0, "a": 1.0}}
+    theirs = copy.deepcopy(results)
+    EvaluateRetrieval.evaluate(qrels, theirs, [10])
+    assert theirs == {"q1": {"a": 1.0}}
+    run = rank_of(results)
+    before = as_results(run)
+    score(qrels, run, DEFAULT_MEASURES)
+    assert as_results(run) == before
+
+
+def test_own_ids_dropped_everywhere_cost_a_perfect_run_where_ids_merely_collide() -> None:
+    qrels = {str(query): {str(10 * query): 1, str(query): 1} for query in range(1, 11)}
+    results = {query_id: {doc_id: 1.0 for doc_id in docs} for query_id, docs in qrels.items()}
+    ndcg, _, recall, _ = EvaluateRetrieval.evaluate(qrels, copy.deepcopy(results), [10])
+    assert (ndcg["NDCG@10"], recall["Recall@10"]) == (pytest.approx(0.61315, abs=1e-5), 0.5)
+    assert score(qrels, rank_of(results), ["nDCG@10", "R@10"]).means == {"nDCG@10": 1.0, "R@10": 1.0}
+    dropped = rank_of(results, drop_own_ids=True)
+    assert score(qrels, dropped, ["R@10"]).means == {"R@10": 0.5}, "the rule is for data sets that declare it"
+
+
+class _Model:
+    """Vectors in the place of a model, for BEIR's search."""
+
+    def __init__(self, queries, docs):
+        self.queries, self.docs = torch.tensor(queries), torch.tensor(docs)
+
+    def encode_queries(self, texts, **_):
+        return self.queries[: len(texts)]
+
+    def encode_corpus(self, corpus, **_):
+        return self.docs[[int(doc["text"]) for doc in corpus]]
+
+
+def beir_search(queries, docs, depth=10):
+    corpus = {f"d{i}": {"text": str(i)} for i in range(len(docs))}
+    searcher = DenseRetrievalExactSearch(_Model(queries, docs))
+    return searcher.search(corpus, {f"q{i}": "" for i in range(len(queries))}, depth, "dot")
+
+
+def our_search(folder, queries, docs, depth=10):
+    stores = []
+    for prefix, vectors in (("q", queries), ("d", docs)):
+        store = VectorStore(folder / prefix, {})
+        store.write(0, [f"{prefix}{i}" for i in range(len(vectors))], np.array(vectors, np.float32), {})
+        store.finish([store.sidecar(0)])
+        stores.append(store)
+    return rank(search(*stores, depth), depth=depth)
+
+
+def test_beir_search_crashes_on_a_single_query_ours_answers(tmp_path) -> None:
+    queries, docs = [[1.0, 0.0]], [[1.0, 0.0], [0.5, 0.0], [2.0, 0.0]]
+    with pytest.raises(IndexError):
+        beir_search(queries, docs)
+    assert as_results(our_search(tmp_path, queries, docs)) == {"q0": {"d2": 2.0, "d0": 1.0, "d1": 0.5}}
+
+
+def test_beir_search_turns_nan_into_minus_one_ours_refuses(tmp_path) -> None:
+    queries, docs = [[1.0, 0.0], [1.0, 0.0]], [[float("nan"), 0.0], [-2.0, 0.0]]
+    theirs = beir_search(queries, docs)
+    assert theirs["q0"] == {"d0": -1.0, "d1": -2.0}, "a broken vector outranks a sound one"
+    with pytest.raises(DataError):
+        our_search(tmp_path, queries, docs)
+    with pytest.raises(DataError, match=r"query 'q0' document 'd0' \(nan\)"):
+        rank_of({"q0": {"d0": float("nan"), "d1": -2.0}})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_beir_evaluates_a_score_that_is_no_number_ours_refuses(value) -> None:
+    qrels, results = {"q": {"a": 1}}, {"q": {"a": value, "b": 1.0}}
+    ndcg, *_ = EvaluateRetrieval.evaluate(qrels, copy.deepcopy(results), [10])
+    assert ndcg["NDCG@10"] > 0, "a value like any other"
+    with pytest.raises(DataError, match="query 'q' document 'a'"):
+        rank_of(results)
+
+
+def test_ir_measures_disagrees_with_itself_on_ties_not_on_our_ranking() -> None:
+    results = {"q": {f"d{i:02}": 1.0 for i in range(21)}}
+    measures = [ir_measures.RR @ 10, ir_measures.nDCG @ 10]
+    for doc_id, raw, ours in (("d00", [1.0, 0.0], [0.0, 0.0]), ("d20", [0.0, 1.0], [1.0, 1.0])):
+        qrels = {"q": {doc_id: 1}}
+        theirs = ir_measures.calc_aggregate(measures, qrels, results)
+        assert [theirs[measure] for measure in measures] == raw
+        canonical = ir_measures.calc_aggregate(measures, qrels, as_results(rank_of(results)))
+        assert [canonical[measure] for measure in measures] == ours
+        assert list(score(qrels, rank_of(results), ["RR@10", "nDCG@10"]).means.values()) == ours
+
+
+def test_pytrec_eval_ties_what_differs_beyond_float32_as_our_ranking_does() -> None:
+    results = {"q": {"z": 1.0, "a": 1.0 + 1e-9}}
+    qrels = {"q": {"a": 1}}
+    theirs = pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank"}).evaluate(results)
+    assert theirs["q"]["recip_rank"] == 0.5, "the better document comes second"
+    run = rank_of(results)
+    assert (list(run.doc_ids), run.ties_next.tolist()) == (["z", "a"], [True, False])
+    again = pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank"}).evaluate(as_results(run))
+    assert again["q"]["recip_rank"] == score(qrels, run, ["RR"]).means["RR"] == 0.5
+    in_float64 = ir_measures.calc_aggregate([ir_measures.RR @ 10], qrels, results)
+    assert in_float64[ir_measures.RR @ 10] == 1.0, "another tool compares the same scores in float64"
+
+
+def test_every_tool_sees_one_ranking_through_our_scores() -> None:
+    qrels, results = random_case(9, 2)
+    run = rank_of(results)
+    for shuffled in (as_results(run), {q: dict(sorted(d.items())) for q, d in as_results(run).items()}):
+        for query_id, docs, _ in run:
+            by_score = sorted(shuffled[query_id], key=shuffled[query_id].__getitem__, reverse=True)
+            assert by_score == list(docs)
+        assert per_query(qrels, rank_of(shuffled), MEASURES) == per_query(qrels, run, MEASURES)

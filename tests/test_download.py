@@ -1,0 +1,193 @@
+"""Archives over HTTP: resumed, verified, unpacked inside their folder or refused."""
+
+import hashlib
+import io
+import re
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+
+from llara_eval import catalogue, download
+from llara_eval.catalogue import KnownSet
+from llara_eval.download import fetch_archive
+from llara_eval.errors import DataError
+
+
+def make_zip(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+CORPUS = bytes(range(256)) * 400
+WHOLE = make_zip({"tiny/corpus.jsonl": CORPUS, "tiny/qrels/test.tsv": b"x", "__MACOSX/junk": b"junk"})
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves one body; ``server.state`` says how, and remembers what was asked for."""
+
+    def do_GET(self) -> None:
+        state = self.server.state
+        asked = self.headers.get("Range")
+        state.requests.append((self.path, asked))
+        if state.status != 200:
+            self.answer(state.status, b"<html>an error page</html>")
+            return
+        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and state.ranges else 0
+        if start >= len(state.body) and start:
+            self.answer(416, b"")
+            return
+        self.answer(206 if start else 200, state.body[start:], stop_after=state.stop_after)
+
+    def answer(self, status: int, body: bytes, stop_after: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:stop_after])
+
+    def log_message(self, *args: object) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[SimpleNamespace]:
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.state = SimpleNamespace(body=WHOLE, ranges=True, stop_after=None, status=200, requests=[])
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    monkeypatch.setattr(catalogue, "BASE_URL", f"http://127.0.0.1:{http.server_port}/sets")
+    monkeypatch.setattr(download, "_CHUNK", 1_000)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield http.state
+    http.shutdown()
+    http.server_close()
+    thread.join()
+
+
+def known(body: bytes = WHOLE, archive: str = "tiny") -> KnownSet:
+    md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    return KnownSet(f"beir/{archive}", archive, md5, None, 1, None)
+
+
+def names(folder) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def assert_complete(data_dir) -> None:
+    assert names(data_dir) == ["tiny/corpus.jsonl", "tiny/qrels/test.tsv"]
+    assert [path.name for path in data_dir.iterdir()] == ["tiny"], "nothing temporary stays"
+    assert (data_dir / "tiny" / "corpus.jsonl").read_bytes() == CORPUS
+
+
+def test_an_archive_is_fetched_verified_and_unpacked(server, tmp_path):
+    fetch_archive(known(), tmp_path / "data")
+    assert_complete(tmp_path / "data")
+    assert server.requests == [("/sets/tiny.zip", None)]
+
+
+def test_only_the_missing_bytes_are_asked_for(server, tmp_path):
+    (tmp_path / "tiny.zip.part").write_bytes(WHOLE[:40_000])
+    fetch_archive(known(), tmp_path)
+    assert_complete(tmp_path)
+    assert server.requests == [("/sets/tiny.zip", "bytes=40000-")]
+
+
+def test_a_complete_part_is_taken_as_it_is(server, tmp_path):
+    (tmp_path / "tiny.zip.part").write_bytes(WHOLE)
+    fetch_archive(known(), tmp_path)
+    assert_complete(tmp_path)
+    assert server.requests == [("/sets/tiny.zip", f"bytes={len(WHOLE)}-")]
+
+
+def test_a_server_that_ignores_ranges_sends_all_of_it_again(server, tmp_path):
+    server.ranges = False
+    (tmp_path / "tiny.zip.part").write_bytes(b"x" * 40_000)
+    fetch_archive(known(), tmp_path)
+    assert_complete(tmp_path)
+
+
+def test_a_broken_transfer_keeps_what_came_and_the_same_call_goes_on(server, tmp_path):
+    server.stop_after = 50_000
+    with pytest.raises(DataError, match=r"50,000 bytes are kept in .*tiny\.zip\.part.*goes on from there"):
+        fetch_archive(known(), tmp_path)
+    assert (tmp_path / "tiny.zip.part").read_bytes() == WHOLE[:50_000]
+    server.stop_after = None
+    fetch_archive(known(), tmp_path)
+    assert_complete(tmp_path)
+    assert [asked for _, asked in server.requests] == [None, "bytes=50000-"]
+
+
+def test_a_server_that_is_not_there_is_a_data_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(catalogue, "BASE_URL", "http://127.0.0.1:9/sets")
+    with pytest.raises(DataError, match="0 bytes are kept"):
+        fetch_archive(known(), tmp_path)
+
+
+def test_a_wrong_checksum_deletes_what_came(server, tmp_path):
+    server.body = WHOLE[:-1] + b"?"
+    with pytest.raises(DataError, match=r"md5 is [0-9a-f]{32}, not [0-9a-f]{32}; it has been deleted"):
+        fetch_archive(known(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_archive_left_by_an_earlier_call_is_verified_too(server, tmp_path):
+    (tmp_path / "tiny.zip").write_bytes(b"not the archive")
+    with pytest.raises(DataError, match="it has been deleted"):
+        fetch_archive(known(), tmp_path)
+    fetch_archive(known(), tmp_path)
+    assert_complete(tmp_path)
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_an_error_page_is_never_kept_as_data(server, tmp_path, status):
+    server.status = status
+    with pytest.raises(DataError, match=f"{status} .*0 bytes are kept"):
+        fetch_archive(known(), tmp_path)
+    assert names(tmp_path) == []
+    (tmp_path / "tiny.zip.part").write_bytes(WHOLE[:100])
+    with pytest.raises(DataError, match="100 bytes are kept"):
+        fetch_archive(known(), tmp_path)
+    assert (tmp_path / "tiny.zip.part").read_bytes() == WHOLE[:100]
+
+
+@pytest.mark.parametrize(
+    "member", ["../evil.txt", "tiny/../../evil.txt", "/evil.txt", "..\\evil.txt", "tiny/..\\..\\evil.txt"]
+)
+def test_an_archive_that_reaches_outside_is_refused(server, tmp_path, member):
+    server.body = make_zip({"tiny/corpus.jsonl": b"{}", member: b"evil"})
+    data_dir = tmp_path / "a" / "data"
+    with pytest.raises(DataError, match="would be written outside its folder"):
+        fetch_archive(known(server.body), data_dir)
+    assert names(tmp_path) == ["a/data/tiny.zip"], "nothing of it is unpacked"
+
+
+def test_an_interrupted_unpacking_is_done_again(server, tmp_path):
+    (tmp_path / "tiny.zip").write_bytes(WHOLE)
+    half = tmp_path / ".tiny.unpacking" / "tiny"
+    half.mkdir(parents=True)
+    (half / "corpus.jsonl").write_bytes(CORPUS[:10])
+    (half / "stale").write_bytes(b"")
+    fetch_archive(known(), tmp_path)
+    assert_complete(tmp_path)
+    assert server.requests == []
+
+
+def test_an_archive_without_its_folder_is_refused(server, tmp_path):
+    server.body = make_zip({"other/corpus.jsonl": b"{}"})
+    with pytest.raises(DataError, match="no folder 'tiny' in it"):
+        fetch_archive(known(server.body), tmp_path)
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_an_incomplete_folder_in_the_way_is_named_before_anything_is_fetched(server, tmp_path):
+    (tmp_path / "tiny" / "android").mkdir(parents=True)
+    with pytest.raises(DataError, match="move it away"):
+        fetch_archive(known(), tmp_path)
+    assert server.requests == []

@@ -1,0 +1,329 @@
+"""The leaderboard is a pure function of the stored results, and the check finds what was tampered with."""
+
+import gzip
+import json
+import os
+import random
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from fakes import WordOverlap
+from test_results import make_result
+from typer.testing import CliRunner
+
+from llara_eval import results
+from llara_eval.audit import audit
+from llara_eval.catalogue import BEIR_13
+from llara_eval.cli import app
+from llara_eval.datasets import load
+from llara_eval.evaluate import evaluate
+from llara_eval.leaderboard import render
+from llara_eval.published import BM25, BM25_MULTIFIELD, LLARA, PUBLISHED_FILE, REPLLAMA, PublishedScore
+from llara_eval.published import load as load_published
+from llara_eval.results import PER_QUERY, RESULT, RUN, Result, folder_of, walk
+
+HOSTILE = ["a|b", "<script>alert(1)</script>", "[x](y)", "**bold**", "new\nline | x", "`code`", "../up (1)"]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> Path:
+    """Make results of two systems on the demo collection, and their leaderboard."""
+    place = tmp_path_factory.mktemp("measured")
+    dataset = load("demo", data_dir=place)
+    for retriever in (WordOverlap(name="words"), WordOverlap(name="stems", letters=5)):
+        evaluate(retriever, dataset, runs_dir=place / "runs", depth=100)
+    assert check(place).exit_code == 5, "there is no leaderboard yet"
+    assert invoke(place).exit_code == 0
+    return place
+
+
+@pytest.fixture
+def place(measured, tmp_path) -> Path:
+    """Return a copy to tamper with."""
+    return Path(shutil.copytree(measured, tmp_path / "place"))
+
+
+def invoke(place: Path, *options: str):
+    words = [
+        "leaderboard",
+        "--runs-dir",
+        place / "runs",
+        "--output",
+        place / "leaderboard.md",
+        "--data-dir",
+        place,
+    ]
+    return CliRunner().invoke(app, [*map(str, words), *options])
+
+
+def check(place: Path):
+    return invoke(place, "--check")
+
+
+def folder(place: Path, system: str = "words") -> Path:
+    return place / "runs" / system / "demo"
+
+
+def edit_result(folder: Path, **changes) -> None:
+    value = json.loads((folder / RESULT).read_text())
+    (folder / RESULT).write_text(json.dumps({**value, **changes}))
+
+
+def entry(system: str = "fake", dataset: str = "tiny", mean: float = 0.5, **changes) -> tuple[Path, Result]:
+    result = make_result(
+        system=system, dataset=dataset, measures={"nDCG@10": {"mean": mean, "low": 0, "high": 1}}, **changes
+    )
+    return folder_of(Path("runs"), system, dataset, result.split), result
+
+
+def published(system: str, dataset: str, value: float, **changes) -> PublishedScore:
+    row = PublishedScore(system, dataset, "nDCG@10", value, "a paper, table 1", "A", True, "")
+    return row._replace(**changes)
+
+
+def cells(text: str, start: str) -> list[str]:
+    """Return the cells of the only table row that starts with a text."""
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+
+
+def test_rendering_again_gives_the_same_bytes(place):
+    before = (place / "leaderboard.md").read_bytes()
+    assert invoke(place).exit_code == 0
+    assert (place / "leaderboard.md").read_bytes() == before
+
+
+def test_rendering_does_not_depend_on_the_order_of_results():
+    entries = [entry(system, dataset, 0.1 * i) for i, system in enumerate("acb") for dataset in ("y", "x")]
+    entries.append((Path("runs/copy/x"), entries[0][1]))
+    texts = set()
+    for seed in range(5):
+        random.Random(seed).shuffle(entries)
+        texts.add(render(entries, load_published(), Path("leaderboard.md")))
+    assert len(texts) == 1
+
+
+def test_measured_and_published_stand_apart(place):
+    text = (place / "leaderboard.md").read_text()
+    ours, theirs = text.split("## Published")
+    assert "words" in ours
+    assert "words" not in theirs
+    assert all(system.split(" (")[0] not in ours for system in (REPLLAMA, LLARA, BM25))
+    assert all(system in theirs for system in ("RepLLaMA-7B", "LLaRA-7B", "published.csv"))
+
+
+def test_values_are_the_measured_ones_with_n_and_the_best_is_bold():
+    text = render([entry("a", mean=0.12344), entry("b", mean=0.5)], [], Path("leaderboard.md"))
+    assert "tiny, n = 2" in text
+    assert cells(text, "a")[1] == "[0.1234](runs/a/tiny/result.json)"
+    assert cells(text, "b")[1] == "**[0.5000](runs/b/tiny/result.json)**"
+
+
+def test_a_missing_value_is_a_dash_and_other_splits_are_columns_of_their_own():
+    text = render([entry("a", "x"), entry("b", "x", split="dev")], [], Path("leaderboard.md"))
+    assert "| system | x (dev), n = 2 | x, n = 2 |" in text
+    assert cells(text, "a")[1] == "–"
+
+
+def test_without_results_the_page_says_how_to_make_one():
+    assert "llara-eval evaluate --model bm25 --dataset demo" in render([], [], Path("leaderboard.md"))
+
+
+def test_links_lead_to_existing_files_wherever_the_page_is(place):
+    odd = place / "od d (1) [x] #%20"
+    shutil.copytree(place / "runs", odd / "runs")
+    for runs, output in [
+        (place / "runs", place / "leaderboard.md"),
+        (place / "runs", place / "docs" / "deep" / "page.md"),
+        (odd / "runs", place / "page.md"),
+    ]:
+        text = render(walk(runs), load_published(), output)
+        links = re.findall(r"\]\(([^)]*)\)", text)
+        assert len(links) == 8
+        for link in links:
+            assert not re.search(r"[\s()<>\[\]#]", link)
+            assert Path(os.path.normpath(output.parent / unquote(link))).is_file(), link
+
+
+def test_published_scores_are_linked_only_where_the_page_lies_beside_the_package(tmp_path):
+    checkout = PUBLISHED_FILE.parents[2]
+    assert "](llara_eval/data/published.csv)" in render([], load_published(), checkout / "leaderboard.md")
+    assert "](../llara_eval/data/published.csv)" in render([], load_published(), checkout / "docs" / "x.md")
+    apart = {render([], load_published(), tmp_path / name) for name in ("x.md", "deep/er/x.md")}
+    assert len(apart) == 1, "the page does not depend on where the package is installed"
+
+
+def test_beir_13_has_a_mean_only_if_all_thirteen_are_there():
+    rows = [published("whole", dataset, 0.1 * i) for i, dataset in enumerate(BEIR_13)]
+    rows += [row._replace(system="part") for row in rows[1:]]
+    rows += [published("only mean", "mean/beir-13", 0.561), published("only mean", BEIR_13[0], 0.4)]
+    text = render([], rows, Path("leaderboard.md"))
+    assert "**BEIR-13 (n = 13)**" in text
+    assert cells(text, "whole")[1] == "0.6000"
+    assert cells(text, "part")[1] == "–"
+    assert cells(text, "only mean")[1] == "0.561 †"
+    assert "† only the mean was published." in text
+
+
+def test_further_sets_do_not_enter_the_mean_of_beir_13():
+    rows = [published("s", dataset, 0.5) for dataset in (*BEIR_13, "beir/msmarco")]
+    rows += [published("s", "beir/cqadupstack/tex", 0.1)]
+    text = render([], [*rows, published("s", "beir/msmarco", 0.9)], Path("leaderboard.md"))
+    assert cells(text, "s")[1] == "0.5000"
+    assert "tex" not in text
+
+
+def test_systems_trained_on_beir_have_a_table_of_their_own():
+    rows = [published("a", "beir/nq", 0.5), published("b", "beir/nq", 0.6, zero_shot=False)]
+    zero_shot, trained = render([], rows, Path("x.md")).split("(not zero-shot)")
+    assert "| a |" in zero_shot
+    assert "| b |" not in zero_shot
+    assert "| b |" in trained
+
+
+def test_the_published_rows_are_well_formed_and_hold_the_baselines():
+    rows = load_published()
+    assert {BM25, BM25_MULTIFIELD, REPLLAMA, LLARA} <= {row.system for row in rows}
+    assert all(0 < row.value <= 1 and row.source and row.confidence in "AB" for row in rows)
+    assert len({row[:3] for row in rows if row.system in (BM25, REPLLAMA)}) == sum(
+        row.system in (BM25, REPLLAMA) for row in rows
+    )
+    assert PUBLISHED_FILE.read_text(encoding="utf-8").count("\n") == len(rows) + 1
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_are_shown_as_text(name):
+    text = render([entry(name, name), entry("plain", name)], [published(name, "beir/nq", 0.5)], Path("x.md"))
+    shown = re.sub(r"([\\|<>*_\[\]`])", r"\\\1", " ".join(name.split()))
+    assert f"| {shown} |" in text
+    assert "<script>" not in text
+    assert "](y)" not in re.sub(r"\\\]\(y\)", "", text)
+    for block in text.split("\n\n"):
+        if block.startswith("| "):
+            widths = {len(re.split(r"(?<!\\)\|", line)) for line in block.splitlines()}
+            assert len(widths) == 1, block
+
+
+def test_a_clean_folder_passes_the_check(place):
+    result = check(place)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.count("scored again") == 2
+
+
+def tamper_mean(place: Path) -> None:
+    measures = results.load(folder(place)).measures
+    measures["nDCG@10"]["mean"] += 1e-6
+    edit_result(folder(place), measures=measures)
+
+
+def tamper_count(place: Path) -> None:
+    edit_result(folder(place), n_queries=61)
+
+
+def tamper_run(place: Path) -> None:
+    path = folder(place) / RUN
+    first, *rest = gzip.decompress(path.read_bytes()).split(b"\n")
+    path.write_bytes(gzip.compress(b"\n".join([first.replace(b"\td", b"\te"), *rest])))
+
+
+def tamper_run_and_its_checksum(place: Path) -> None:
+    path = folder(place) / RUN
+    rows = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    path.write_bytes(gzip.compress(b"".join(row for row in rows if not row.startswith(b"q07\t"))))
+    edit_result(folder(place), run_sha256=results.run_sha256(folder(place)))
+
+
+def tamper_per_query(place: Path) -> None:
+    path = folder(place) / PER_QUERY
+    header, *rows = path.read_text().splitlines()
+    rows.sort(key=lambda row: row.split("\t")[1])
+    ids = sorted(row.split("\t")[0] for row in rows)
+    values = [row.split("\t", 1)[1] for row in rows]
+    path.write_text("\n".join([header, *map("\t".join, zip(ids, values, strict=True))]) + "\n")
+
+
+def tamper_query_id(place: Path) -> None:
+    path = folder(place) / PER_QUERY
+    path.write_text(path.read_text().replace("\nq01\t", "\nq00\t"))
+
+
+def tamper_per_query_away(place: Path) -> None:
+    path = folder(place) / PER_QUERY
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+
+
+def tamper_copy(place: Path) -> None:
+    shutil.copytree(folder(place), folder(place, "much better"))
+
+
+def tamper_damage(place: Path) -> None:
+    path = folder(place) / RUN
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+@pytest.mark.parametrize(
+    ("tamper", "says"),
+    [
+        (tamper_mean, "the run scores nDCG@10"),
+        (tamper_count, "60 per-query values, the result says 61"),
+        (tamper_run, "is not the run the result was measured on"),
+        (tamper_run_and_its_checksum, "the run scores "),
+        (tamper_per_query, "per-query values of nDCG@10 are not those of the run"),
+        (tamper_query_id, "not of the judged queries"),
+        (tamper_per_query_away, "0 per-query values"),
+        (tamper_copy, "is not the folder of words on demo"),
+        (tamper_damage, "run.trec.gz: cannot be read"),
+    ],
+)
+def test_tampering_is_found_though_the_page_was_rendered_again(place, tamper, says):
+    tamper(place)
+    assert invoke(place).exit_code == 0
+    result = check(place)
+    assert result.exit_code == 5
+    assert says in " ".join(result.stderr.split())
+    assert "stale" not in result.stderr
+
+
+@pytest.mark.parametrize("change", ["edited", "a result more", "missing"])
+def test_a_stale_page_fails_the_check(place, change):
+    page = place / "leaderboard.md"
+    if change == "edited":
+        page.write_text(page.read_text().replace("RepLLaMA", "RepLLama", 1))
+    elif change == "missing":
+        page.unlink()
+    else:
+        shutil.rmtree(folder(place, "stems"))
+    before = page.read_bytes() if page.exists() else None
+    result = check(place)
+    assert result.exit_code == 5
+    assert "is stale" in result.stderr
+    assert (page.read_bytes() if page.exists() else None) == before, "a check writes nothing"
+
+
+@pytest.mark.parametrize("dataset", ["a-set-that-is-not-here", "demo"])
+def test_judgements_that_are_not_at_hand_are_reported_and_do_not_fail(place, dataset):
+    """A set that is not there, and one of the same name with other judgements."""
+    target = folder_of(place / "runs", "words", dataset, "test")
+    if dataset != "demo":
+        folder(place).rename(target)
+    edit_result(target, dataset=dataset, qrels_fingerprint="0" * 64)
+    assert invoke(place).exit_code == 0
+    result = check(place)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.count("judgements not at hand") == 1
+
+
+def test_files_are_checked_against_each_other_without_judgements(place):
+    edit_result(folder(place), qrels_fingerprint="0" * 64)
+    tamper_query_values = folder(place) / PER_QUERY
+    tamper_query_values.write_text(tamper_query_values.read_text().replace("\t1.0\t", "\t0.5\t", 1))
+    verdict = audit(folder(place), results.load(folder(place)), place)
+    assert not verdict.scored
+    assert any("per-query values give" in problem for problem in verdict.problems)
+
+
+def test_no_runs_folder_is_a_data_error(tmp_path):
+    assert invoke(tmp_path).exit_code == 3

@@ -1,0 +1,240 @@
+"""What is stored can be read back exactly, lies where it should, and is whole or absent."""
+
+import dataclasses
+import gzip
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llara_eval import files, results
+from llara_eval.errors import DataError
+from llara_eval.files import atomic_write, slug, write_json, write_text
+from llara_eval.measure import Scores
+from llara_eval.ranking import rank
+from llara_eval.results import Result, folder_of, qrels_fingerprint, walk
+from llara_eval.types import Hits, as_ids
+
+
+def make_result(**changes) -> Result:
+    values = {
+        "system": "fake",
+        "dataset": "tiny",
+        "split": "test",
+        "n_queries": 2,
+        "n_documents": 3,
+        "depth": 10,
+        "measures": {"nDCG@10": {"mean": 0.1 + 0.2, "low": 0.0, "high": 1 / 3}},
+        "ties_at_10": 0.5,
+        "settings_passed": {"k1": "0.9"},
+        "settings": {"k1": 0.9, "runtime": {"threads": 2}},
+        "drop_own_ids": False,
+        "dataset_fingerprint": "f" * 64,
+        "qrels_fingerprint": "e" * 64,
+        "run_sha256": "d" * 64,
+        "warnings": ["été"],
+        "phases": {"search": {"seconds": 0.1}},
+        "provenance": {"date": "2025-01-01T00:00:00+00:00", "git": None},
+    }
+    return Result(**{**values, **changes})
+
+
+def small_run():
+    return rank(
+        Hits(
+            as_ids(["q1", "q 2"]),
+            as_ids(["a", "b", "ü"]),
+            np.array([0, 0, 1]),
+            np.array([0, 1, 2]),
+            np.array([1 / 3, 2e-30, -7.5], dtype=np.float32),
+        ),
+        depth=10,
+    )
+
+
+def test_a_result_is_read_back_as_it_was_saved(tmp_path):
+    result = make_result()
+    results.save(tmp_path / "a" / "b", result)
+    assert results.load(tmp_path / "a" / "b") == result
+    assert result.means == {"nDCG@10": 0.1 + 0.2}
+
+
+@pytest.mark.parametrize("schema", [results.SCHEMA + 1, 0, None, "1"])
+def test_another_schema_is_refused(tmp_path, schema):
+    results.save(tmp_path, dataclasses.replace(make_result(), schema=schema))
+    with pytest.raises(DataError, match=f"schema {schema!r}; this version reads {results.SCHEMA}"):
+        results.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[1]", "null", '{"schema": 1}', '{"schema": 1, "system": "x"}', "\udcff"]
+)
+def test_what_is_not_a_result_is_refused(tmp_path, content):
+    (tmp_path / results.RESULT).write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(DataError, match=r"result\.json: not a result"):
+        results.load(tmp_path)
+
+
+def test_a_missing_result_is_refused(tmp_path):
+    with pytest.raises(DataError, match="not a result"):
+        results.load(tmp_path)
+
+
+def test_a_value_that_is_not_a_number_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        results.save(tmp_path, make_result(ties_at_10=float("nan")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_per_query_values_are_not_rounded(tmp_path):
+    values = {"nDCG@10": np.array([1 / 3, 0.1 + 0.2, 5e-324]), "RR@10": np.array([1.0, 0.0, 1 / 7])}
+    results.save_per_query(tmp_path / "x.tsv", Scores(as_ids(["q1", "q 2", "ü"]), values))
+    back = results.load_per_query(tmp_path / "x.tsv")
+    assert back.query_ids.tolist() == ["q1", "q 2", "ü"]
+    assert {name: column.tolist() for name, column in back.values.items()} == {
+        name: column.tolist() for name, column in values.items()
+    }
+    assert list(back.values) == ["nDCG@10", "RR@10"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "query_id\tnDCG@10\nq1\thalf\n", "query_id\tA\tB\nq1\t1\n", "query_id\tA\nq1\t1\nq2\n"]
+)
+def test_a_malformed_table_is_refused(tmp_path, content):
+    (tmp_path / "x.tsv").write_text(content)
+    with pytest.raises(DataError, match="not a table of per-query values"):
+        results.load_per_query(tmp_path / "x.tsv")
+
+
+def test_a_run_is_read_back_and_its_checksum_is_of_the_text(tmp_path):
+    run = small_run()
+    sha = results.save_run(tmp_path, run, "fake system")
+    back = results.load_run(tmp_path)
+    assert {query: (docs.tolist(), scores.tolist()) for query, docs, scores in back} == {
+        query: (docs.tolist(), scores.tolist()) for query, docs, scores in run
+    }
+    text = gzip.decompress((tmp_path / results.RUN).read_bytes())
+    (tmp_path / results.RUN).write_bytes(gzip.compress(text, compresslevel=1))
+    assert results.run_sha256(tmp_path) == sha
+    (tmp_path / results.RUN).write_bytes(gzip.compress(text.replace(b"-7.5", b"-7.6")))
+    assert results.run_sha256(tmp_path) != sha
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "bits"])
+def test_a_damaged_run_is_a_data_error(tmp_path, damage):
+    run = tmp_path / results.RUN
+    content = gzip.compress(b"".join(b"q\tQ0\td%d\t1\t%d\tx\n" % (i, -i * i) for i in range(500)))
+    if damage == "cut":
+        run.write_bytes(content[:-20])
+    elif damage == "bits":
+        run.write_bytes(content[:200] + b"\xff" * 50 + content[250:])
+    with pytest.raises(DataError, match=r"run\.trec\.gz: cannot be read"):
+        results.run_sha256(tmp_path)
+
+
+def test_results_are_walked_in_the_order_of_their_paths(tmp_path):
+    pairs = [("b", "x"), ("a", "z"), ("a", "beir/y"), ("B", "x")]
+    for system, dataset in pairs:
+        result = make_result(system=system, dataset=dataset)
+        results.save(folder_of(tmp_path, system, dataset, "test"), result)
+    (tmp_path / "a" / "unfinished").mkdir()
+    walked = [(folder.relative_to(tmp_path).as_posix(), result.dataset) for folder, result in walk(tmp_path)]
+    assert walked == [("B/x", "x"), ("a/beir--y", "beir/y"), ("a/z", "z"), ("b/x", "x")]
+
+
+def test_a_walk_refuses_a_newer_record(tmp_path):
+    results.save(tmp_path / "a" / "x", make_result(schema=results.SCHEMA + 1))
+    with pytest.raises(DataError, match="schema"):
+        list(walk(tmp_path))
+
+
+def test_other_splits_than_test_have_their_own_folder(tmp_path):
+    folders = [folder_of(tmp_path, "s", "beir/x", split).name for split in ("test", "dev", "a/b")]
+    assert folders == ["beir--x", "beir--x--dev", "beir--x--a--b"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "/etc", "a\\b", "C:", "a\0b", "~", "\udcff", "x" + "/.." * 3]
+)
+def test_a_hostile_name_stays_inside_the_runs_folder(tmp_path, name):
+    folder = folder_of(tmp_path, name, name, "test")
+    assert folder.resolve().relative_to(tmp_path.resolve()).parts == (slug(name), slug(name))
+
+
+tricky = st.text(alphabet="-/.%2FDab\\ é", max_size=6) | st.text(max_size=8)
+
+
+@given(tricky)
+def test_a_slug_is_one_safe_path_component(name):
+    assert re.fullmatch(r"[A-Za-z0-9_=,+%-][A-Za-z0-9._=,+%-]*", slug(name))
+
+
+@given(tricky, tricky)
+def test_slugs_of_different_names_differ(first, second):
+    assert (slug(first) == slug(second)) == (first == second)
+
+
+def test_slugs_of_close_names_differ():
+    parts = ["-", "/", "%2D", ".", "a", "--", "%2F"]
+    names = {one + two + three + four for one in parts for two in parts for three in parts for four in parts}
+    assert len({slug(name) for name in names}) == len(names)
+    assert slug("beir/nq") == "beir--nq"
+    assert slug("bm25,k1=0.82") == "bm25,k1=0.82"
+
+
+def test_the_fingerprint_of_judgements_does_not_depend_on_order():
+    qrels = {"q1": {"a": 1, "b": 0}, "q2": {"a": 2}}
+    turned = {"q2": {"a": 2}, "q1": {"b": 0, "a": 1}}
+    assert qrels_fingerprint(qrels) == qrels_fingerprint(turned)
+    changed = [
+        {"q1": {"a": 1, "b": 1}, "q2": {"a": 2}},
+        {"q1": {"a": 1}, "q2": {"a": 2}},
+        {"q1": {"a": 1, "b": 0}, "q3": {"a": 2}},
+        {"q1": {"a": 1}, "q2": {"a": 2, "b": 0}},
+    ]
+    assert qrels_fingerprint(qrels) not in {qrels_fingerprint(other) for other in changed}
+
+
+def test_an_atomic_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "deep" / "file"
+    write_text(path, "old")
+    for error in (ValueError, KeyboardInterrupt):
+        with pytest.raises(error), atomic_write(path) as file:
+            file.write(b"half of the new")
+            assert path.read_text() == "old", "not visible before it is whole"
+            raise error
+    assert path.read_text() == "old"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+def test_an_atomic_write_replaces_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    write_text(path, "old")
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_equal_text_gives_equal_compressed_bytes(tmp_path, monkeypatch):
+    write_text(tmp_path / "a.gz", "text")
+    monkeypatch.setattr("time.time", lambda: 4_000_000_000.0)
+    write_text(tmp_path / "b.gz", "text")
+    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
+    assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == b"text"
+
+
+def test_json_is_readable_text_with_a_final_newline(tmp_path):
+    write_json(tmp_path / "x.json", {"é": 1})
+    assert (tmp_path / "x.json").read_text() == '{\n  "é": 1\n}\n'
+    assert json.loads((tmp_path / "x.json").read_text()) == {"é": 1}
+
+
+def test_sha256_is_of_the_bytes(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    assert (
+        files.sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )

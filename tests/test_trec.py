@@ -1,0 +1,365 @@
+import gzip
+
+import ir_measures
+import numpy as np
+import pytest
+import pytrec_eval
+
+from llara_eval.errors import DataError
+from llara_eval.ranking import rank
+from llara_eval.trec import read_qrels, read_run, write_run
+from llara_eval.types import Hits, as_ids
+
+ODD_IDS = [
+    "Geneva Durben",
+    "é",
+    "\U0001f600",
+    "NA",
+    "null",
+    "nan",
+    "007",
+    "7",
+    "1e5",
+    "100000",
+    "7.0",
+    '"q"',
+    "#1",
+]
+
+
+def run_of(found, depth=1000):
+    doc_ids = sorted({doc_id for docs in found.values() for doc_id in docs})
+    place = {doc_id: row for row, doc_id in enumerate(doc_ids)}
+    rows = [
+        (i, place[doc_id], score) for i, docs in enumerate(found.values()) for doc_id, score in docs.items()
+    ]
+    query, doc, score = zip(*rows, strict=True)
+    hits = Hits(
+        as_ids(found), as_ids(doc_ids), np.array(query), np.array(doc), np.array(score, dtype=np.float32)
+    )
+    return rank(hits, depth=depth)
+
+
+def as_lists(run):
+    return [(query_id, list(docs), scores.tolist()) for query_id, docs, scores in run]
+
+
+@pytest.fixture
+def put(tmp_path):
+    """Return a function that writes a file and returns its path."""
+
+    def write(content, name="file.txt"):
+        data = content if isinstance(content, bytes) else content.encode()
+        path = tmp_path / name
+        path.write_bytes(
+            gzip.compress(data) if name.endswith(".gz") and not data.startswith(b"\x1f") else data
+        )
+        return path
+
+    return write
+
+
+TREC = "q1 Q0 b 1 2.5 tag\nq1 Q0 a 2 1.5 tag\nq2 Q0 a 1 -0.5 tag\n"
+TREC_AS_LISTS = [("q1", ["b", "a"], [2.5, 1.5]), ("q2", ["a"], [-0.5])]
+
+
+@pytest.mark.parametrize("name", ["run.txt", "run.trec.gz"])
+def test_a_written_run_reads_back_the_same(tmp_path, name) -> None:
+    run = run_of({query_id: {d: float(len(d) % 3) for d in ODD_IDS} for query_id in reversed(ODD_IDS)})
+    write_run(tmp_path / name, run, "tag")
+    back = read_run(tmp_path / name)
+    assert as_lists(back) == as_lists(run)
+    assert {type(doc_id) for doc_id in [*back.doc_ids, *back.query_ids]} == {str}
+
+
+def test_numbers_stay_the_identifiers_they_were(put) -> None:
+    run = read_run(put("007\tQ0\t01\t1\t2.0\tt\n007\tQ0\t1\t2\t1.0\tt\n7\tQ0\t1e5\t1\t1.0\tt\n"))
+    assert as_lists(run) == [("007", ["01", "1"], [2.0, 1.0]), ("7", ["1e5"], [1.0])]
+
+
+def test_every_float32_score_survives(tmp_path) -> None:
+    bits = np.random.default_rng(0).integers(0, 2**32, 30_000, dtype=np.uint32)
+    values = bits.view(np.float32)
+    values = np.unique(np.append(values[np.isfinite(values)], np.float32([1e-45, -1e-45, 3.4028235e38, 0.1])))
+    run = run_of({"q": {f"d{i}": value for i, value in enumerate(values.tolist())}}, depth=len(values))
+    write_run(tmp_path / "run", run, "t")
+    assert (read_run(tmp_path / "run").scores == values[::-1]).all()
+
+
+def test_the_file_is_tab_separated_trec_with_ranks_from_one(tmp_path) -> None:
+    write_run(tmp_path / "run", run_of({"q 1": {"a": 0.1, "b b": 1.0, "c": 0.1}}), "my  tag\n")
+    assert (tmp_path / "run").read_text() == (
+        "q 1\tQ0\tb b\t1\t1.0\tmy_tag\nq 1\tQ0\tc\t2\t0.1\tmy_tag\nq 1\tQ0\ta\t3\t0.099999994\tmy_tag\n"
+    )
+
+
+def test_compressed_runs_are_equal_byte_for_byte(tmp_path) -> None:
+    run = run_of({"q": {"a": 1.0, "b": 2.0}})
+    for name in ("one.gz", "two.gz"):
+        write_run(tmp_path / name, run, "t")
+    data = (tmp_path / "one.gz").read_bytes()
+    assert data == (tmp_path / "two.gz").read_bytes()
+    assert data[3:8] == bytes(5), "no file name and no time stamp in the header"
+
+
+def test_other_tools_rebuild_the_same_order(tmp_path) -> None:
+    found = {"q1": {f"d{i}": 0.25 for i in range(40)}, "q2": {f"d{i}": -float(i % 4) for i in range(40)}}
+    found["q3"] = {f"d{i}": 0.0 for i in range(20)} | {f"e{i}": -1e-45 for i in range(20)}
+    run = run_of(found)
+    write_run(tmp_path / "run", run, "t")
+    text = (tmp_path / "run").read_text()
+    theirs = pytrec_eval.parse_run(text.splitlines())
+    also = list(ir_measures.read_trec_run(str(tmp_path / "run")))
+    for query_id, docs, _ in run:
+        for place, doc_id in enumerate(docs, 1):
+            qrels = {query_id: {doc_id: 1}}
+            found_at = pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank"}).evaluate(theirs)
+            assert found_at[query_id]["recip_rank"] == 1 / place
+        rows = sorted((row for row in also if row.query_id == query_id), key=lambda row: -row.score)
+        assert [row.doc_id for row in rows] == list(docs)
+        for place in (1, 2, 10, 11, 39, 40):
+            values = ir_measures.calc_aggregate(
+                [ir_measures.RR @ 100, ir_measures.RR], {query_id: {docs[place - 1]: 1}}, also
+            )
+            assert set(values.values()) == {1 / place}
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (TREC, "run"),
+        (TREC.replace(" ", "   "), "run"),
+        (TREC.replace(" ", "\t"), "run"),
+        (TREC.replace("\n", " \n "), "run"),
+        (TREC.replace("\n", "\r\n"), "run"),
+        (TREC.replace("\n", "\r\n").replace(" ", "\t"), "run"),
+        ("\ufeff" + TREC, "run"),
+        ("\ufeff" + TREC.replace(" ", "\t"), "run"),
+        ("\n\n" + TREC.replace("\n", "\n\n  \n\t\n") + "\n", "run"),
+        (TREC.replace(" ", "\t").replace("\n", "\n\n\t\t\n"), "run"),
+        (TREC.rstrip("\n"), "run"),
+        (TREC, "run.gz"),
+        ("\ufeff" + TREC.replace("\n", "\r\n"), "run.gz"),
+        ("".join(reversed(TREC.splitlines(keepends=True)[:2])) + TREC.splitlines()[2], "run"),
+    ],
+    ids=[
+        "spaces",
+        "many spaces",
+        "tabs",
+        "spaces at both ends",
+        "CRLF",
+        "CRLF and tabs",
+        "BOM",
+        "BOM and tabs",
+        "blank lines",
+        "blank lines among tabs",
+        "no last newline",
+        "gz",
+        "gz with BOM and CRLF",
+        "ranks out of order",
+    ],
+)
+def test_all_dialects_of_trec_give_the_same_run(put, content, name) -> None:
+    assert as_lists(read_run(put(content, name))) == TREC_AS_LISTS
+
+
+def test_scores_not_ranks_decide_and_ties_are_broken(put) -> None:
+    run = read_run(put("q Q0 a 1 1.0 t\nq Q0 b 2 3.0 t\nq Q0 c 3 1.0 t\n"))
+    assert as_lists(run)[0][1] == ["b", "c", "a"]
+    assert run.ties_next.tolist() == [False, True, False]
+
+
+def test_queries_may_be_scattered_over_the_file(put) -> None:
+    run = read_run(put("q2 Q0 a 1 1.0 t\nq1 Q0 a 1 1.0 t\nq2 Q0 b 1 2.0 t\n"))
+    assert as_lists(run) == [("q2", ["b", "a"], [2.0, 1.0]), ("q1", ["a"], [1.0])]
+
+
+@pytest.mark.parametrize("separator", ["\t", " "])
+def test_ms_marco_runs_have_three_columns_and_small_ranks_are_good(put, separator) -> None:
+    content = "1 20 3\n1 10 1\n1 30 2\n2 007 1\n".replace(" ", separator)
+    assert [(q, list(docs)) for q, docs, _ in read_run(put(content))] == [
+        ("1", ["10", "30", "20"]),
+        ("2", ["007"]),
+    ]
+
+
+def test_depth_cuts_a_run_that_is_read_and_sees_the_tie_at_the_cut(put) -> None:
+    path = put("".join(f"q Q0 d{i:02} 1 {1 - i // 9} t\n" for i in range(15)))
+    assert [len(read_run(path, depth=depth).doc_ids) for depth in (5, 15, 99)] == [5, 15, 15]
+    assert len(read_run(path).doc_ids) == 15
+    assert read_run(path, depth=10).ties_at(10) == 1.0
+
+
+LATIN = "q Q0 café 2 1.0 t\n".encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "problem"),
+    [
+        ("q Q0 a 1\n", 1, "4 columns"),
+        ("q Q0 a 1 2.0 t\nq Q0 b 2 1.0\n", 2, "5 columns, expected 6"),
+        ("q Q0 a 1 2.0 t\n\nq Q0 Geneva Durben 2 1.0 t\n", 3, "7 columns, expected 6"),
+        ("q\tQ0\ta\t1\t2.0\tt\nq\tQ0\tGeneva\tDurben\t2\t1.0\tt\n", 2, "7 columns, expected 6"),
+        ("q\tQ0\ta\t1\t2.0\tt\nq Q0 b 2 1.0 t\n", 2, "1 columns, expected 6"),
+        ("q a 1\nq b\n", 2, "2 columns, expected 3"),
+        ("q a 1\nq b 2 0.3\n", 2, "4 columns, expected 3"),
+        ("q Q0 a 1 2.0 t\nq Q0 b 2 high t\n", 2, "'high'"),
+        ("q\tQ0\ta\t1\t2.0\tt\nq\tQ0\tb\t2\t\tt\n", 2, "''"),
+        ("q Q0 a 1 1_000 t\n", 1, "'1_000'"),
+        ("q Q0 a 1 2.0 t\r\nq Q0 b 2 nan t\r\n", 2, "'nan'"),
+        ("q Q0 a 1 NaN t\n", 1, "'NaN'"),
+        ("q Q0 a 1 2.0 t\nq Q0 b 2 -inf t\n", 2, "'-inf'"),
+        ("q Q0 a 1 2.0 t\nq Q0 b 2 1e39 t\n", 2, "'1e39'"),
+        ("q Q0 a 1 -3.4028236e38 t\n", 1, "'-3.4028236e38'"),
+        ("q a 1\nq b first\n", 2, "'first'"),
+        ("q\tQ0\ta\t1\t2.0\tt\n\tQ0\tb\t2\t1.0\tt\n", 2, "identifier is empty"),
+        ("q\tQ0\ta\t1\t2.0\tt\nq\tQ0\t\t2\t1.0\tt\n", 2, "identifier is empty"),
+        (TREC.encode() + LATIN, 4, "not UTF-8"),
+        (b"".join(b"q Q0 d%d 1 1 t\n" % i for i in range(4000)) + LATIN, 4001, "not UTF-8"),
+    ],
+)
+def test_a_malformed_run_names_file_line_and_value(put, content, line, problem) -> None:
+    path = put(content)
+    with pytest.raises(DataError) as caught:
+        read_run(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert problem in str(caught.value)
+
+
+def test_a_document_ranked_twice_names_the_file(put) -> None:
+    path = put("q Q0 a 1 2.0 t\nq Q0 a 2 1.0 t\n")
+    with pytest.raises(DataError, match="'a' is ranked more than once for query 'q'") as caught:
+        read_run(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [read_run, read_qrels])
+@pytest.mark.parametrize("content", ["", "\n \n\r\n", "\ufeff"])
+@pytest.mark.parametrize("name", ["empty", "empty.gz"])
+def test_an_empty_file_is_an_error(put, read, content, name) -> None:
+    path = put(content, name)
+    with pytest.raises(DataError, match="file is empty") as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("read", [read_run, read_qrels])
+def test_a_missing_file_is_an_error(tmp_path, read) -> None:
+    with pytest.raises(DataError, match="absent: no such file"):
+        read(tmp_path / "absent")
+    with pytest.raises(DataError, match="no such file"):
+        read(tmp_path)
+
+
+ROWS = np.random.default_rng(0).permutation(5000)
+BIG = {
+    read_run: b"".join(b"q Q0 d%d 1 %d t\n" % (row, row) for row in ROWS),
+    read_qrels: b"".join(b"q 0 d%d %d\n" % (row, row) for row in ROWS),
+}
+
+
+@pytest.mark.parametrize("read", [read_run, read_qrels])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-4],
+        lambda data: data[:6],
+        lambda data: data[:10] + b"\xff" * 100 + data[110:],
+        lambda data: data[:-8] + bytes(8),
+    ],
+    ids=["half", "end missing", "header cut", "content overwritten", "wrong checksum"],
+)
+def test_a_damaged_gz_is_an_error_that_names_the_file(put, read, damage) -> None:
+    whole = put(gzip.compress(BIG[read]), "whole.gz")
+    assert read(whole)
+    path = put(damage(whole.read_bytes()), "damaged.gz")
+    with pytest.raises(DataError, match=r"damaged\.gz:\d+: cannot be read on"):
+        read(path)
+
+
+@pytest.mark.parametrize("read", [read_run, read_qrels])
+def test_plain_text_called_gz_is_an_error(tmp_path, read) -> None:
+    (tmp_path / "plain.gz").write_bytes(BIG[read])
+    with pytest.raises(DataError, match=r"plain\.gz:1: .*[Nn]ot a gzipped file"):
+        read(tmp_path / "plain.gz")
+
+
+QRELS = {"q1": {"a": 1, "b": 0}, "q2": {"a": 2}}
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ("q1 0 a 1\nq1 0 b 0\nq2 0 a 2\n", "qrels"),
+        ("q1 Q0  a   1\nq1 0 b 0 \n  q2 0 a 2", "qrels"),
+        ("q1\t0\ta\t1\nq1\t0\tb\t0\nq2\t0\ta\t2\n", "qrels"),
+        ("q1\t0\ta\t1 \r\nq1\t0\tb\t0\r\n\r\nq2\t0\ta\t2\r\n", "qrels"),
+        ("\ufeffq1\t0\ta\t1\nq1\t0\tb\t0\nq2\t0\ta\t2\n", "qrels.gz"),
+        ("query-id\tcorpus-id\tscore\nq1\ta\t1\nq1\tb\t0\nq2\ta\t2\n", "qrels"),
+        ("\ufeff\nquery-id\tcorpus-id\tscore\r\nq1\ta\t1\r\nq1\tb\t0\r\nq2\ta\t2\r\n", "qrels"),
+        ("q1\ta\t1\nq1\tb\t0\nq2\ta\t2\n", "qrels"),
+        ("q1 a 1\nq1 b 0\nq2 a 2\n", "qrels.gz"),
+    ],
+    ids=[
+        "TREC",
+        "TREC with spaces around",
+        "MS MARCO",
+        "MS MARCO with CRLF",
+        "MS MARCO gz with BOM",
+        "BEIR",
+        "BEIR with BOM, blank line and CRLF",
+        "BEIR without header",
+        "BEIR gz with spaces",
+    ],
+)
+def test_all_dialects_of_judgements_give_the_same(put, content, name) -> None:
+    assert read_qrels(put(content, name)) == QRELS
+
+
+def test_judgements_keep_odd_identifiers(put) -> None:
+    lines = "".join(f"{odd}\t0\t{odd}\t1\n" for odd in ODD_IDS)
+    assert read_qrels(put(lines)) == {odd: {odd: 1} for odd in ODD_IDS}
+
+
+def test_negative_grades_are_kept(put) -> None:
+    assert read_qrels(put("q 0 a -2\nq 0 b -1\n")) == {"q": {"a": -2, "b": -1}}
+
+
+def test_the_same_judgement_twice_is_accepted(put) -> None:
+    assert read_qrels(put("q 0 a 1\nq 0 b 0\nq 0 a 1\n")) == {"q": {"a": 1, "b": 0}}
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "problem"),
+    [
+        ("q 0\n", 1, "2 columns"),
+        ("q Q0 a 1 2.0 t\n", 1, "6 columns"),
+        ("q 0 a 1\nq 0 b\n", 2, "3 columns, expected 4"),
+        ("q 0 a 1\nq 0 Geneva Durben 1\n", 2, "5 columns, expected 4"),
+        ("query-id\tcorpus-id\tscore\nq\ta\n", 2, "2 columns, expected 3"),
+        ("q 0 a 1\n\nq 0 b 1.0\n", 3, "'1.0'"),
+        ("q a 1.0\n", 1, "'1.0'"),
+        ("q 0 a 0.5\nq 0 b 1\n", 1, "'0.5'"),
+        ("query-id\tcorpus-id\tscore\nq\ta\t1\nq\tb\tyes\n", 3, "'yes'"),
+        ("query-id\tcorpus-id\tscore\nquery-id\tcorpus-id\tscore\n", 2, "'score'"),
+        ("q 0 a \u00b2\n", 1, "'\u00b2'"),
+        ("q\t0\ta\t\n", 1, "''"),
+        ("q 0 a 1\nq 0 a 2\n", 2, "query 'q' document 'a' is graded 1 and 2"),
+        ("q 0 a 0\nq 0 b 1\nq 0 a -1\n", 3, "graded 0 and -1"),
+        ("q\t0\ta\t1\n\t0\ta\t1\n", 2, "identifier is empty"),
+        ("q\t0\ta\t1\nq\t0\t\t1\n", 2, "identifier is empty"),
+        (b"q 0 a 1\nq 0 caf\xe9 1\n", 2, "not UTF-8"),
+    ],
+)
+def test_malformed_judgements_name_file_line_and_value(put, content, line, problem) -> None:
+    path = put(content)
+    with pytest.raises(DataError) as caught:
+        read_qrels(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert problem in str(caught.value)
+
+
+def test_a_header_alone_is_no_judgement(put) -> None:
+    with pytest.raises(DataError, match="no judgements"):
+        read_qrels(put("query-id\tcorpus-id\tscore\n"))
