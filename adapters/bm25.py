@@ -183,8 +183,8 @@ _ROW = np.dtype([("query", np.int64), ("doc", np.int64), ("score", np.float32)])
 
 def _indexed(printed: str) -> int:
     """Return how many documents Anserini says it has read: those it indexed and those without text."""
-    counters = dict(re.findall(r"(indexed|empty): +(\d+)$", printed, flags=re.MULTILINE))
-    return sum(map(int, counters.values()))
+    counters = dict(re.findall(r"(indexed|empty): +([\d,]+)$", printed, flags=re.MULTILINE))
+    return sum(int(counter.replace(",", "")) for counter in counters.values())
 
 
 def _cut_in_tie(table: NDArray[Any], depth: int, count: int) -> set[int]:

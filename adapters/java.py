@@ -18,6 +18,9 @@ from llara_eval.errors import LlaraEvalError, MissingPartError
 OLDEST = 21
 """The oldest Java that runs Anserini 1.x."""
 
+_JAVA_OPTIONS = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8")
+"""Numbers in the output are read, so they are not left to the user's locale."""
+
 _LAST_WORDS = 1_500
 """Characters of a failed process's output that are shown."""
 
@@ -74,8 +77,9 @@ def run_anserini(program: str, *arguments: str, done_when: Callable[[str], bool]
         MissingPartError: Java or Pyserini is missing.
         LlaraEvalError: The program failed; the message ends with its last words.
     """
-    command = [str(find_java().home / "bin" / "java"), "-cp", str(anserini_jar()), f"io.anserini.{program}"]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    java = str(find_java().home / "bin" / "java")
+    command = [java, *_JAVA_OPTIONS, "-cp", str(anserini_jar()), f"io.anserini.{program}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     printed = done.stdout + done.stderr
     if done.returncode or not done_when(printed):
         words = printed.strip()[-_LAST_WORDS:]

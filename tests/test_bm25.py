@@ -61,11 +61,11 @@ def test_b_is_passed_on_to_lucene(make_collection, tmp_path) -> None:
 
 
 def test_ties_at_the_cut_go_to_the_larger_id_however_lucene_orders_them(make_collection, tmp_path) -> None:
-    documents = {f"d{i:04d}": "the same words" for i in range(700)}
+    documents = {f"d{i:04d}": "the same words" for i in range(1200)}
     found = ranking(
         "bm25", open_collection(make_collection, documents, {"q": "words"}), depth=5, home=tmp_path
     )
-    assert found["q"] == ["d0699", "d0698", "d0697", "d0696", "d0695"]
+    assert found["q"] == ["d1199", "d1198", "d1197", "d1196", "d1195"]
 
 
 def test_the_index_is_kept_by_content(make_collection, tmp_path) -> None:
