@@ -167,7 +167,17 @@ def test_evaluate_json_again_is_the_same_object_from_what_is_kept(evaluate):
 def test_evaluate_json_has_one_line_for_each_system_and_data_set(evaluate):
     result = evaluate("--json", "--dataset", "demo", models=["words", "stems"])
     pairs = [(row["system"], row["dataset"]) for row in map(json.loads, result.stdout.splitlines())]
-    assert pairs == [("words", "tiny"), ("stems", "tiny"), ("words", "demo"), ("stems", "demo")]
+    assert pairs == [("words", "tiny"), ("words", "demo"), ("stems", "tiny"), ("stems", "demo")]
+
+
+def test_a_system_is_opened_once_for_all_data_sets(evaluate, monkeypatch):
+    opened = []
+    original = adapters.open_system
+    monkeypatch.setattr(
+        adapters, "open_system", lambda name, *rest: opened.append(name) or original(name, *rest)
+    )
+    evaluate("--dataset", "demo", models=["words", "stems"])
+    assert opened == ["words", "stems"]
 
 
 def test_evaluate_shows_a_table_and_says_where_results_are(evaluate):

@@ -12,6 +12,7 @@ from llara_eval.errors import LlaraEvalError, PartialResultsError
 
 if TYPE_CHECKING:
     from llara_eval.evaluate import Outcome
+    from llara_eval.protocols import Retriever
 
 DEFAULT_MEASURES = "nDCG@10,RR@10,RR@100,R@100,R@1000,Judged@10"
 
@@ -108,27 +109,31 @@ def run_all(
     outcomes: list[Outcome] = []
     errors: list[LlaraEvalError] = []
     context = Context(home(), offline=offline)
-    wanted = [(part, model) for name in datasets for part in expand(name) for model in models]
-    for name, model in wanted:
-        try:
-            outcome = evaluate_one(
-                open_system(model, settings, context),
-                sets.load(name, data_dir=data_dir, split=split, offline=offline),
-                runs_dir=runs_dir,
-                measures=measures,
-                depth=depth,
-                settings_passed=settings,
-                on_existing=on_existing.value,
-                progress=progress(quiet=quiet),
-            )
-        except LlaraEvalError as error:
-            errors.append(error)
-            if len(wanted) > 1:
-                say(f"{model} on {name} failed: {error}", style="red")
-            continue
-        outcomes.append(outcome)
-        if not quiet:
-            _note(outcome)
+    names = [part for name in datasets for part in expand(name)]
+    for model in models:
+        retriever: Retriever | None = None  # opened once for all data sets: weights are large
+        for name in names:
+            try:
+                dataset = sets.load(name, data_dir=data_dir, split=split, offline=offline)
+                retriever = retriever or open_system(model, settings, context)
+                outcome = evaluate_one(
+                    retriever,
+                    dataset,
+                    runs_dir=runs_dir,
+                    measures=measures,
+                    depth=depth,
+                    settings_passed=settings,
+                    on_existing=on_existing.value,
+                    progress=progress(quiet=quiet),
+                )
+            except LlaraEvalError as error:
+                errors.append(error)
+                if len(models) * len(names) > 1:
+                    say(f"{model} on {name} failed: {error}", style="red")
+                continue
+            outcomes.append(outcome)
+            if not quiet:
+                _note(outcome)
     if errors and not outcomes:
         raise errors[0]
     return outcomes, errors
@@ -169,6 +174,7 @@ def as_object(outcome: "Outcome") -> dict[str, Any]:
 def _note(outcome: "Outcome") -> None:
     result = outcome.result
     kept = "" if outcome.fresh else " (kept from an earlier run)"
-    say(f"{result.system} on {result.dataset}: nDCG@10 {result.means.get('nDCG@10', float('nan')):.4f}{kept}")
+    measure, mean = next(iter(result.means.items()))
+    say(f"{result.system} on {result.dataset}: {measure} {mean:.4f}{kept}")
     for warning in result.warnings:
         say(f"  note: {warning}")

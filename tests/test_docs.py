@@ -1,0 +1,50 @@
+"""The README says what is there."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def tree_of_the_readme() -> set[str]:
+    """Return the paths in the README's tree, folders with a final slash."""
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## The tree")[1]
+    block = section.split("```")[1]
+    paths, folder = set(), ""
+    for line in block.strip("\n").split("\n"):
+        name = line.split()[0]
+        folder = folder if line.startswith("  ") else ""
+        paths.add(folder + name)
+        if not line.startswith("  "):
+            folder = name
+    return paths
+
+
+def test_everything_in_the_tree_exists() -> None:
+    missing = [path for path in tree_of_the_readme() if not (ROOT / path).exists()]
+    assert missing == []
+
+
+def test_every_module_is_in_the_tree() -> None:
+    modules = {
+        str(path.relative_to(ROOT))
+        for package in ("llara_eval", "adapters")
+        for path in (ROOT / package).glob("*.py")
+        if not path.name.startswith("__")
+    }
+    assert modules <= tree_of_the_readme()
+
+
+def test_every_command_is_in_the_readme() -> None:
+    from llara_eval.cli import app
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for command in app.registered_commands:
+        assert f"llara-eval {command.name}" in readme
+
+
+def test_every_version_that_is_installed_is_pinned_once() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").split("\n")
+    names = [line.split("==")[0].lower() for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+!-]+", line) for line in lines if line)
+    assert len(names) == len(set(names)) > 100
