@@ -1,7 +1,7 @@
 """Running Anserini: the jar inside Pyserini, in a Java process of its own.
 
 Pyserini's Python classes would start the JVM inside this process, where it ends the whole program if a
-module is missing, and has been seen to crash it now and then while classes are looked up. A process of
+module is missing, and was once seen to crash it while a method was looked up. A process of
 its own can do neither, and it needs no OpenAI key to be imported.
 """
 
