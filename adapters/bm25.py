@@ -32,7 +32,7 @@ from llara_eval.protocols import SILENT, Progress
 from llara_eval.types import Hits, Ids, Query, as_ids
 
 _TIE_MARGIN = 100
-"""Documents fetched beyond the depth, so that ties at the cut are ours to break; doubled at need."""
+"""Documents fetched beyond the depth, so that ties at the cut are ours to break; more at need."""
 
 _BATCH = 1_000
 """Queries handed to one Java process."""

@@ -110,6 +110,7 @@ def test_a_server_that_ignores_ranges_sends_all_of_it_again(server, tmp_path):
     (tmp_path / "tiny.zip.part").write_bytes(b"x" * 40_000)
     fetch_archive(known(), tmp_path)
     assert_complete(tmp_path)
+    assert server.requests == [("/sets/tiny.zip", "bytes=40000-")]
 
 
 def test_a_broken_transfer_keeps_what_came_and_the_same_call_goes_on(server, tmp_path):
