@@ -78,3 +78,23 @@ def open_system(model: str, options: Mapping[str, Any], context: Context) -> Ret
     module, function = system.target.split(":")
     opener = cast(Callable[..., Retriever], getattr(importlib.import_module(module), function))
     return opener(model, dict(system.options), options, context)
+
+
+def checkpoint_folder(model: str, *, offline: bool = False) -> Path:
+    """Return the folder of a checkpoint.
+
+    Args:
+        model: A folder, a GGUF file, a hub name, or a name of :data:`SYSTEMS` that comes in a package.
+        offline: Never use the network.
+
+    Raises:
+        DataError: There is none.
+        MissingPartError: The package is not installed.
+    """
+    from adapters.dense import packaged_folder
+    from llara_eval.checkpoints import resolve
+
+    options = SYSTEMS[model].options if model in SYSTEMS else {}
+    if "package" in options:
+        return packaged_folder(model, options["package"], options["within"])
+    return resolve(model, offline=offline)

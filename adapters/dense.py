@@ -3,11 +3,15 @@
 import hashlib
 import importlib.util
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
+from adapters import repllama
+from adapters.llara import template as llara
 from adapters.options import Context, configure, unnamed
 from llara_eval import checkpoints
 from llara_eval.collection import Corpus
@@ -15,7 +19,7 @@ from llara_eval.encoder import Encoder, check
 from llara_eval.errors import MissingPartError
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.search import search
-from llara_eval.templates import Pooling, Side
+from llara_eval.templates import Pooling, Side, Templates
 from llara_eval.types import Hits, Query
 from llara_eval.vectors import SHARD_SIZE, VectorStore, fill
 
@@ -28,6 +32,17 @@ _CHECKED_TEXTS = 4
 """Documents on which the encoder is checked before the corpus is encoded."""
 
 
+TEMPLATES: Mapping[str, Callable[[Any], Templates]] = MappingProxyType(
+    {
+        "llara": llara.templates,
+        "llara-paper": partial(llara.templates, prompts=llara.PAPER),
+        "llara-paper-acl": partial(llara.templates, prompts=llara.PAPER_ACL),
+        "repllama": repllama.templates,
+    }
+)
+"""Templates by name, made from a checkpoint's tokenizer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenseConfig:
     """Settings of a dense retriever; None leaves the choice to the checkpoint or the machine.
@@ -35,6 +50,7 @@ class DenseConfig:
     Attributes:
         max_length: The most tokens of a query or document, template included.
         pooling: ``mean``, ``first`` or ``last``.
+        template: Use these templates whatever the checkpoint says; see ``TEMPLATES``.
         dtype: Type of weights and products; scores are float32 always.
         batch_tokens: Tokens of one batch, padding included.
         backend: What proposes candidates in the exact search, ``torch`` or ``faiss``.
@@ -42,6 +58,7 @@ class DenseConfig:
 
     max_length: int | None = None
     pooling: Pooling | None = None
+    template: Literal["llara", "llara-paper", "llara-paper-acl", "repllama"] | None = None
     dtype: str | None = unnamed(None)
     batch_tokens: int | None = unnamed(None)
     backend: str = unnamed("torch")
@@ -65,13 +82,21 @@ def open_packaged(name: str, base: Mapping[str, Any], given: Mapping[str, Any], 
         MissingPartError: The package is not installed.
     """
     settings = dict(base)
-    package, within = settings.pop("package"), settings.pop("within")
+    folder = packaged_folder(name, settings.pop("package"), settings.pop("within"))
+    config, full_name = configure(DenseConfig, settings, given, name)
+    return Dense(full_name, folder, config, context.home)
+
+
+def packaged_folder(name: str, package: str, within: str) -> Path:
+    """Return the folder of a model that comes inside a Python package.
+
+    Raises:
+        MissingPartError: The package is not installed.
+    """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise MissingPartError(f"{name} needs its weights: {_INSTALL[package]}")
-    folder = checkpoints.resolve(str(Path(spec.origin).parent / within), offline=True)
-    config, full_name = configure(DenseConfig, settings, given, name)
-    return Dense(full_name, folder, config, context.home)
+    return checkpoints.resolve(str(Path(spec.origin).parent / within), offline=True)
 
 
 class Dense:
@@ -94,6 +119,8 @@ class Dense:
             dtype=config.dtype,
             batch_tokens=config.batch_tokens,
             changes={key: value for key, value in changes.items() if value is not None},
+            chosen=TEMPLATES[config.template] if config.template else None,
+            recognisers=(llara.recognise, repllama.recognise),
         )
         self._checkpoint = checkpoints.content_hash(folder)
         self._vectors = home / "vectors"

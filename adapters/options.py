@@ -3,7 +3,7 @@
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,9 +63,25 @@ def configure(
     return chosen, ",".join([name, *changes])
 
 
+def override(config: Config, given: dict[str, Any]) -> Config:
+    """Return settings with some of them replaced.
+
+    Args:
+        config: A settings dataclass.
+        given: Settings by name, strings are converted; those that ``config`` has are taken out.
+
+    Raises:
+        UsageError: A value cannot be converted.
+    """
+    hints = typing.get_type_hints(type(config))
+    mine = [item.name for item in fields(config) if item.name in given]  # type: ignore[arg-type]
+    changes = {name: _convert(hints[name], given.pop(name), name) for name in mine}
+    return replace(config, **changes)  # type: ignore[type-var]
+
+
 def _convert(hint: Any, value: Any, key: str) -> Any:
     """Convert text to the type of a setting (``X | None`` counts as ``X``)."""
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):  # Literal | None is the former
         hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
     if typing.get_origin(hint) is typing.Literal:
         if value not in typing.get_args(hint):
@@ -73,6 +89,8 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
         return value
     if not isinstance(value, str):
         return value
+    if typing.get_origin(hint) is tuple:
+        return tuple(part.strip() for part in value.split(",") if part.strip())
     try:
         if hint is bool:
             return {"true": True, "false": False}[value.lower()]

@@ -1,34 +1,35 @@
 """A checkpoint folder → an :class:`~llara_eval.encoder.Encoder` with the right templates.
 
-Three kinds of folder are read, each by its own files: one with our ``template.json``, one in
-sentence-transformers layout (``modules.json``), and a bare language model (a single GGUF file too).
-Weights are read as safetensors only and no code from a checkpoint is run.
+Folders are read by their own files: our ``template.json``; the sentence-transformers layout
+(``modules.json``); low-rank updates (``adapter_config.json``) of a base model, which are merged; a bare
+language model (a single GGUF file too). Weights are read as safetensors, LoRA's also by torch's reader of
+plain tensors, and no code from a checkpoint is run.
 """
 
 import hashlib
-import io
 import json
 import logging
 import os
-import shutil
-import sys
-from collections.abc import Mapping
-from contextlib import nullcontext, redirect_stderr
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from llara_eval import lora
 from llara_eval.encoder import Encoder
-from llara_eval.errors import DataError, MissingPartError, UsageError
+from llara_eval.errors import DataError, UsageError
 from llara_eval.files import sha256_of
-from llara_eval.home import home
+from llara_eval.gguf import convert_gguf
 from llara_eval.templates import TEMPLATE_FILE, Pooling, Template, Templates
 
 logger = logging.getLogger(__name__)
 
-_HASHED = ("*.safetensors", "config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json")
+_HASHED = (
+    *("*.safetensors", "adapter_model.bin", "config.json", "adapter_config.json"),
+    *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json"),
+)
 """Files of a checkpoint that decide what its vectors are, templates aside."""
 
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
@@ -43,7 +44,7 @@ def resolve(model: str, *, offline: bool = False) -> Path:
     Raises:
         DataError: There is no such folder, and it is not on the hub or may not be asked for.
     """
-    path = Path(model).expanduser()
+    path = Path(model).expanduser().absolute()  # low-rank updates name it, and are used from anywhere
     if path.is_dir():
         weights = sorted(path.glob("*.gguf"))
         if weights and not (path / "config.json").is_file():
@@ -85,12 +86,18 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+Recogniser = Callable[[Any, Mapping[str, Any] | None], Templates | None]
+"""Makes templates from a tokenizer and, if there is one, a LoRA configuration; None: not mine."""
+
+
 def load(
     folder: Path,
     *,
     dtype: str | None = None,
     batch_tokens: int | None = None,
     changes: Mapping[str, Any] | None = None,
+    chosen: Callable[[Any], Templates] | None = None,
+    recognisers: Sequence[Recogniser] = (),
 ) -> Encoder:
     """Load a checkpoint.
 
@@ -99,105 +106,155 @@ def load(
         dtype: ``float32``, ``bfloat16`` or ``float16``; None takes what the processor supports.
         batch_tokens: See :class:`Encoder`.
         changes: Template fields to change on both sides (``max_length``, ``pooling``, …).
+        chosen: Makes the templates from the tokenizer, whatever the folder says.
+        recognisers: Know checkpoints by their own vocabulary or configuration.
 
     Raises:
         DataError: Files are missing, unreadable or not safetensors.
         UsageError: The dtype is unknown, or the checkpoint needs something we do not have.
     """
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    if (folder / "adapter_config.json").is_file():
-        raise UsageError(f"{folder} is a LoRA adapter without its base model; merge it and name the result")
     device = default_device()
     kind = default_dtype(device) if dtype is None else _dtype(dtype)
-    transformer = _transformer_folder(folder)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(transformer, local_files_only=True, trust_remote_code=False)
-        model = AutoModel.from_pretrained(
-            transformer, dtype=kind, local_files_only=True, use_safetensors=True, trust_remote_code=False
+    model, tokenizer = read_model(folder, dtype=kind)
+    if chosen is not None:
+        templates, source = chosen(tokenizer), "chosen"
+    else:
+        templates, source = read_templates(folder, tokenizer, model.config, recognisers)
+    return Encoder(
+        model.to(device).eval(),
+        tokenizer,
+        templates.with_changes(**(changes or {})),
+        batch_tokens=batch_tokens,
+        source=source,
+    )
+
+
+def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple[Any, Any]:
+    """Read a model onto the CPU, low-rank updates merged, and its tokenizer.
+
+    Args:
+        folder: A checkpoint folder.
+        dtype: Of the weights.
+        head: Whether the language-model head is wanted.
+
+    Raises:
+        DataError: Files are missing, unreadable or not safetensors.
+    """
+    from transformers import AutoModel, AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # it reports a head that is left out as if it were a mistake
+
+    def read(where: Path, causal: bool) -> Any:
+        update = lora.read_config(where)
+        if update is not None:
+            base = lora.base_of(where, update, resolve)
+            return lora.merged(where, base, read_tokenizer(where), read, head=causal)
+        return (AutoModelForCausalLM if causal else AutoModel).from_pretrained(
+            _transformer_folder(where),
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
         )
+
+    tokenizer = read_tokenizer(folder)
+    try:
+        model = read(folder, head)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder}: cannot be loaded as a model: {error}") from error
-    templates = read_templates(folder, tokenizer, model.config).with_changes(**(changes or {}))
-    if not any((folder / name).is_file() for name in (TEMPLATE_FILE, "modules.json")):
-        plain = templates.document
-        logger.info(
-            "%s has no template: %s pooling, no prompt, %d tokens",
-            folder.name,
-            plain.pooling,
-            plain.max_length,
+    return model, tokenizer
+
+
+def read_model_config(folder: Path) -> Any:
+    """Read the configuration of the model that :func:`read_model` reads, without its weights.
+
+    Raises:
+        DataError: It is missing or unreadable.
+    """
+    from transformers import AutoConfig
+
+    update = lora.read_config(folder)
+    if update is not None:
+        config = read_model_config(lora.base_of(folder, update, resolve))
+        config.vocab_size = max(config.vocab_size, len(read_tokenizer(folder)))
+        return config
+    try:
+        return AutoConfig.from_pretrained(
+            _transformer_folder(folder), local_files_only=True, trust_remote_code=False
         )
-    return Encoder(model.to(device).eval(), tokenizer, templates, batch_tokens=batch_tokens)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder}: its configuration cannot be read: {error}") from error
 
 
-def read_templates(folder: Path, tokenizer: Any, config: Any) -> Templates:
-    """Find out how a checkpoint wants its texts.
+def read_tokenizer(folder: Path) -> Any:
+    """Read a checkpoint's tokenizer; low-rank updates without one have that of their base.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    transformer = _transformer_folder(folder)
+    update = lora.read_config(folder)
+    if update is not None and not any(transformer.glob("tokenizer*")):
+        return read_tokenizer(lora.base_of(folder, update, resolve))
+    try:
+        return AutoTokenizer.from_pretrained(transformer, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder}: its tokenizer cannot be read: {error}") from error
+
+
+def read_templates(
+    folder: Path, tokenizer: Any, config: Any, recognisers: Sequence[Recogniser] = ()
+) -> tuple[Templates, str]:
+    """Find out how a checkpoint wants its texts, and say from where that is known.
 
     Raises:
         DataError: A configuration file is malformed.
-        UsageError: A sentence-transformers module is one we cannot reproduce.
+        UsageError: A sentence-transformers module is one we cannot reproduce, or nobody knows the
+            templates of a LoRA folder.
     """
-    own = folder / TEMPLATE_FILE
-    if own.is_file():
-        return Templates.from_json(_json(own), own)
+    own = Templates.load(folder)
+    if own is not None:
+        return own, TEMPLATE_FILE
     if (folder / "modules.json").is_file():
-        return _sentence_transformers(folder, tokenizer, config)
-    prefix, suffix = _special_tokens(tokenizer)
+        return _sentence_transformers(folder, tokenizer, config), "modules.json"
+    update = lora.read_config(folder)
+    for recognise in recognisers:
+        found = recognise(tokenizer, update)
+        if found is not None:
+            return found, f"recognised by {recognise.__module__}"
+    if update is not None:
+        raise UsageError(
+            f"{folder}: LoRA of unknown templates; name them with --option template=llara or repllama"
+        )
+    prefix, suffix = special_tokens(tokenizer)
     limit = min(512, int(getattr(config, "max_position_embeddings", 512)))
     plain = Template(prefix=prefix, suffix=suffix, max_length=limit)
-    return Templates(plain, plain)
+    logger.info("%s has no template: mean pooling, no prompt, %d tokens", folder.name, limit)
+    return Templates(plain, plain), "none"
 
 
 def content_hash(folder: Path) -> str:
-    """Return a SHA-256 over the weights, configuration and tokenizer files of a checkpoint."""
+    """Return a SHA-256 over weights, configuration and tokenizer of a checkpoint, and of its base."""
     transformer = _transformer_folder(folder)
     files = sorted({path for pattern in _HASHED for path in transformer.glob(pattern)})
     total = hashlib.sha256()
     for path in files:
         total.update(f"{path.name}\x1f{sha256_of(path)}\x1e".encode())
+    update = lora.read_config(folder)
+    if update is not None:
+        total.update(content_hash(lora.base_of(folder, update, resolve)).encode())
     return total.hexdigest()
-
-
-def convert_gguf(path: Path) -> Path:
-    """Convert a GGUF file to a safetensors folder in the cache, once, and return that folder.
-
-    Raises:
-        DataError: The file cannot be read as a model.
-        MissingPartError: The reader for GGUF is not installed.
-    """
-    folder = home() / "models" / f"{path.stem}-{sha256_of(path)[:16]}"
-    if (folder / "config.json").is_file():
-        return folder
-    try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-        from transformers.utils.logging import disable_progress_bar
-    except ImportError as error:
-        raise MissingPartError(f"reading {path.name} needs: pip install gguf") from error
-    logger.info("converting %s to safetensors, once", path.name)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    where = {"gguf_file": path.name, "local_files_only": True}
-    disable_progress_bar()
-    try:
-        # Without dequantizing, the model cannot be saved; its progress bar is for terminals only.
-        with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
-            model = AutoModelForCausalLM.from_pretrained(
-                path.parent, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32, **where
-            )
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
-        model.save_pretrained(unfinished, safe_serialization=True)
-        tokenizer.save_pretrained(unfinished)
-        unfinished.rename(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: cannot be read as a GGUF model: {error}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
 
 
 def _transformer_folder(folder: Path) -> Path:
     """Return where a checkpoint's weights lie; in sentence-transformers layout that may be a subfolder."""
+    router = folder / "router_config.json"  # a sentence-transformers folder with one template a side
+    if router.is_file():
+        return folder / str(_json(router)["structure"]["document"][0])
     modules = folder / "modules.json"
     return folder / _json(modules)[0]["path"] if modules.is_file() else folder
 
@@ -227,7 +284,7 @@ def _sentence_transformers(folder: Path, tokenizer: Any, config: Any) -> Templat
     prompts_config = _json(prompts_file) if prompts_file.is_file() else {}
     prompts = prompts_config.get("prompts") or {}
     usual = prompts.get(prompts_config.get("default_prompt_name") or "", "")
-    prefix, suffix = _special_tokens(tokenizer)
+    prefix, suffix = special_tokens(tokenizer)
     base = Template(
         prefix=prefix,
         suffix=suffix,
@@ -241,7 +298,7 @@ def _sentence_transformers(folder: Path, tokenizer: Any, config: Any) -> Templat
     )
 
 
-def _special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the special tokens a tokenizer puts before and after a text of its own accord."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a")["input_ids"]

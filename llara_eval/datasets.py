@@ -150,14 +150,19 @@ def read_judged(folder: Path, split: str) -> tuple[dict[str, dict[str, int]], tu
     return qrels, tuple(query for query in texts.values() if query.query_id in qrels)
 
 
+def splits(folder: Path) -> dict[str, Path]:
+    """Return the files of judgements in a folder by the split they are of."""
+    files = [*(folder / "qrels").glob("*.tsv.gz"), *(folder / "qrels").glob("*.tsv")]
+    return {path.name.removesuffix(".gz").removesuffix(".tsv"): path for path in files}
+
+
 def qrels_file(folder: Path, split: str) -> Path:
     """Return the judgements file of a split.
 
     Raises:
         DataError: It does not exist; the message lists the splits that do.
     """
-    files = [*(folder / "qrels").glob("*.tsv.gz"), *(folder / "qrels").glob("*.tsv")]
-    there = {path.name.removesuffix(".gz").removesuffix(".tsv"): path for path in files}
+    there = splits(folder)
     if split not in there:
         raise DataError(
             f"{folder / 'qrels'}: no judgements for split {split!r}; "

@@ -48,11 +48,19 @@ class Encoder:
         tokenizer: Its tokenizer.
         templates: How queries and documents become token sequences.
         batch_tokens: Tokens of one batch, padding included; None takes what suits the device.
+        source: From where the templates are known.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, templates: Templates, *, batch_tokens: int | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        templates: Templates,
+        *,
+        batch_tokens: int | None = None,
+        source: str = "given",
     ) -> None:
+        self.source = source
         self.model = model
         self.tokenizer = tokenizer
         self.templates = templates
@@ -97,40 +105,10 @@ class Encoder:
 
     @torch.inference_mode()
     def embed(self, sequences: Sequence[Sequence[int]], template: Template, *, left: bool = False) -> Tensor:
-        """Encode one batch of token sequences.
-
-        Args:
-            sequences: B lists of ids.
-            template: Says which positions are pooled.
-            left: Pad on the left instead of on the right; the vectors must not change.
-
-        Returns:
-            (B, D) float32.
-        """
-        lengths = [len(sequence) for sequence in sequences]
-        longest = max(lengths)
-        ids = torch.zeros((len(sequences), longest), dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        pooled = torch.zeros(ids.shape, dtype=torch.float32)
-        for row, sequence in enumerate(sequences):
-            begin = longest - len(sequence) if left else 0
-            ids[row, begin : begin + len(sequence)] = torch.tensor(sequence)
-            mask[row, begin : begin + len(sequence)] = 1
-            start, end = template.pooled_span(len(sequence))
-            pooled[row, begin + start : begin + end] = 1.0 / (end - start)
-        self.work.tokens += sum(lengths)
-        self.work.padded += ids.numel()
-        inputs: dict[str, Any] = {"input_ids": ids.to(self.device)}
-        if min(lengths) < longest and (left or not self.causal):
-            inputs["attention_mask"] = mask.to(self.device)
-        if left:
-            inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0).to(self.device)
-        if self.causal:
-            inputs["use_cache"] = False
-        hidden = self.model(**inputs).last_hidden_state.float()  # (B, L, D)
-        hidden = torch.where(pooled.to(self.device)[:, :, None] > 0, hidden, 0.0)
-        embedding = torch.einsum("bl,bld->bd", pooled.to(self.device), hidden)
-        return torch.nn.functional.normalize(embedding, dim=-1) if template.normalize else embedding
+        """Encode one batch of token sequences: :func:`embed`, without a graph."""
+        self.work.tokens += sum(map(len, sequences))
+        self.work.padded += len(sequences) * max(map(len, sequences))
+        return embed(self.model, sequences, template, causal=self.causal, left=left)
 
     def _batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Yield row numbers, longest sequences first, at most ``batch_tokens`` padded tokens at a time."""
@@ -140,6 +118,53 @@ class Encoder:
             rows = max(1, self.batch_tokens // len(sequences[order[start]]))
             yield order[start : start + rows]
             start += rows
+
+
+def embed(
+    model: Any,
+    sequences: Sequence[Sequence[int]],
+    template: Template,
+    *,
+    causal: bool,
+    left: bool = False,
+) -> Tensor:
+    """Return the embeddings of one batch of token sequences; training and encoding both call this.
+
+    Args:
+        model: A transformers base model.
+        sequences: B lists of ids.
+        template: Says which positions are pooled.
+        causal: Whether a position sees only what is before it: padding on the right needs no mask then.
+        left: Pad on the left instead of on the right; the vectors must not change.
+
+    Returns:
+        (B, D) float32.
+    """
+    lengths = [len(sequence) for sequence in sequences]
+    longest = max(lengths)
+    ids = torch.zeros((len(sequences), longest), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    pooled = torch.zeros(ids.shape, dtype=torch.float32)
+    for row, sequence in enumerate(sequences):
+        begin = longest - len(sequence) if left else 0
+        ids[row, begin : begin + len(sequence)] = torch.tensor(sequence)
+        mask[row, begin : begin + len(sequence)] = 1
+        start, end = template.pooled_span(len(sequence))
+        pooled[row, begin + start : begin + end] = 1.0 / (end - start)
+    device = next(model.parameters()).device
+    inputs: dict[str, Any] = {"input_ids": ids.to(device)}
+    if min(lengths) < longest and (left or not causal):
+        inputs["attention_mask"] = mask.to(device)
+    if left:
+        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0).to(device)
+    if causal:
+        inputs["use_cache"] = False
+    weights = pooled.to(device)
+    hidden = model(**inputs).last_hidden_state.float()  # (B, L, D)
+    hidden = torch.where(weights[:, :, None] > 0, hidden, 0.0)
+    with torch.autocast(device.type, enabled=False):  # training in bfloat16 pools in float32
+        embedding = torch.einsum("bl,bld->bd", weights, hidden)
+    return torch.nn.functional.normalize(embedding, dim=-1) if template.normalize else embedding
 
 
 def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
@@ -153,9 +178,9 @@ def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
         The smallest cosine of each comparison, for the record.
 
     Raises:
-        CheckFailedError: The suffix does not survive truncation, a batch of one differs from a
-            batch of many, padding on the left differs from padding on the right, or both sides give
-            the same sequences although their templates differ.
+        CheckFailedError: The suffix does not survive truncation, a slot is not a token of its own, a
+            batch of one differs from a batch of many, padding on the left differs from padding on the
+            right, or both sides give the same sequences although their templates differ.
     """
     floor = 0.9999 if encoder.model.dtype == torch.float32 else 0.995
     worst = {"batch of one": 1.0, "left padding": 1.0}
@@ -165,6 +190,7 @@ def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
         template = encoder.templates.of(side)
         sequences[side] = template.token_ids(encoder.tokenizer, texts)
         _check_suffix(encoder, template, texts)
+        _check_slots(encoder, template)
         many = encoder.embed(sequences[side], template)
         if not bool(torch.isfinite(many).all()):
             raise CheckFailedError(f"{side} embeddings hold NaN or infinity; try --dtype float32")
@@ -199,9 +225,25 @@ def _check_suffix(encoder: Encoder, template: Template, texts: Sequence[str]) ->
     suffix = template.token_ids(encoder.tokenizer, ["a"])[0]
     long_text = " ".join(texts) * (1 + template.max_length // max(1, sum(map(len, texts)) // 8))
     full = template.token_ids(encoder.tokenizer, [long_text])[0]
-    kept = len(template._pieces(encoder.tokenizer, template.suffix))
+    kept = len(template.suffix_ids(encoder.tokenizer))
     if len(full) > template.max_length or (kept and full[-kept:] != suffix[-kept:]):
         raise CheckFailedError("the template's suffix does not survive truncation")
+
+
+def _check_slots(encoder: Encoder, template: Template) -> None:
+    """Raise if several pooled positions are not tokens that were made to be slots."""
+    if template.pooling != "last" or template.slots == 1:
+        return
+    pooled = template.suffix_ids(encoder.tokenizer)[-template.slots :]
+    added = set(encoder.tokenizer.get_added_vocab().values())
+    tokens = encoder.tokenizer.convert_ids_to_tokens(pooled)
+    ordinary = [token for token, number in zip(tokens, pooled, strict=True) if number not in added]
+    if ordinary or len(pooled) < template.slots:
+        raise CheckFailedError(
+            f"the last {template.slots} tokens of the suffix {''.join(template.suffix)!r} are pooled, but "
+            f"the tokenizer makes {' '.join(tokens) or 'none'} of its end, not {template.slots} added "
+            "tokens: is this the tokenizer the model was adapted with?"
+        )
 
 
 @torch.inference_mode()

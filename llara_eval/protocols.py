@@ -11,8 +11,8 @@ from llara_eval.types import Hits, Query
 class Advance(Protocol):
     """Reports that ``n`` more units of a task are done."""
 
-    def __call__(self, n: int = 1) -> None:
-        """Advance the task by ``n`` units."""
+    def __call__(self, n: int = 1, note: str = "") -> None:
+        """Advance the task by ``n`` units; ``note`` is shown beside it until the next one."""
 
 
 class Progress(Protocol):
@@ -28,7 +28,7 @@ class Silent:
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Advance]:
         """Start a task nobody watches."""
-        yield lambda n=1: None
+        yield lambda n=1, note="": None
 
 
 SILENT = Silent()

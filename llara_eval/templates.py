@@ -4,6 +4,7 @@ A template is an explicit object that travels with a checkpoint (``template.json
 encoding and the check before encoding all use the same one, and nothing is guessed from a name.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -73,7 +74,7 @@ class Template:
             UsageError: Prefix and suffix leave no room for text, or an empty text would give an
                 empty sequence.
         """
-        prefix, suffix = (self._pieces(tokenizer, pieces) for pieces in (self.prefix, self.suffix))
+        prefix, suffix = self.prefix_ids(tokenizer), self.suffix_ids(tokenizer)
         room = self.max_length - len(prefix) - len(suffix)
         if room < 1:
             raise UsageError(
@@ -96,6 +97,14 @@ class Template:
         if self.pooling == "first":
             return 0, 1
         return (0 if self.pooling == "mean" else max(0, length - self.slots)), length
+
+    def prefix_ids(self, tokenizer: Any) -> list[int]:
+        """Return the token ids before the text."""
+        return self._pieces(tokenizer, self.prefix)
+
+    def suffix_ids(self, tokenizer: Any) -> list[int]:
+        """Return the token ids after the text."""
+        return self._pieces(tokenizer, self.suffix)
 
     @staticmethod
     def _pieces(tokenizer: Any, pieces: Sequence[str]) -> list[int]:
@@ -126,6 +135,12 @@ class Templates:
         """Return templates with the same fields changed on both sides."""
         return Templates(replace(self.query, **changes), replace(self.document, **changes))
 
+    def cut_to(self, query_length: int, passage_length: int) -> "Templates":
+        """Return the same templates with other limits of length."""
+        return Templates(
+            replace(self.query, max_length=query_length), replace(self.document, max_length=passage_length)
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return what ``template.json`` holds."""
         return {"version": _VERSION, "query": asdict(self.query), "document": asdict(self.document)}
@@ -133,6 +148,21 @@ class Templates:
     def save(self, folder: Path) -> None:
         """Write ``template.json`` into a checkpoint folder."""
         write_json(folder / TEMPLATE_FILE, self.as_json())
+
+    @classmethod
+    def load(cls, folder: Path) -> "Templates | None":
+        """Read a checkpoint folder's ``template.json``; None if it has none.
+
+        Raises:
+            DataError: It is malformed.
+        """
+        path = folder / TEMPLATE_FILE
+        if not path.is_file():
+            return None
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")), path)
+        except ValueError as error:
+            raise DataError(f"{path}: cannot be read as JSON: {error}") from error
 
     @classmethod
     def from_json(cls, value: Any, source: Path) -> "Templates":

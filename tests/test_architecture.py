@@ -21,18 +21,34 @@ LAYERS = [
     "llara_eval.protocols llara_eval.trec",
     "llara_eval.datasets llara_eval.results",
     # Models and vectors.
-    "llara_eval.encoder",
-    "llara_eval.checkpoints llara_eval.vectors",
-    "llara_eval.search",
+    "llara_eval.encoder llara_eval.gguf llara_eval.lora",
+    "llara_eval.checkpoints llara_eval.vectors llara_eval.export_files",
+    "llara_eval.search llara_eval.export",
+    # Training that every system shares.
+    "llara_eval.training llara_eval.training.config llara_eval.training.batching",
+    "llara_eval.training.objective llara_eval.training.distributed llara_eval.training.rows",
+    "llara_eval.training.groups",
+    "llara_eval.training.mining llara_eval.training.memory",
+    "llara_eval.training.gradient_cache llara_eval.training.optimiser llara_eval.training.sharding",
+    "llara_eval.training.contrastive llara_eval.training.journal llara_eval.training.state",
+    "llara_eval.training.finetune llara_eval.training.loop llara_eval.training.models",
+    "llara_eval.training.validation llara_eval.training.plan",
+    "llara_eval.training.run",
     # The systems under test.
     "adapters.options adapters.java",
-    "adapters.bm25 adapters.dense",
+    "adapters.llara adapters.llara.words adapters.llara.pairs adapters.llara.template adapters.llara.joint",
+    "adapters.llara.losses adapters.llara.verification adapters.repllama",
+    "adapters.llara.adapt",
+    "adapters.llara.recipes adapters.llara.trainer",
+    "adapters.bm25 adapters.dense adapters.finetuning",
     "adapters",
     # What the harness does with a system, its results, and the installation.
     "llara_eval.evaluate llara_eval.leaderboard llara_eval.audit llara_eval.diagnosis",
     # The command line.
     "llara_eval.cli.console llara_eval.cli.options",
-    "llara_eval.cli.tables",
+    "llara_eval.cli.tables llara_eval.cli.training",
+    "llara_eval.cli.adapt llara_eval.cli.finetune llara_eval.cli.mine llara_eval.cli.verify_joint",
+    "llara_eval.cli.export llara_eval.cli.check",
     "llara_eval.cli.evaluate llara_eval.cli.compare llara_eval.cli.datasets llara_eval.cli.doctor",
     "llara_eval.cli.beir llara_eval.cli.leaderboard llara_eval.cli.score llara_eval.cli.systems",
     "llara_eval.cli",
@@ -44,9 +60,23 @@ RANK = {module: rank for rank, names in enumerate(LAYERS) for module in names.sp
 
 CLI = {module for module in RANK if module.startswith("llara_eval.cli")}
 
+TRAINING = {module for module in RANK if module.startswith(("llara_eval.training.", "adapters.llara."))} | {
+    "adapters.finetuning"
+}
+
 HOMES = {
-    "torch": {"llara_eval.encoder", "llara_eval.checkpoints", "llara_eval.search"},
-    "transformers": {"llara_eval.checkpoints"},
+    "torch": {
+        *("llara_eval.encoder", "llara_eval.checkpoints", "llara_eval.gguf", "llara_eval.search"),
+        *("llara_eval.export", "llara_eval.export_files", "llara_eval.cli.verify_joint"),
+        *TRAINING,
+    },
+    "transformers": {
+        *("llara_eval.checkpoints", "llara_eval.gguf", "llara_eval.export_files"),
+        "llara_eval.training.plan",
+    },
+    "peft": {"llara_eval.lora", "llara_eval.training.models"},
+    "tokenizers": {"llara_eval.export_files"},
+    "sentence_transformers": {"llara_eval.export"},
     "huggingface_hub": {"llara_eval.checkpoints"},
     "ir_measures": {"llara_eval.measure"},
     "scipy": {"llara_eval.statistics"},
@@ -182,7 +212,19 @@ def test_each_library_has_its_home():
     assert abroad == []
 
 
-@pytest.mark.parametrize("library", ["transformers", "huggingface_hub", "faiss", "beir", "pyserini", "jnius"])
+@pytest.mark.parametrize(
+    "library",
+    [
+        "transformers",
+        "huggingface_hub",
+        "peft",
+        "sentence_transformers",
+        "faiss",
+        "beir",
+        "pyserini",
+        "jnius",
+    ],
+)
 def test_heavy_libraries_are_imported_only_when_used(library):
     eager = [item.source for item in imports() if item.target.split(".")[0] == library and not item.lazy]
     assert eager == []

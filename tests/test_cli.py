@@ -323,7 +323,7 @@ def test_score_writes_the_values_of_each_query(tmp_path):
     result = call("score", *words, "--per-query", table)
     assert result.exit_code == 0
     assert table.read_text() == "query_id\tRR@10\nq1\t0.5\nq2\t1.0\nq3\t0.0\n"
-    assert "3 judged queries" in result.stdout
+    assert "3 judged queries" in " ".join(result.stdout.split())
     assert "0.5000" in result.stdout
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_models import CAUSAL, CONFIGS, TEXTS, make_model, make_tokenizer
+from tiny_models import CAUSAL, KINDS, TEXTS, make_model, make_tokenizer
 
 from llara_eval.encoder import Encoder, check
 from llara_eval.errors import CheckFailedError
@@ -32,7 +32,7 @@ def oracle(encoder: Encoder, text: str, template: Template) -> np.ndarray:
     return (vector / vector.norm()).numpy()
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_ragged_batch_equals_each_text_alone(kind: str, pooling: str) -> None:
     encoder = make_encoder(kind, POOLINGS[pooling])
@@ -41,7 +41,7 @@ def test_a_ragged_batch_equals_each_text_alone(kind: str, pooling: str) -> None:
         assert np.allclose(vector, oracle(encoder, text, POOLINGS[pooling]), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_padding_side_plays_no_part(kind: str, pooling: str) -> None:
     template = POOLINGS[pooling]
@@ -54,12 +54,12 @@ def test_padding_side_plays_no_part(kind: str, pooling: str) -> None:
     TOKENIZER.padding_side = "right"
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_causality_is_found_by_trying(kind: str) -> None:
     assert make_encoder(kind).causal is CAUSAL[kind]
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_check_passes_on_a_sound_encoder(kind: str) -> None:
     worst = check(make_encoder(kind), TEXTS)
     assert set(worst) == {"batch of one", "left padding"}
@@ -131,3 +131,12 @@ def test_vectors_have_unit_norm_only_if_the_template_says_so() -> None:
     raw = make_encoder(template=Template(normalize=False)).encode(TEXTS, "query")
     assert np.allclose(np.linalg.norm(unit, axis=1), 1, atol=1e-5)
     assert not np.allclose(np.linalg.norm(raw, axis=1), 1, atol=1e-2)
+
+
+def test_products_in_bfloat16_leave_pooling_and_vectors_in_float32() -> None:
+    encoder = make_encoder(template=POOLINGS["mean"])
+    exact = encoder.encode(TEXTS, "query")
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = encoder.encode(TEXTS, "query")
+    assert np.allclose(np.linalg.norm(coarse, axis=1), 1, atol=1e-6)
+    assert 0.99 < (exact * coarse).sum(axis=1).min() < 1

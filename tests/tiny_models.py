@@ -1,6 +1,7 @@
 """Tiny random models of several architectures and a tokenizer for them, made on the spot."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -8,7 +9,9 @@ from transformers import (
     AutoModel,
     BertConfig,
     Gemma2Config,
+    Gemma3TextConfig,
     LlamaConfig,
+    PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
@@ -32,13 +35,21 @@ _SMALL = {
 }
 _GROUPED = {**_SMALL, "num_key_value_heads": 2}
 
-CONFIGS = {
+_CONFIGS = {
     "llama": LlamaConfig(**_GROUPED),
     "qwen2": Qwen2Config(**_GROUPED),
     "gemma2": Gemma2Config(**_GROUPED, head_dim=8),
+    "gemma3": Gemma3TextConfig(**_GROUPED, head_dim=8, sliding_window=64),
     "bert": BertConfig(**_SMALL),
 }
-CAUSAL = {"llama": True, "qwen2": True, "gemma2": True, "bert": False}
+KINDS = tuple(_CONFIGS)
+CAUSAL = {"llama": True, "qwen2": True, "gemma2": True, "gemma3": True, "bert": False}
+
+
+def make_config(kind: str, **changes: Any) -> PreTrainedConfig:
+    """Return a configuration of one's own: a vocabulary that grows is noted in it."""
+    usual = _CONFIGS[kind]
+    return usual.__class__(**{**usual.to_dict(), **changes})
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -58,7 +69,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 def make_model(kind: str, seed: int = 0) -> torch.nn.Module:
     """Return a random base model in float32."""
     torch.manual_seed(seed)
-    return AutoModel.from_config(CONFIGS[kind]).eval()
+    return AutoModel.from_config(make_config(kind)).eval()
 
 
 def save_checkpoint(folder: Path, kind: str = "llama", seed: int = 0) -> Path:

@@ -8,7 +8,22 @@ from typing import Annotated, Any
 import typer
 
 from llara_eval import __version__
-from llara_eval.cli import beir, compare, datasets, doctor, evaluate, leaderboard, score, systems
+from llara_eval.cli import (
+    adapt,
+    beir,
+    check,
+    compare,
+    datasets,
+    doctor,
+    evaluate,
+    export,
+    finetune,
+    leaderboard,
+    mine,
+    score,
+    systems,
+    verify_joint,
+)
 from llara_eval.cli.console import say
 from llara_eval.errors import LlaraEvalError
 
@@ -64,6 +79,12 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("adapt")(adapt.adapt)
+app.command("finetune")(finetune.finetune)
+app.command("mine")(mine.mine)
+app.command("verify-joint")(verify_joint.verify_joint)
+app.command("check")(check.check)
+app.command("export")(export.export)
 app.command("datasets")(datasets.datasets)
 app.command("systems")(systems.systems)
 app.command("doctor")(doctor.doctor)

@@ -56,12 +56,13 @@ class RichProgress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Bars(*columns, console=Console(stderr=True)) as bars:
-            task = bars.add_task(description, total=total)
+            task = bars.add_task(description, total=total, note="")
 
-            def advance(n: int = 1) -> None:
-                bars.advance(task, n)
+            def advance(n: int = 1, note: str = "") -> None:
+                bars.update(task, advance=n, note=note)
 
             yield advance
 

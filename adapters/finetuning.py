@@ -1,0 +1,151 @@
+"""``finetune``: a checkpoint and training groups → a retriever, by the recipe of one of the systems."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+
+from adapters import repllama
+from adapters.llara import recipes
+from adapters.llara.template import RELEASED, add_tokens, fit_embeddings
+from adapters.llara.template import templates as llara_templates
+from llara_eval.checkpoints import content_hash, read_model, read_tokenizer
+from llara_eval.protocols import SILENT, Progress
+from llara_eval.templates import Templates
+from llara_eval.training import groups
+from llara_eval.training.config import Contrast, Schedule
+from llara_eval.training.finetune import Finetune
+from llara_eval.training.models import precision_of, prepare
+from llara_eval.training.plan import SAMPLE, Plan, make_plan
+from llara_eval.training.rows import Rows
+from llara_eval.training.run import Conditions, Subject, carry_out
+from llara_eval.training.sharding import place, processes
+from llara_eval.training.validation import Validate
+
+
+class Recipe(NamedTuple):
+    """A way of fine-tuning.
+
+    Attributes:
+        settings: Makes its settings.
+        templates: Makes its templates from a folder and its tokenizer, adding the tokens they need to
+            the tokenizer; returns their ids too.
+    """
+
+    settings: Callable[[], tuple[Contrast, Schedule]]
+    templates: Callable[[Path, Any], tuple[Templates, list[int]]]
+
+
+def _llara(folder: Path, tokenizer: Any) -> tuple[Templates, list[int]]:
+    """Take the prompts a checkpoint was adapted with, or those of the released code."""
+    own = Templates.load(folder)
+    if own is not None:
+        return own, []
+    new = add_tokens(tokenizer, RELEASED.slot_tokens)
+    return llara_templates(tokenizer), new
+
+
+def _repllama(folder: Path, tokenizer: Any) -> tuple[Templates, list[int]]:
+    return repllama.templates(tokenizer), []
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {"llara": Recipe(recipes.contrastive, _llara), "repllama": Recipe(repllama.recipe, _repllama)}
+)
+"""Recipes of ``llara-eval finetune`` by name."""
+
+
+def read_rows(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT) -> Rows:
+    """Read training rows, JSONL of ``query``, ``pos`` and, better, ``neg``.
+
+    Raises:
+        DataError: A file is malformed.
+    """
+    return Rows(data, groups.check_row, cache=cache, progress=progress)
+
+
+def plan(
+    folder: Path, rows: Rows, recipe: Recipe, contrast: Contrast, schedule: Schedule, conditions: Conditions
+) -> Plan:
+    """Estimate what :func:`finetune` will take."""
+    tokenizer = read_tokenizer(folder)
+    templates, new = recipe.templates(folder, tokenizer)
+    templates = templates.cut_to(contrast.query_length, contrast.passage_length)
+    lengths = []
+    for number, row in enumerate(rows.sample(SAMPLE)):
+        group = groups.draw(row, contrast.group_size, seed=schedule.seed, epoch=0, index=number)
+        sides = ((templates.query, [group.query]), (templates.document, list(group.passages)))
+        lengths.append(
+            sum(len(ids) for template, texts in sides for ids in template.token_ids(tokenizer, texts))
+        )
+    return make_plan(
+        folder,
+        schedule,
+        head=False,
+        new_tokens=new,
+        lengths=lengths,
+        rows=len(rows),
+        micro_tokens=conditions.micro_tokens,
+        gradient_checkpointing=conditions.gradient_checkpointing,
+        passes=4.0,  # all chunks but one are embedded twice
+    )
+
+
+def finetune(
+    folder: Path,
+    rows: Rows,
+    recipe: Recipe,
+    contrast: Contrast,
+    schedule: Schedule,
+    conditions: Conditions,
+    *,
+    validate: Validate | None = None,
+    progress: Progress = SILENT,
+) -> None:
+    """Fine-tune a checkpoint on queries with positive and negative passages.
+
+    Args:
+        folder: The checkpoint: adapted, or a bare language model.
+        rows: Training rows; see :func:`read_rows`.
+        recipe: Where the templates come from.
+        contrast: The objective.
+        schedule: How parameters are updated.
+        conditions: How the run is carried out.
+        validate: Measures the model now and then.
+        progress: Where to show progress.
+
+    Raises:
+        LlaraEvalError: The data or the model cannot be used, or see
+            :func:`llara_eval.training.run.carry_out`.
+    """
+    with processes() as device:
+        torch.manual_seed(schedule.seed)
+        bare, tokenizer = read_model(folder, dtype=torch.float32)
+        templates, new = recipe.templates(folder, tokenizer)
+        fit_embeddings(bare, new)
+        precision = precision_of(conditions.dtype, device)
+        model = prepare(bare, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
+        root = place(model, device)
+        objective = Finetune(
+            root,
+            tokenizer,
+            templates.cut_to(contrast.query_length, contrast.passage_length),
+            contrast,
+            seed=schedule.seed,
+            micro_tokens=conditions.micro_tokens,
+            precision=precision,
+        )
+        carry_out(
+            Subject(model, tokenizer, templates, content_hash(folder)),
+            objective,
+            rows,
+            schedule,
+            conditions,
+            task={"stage": "finetune", "contrast": asdict(contrast), "templates": templates.as_json()},
+            precision=precision,
+            validate=validate,
+            progress=progress,
+        )

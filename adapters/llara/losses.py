@@ -1,0 +1,177 @@
+"""EBAE and EBAR, the bag-of-words losses of LLaRA, and the language-model term beside them.
+
+The vocabulary projection is computed for the slots, and for the language-model term for a chunk of
+positions at a time: memory does not grow with sequence length times vocabulary. All losses are sums;
+whoever knows the whole batch divides.
+
+Shapes: B texts, S slots, D width, V vocabulary, T target tokens, M text tokens of the batch.
+"""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from llara_eval.errors import UsageError
+
+NO_TOKEN = -1
+"""Fills up rows of target ids."""
+
+_CHUNK_LOGITS = 1 << 25
+"""Logits computed at a time for the language-model term: 128 MiB in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The projection onto the vocabulary.
+
+    Attributes:
+        weight: (V, D).
+        softcap: Logits are squashed to ± this value (Gemma 2, arXiv 2408.00118, section 2), or None.
+    """
+
+    weight: Tensor
+    softcap: float | None = None
+
+    @classmethod
+    def of(cls, model: Any) -> "Head":
+        """Take the head of a causal language model.
+
+        Raises:
+            UsageError: The head is not a plain (soft-capped) projection.
+        """
+        layer, config = model.get_output_embeddings(), model.config
+        scales = [getattr(config, name, 1.0) for name in ("logit_scale", "logits_scaling")]
+        if layer is None or getattr(layer, "bias", None) is not None or any(scale != 1.0 for scale in scales):
+            raise UsageError(
+                f"{type(model).__name__}: only a language-model head without bias or scale is known"
+            )
+        return cls(layer.weight, getattr(config, "final_logit_softcapping", None))
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Return the logits (…, V) of hidden states (…, D), in float32."""
+        logits = (hidden @ self.weight.to(hidden.dtype).T).float()
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+
+def bag_weights(targets: Tensor, vocabulary: int, *, distinct: bool) -> Tensor:
+    """Return the weight of every vocabulary entry in the mean over a text's target tokens.
+
+    Args:
+        targets: (B, T) token ids, filled up with ``NO_TOKEN``.
+        vocabulary: V.
+        distinct: Whether a token counts once however often it occurs.
+
+    Returns:
+        (B, V) rows that add up to 1, or to 0 for an empty target.
+    """
+    counts = torch.zeros(targets.shape[0], vocabulary + 1, device=targets.device)
+    # Filler lands in a column of its own, cut off afterwards.
+    counts.scatter_add_(
+        1, targets.where(targets != NO_TOKEN, vocabulary), torch.ones_like(targets, dtype=counts.dtype)
+    )
+    counts = counts[:, :vocabulary]
+    if distinct:
+        counts = counts.clamp(max=1)
+    return counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def bag_logits(states: Tensor, head: Head) -> Tensor:
+    """Return the bag-of-words logits (B, V) of slot states (B, S, D): the largest over the slots.
+
+    Source: the released code (FlagOpen/FlagEmbedding, research/LLARA); with one slot it is the
+    paper's projection of the embedding.
+    """
+    return head(states).max(dim=1).values
+
+
+def bag_of_words_loss(states: Tensor, weights: Tensor, head: Head) -> Tensor:
+    """Return the sum over texts of the mean −log p over their target tokens (arXiv 2312.15503).
+
+    Args:
+        states: (B, S, D) hidden states of the slots.
+        weights: (B, V), see :func:`bag_weights`; a row of zeros contributes nothing.
+        head: The vocabulary projection.
+
+    Returns:
+        A scalar.
+    """
+    logits = bag_logits(states, head)
+    return (weights.sum(dim=1) * logits.logsumexp(dim=1)).sum() - (weights * logits).sum()
+
+
+def bag_recall(states: Tensor, weights: Tensor, head: Head) -> Tensor:
+    """Return the sum over texts of the share of their |T| distinct target tokens among the top |T| logits.
+
+    Args:
+        states: (B, S, D) hidden states of the slots.
+        weights: (B, V), see :func:`bag_weights`.
+        head: The vocabulary projection.
+
+    Returns:
+        A scalar; a text without targets counts 0.
+    """
+    wanted = weights > 0
+    size = wanted.sum(dim=1, keepdim=True)
+    order = bag_logits(states, head).argsort(dim=1, descending=True)
+    top = torch.arange(order.shape[1], device=order.device) < size
+    hits = (wanted.gather(1, order) & top).sum(dim=1, keepdim=True)
+    return (hits / size.clamp(min=1)).sum()
+
+
+def language_model_loss(hidden: Tensor, labels: Tensor, head: Head) -> Tensor:
+    """Return the sum of the next-token cross-entropies.
+
+    Args:
+        hidden: (M, D) hidden states, each before the token it predicts.
+        labels: (M,) those tokens.
+        head: The vocabulary projection.
+
+    Returns:
+        A scalar. Its gradients are computed along with it, chunk by chunk, so that no more than a
+        chunk's logits ever exist.
+    """
+    return cast(Tensor, _ChunkedCrossEntropy.apply(hidden, head.weight, labels, head.softcap))  # type: ignore[no-untyped-call]
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Cross-entropy of a (soft-capped) projection without the whole matrix of logits."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, softcap: float | None) -> Tensor:
+        """Compute the loss and, where they are wanted, its gradients."""
+        kind = hidden.dtype
+        if torch.is_autocast_enabled(hidden.device.type):
+            kind = torch.get_autocast_dtype(hidden.device.type)
+        head = Head(weight.to(kind), softcap)
+        total = torch.zeros((), device=hidden.device)
+        grad_hidden, grad_weight = (
+            torch.zeros_like(tensor) if wanted else None
+            for tensor, wanted in zip((hidden, weight), ctx.needs_input_grad, strict=False)
+        )
+        chunk = max(1, _CHUNK_LOGITS // len(weight))
+        for start in range(0, len(labels), chunk):
+            part, label = hidden[start : start + chunk].to(kind), labels[start : start + chunk, None]
+            logits = head(part)
+            log_p = logits.log_softmax(dim=1)
+            total -= log_p.gather(1, label).sum()
+            if grad_hidden is None and grad_weight is None:
+                continue
+            # d loss / d logits = p - one-hot; the soft cap's slope is 1 - (logits / cap)^2.
+            error = log_p.exp_().scatter_add_(1, label, -torch.ones_like(label, dtype=log_p.dtype))
+            if softcap is not None:
+                error *= 1 - (logits / softcap) ** 2
+            error = error.to(kind)
+            if grad_hidden is not None:
+                grad_hidden[start : start + chunk] = error @ head.weight
+            if grad_weight is not None:
+                grad_weight += error.T @ part
+        ctx.save_for_backward(*(grad for grad in (grad_hidden, grad_weight) if grad is not None))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale the gradients computed before."""
+        grads = [saved * grad_output for saved in ctx.saved_tensors]
+        return (*(grads.pop(0) if wanted else None for wanted in ctx.needs_input_grad[:2]), None, None)

@@ -1,0 +1,109 @@
+"""``adapt``: a base model and plain text → a checkpoint whose embeddings say what a text holds."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from adapters.llara import pairs
+from adapters.llara.adapt import Adapt, Adaptation, AdaptationModel, Reader
+from adapters.llara.joint import Frame
+from adapters.llara.template import add_tokens, fit_embeddings, templates
+from llara_eval.checkpoints import content_hash, read_model, read_tokenizer
+from llara_eval.protocols import SILENT, Progress
+from llara_eval.training.config import Schedule
+from llara_eval.training.models import precision_of, prepare
+from llara_eval.training.plan import SAMPLE, Plan, make_plan
+from llara_eval.training.rows import Rows
+from llara_eval.training.run import Conditions, Subject, carry_out
+from llara_eval.training.sharding import place, processes
+from llara_eval.training.validation import Validate
+
+
+def read_rows(data: Sequence[Path], *, chunk_words: int, cache: Path, progress: Progress = SILENT) -> Rows:
+    """Read adaptation rows, or make them from text.
+
+    Args:
+        data: JSONL files of adaptation rows, or text; see :func:`adapters.llara.pairs.prepare`.
+        chunk_words: Words of a chunk made from text.
+        cache: Where rows made from text, and indexes of the data, are kept.
+        progress: Where to show progress.
+
+    Raises:
+        DataError: A file is malformed.
+    """
+    files = pairs.prepare(data, words=chunk_words, cache=cache, progress=progress)
+    return Rows(files, pairs.check_row, cache=cache, progress=progress)
+
+
+def plan(folder: Path, rows: Rows, task: Adaptation, schedule: Schedule, conditions: Conditions) -> Plan:
+    """Estimate what :func:`adapt` will take."""
+    tokenizer = read_tokenizer(folder)
+    new = add_tokens(tokenizer, task.prompts.slot_tokens)
+    reader = Reader(tokenizer, Frame.of(templates(tokenizer, task.prompts), tokenizer), task)
+    texts, _ = reader.texts(rows.sample(SAMPLE))
+    around = task.max_length - reader.room
+    return make_plan(
+        folder,
+        schedule,
+        head=True,
+        new_tokens=new,
+        lengths=[len(text) + around for text in texts],
+        rows=len(rows),
+        micro_tokens=conditions.micro_tokens,
+        gradient_checkpointing=conditions.gradient_checkpointing,
+    )
+
+
+def adapt(
+    folder: Path,
+    rows: Rows,
+    task: Adaptation,
+    schedule: Schedule,
+    conditions: Conditions,
+    *,
+    held_out: int = 0,
+    validate: Validate | None = None,
+    progress: Progress = SILENT,
+) -> None:
+    """Adapt a causal language model and leave a checkpoint.
+
+    Args:
+        folder: The base model.
+        rows: Adaptation rows; see :func:`read_rows`.
+        task: What it is adapted to.
+        schedule: How parameters are updated.
+        conditions: How the run is carried out.
+        held_out: Rows at the end of the data that are not trained on; recall is measured on them.
+        validate: Measures the model now and then.
+        progress: Where to show progress.
+
+    Raises:
+        LlaraEvalError: The data or the model cannot be used, or see
+            :func:`llara_eval.training.run.carry_out`.
+    """
+    trained, kept = rows.split(held_out)
+    with processes() as device:
+        torch.manual_seed(schedule.seed)
+        causal, tokenizer = read_model(folder, dtype=torch.float32, head=True)
+        new = add_tokens(tokenizer, task.prompts.slot_tokens)
+        fit_embeddings(causal, new)
+        made = templates(tokenizer, task.prompts)
+        precision = precision_of(conditions.dtype, device)
+        model = prepare(causal, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
+        root = place(AdaptationModel(causal, task), device)
+        objective = Adapt(root, tokenizer, made, micro_tokens=conditions.micro_tokens, precision=precision)
+        carry_out(
+            Subject(model, tokenizer, made, content_hash(folder)),
+            objective,
+            trained,
+            schedule,
+            conditions,
+            task={"stage": "adapt", "task": asdict(task), "held_out": held_out},
+            precision=precision,
+            measures=[partial(objective.recall, list(kept))] if kept else [],
+            validate=validate,
+            progress=progress,
+        )

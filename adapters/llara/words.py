@@ -1,0 +1,54 @@
+"""English stop words, dropped from the targets of the bag-of-words losses.
+
+The released code (FlagOpen/FlagEmbedding, research/LLARA/pretrain) uses NLTK's list. This one is our own,
+of the same word classes; it may differ in a few words.
+"""
+
+import re
+
+_NOT_WORD = re.compile(r"[\W_]+")
+
+_CLASSES = {
+    "articles, determiners, quantifiers": """
+        a an the this that these those each every either neither any some all both few more most several
+        such other another no same own
+    """,
+    "pronouns": """
+        i me my mine myself we us our ours ourselves you your yours yourself yourselves he him his himself
+        she her hers herself it its itself they them their theirs themselves one who whom whose which what
+        whatever whoever
+    """,
+    "auxiliaries": """
+        am is are was were be been being have has had having do does did doing done will would shall should
+        can could may might must ought cannot
+    """,
+    "prepositions": """
+        about above across after against along among around at before behind below beneath beside between
+        beyond by down during for from in inside into near of off on onto out outside over past since
+        through throughout to toward towards under until up upon via with within without
+    """,
+    "conjunctions and question words": """
+        and but or nor so yet if because as although though while whereas unless than then when where why
+        how whether
+    """,
+    "adverbs and particles": """
+        not only very too just also again further once here there now ever never still
+    """,
+    "what is left of contractions": """
+        s t d ll m re ve o y ain aren couldn didn doesn don hadn hasn haven isn mightn mustn needn shan
+        shouldn wasn weren won wouldn
+    """,
+}
+
+STOP_WORDS = frozenset(word for words in _CLASSES.values() for word in words.split())
+"""In lower case."""
+
+
+def without_stop_words(text: str) -> str:
+    """Return a text's words without punctuation and stop words, with single spaces between them.
+
+    As the released code does it: every run of characters that are not part of a word, and underscores,
+    becomes a space; then words are dropped whose lower-case form is a stop word.
+    """
+    words = _NOT_WORD.sub(" ", text).split()
+    return " ".join(word for word in words if word.lower() not in STOP_WORDS)

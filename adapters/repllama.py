@@ -1,0 +1,59 @@
+"""RepLLaMA: "Fine-Tuning LLaMA for Multi-Stage Text Retrieval" (arXiv 2310.08319).
+
+Its template and recipe; it is trained by the same fine-tuner as LLaRA, of which it is the ablation
+without adaptation. Facts of the recipe are those of the released code (texttron/tevatron,
+examples/repllama).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from llara_eval.checkpoints import special_tokens
+from llara_eval.errors import UsageError
+from llara_eval.templates import Template, Templates
+from llara_eval.training.config import Contrast, LoRA, Schedule
+
+LORA = LoRA(
+    rank=32,
+    alpha=64,
+    dropout=0.1,
+    targets=("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+)
+"""The released low-rank adaptation; no update of the key projections."""
+
+
+def templates(tokenizer: Any, *, query_length: int = 512, passage_length: int = 512) -> Templates:
+    """Return the templates: ``query: …</s>`` and ``passage: …</s>``, pooled at the end-of-sequence token.
+
+    Raises:
+        UsageError: The tokenizer has no end-of-sequence token.
+    """
+    if not tokenizer.eos_token:
+        raise UsageError("RepLLaMA pools at the end-of-sequence token, which this tokenizer does not have")
+    sides = [
+        Template(
+            prefix=special_tokens(tokenizer)[0],
+            prompt=prompt,
+            suffix=(tokenizer.eos_token,),
+            pooling="last",
+            max_length=length,
+        )
+        for prompt, length in (("query: ", query_length), ("passage: ", passage_length))
+    ]
+    return Templates(*sides)
+
+
+def recipe() -> tuple[Contrast, Schedule]:
+    """Return the released recipe: MS MARCO passage, 128 queries with 16 passages each, one epoch."""
+    contrast = Contrast(temperature=0.01, group_size=16, query_length=32, passage_length=196)
+    return contrast, Schedule(learning_rate=1e-4, batch_size=128, warmup=100, lora=LORA)
+
+
+def recognise(tokenizer: Any, adapter: Mapping[str, Any] | None) -> Templates | None:
+    """Return the templates if a LoRA folder's own configuration is the one RepLLaMA was trained with."""
+    if adapter is None or adapter.get("peft_type") != "LORA":
+        return None
+    found = (adapter.get("r"), adapter.get("lora_alpha"), adapter.get("lora_dropout"))
+    known = (LORA.rank, LORA.alpha, LORA.dropout)
+    targets = adapter.get("target_modules") or ()  # a pattern, if it is text
+    return templates(tokenizer) if found == known and set(targets) == set(LORA.targets) else None

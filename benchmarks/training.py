@@ -1,0 +1,256 @@
+"""Tokens per second and peak memory of training steps against the straightforward form.
+
+The straightforward form is that of the released LLaRA code: every row padded to the longest of the
+batch, logits of every position, a Python loop over the rows, gradient checkpointing (without it the
+batch does not fit). Both forms see the same rows, start from the same weights, and run one after the
+other in processes of their own; what is counted are real tokens, never padding.
+
+Usage: ``python benchmarks/training.py adapt|finetune --data FILE [--model smollm2-135m] [--rows 32]
+[--length 512] [--steps 2] [--batch-tokens 1024] [--dtype bfloat16] [--gradient-checkpointing]``
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from adapters import checkpoint_folder
+from adapters.finetuning import read_rows as read_groups
+from adapters.llara.adapt import Adapt, Adaptation, AdaptationModel, Reader
+from adapters.llara.joint import Frame
+from adapters.llara.template import RELEASED, add_tokens, fit_embeddings, templates
+from adapters.llara.trainer import read_rows as read_texts
+from llara_eval.home import home
+from llara_eval.training.config import Contrast
+from llara_eval.training.finetune import Finetune
+from llara_eval.training.groups import draw
+from llara_eval.training.memory import keep_freed_memory
+from llara_eval.training.models import precision_of
+from llara_eval.training.rows import Rows
+
+Batch = Sequence[tuple[int, Mapping[str, Any]]]
+GROUP = 4
+FORMS = ("straightforward", "ours")
+
+
+def main() -> None:
+    """Measure both forms and print a table, or with ``--form`` one of them as JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stage", choices=("adapt", "finetune"))
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=32, help="joint sequences, or passages, of a batch")
+    parser.add_argument("--length", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--batch-tokens", type=int, default=1024, help="of ours, computed at a time")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of products, in both forms")
+    parser.add_argument("--gradient-checkpointing", action="store_true", help="in ours too")
+    parser.add_argument("--form", choices=FORMS)
+    chosen = parser.parse_args()
+    if chosen.form:
+        print(json.dumps(measure(chosen)))
+        return
+    found = {}
+    for form in FORMS:
+        done = subprocess.run(
+            [sys.executable, __file__, *sys.argv[1:], "--form", form],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            sys.exit(done.stderr)
+        found[form] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{form:16} {json.dumps(found[form])}", flush=True)
+    plain, ours = (found[form] for form in FORMS)
+    print(
+        f"{chosen.stage}: {ours['tokens_per_second'] / plain['tokens_per_second']:.2f} times the tokens "
+        f"per second, {ours['peak_mib'] / plain['peak_mib']:.2f} of the peak memory"
+    )
+
+
+def measure(chosen: argparse.Namespace) -> dict[str, float]:
+    """Run a few steps of one form; losses differ by rounding, and by duplicates, which ours masks."""
+    torch.manual_seed(0)
+    folder = checkpoint_folder(chosen.model, offline=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    fit_embeddings(model, add_tokens(tokenizer, RELEASED.slot_tokens))
+    model.config.use_cache = False
+    if chosen.form == "straightforward" or chosen.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    make = {
+        ("adapt", "ours"): our_adaptation,
+        ("adapt", "straightforward"): plain_adaptation,
+        ("finetune", "ours"): our_finetuning,
+        ("finetune", "straightforward"): plain_finetuning,
+    }[chosen.stage, chosen.form]
+    if chosen.form == "ours":
+        keep_freed_memory()
+    step = make(model.train(), tokenizer, chosen)
+    count, rows = rows_of(chosen)
+    tokens, losses, started = 0, [], time.perf_counter()
+    for first in range(0, count * chosen.steps, count):
+        made, loss = step([(number, rows[number]) for number in range(first, first + count)])
+        model.zero_grad(set_to_none=True)
+        tokens += made
+        losses.append(loss)
+    seconds = time.perf_counter() - started
+    return {
+        "tokens_per_second": round(tokens / seconds, 1),
+        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "tokens": tokens,
+        "seconds": round(seconds, 1),
+        "loss": round(sum(losses) / len(losses), 4),
+    }
+
+
+def rows_of(chosen: argparse.Namespace) -> tuple[int, Rows]:
+    """Return how many rows make an update, and all rows."""
+    cache = home() / "training"
+    if chosen.stage == "adapt":
+        return chosen.rows, read_texts([chosen.data], chunk_words=500, cache=cache)
+    return chosen.rows // GROUP, read_groups([chosen.data], cache=cache)
+
+
+Step = Callable[[Batch], tuple[int, float]]
+
+
+def our_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Step:
+    """One update of ours, without the optimiser."""
+    task = Adaptation(max_length=chosen.length)
+    objective = Adapt(
+        AdaptationModel(model, task),
+        tokenizer,
+        templates(tokenizer),
+        micro_tokens=chosen.batch_tokens,
+        precision=precision_of(chosen.dtype, torch.device("cpu")),
+    )
+
+    def step(rows: Batch) -> tuple[int, float]:
+        made = objective.step(rows, 0)
+        return made.tokens, made.terms["loss"]
+
+    return step
+
+
+def products_in(chosen: argparse.Namespace) -> torch.autocast:
+    """Return the context in which the straightforward form computes."""
+    precision = precision_of(chosen.dtype, torch.device("cpu"))
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16)
+
+
+def plain_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Step:
+    """One update of the straightforward form."""
+    frame = Frame.of(templates(tokenizer), tokenizer)
+    reader = Reader(tokenizer, frame, Adaptation(max_length=chosen.length))
+
+    def step(rows: Batch) -> tuple[int, float]:
+        ids, read = reader.texts([row for _, row in rows])
+        own, following = reader.targets(read), reader.targets([row["output_predict"] for _, row in rows])
+        inputs, mask, positions, labels, allowed = pad_left(ids, frame)
+        with products_in(chosen):
+            logits = model(input_ids=inputs, attention_mask=allowed, position_ids=positions).logits.float()
+        loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        tail = len(frame.next_suffix)
+        for columns, targets in ((slice(-tail - 8, -tail), own), (slice(-8, None), following)):
+            log_p = logits[:, columns].max(dim=1).values.log_softmax(dim=1)
+            terms = [
+                -row[torch.tensor(target).unique()].mean()
+                for row, target in zip(log_p, targets, strict=True)
+                if target
+            ]
+            loss = loss + sum(terms) / len(terms) / 10 / 2
+        loss.backward()
+        return int(mask.sum()), float(loss)
+
+    return step
+
+
+def pad_left(texts: Sequence[Sequence[int]], frame: Frame) -> tuple[Tensor, ...]:
+    """Return ids, mask, positions, labels (B, L) and the additive joint mask (B, 1, L, L)."""
+    suffix, tail = len(frame.self_suffix), len(frame.next_suffix)
+    around = len(frame.prefix) + suffix + tail
+    longest = -(-max(len(text) + around for text in texts) // 8) * 8
+    ids, mask, positions = (torch.zeros(len(texts), longest, dtype=torch.long) for _ in range(3))
+    labels = torch.full_like(ids, -100)
+    for row, text in enumerate(texts):
+        whole = [*frame.prefix, *text, *frame.self_suffix, *frame.next_suffix]
+        begin, start = longest - len(whole), len(frame.prefix) + len(text)
+        ids[row, begin:], mask[row, begin:] = torch.tensor(whole), 1
+        positions[row, begin:] = torch.tensor([*range(start + suffix), *range(start, start + tail)])
+        labels[row, begin + len(frame.prefix) : begin + start] = torch.tensor(text)
+    allowed = torch.ones(longest, longest, dtype=torch.bool).tril() & mask[:, None, :].bool()
+    allowed[:, -tail:, -suffix - tail : -tail] = False
+    allowed |= torch.eye(longest, dtype=torch.bool)
+    added = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
+    return ids, mask, positions, labels, added[:, None]
+
+
+def our_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Step:
+    """One update of ours, every parameter trained."""
+    made = templates(tokenizer).cut_to(64, chosen.length)
+    objective = Finetune(
+        model.base_model,
+        tokenizer,
+        made,
+        Contrast(group_size=GROUP),
+        seed=0,
+        micro_tokens=chosen.batch_tokens,
+        precision=precision_of(chosen.dtype, torch.device("cpu")),
+    )
+
+    def step(rows: Batch) -> tuple[int, float]:
+        done = objective.step(rows, 0)
+        return done.tokens, done.terms["loss"]
+
+    return step
+
+
+def plain_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Step:
+    """One update of the straightforward form: logits of every position, though no loss needs them."""
+    made = templates(tokenizer).cut_to(64, chosen.length)
+
+    def embedded(texts: Sequence[str], side: Any) -> tuple[Tensor, int]:
+        sequences = made.of(side).token_ids(tokenizer, texts)
+        longest = -(-max(map(len, sequences)) // 8) * 8
+        ids, mask = (
+            torch.zeros(len(sequences), longest, dtype=torch.long),
+            torch.zeros(len(sequences), longest),
+        )
+        for row, sequence in enumerate(sequences):
+            ids[row, longest - len(sequence) :] = torch.tensor(sequence)
+            mask[row, longest - len(sequence) :] = 1
+        with products_in(chosen):
+            out = model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+        pooled = out.hidden_states[-1][:, -8:].float().mean(dim=1)
+        return F.normalize(pooled, dim=-1), int(mask.sum())
+
+    def step(rows: Batch) -> tuple[int, float]:
+        groups = [draw(row, GROUP, seed=0, epoch=0, index=number) for number, row in rows]
+        queries, asked = embedded([group.query for group in groups], "query")
+        passages, told = embedded([text for group in groups for text in group.passages], "document")
+        scores = queries @ passages.T / 0.01
+        starts = torch.tensor([len(group.passages) for group in groups]).cumsum(0)
+        first = torch.cat([torch.zeros(1, dtype=torch.long), starts[:-1]])
+        loss = F.cross_entropy(scores, first)
+        loss.backward()
+        return asked + told, float(loss)
+
+    return step
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""``llara-eval adapt``: a base model and plain text → a checkpoint adapted the LLaRA way."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llara_eval.cli import options, training
+from llara_eval.cli.console import progress, set_up_logging
+from llara_eval.errors import UsageError
+
+Recipe = Annotated[str, typer.Option("--recipe", help="llara (the released code's) or llara-paper.")]
+PromptsFile = Annotated[
+    Path | None, typer.Option("--prompts", help="JSON file with prompts of one's own.", exists=True)
+]
+Slots = Annotated[
+    int | None, typer.Option("--slots", min=1, help="Tokens that make the embedding; llara has 8.")
+]
+ChunkWords = Annotated[
+    int, typer.Option("--chunk-words", min=1, help="Words of a text made from plain text.")
+]
+HeldOut = Annotated[
+    int, typer.Option("--held-out", min=0, help="Rows at the end of the data to measure recall on.")
+]
+
+
+def adapt(
+    model: training.Model,
+    data: training.Data,
+    output: training.Output,
+    recipe: Recipe = "llara",
+    prompts: PromptsFile = None,
+    slots: Slots = None,
+    chunk_words: ChunkWords = 500,
+    held_out: HeldOut = 0,
+    steps: training.Steps = None,
+    batch_size: training.BatchSize = None,
+    learning_rate: training.LearningRate = None,
+    max_length: options.MaxLength = None,
+    option: training.Options = None,
+    eval_dataset: training.EvalDataset = None,
+    eval_every: training.EvalEvery = 0,
+    batch_tokens: options.BatchTokens = None,
+    dtype: options.Dtype = None,
+    gradient_checkpointing: training.Checkpointing = False,
+    merge: training.Merge = False,
+    save_minutes: training.SaveMinutes = 15.0,
+    on_existing: options.OnExisting = options.Existing.ONLY_MISSING,
+    dry_run: training.DryRun = False,
+    offline: options.Offline = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Adapt a causal language model to embed texts: EBAE and EBAR in one pass (LLaRA).
+
+    Data are JSONL rows of input, output_summarize and output_predict, or text to make them from: .txt, or
+    JSONL with a text field. The same command goes on with a run that was interrupted.
+    """
+    set_up_logging(quiet=quiet, verbose=False)
+    from adapters import checkpoint_folder
+    from adapters.llara.recipes import ADAPTATIONS
+    from adapters.llara.template import Prompts
+    from adapters.llara.trainer import adapt as run
+    from adapters.llara.trainer import plan, read_rows
+    from llara_eval.home import home
+    from llara_eval.training.run import Conditions, usual_micro_tokens
+
+    if recipe not in ADAPTATIONS:
+        raise UsageError(f"recipe {recipe!r} is not one of {', '.join(ADAPTATIONS)}")
+    task, schedule = ADAPTATIONS[recipe]()
+    if prompts is not None:
+        task = replace(task, prompts=Prompts.from_file(prompts))
+    if slots is not None:
+        task = replace(task, prompts=task.prompts.with_slots(slots))
+    given = options.settings(
+        option, steps=steps, batch_size=batch_size, learning_rate=learning_rate, max_length=max_length
+    )
+    task, schedule = training.settled(task, schedule, given)
+    conditions = Conditions(
+        output=output,
+        micro_tokens=batch_tokens or usual_micro_tokens(),
+        dtype=dtype,
+        gradient_checkpointing=gradient_checkpointing,
+        merge=merge,
+        save_minutes=save_minutes,
+        evaluate_every=eval_every,
+        on_existing=on_existing.value,
+    )
+    folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
+    if not dry_run and training.already_there(conditions):
+        return
+    rows = read_rows(data, chunk_words=chunk_words, cache=home() / "training", progress=watch)
+    if dry_run:
+        training.show_plan(plan(folder, rows, task, schedule, conditions))
+        return
+    validate = training.validation(eval_dataset, offline=offline)
+    run(folder, rows, task, schedule, conditions, held_out=held_out, validate=validate, progress=watch)

@@ -1,0 +1,69 @@
+"""``llara-eval finetune``: a checkpoint and hard negatives → a retriever."""
+
+from typing import Annotated
+
+import typer
+
+from llara_eval.cli import options, training
+from llara_eval.cli.console import progress, set_up_logging
+from llara_eval.errors import UsageError
+
+
+def finetune(
+    model: training.Model,
+    data: training.Data,
+    output: training.Output,
+    recipe: Annotated[str, typer.Option("--recipe", help="llara or repllama.")] = "llara",
+    steps: training.Steps = None,
+    batch_size: training.BatchSize = None,
+    learning_rate: training.LearningRate = None,
+    option: training.Options = None,
+    eval_dataset: training.EvalDataset = None,
+    eval_every: training.EvalEvery = 0,
+    batch_tokens: options.BatchTokens = None,
+    dtype: options.Dtype = None,
+    gradient_checkpointing: training.Checkpointing = False,
+    merge: training.Merge = False,
+    save_minutes: training.SaveMinutes = 15.0,
+    on_existing: options.OnExisting = options.Existing.ONLY_MISSING,
+    dry_run: training.DryRun = False,
+    offline: options.Offline = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fine-tune a checkpoint with contrastive learning over hard negatives.
+
+    Data are JSONL rows of query, pos and, where there are any, neg (lists of texts); pos_scores and
+    neg_scores of a teacher are used with -o distillation=WEIGHT. The same command goes on with a run that
+    was interrupted.
+    """
+    set_up_logging(quiet=quiet, verbose=False)
+    from adapters import checkpoint_folder
+    from adapters.finetuning import RECIPES, plan, read_rows
+    from adapters.finetuning import finetune as run
+    from llara_eval.home import home
+    from llara_eval.training.run import Conditions, usual_micro_tokens
+
+    if recipe not in RECIPES:
+        raise UsageError(f"recipe {recipe!r} is not one of {', '.join(RECIPES)}")
+    contrast, schedule = RECIPES[recipe].settings()
+    given = options.settings(option, steps=steps, batch_size=batch_size, learning_rate=learning_rate)
+    contrast, schedule = training.settled(contrast, schedule, given)
+    conditions = Conditions(
+        output=output,
+        micro_tokens=batch_tokens or usual_micro_tokens(),
+        dtype=dtype,
+        gradient_checkpointing=gradient_checkpointing,
+        merge=merge,
+        save_minutes=save_minutes,
+        evaluate_every=eval_every,
+        on_existing=on_existing.value,
+    )
+    folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
+    if not dry_run and training.already_there(conditions):
+        return
+    rows = read_rows(data, cache=home() / "training", progress=watch)
+    if dry_run:
+        training.show_plan(plan(folder, rows, RECIPES[recipe], contrast, schedule, conditions))
+        return
+    validate = training.validation(eval_dataset, offline=offline)
+    run(folder, rows, RECIPES[recipe], contrast, schedule, conditions, validate=validate, progress=watch)

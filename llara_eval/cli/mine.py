@@ -1,0 +1,159 @@
+"""``llara-eval mine``: pairs of queries and positives → the same with hard negatives."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llara_eval.cli import options
+from llara_eval.cli.console import progress, say, set_up_logging, show
+from llara_eval.errors import UsageError
+
+if TYPE_CHECKING:
+    from llara_eval.collection import Corpus
+    from llara_eval.training.mining import Counts
+    from llara_eval.training.rows import Rows
+
+SELF = "self"
+
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="What finds them: bm25, a checkpoint, or any other system.")
+]
+Data = Annotated[
+    list[Path],
+    typer.Option(
+        "--data",
+        help="Pairs: JSONL of query and pos, or a folder in BEIR layout (its train split); repeatable.",
+        exists=True,
+    ),
+]
+Source = Annotated[
+    str,
+    typer.Option(
+        "--corpus", help="Where negatives come from: a BEIR folder, a corpus.jsonl, or self (all positives)."
+    ),
+]
+Output = Annotated[Path, typer.Option("--output", help="The .jsonl file to write; its record is beside it.")]
+SkipTop = Annotated[int, typer.Option("--skip-top", min=0, help="Best documents passed over.")]
+Negatives = Annotated[int, typer.Option("--negatives", min=1, help="Most negatives of a query.")]
+Margin = Annotated[
+    float | None,
+    typer.Option("--margin", help="Only below this share of the positive's score, e.g. 0.95.", min=0, max=1),
+]
+MaxOverlap = Annotated[
+    float,
+    typer.Option(
+        "--max-overlap", help="None that share more word trigrams with a positive; 1: any.", min=0, max=1
+    ),
+]
+Sample = Annotated[str, typer.Option("--sample", help="random or top of what is left.")]
+Exclude = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--exclude",
+        help="A test collection whose queries must not be trained on, as those of --corpus; repeatable.",
+        exists=True,
+        file_okay=False,
+    ),
+]
+
+
+def mine(
+    model: Model,
+    data: Data,
+    corpus: Source,
+    output: Output,
+    depth: Annotated[int, typer.Option("--depth", min=1, help="Documents looked at for a query.")] = 200,
+    skip_top: SkipTop = 0,
+    negatives: Negatives = 15,
+    margin: Margin = None,
+    max_overlap: MaxOverlap = 0.8,
+    sample: Sample = "random",
+    seed: Annotated[int, typer.Option("--seed", help="Of the draw.")] = 42,
+    exclude: Exclude = None,
+    option: options.Settings = None,
+    dtype: options.Dtype = None,
+    max_length: options.MaxLength = None,
+    batch_tokens: options.BatchTokens = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
+    offline: options.Offline = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Find hard negatives for training pairs: documents a system ranks high that are not positives.
+
+    Queries judged in a split other than train of the corpus' own collection, or of --exclude, are left out.
+    """
+    set_up_logging(quiet=quiet, verbose=verbose)
+    if output.suffix != ".jsonl" or (output.exists() and not overwrite):
+        raise UsageError(f"{output} must end in .jsonl and not exist (or --overwrite)")
+    from adapters import open_system
+    from adapters.options import Context
+    from llara_eval.files import write_json
+    from llara_eval.home import home
+    from llara_eval.provenance import describe
+    from llara_eval.training import mining
+
+    settings = mining.Mining(
+        depth=depth,
+        skip_top=skip_top,
+        negatives=negatives,
+        margin=margin,
+        max_overlap=max_overlap,
+        sample=sample,  # type: ignore[arg-type]
+        seed=seed,
+    )
+    given = options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens)
+    cache, watch = home() / "training", progress(quiet=quiet)
+    rows = mining.read_pairs(data, cache=cache, progress=watch)
+    source, collection = _corpus(corpus, rows, cache)
+    forbidden = mining.judged_queries([*(exclude or []), *collection])
+    system = open_system(model, given, Context(home=home(), offline=offline))
+    counts = mining.mine(
+        system, rows, source, settings, output, forbidden=forbidden, cache=cache, progress=watch
+    )
+    found = {"settings": asdict(settings), "counts": asdict(counts)}
+    made = {"system": system.name, "system_settings": dict(system.settings), "data": rows.fingerprint}
+    made |= {"corpus": source.fingerprint, "provenance": describe()}
+    write_json(output.with_suffix(".json"), {**found, **made})
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        _show(counts)
+    if not quiet:
+        say(f"{output}, made as {output.with_suffix('.json')} says")
+
+
+def _corpus(name: str, rows: "Rows", cache: Path) -> "tuple[Corpus, list[Path]]":
+    """Return the corpus, and the test collection it belongs to, if any."""
+    from llara_eval.collection import Corpus, find_file
+    from llara_eval.training.mining import own_corpus
+
+    if name == SELF:
+        return own_corpus(rows, cache), []
+    path = Path(name).expanduser()
+    if path.is_file():
+        return Corpus(path), [path.parent]
+    if path.is_dir():
+        return Corpus(find_file(path, "corpus.jsonl")), [path]
+    raise UsageError(f"--corpus {name}: neither a folder in BEIR layout, nor a corpus.jsonl, nor {SELF}")
+
+
+def _show(counts: "Counts") -> None:
+    from rich.table import Table
+
+    table = Table("rows", "", title="Mined")
+    table.add_row("read", f"{counts.rows:,}")
+    table.add_row("left out: their query is judged", f"{counts.forbidden:,}")
+    table.add_row("written", f"{counts.written:,}")
+    table.add_row("of them without negatives", f"{counts.without:,}", end_section=True)
+    table.add_row("documents left out: known positives", f"{counts.positives:,}")
+    table.add_row("too near the top", f"{counts.skipped:,}")
+    table.add_row("scored too close to the positive", f"{counts.above_margin:,}")
+    table.add_row("too like a positive", f"{counts.overlapping:,}", end_section=True)
+    table.add_row("negatives written", f"{counts.negatives:,}")
+    table.add_row("for a row", f"{counts.negatives / max(1, counts.written):.1f}")
+    show(table)

@@ -1,0 +1,123 @@
+"""What ``adapt`` and ``finetune`` have in common: their options, and how settings are put together."""
+
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from llara_eval.cli.console import say, show
+from llara_eval.errors import UsageError
+
+if TYPE_CHECKING:
+    from llara_eval.training.config import Schedule
+    from llara_eval.training.plan import Plan
+    from llara_eval.training.run import Conditions
+    from llara_eval.training.validation import Validate
+
+Task = TypeVar("Task")
+
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A checkpoint folder, a GGUF file, a hub name, or smollm2-135m.")
+]
+Data = Annotated[
+    list[Path], typer.Option("--data", help="Training data, JSONL or JSONL.gz; repeatable.", exists=True)
+]
+Output = Annotated[
+    Path, typer.Option("--output", help="The new checkpoint; its log and states lie there too.")
+]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Updates; the recipe's by default.")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Rows of one update.")]
+LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="The highest, after warm-up.")]
+EvalDataset = Annotated[
+    str | None, typer.Option("--eval-dataset", help="Measure nDCG@10 on this data set (small) now and then.")
+]
+EvalEvery = Annotated[
+    int, typer.Option("--eval-every", min=0, help="Updates between evaluations; 0: first and last.")
+]
+SaveMinutes = Annotated[
+    float, typer.Option("--save-minutes", help="Minutes between two states to go on from.")
+]
+Checkpointing = Annotated[
+    bool, typer.Option("--gradient-checkpointing", help="Less memory, a third more computing.")
+]
+Merge = Annotated[
+    bool, typer.Option("--merge", help="Add LoRA to the weights in the end instead of keeping it apart.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it will take, and stop.")]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-o", metavar="KEY=VALUE", help="Any other setting of the recipe; repeatable."),
+]
+
+
+def settled(task: Task, schedule: "Schedule", given: dict[str, Any]) -> "tuple[Task, Schedule]":
+    """Apply a user's settings to a recipe.
+
+    ``lora=false`` trains every parameter, ``lora=true`` or any of ``lora_rank``, ``lora_alpha``,
+    ``lora_dropout``, ``lora_targets`` puts LoRA on.
+
+    Raises:
+        UsageError: A setting is unknown or its value cannot be converted.
+    """
+    from adapters.llara.recipes import contrastive
+    from adapters.options import override
+
+    given = dict(given)
+    usual = schedule.lora or contrastive()[1].lora
+    wanted = given.pop("lora", None)
+    low_rank = {key.removeprefix("lora_"): given.pop(key) for key in list(given) if key.startswith("lora_")}
+    task, schedule = override(task, given), override(schedule, given)
+    if wanted not in (None, "true", "false"):
+        raise UsageError(f"option lora={wanted}: expected true or false")
+    if low_rank or wanted == "true":
+        schedule = replace(schedule, lora=override(usual, low_rank))
+    elif wanted == "false":
+        schedule = replace(schedule, lora=None)
+    unknown = [*given, *(f"lora_{key}" for key in low_rank)]
+    if unknown:
+        known = [item.name for part in (task, schedule) for item in fields(part)]  # type: ignore[arg-type]
+        raise UsageError(f"this recipe has no option {unknown[0]!r}; it has {', '.join(known)}, lora_rank, …")
+    return task, schedule
+
+
+def validation(name: str | None, *, offline: bool) -> "Validate | None":
+    """Return what measures nDCG@10 on the data set of ``--eval-dataset``."""
+    if name is None:
+        return None
+    from llara_eval import datasets
+    from llara_eval.home import data_dir
+    from llara_eval.training.validation import ndcg_at_10
+
+    return partial(ndcg_at_10, datasets.load(name, data_dir=data_dir(), offline=offline))
+
+
+def already_there(conditions: "Conditions") -> bool:
+    """Say so if the run is finished; see :func:`llara_eval.training.run.is_finished`."""
+    from llara_eval.training.run import is_finished
+
+    finished = is_finished(conditions)
+    if finished:
+        say(f"{conditions.output} is finished; --on-existing always starts again")
+    return finished
+
+
+def show_plan(plan: "Plan") -> None:
+    """Show what a run will take."""
+    from rich.table import Table
+
+    table = Table("quantity", "estimate", title="Plan")
+    share = plan.trained / plan.parameters
+    for name, value in {
+        "parameters": f"{plan.parameters:,}",
+        "trained": f"{plan.trained:,} ({share:.1%})",
+        "rows": f"{plan.rows:,}",
+        "updates": f"{plan.steps:,}",
+        "tokens of an update": f"{plan.tokens_per_step:,.0f}",
+        "tokens": f"{plan.tokens:,.0f}",
+        "memory": f"{plan.memory_gib:.1f} GiB",
+        "time on this machine": f"{plan.hours:.1f} h" if plan.hours >= 1 else f"{plan.hours * 60:.0f} min",
+    }.items():
+        table.add_row(name, value)
+    show(table)

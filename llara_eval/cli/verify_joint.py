@@ -1,0 +1,93 @@
+"""``llara-eval verify-joint``: one joint pass against two separate ones, on real texts."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llara_eval.cli import options, training
+from llara_eval.cli.console import progress, set_up_logging, show
+from llara_eval.errors import CheckFailedError, DataError, UsageError
+
+if TYPE_CHECKING:
+    from adapters.llara.verification import Verification
+
+
+def verify_joint(
+    model: training.Model,
+    text_file: Annotated[Path, typer.Option("--text-file", help="Plain text, a text a line.", exists=True)],
+    variant: Annotated[
+        str, typer.Option("--variant", help="Prompts: released, paper or paper-acl.")
+    ] = "released",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Texts used.")] = 32,
+    max_length: Annotated[
+        int, typer.Option("--max-length", min=1, help="Most tokens of a joint sequence.")
+    ] = 1024,
+    batch_tokens: options.BatchTokens = None,
+    offline: options.Offline = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Show that LLaRA's joint pass gives what two passes give, and what it saves.
+
+    Exits 4 if the embeddings differ by more than rounding, or attention leaks from one suffix to the other.
+    """
+    set_up_logging(quiet=quiet, verbose=verbose)
+    import torch
+
+    from adapters import checkpoint_folder
+    from adapters.llara.template import VARIANTS, add_tokens, fit_embeddings, templates
+    from adapters.llara.verification import LARGEST_ERROR
+    from adapters.llara.verification import verify_joint as verify
+    from llara_eval.checkpoints import read_model
+    from llara_eval.training.run import usual_micro_tokens
+
+    if variant not in VARIANTS:
+        raise UsageError(f"variant {variant!r} is not one of {', '.join(VARIANTS)}")
+    texts = [line.strip() for line in text_file.read_text(encoding="utf-8").splitlines() if line.strip()][
+        :limit
+    ]
+    if not texts:
+        raise DataError(f"{text_file} holds no text")
+    decoder, tokenizer = read_model(checkpoint_folder(model, offline=offline), dtype=torch.float32)
+    fit_embeddings(decoder, add_tokens(tokenizer, VARIANTS[variant].slot_tokens))
+    found = verify(
+        decoder.eval(),
+        tokenizer,
+        templates(tokenizer, VARIANTS[variant]),
+        texts,
+        max_length=max_length,
+        batch_tokens=batch_tokens or usual_micro_tokens(),
+        progress=progress(quiet=quiet),
+    )
+    if as_json:
+        values = {**asdict(found), "cost_ratio": found.cost_ratio, "time_ratio": found.time_ratio}
+        typer.echo(json.dumps({**values, "holds": found.holds}))
+    else:
+        _show(found)
+    if not found.holds:
+        raise CheckFailedError(
+            f"the joint pass differs from two passes by {found.isolation_error:.1e} (rounding is below "
+            f"{LARGEST_ERROR:.0e}), attention from NEXT to SELF is {found.leaked_attention:.1e}: this model "
+            "cannot be adapted with joint sequences"
+        )
+
+
+def _show(found: "Verification") -> None:
+    from rich.table import Table
+
+    table = Table("", "joint", "two passes", "joint / two", title=f"{found.texts} texts")
+    table.add_row(
+        "tokens", f"{found.joint_tokens:,}", f"{found.separate_tokens:,}", f"{found.cost_ratio:.3f}"
+    )
+    table.add_row(
+        "seconds", f"{found.joint_seconds:.2f}", f"{found.separate_seconds:.2f}", f"{found.time_ratio:.3f}"
+    )
+    table.caption = (
+        f"largest difference of unit embeddings {found.isolation_error:.1e}, "
+        f"largest attention from NEXT to SELF {found.leaked_attention:g}"
+    )
+    show(table)

@@ -1,0 +1,115 @@
+"""A checkpoint folder → a folder that stock sentence-transformers loads, checked to encode alike."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from llara_eval import checkpoints, export_files
+from llara_eval.encoder import Encoder
+from llara_eval.errors import CheckFailedError, MissingPartError, UsageError
+from llara_eval.export_files import SIDES
+from llara_eval.protocols import SILENT, Progress
+from llara_eval.templates import Side
+
+_FLOOR = 0.9999
+"""Agreement that counts as the same vector, in float32."""
+
+
+def export(folder: Path, output: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> None:
+    """Write a checkpoint as a sentence-transformers folder and check that it gives the same vectors.
+
+    Args:
+        folder: A checkpoint folder, see :mod:`llara_eval.checkpoints`.
+        output: The folder to write; it appears when the check has passed, or not at all.
+        overwrite: Replace an earlier export.
+        progress: Shows the three steps: read, write, check.
+
+    Raises:
+        MissingPartError: sentence-transformers is not installed.
+        UsageError: The output exists, or a template has no equal in sentence-transformers.
+        DataError: The checkpoint cannot be read.
+        CheckFailedError: The folder written gives other vectors.
+    """
+    try:
+        import sentence_transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingPartError(f"export needs: pip install sentence-transformers ({error})") from error
+    output = output.expanduser().resolve()
+    _check_output(folder.resolve(), output, overwrite)
+    with progress.task("export", 3) as advance, _whole_or_absent(output) as unfinished:
+        encoder = checkpoints.load(folder, dtype="float32")
+        export_files.check_representable(encoder)
+        texts = _probes(encoder)
+        expected = {side: encoder.encode(texts, side) for side in SIDES}
+        device = str(encoder.device)
+        advance()
+        export_files.write(encoder, unfinished, output.name)
+        del encoder  # the check loads the weights once more
+        advance()
+        _verify(unfinished, texts, expected, device)
+        advance()
+
+
+def _check_output(folder: Path, output: Path, overwrite: bool) -> None:
+    """Raise if the output may not be written."""
+    if output == folder or output in folder.parents:
+        raise UsageError(f"--output {output} holds the checkpoint itself; name another folder")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists; name another folder or add --overwrite")
+    if output.exists() and not (output / "modules.json").is_file():
+        raise UsageError(f"{output} is not an earlier export and is not replaced; name another folder")
+
+
+@contextmanager
+def _whole_or_absent(output: Path) -> Iterator[Path]:
+    """Yield a folder beside the output that takes its name when the block ends without an error."""
+    unfinished, replaced = (output.with_name(f".{output.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        if output.exists():
+            output.rename(replaced)
+        unfinished.rename(output)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _probes(encoder: Encoder) -> list[str]:
+    """Return texts that show a difference: none, short, odd, longer than the limit, special tokens."""
+    longest = max(encoder.templates.of(side).max_length for side in SIDES)
+    return [
+        "",
+        "eclipse",
+        "  The moon passes between the sun and the earth,\n\n\tseen from … 日本 🌘 e\u0301\u200b\x07 ﬁn.  ",
+        "so that no text fits " * longest,
+        "said " + " and ".join(sorted(encoder.tokenizer.get_added_vocab())),
+    ]
+
+
+def _verify(
+    folder: Path, texts: Sequence[str], expected: Mapping[Side, NDArray[np.float32]], device: str
+) -> None:
+    """Raise a CheckFailedError if the export gives other vectors than the checkpoint."""
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(
+        str(folder), device=device, local_files_only=True, model_kwargs={"dtype": torch.float32}
+    )
+    encode = {"query": model.encode_query, "document": model.encode_document}
+    for side, ours in expected.items():
+        theirs = encode[side](list(texts), show_progress_bar=False, convert_to_numpy=True)
+        # The cosine, for vectors of equal length; a difference of length counts too.
+        agreement = 2 * (ours * theirs).sum(1) / ((ours**2).sum(1) + (theirs**2).sum(1))
+        worst = int(np.argmin(agreement))
+        if not agreement[worst] > _FLOOR:
+            raise CheckFailedError(
+                f"sentence-transformers gives another {side} vector for {texts[worst][:60]!r} "
+                f"(cosine {agreement[worst]:.5f}, needed above {_FLOOR}); nothing was written"
+            )

@@ -1,0 +1,110 @@
+"""What a training run is: small frozen dataclasses, filled by recipes (named functions of the adapters)."""
+
+from dataclasses import dataclass
+
+from llara_eval.errors import UsageError
+
+ATTENTION_AND_MLP = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The projections of a LLaMA-type layer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoRA:
+    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685).
+
+    Attributes:
+        rank: r.
+        alpha: Scaling: the update is multiplied by alpha / rank.
+        dropout: On the input of the update.
+        targets: Names of the linear layers that get an update.
+    """
+
+    rank: int
+    alpha: int
+    dropout: float
+    targets: tuple[str, ...] = ATTENTION_AND_MLP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How parameters are updated, the same for adaptation and fine-tuning.
+
+    Attributes:
+        learning_rate: The highest, after warm-up; it decays linearly to zero.
+        batch_size: Rows of one update, over all processes.
+        steps: Updates; None takes ``epochs`` from the size of the data.
+        epochs: Passes over the data, where ``steps`` is None.
+        warmup: Below 1 a share of all steps, otherwise a number of steps.
+        weight_decay: Of matrices (vectors such as norms have none).
+        max_grad_norm: Gradients are scaled down to this L2 norm.
+        lora: None trains every parameter.
+        seed: Of data order, negatives, dropout and new parameters.
+    """
+
+    learning_rate: float
+    batch_size: int
+    steps: int | None = None
+    epochs: float = 1.0
+    warmup: float = 0.1
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    lora: LoRA | None = None
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run.
+
+        Raises:
+            UsageError: A value is out of range.
+        """
+        positive = {"learning_rate": self.learning_rate, "batch_size": self.batch_size, "epochs": self.epochs}
+        positive["max_grad_norm"] = self.max_grad_norm
+        if self.steps is not None:
+            positive["steps"] = self.steps
+        for name, value in positive.items():
+            if not value > 0:
+                raise UsageError(f"{name} must be above 0, found {value}")
+        if self.warmup < 0:
+            raise UsageError(f"warmup must not be negative, found {self.warmup}")
+
+    def total_steps(self, rows: int) -> int:
+        """Return the number of updates for a data set of ``rows`` rows."""
+        return self.steps or max(1, round(self.epochs * rows / self.batch_size))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """Contrastive fine-tuning.
+
+    Attributes:
+        temperature: Cosines are divided by it (InfoNCE, van den Oord et al. 2018, arXiv 1807.03748).
+        group_size: Passages of a query: one positive, the others hard negatives where the data has them.
+        query_length: Most tokens of a query, template included.
+        passage_length: Most tokens of a passage, template included.
+        in_batch: Whether passages of other queries are negatives too.
+        cross_device: Whether those of other processes are.
+        distillation: Weight of the KL divergence from the teacher's scores (``pos_scores``,
+            ``neg_scores``); the contrastive term has weight 1.
+    """
+
+    temperature: float = 0.01
+    group_size: int = 16
+    query_length: int = 64
+    passage_length: int = 160
+    in_batch: bool = True
+    cross_device: bool = True
+    distillation: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run.
+
+        Raises:
+            UsageError: A value is out of range.
+        """
+        if not self.temperature > 0 or self.group_size < 1 or self.distillation < 0:
+            raise UsageError(
+                f"temperature must be above 0, group_size at least 1 and distillation not negative, found "
+                f"{self.temperature}, {self.group_size}, {self.distillation}"
+            )
+        if self.group_size == 1 and not self.in_batch:
+            raise UsageError("a group of one passage without in-batch negatives has nothing to tell apart")

@@ -1,0 +1,150 @@
+"""The contrastive objective: queries and passages through one encoder, InfoNCE over all of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from llara_eval.encoder import embed
+from llara_eval.templates import Template, Templates
+from llara_eval.training.batching import split_to, token_batches
+from llara_eval.training.config import Contrast
+from llara_eval.training.contrastive import NO_KEY, Labels, contrastive_loss, keys_of
+from llara_eval.training.distributed import gather, largest, rank, total, world
+from llara_eval.training.gradient_cache import cached_backward
+from llara_eval.training.groups import Group, draw
+from llara_eval.training.objective import Step
+from llara_eval.training.sharding import synchronise
+
+
+class Chunk(NamedTuple):
+    """Sequences that are embedded together.
+
+    Attributes:
+        rows: Their numbers among all sequences, queries first.
+        sequences: Token ids.
+        template: Of their side.
+    """
+
+    rows: list[int]
+    sequences: list[list[int]]
+    template: Template
+
+
+class Finetune:
+    """The contrastive objective; see :class:`llara_eval.training.objective.Objective`.
+
+    Args:
+        model: A transformers base model of a causal decoder, peft around it or not, on its device.
+        tokenizer: Its tokenizer.
+        templates: Its templates, with the lengths of training.
+        contrast: What is learnt.
+        seed: Of the negatives drawn.
+        micro_tokens: Tokens computed at a time, padding included.
+        precision: bfloat16 computes products in it; weights stay float32.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        templates: Templates,
+        contrast: Contrast,
+        *,
+        seed: int,
+        micro_tokens: int,
+        precision: torch.dtype,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.templates = templates
+        self.contrast = contrast
+        self.seed = seed
+        self.micro_tokens = micro_tokens
+        self.precision = precision
+        self.device: torch.device = next(model.parameters()).device
+
+    def step(self, rows: Sequence[tuple[int, Mapping[str, Any]]], epoch: int) -> Step:
+        """Compute the loss of one update and leave its gradients in the parameters."""
+        groups = [
+            draw(row, self.contrast.group_size, seed=self.seed, epoch=epoch, index=index)
+            for index, row in rows
+        ]
+        queries = self._chunks([group.query for group in groups], self.templates.query, 0)
+        texts = [text for group in groups for text in group.passages]
+        chunks = [*queries, *self._chunks(texts, self.templates.document, len(groups))]
+        chunks.sort(key=_tokens)  # the last one is computed once: the largest
+        back = torch.tensor([row for chunk in chunks for row in chunk.rows]).argsort().to(self.device)
+        labels = self._labels(groups)
+        count = total(len(groups))
+        terms = torch.zeros(2, device=self.device)
+
+        def loss(embeddings: Tensor) -> Tensor:
+            asked, told = embeddings[back].tensor_split([len(groups)])
+            found = contrastive_loss(asked, self._shared(told), labels, self.contrast)
+            terms.copy_(torch.stack(found).detach() / count)
+            # Sharding averages gradients over processes; the count is already that of all of them.
+            return (found.contrastive + self.contrast.distillation * found.distillation) / count * world()
+
+        cached_backward(chunks, self._embed, loss, lambda last: synchronise(self.model, last))
+        contrastive, distillation = (total(value) for value in terms.tolist())
+        logged = {"loss": contrastive + self.contrast.distillation * distillation}
+        if self.contrast.distillation:
+            logged |= {"contrastive": contrastive, "distillation": distillation}
+        return Step(
+            terms=logged,
+            tokens=sum(map(_tokens, chunks)),
+            padded=sum(len(chunk.sequences) * max(map(len, chunk.sequences)) for chunk in chunks),
+        )
+
+    def _embed(self, chunk: Chunk) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            return embed(self.model, chunk.sequences, chunk.template, causal=True)
+
+    def _chunks(self, texts: Sequence[str], template: Template, first: int) -> list[Chunk]:
+        """Cut texts of one side, numbered from ``first``, into chunks, as many in every process."""
+        sequences = template.token_ids(self.tokenizer, texts)
+        batches = token_batches([len(sequence) for sequence in sequences], self.micro_tokens)
+        return [
+            Chunk([first + row for row in rows], [sequences[row] for row in rows], template)
+            for rows in split_to(batches, largest(len(batches)))
+        ]
+
+    def _labels(self, groups: Sequence[Group]) -> Labels:
+        """Say which passages are whose, over all processes where negatives are shared."""
+
+        def tensor(values: Sequence[Any]) -> Tensor:
+            return torch.tensor(values, device=self.device)
+
+        sizes = torch.tensor([len(group.passages) for group in groups])
+        numbers = torch.arange(len(groups)) * world() + rank()
+        teacher = [
+            score for group in groups for score in group.teacher or [float("nan")] * len(group.passages)
+        ]
+        queries = tensor(keys_of(group.query for group in groups))
+        known = [keys_of(group.known) for group in groups]
+        width = largest(max(map(len, known)))
+        return Labels(
+            positives=(sizes.cumsum(0) - sizes).to(self.device) + self._rows_before(int(sizes.sum())),
+            groups=numbers.to(self.device),
+            queries=queries,
+            all_queries=self._shared(queries),
+            known=self._shared(tensor([keys + [NO_KEY] * (width - len(keys)) for keys in known])),
+            passages=self._shared(tensor(keys_of(text for group in groups for text in group.passages))),
+            passage_groups=self._shared(numbers.repeat_interleave(sizes).to(self.device)),
+            teacher=self._shared(tensor(teacher)),
+        )
+
+    def _shared(self, tensor: Tensor) -> Tensor:
+        """Return the rows of all processes where negatives are shared, else those of this one."""
+        return gather(tensor) if self.contrast.cross_device else tensor
+
+    def _rows_before(self, rows: int) -> int:
+        """Return how many passages of other processes stand before those of this one."""
+        counts = self._shared(torch.tensor([rows], device=self.device)).tolist()
+        return sum(counts[: rank()]) if self.contrast.cross_device else 0
+
+
+def _tokens(chunk: Chunk) -> int:
+    return sum(map(len, chunk.sequences))

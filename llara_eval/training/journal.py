@@ -1,0 +1,82 @@
+"""What a training run says of itself: ``log.jsonl``, TensorBoard, and a line now and then."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from llara_eval.files import write_text
+from llara_eval.training.distributed import rank
+
+logger = logging.getLogger(__name__)
+
+LOG = "log.jsonl"
+
+_QUIET_SECONDS = 30.0
+"""Time between two lines of the log that people see."""
+
+
+class Journal:
+    """Writes one JSON object a line, and the same numbers for TensorBoard; only the first process does.
+
+    Args:
+        output: The folder of the training run.
+        first: Updates done before; what an interrupted run wrote beyond them is dropped.
+        steps: Updates altogether.
+    """
+
+    def __init__(self, output: Path, first: int, steps: int) -> None:
+        self.steps = steps
+        self._writes = rank() == 0
+        self._said = time.monotonic()
+        if not self._writes:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._path = output / LOG
+        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= first and first]
+        write_text(self._path, "".join(f"{line}\n" for line in kept))
+        self._board = SummaryWriter(str(output / "tensorboard"), purge_step=first + 1)
+
+    def __enter__(self) -> Self:
+        """Return the journal."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close what is open."""
+        if self._writes:
+            self._board.close()
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        """Note an update."""
+        self._write("train", step, values)
+        if self._writes and time.monotonic() - self._said > _QUIET_SECONDS:
+            self._said = time.monotonic()
+            logger.info("step %d of %d: %s", step, self.steps, summary(values))
+
+    def evaluation(self, step: int, values: Mapping[str, float]) -> None:
+        """Note an evaluation after ``step`` updates."""
+        self._write("eval", step, values)
+        if self._writes:
+            logger.info("after %d of %d steps: %s", step, self.steps, summary(values))
+
+    def _write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
+        if not self._writes:
+            return
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        for name, value in values.items():
+            self._board.add_scalar(f"{kind}/{name}", value, step)
+
+
+def summary(values: Mapping[str, float]) -> str:
+    """Return numbers for people."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def read_log(output: Path) -> list[dict[str, Any]]:
+    """Return the entries of a run's log."""
+    return [json.loads(line) for line in (output / LOG).read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,181 @@
+"""Models on their way into and out of training: loaded in float32, LoRA on top, saved and compared."""
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+from llara_eval import checkpoints
+from llara_eval.encoder import check, embed
+from llara_eval.errors import CheckFailedError, UsageError
+from llara_eval.files import write_json
+from llara_eval.templates import Side, Templates
+from llara_eval.training.config import LoRA
+from llara_eval.training.distributed import rank
+
+logger = logging.getLogger(__name__)
+
+RECORD = "training.json"
+"""Written last: a folder with it holds a finished run."""
+
+SAMPLES = (
+    "eclipse",
+    "The moon passes between the sun and the earth, and its shadow falls on a strip of land.",
+    "A violin and a cello are tuned in fifths and played with a bow; a guitar is plucked, and its frets "
+    "say where a note lies. All three are made of spruce and maple.",
+)
+"""Texts on which a saved checkpoint is compared with the model in memory."""
+
+_TOLERANCE = 1e-5
+"""Largest difference of a component of a unit embedding before and after saving, in float32."""
+
+
+def add_lora(model: Any, lora: LoRA, new_tokens: Sequence[int] = ()) -> Any:
+    """Freeze a model and put low-rank updates on it.
+
+    Args:
+        model: A transformers model.
+        lora: The updates.
+        new_tokens: Ids of tokens that were just added: their embeddings are trained too.
+
+    Returns:
+        The peft model around it.
+
+    Raises:
+        UsageError: The model lacks one of the layers named.
+    """
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    names = {name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)}
+    absent = [name for name in lora.targets if name not in names]
+    if absent:
+        raise UsageError(
+            f"{type(model).__name__} has no linear layers called {', '.join(absent)}; it has "
+            f"{', '.join(sorted(names))} (name some of them with --lora-targets)"
+        )
+    return get_peft_model(
+        model,
+        LoraConfig(
+            task_type=TaskType.FEATURE_EXTRACTION,
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=list(lora.targets),
+            trainable_token_indices=list(new_tokens) or None,
+        ),
+    )
+
+
+@torch.no_grad()
+def sample_embeddings(model: Any, tokenizer: Any, templates: Templates) -> dict[Side, Tensor]:
+    """Return the embeddings of a few texts on both sides, each (n, D), without dropout.
+
+    Args:
+        model: Called like a transformers base model; of a sharded one, all processes must take part.
+        tokenizer: Its tokenizer.
+        templates: Its templates.
+    """
+    training = model.training
+    model.eval()
+    sides: tuple[Side, Side] = ("query", "document")
+    made = {}
+    for side in sides:
+        sequences = templates.of(side).token_ids(tokenizer, SAMPLES)
+        made[side] = embed(model, sequences, templates.of(side), causal=True).cpu()
+    model.train(training)
+    return made
+
+
+def save_checkpoint(
+    model: Any,
+    tokenizer: Any,
+    templates: Templates,
+    output: Path,
+    *,
+    expected: Mapping[Side, Tensor],
+    merge: bool,
+    record: Mapping[str, Any],
+) -> None:
+    """Save a checkpoint, load it again, compare, and only then let it appear.
+
+    Args:
+        model: A transformers model, or peft's around one; whole or in shards (all processes must call).
+        tokenizer: Saved beside it.
+        templates: Saved as ``template.json``.
+        output: The folder of the run; the files appear there, the record last.
+        expected: What :func:`sample_embeddings` gives for the model in memory.
+        merge: Whether low-rank updates are added to the weights; otherwise they are saved alone.
+        record: What made the checkpoint, for ``training.json``.
+
+    Raises:
+        CheckFailedError: The saved checkpoint does not give the same embeddings, or fails the check on
+            real texts.
+    """
+    weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    if rank() != 0:
+        return
+    unfinished = output / ".checkpoint.tmp"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished, state_dict=weights, **_extent(model))
+    tokenizer.save_pretrained(unfinished)
+    templates.save(unfinished)
+    (unfinished / "README.md").unlink(missing_ok=True)  # peft's empty model card
+    encoder = checkpoints.load(unfinished, dtype="float32")
+    if merge and (unfinished / "adapter_config.json").is_file():
+        shutil.rmtree(unfinished)
+        encoder.model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        templates.save(unfinished)
+        encoder = checkpoints.load(unfinished, dtype="float32")
+    difference = max(
+        float((made - expected[side]).abs().max())
+        for side, made in sample_embeddings(encoder.model, tokenizer, encoder.templates).items()
+    )
+    if not difference <= _TOLERANCE:
+        raise CheckFailedError(
+            f"{unfinished} gives other embeddings than the model in memory: they differ by {difference:.2e}, "
+            f"at most {_TOLERANCE:.0e} is rounding"
+        )
+    check(encoder, SAMPLES)
+    for file in sorted(unfinished.iterdir()):
+        file.chmod(0o644)  # safetensors are written for their owner alone
+        file.replace(output / file.name)
+    unfinished.rmdir()
+    write_json(output / RECORD, {**record, "reload_difference": difference})
+    logger.info("saved %s; loaded again, its embeddings differ by %.1e", output, difference)
+
+
+def _extent(model: Any) -> dict[str, bool]:
+    """Return how peft is told to save the table of embeddings where it has rows that the base has not."""
+    if not hasattr(model, "peft_config"):
+        return {}
+    base = checkpoints.read_model_config(Path(model.peft_config["default"].base_model_name_or_path))
+    return {"save_embedding_layers": model.get_input_embeddings().weight.shape[0] > base.vocab_size}
+
+
+def prepare(model: Any, lora: LoRA | None, new_tokens: Sequence[int], *, gradient_checkpointing: bool) -> Any:
+    """Return the model as it is trained: with low-rank updates on it, or every parameter."""
+    model.config.use_cache = False
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model if lora is None else add_lora(model, lora, new_tokens)
+
+
+def precision_of(name: str | None, device: torch.device) -> torch.dtype:
+    """Return the type of products: the one named, or bfloat16 where the processor computes it fast.
+
+    Raises:
+        UsageError: The type is not one that training supports.
+    """
+    usual = checkpoints.default_dtype(device)
+    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name is None:
+        return torch.bfloat16 if usual == torch.bfloat16 else torch.float32
+    if name not in kinds:
+        raise UsageError(f"training computes in {' or '.join(kinds)}, not {name!r}")
+    return kinds[name]

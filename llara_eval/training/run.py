@@ -1,0 +1,165 @@
+"""A training run from beginning to end: conditions, what is trained, the loop, the checkpoint."""
+
+import logging
+import shutil
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llara_eval.checkpoints import default_device
+from llara_eval.errors import UsageError
+from llara_eval.protocols import SILENT, Progress
+from llara_eval.provenance import describe
+from llara_eval.templates import Templates
+from llara_eval.training.config import Schedule
+from llara_eval.training.distributed import rank
+from llara_eval.training.loop import SAVE_MINUTES, Evaluate, train
+from llara_eval.training.models import RECORD, sample_embeddings, save_checkpoint
+from llara_eval.training.objective import Objective
+from llara_eval.training.rows import Rows
+from llara_eval.training.state import discard
+from llara_eval.training.validation import Validate
+
+logger = logging.getLogger(__name__)
+
+_MICRO_TOKENS = {"cpu": 1_024, "cuda": 16_384}
+"""By device type. On a CPU 1,024 is as fast as any (benchmarks/README.md); memory grows with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """How a run is carried out.
+
+    Attributes:
+        output: The folder of the run, and of the checkpoint it ends with.
+        micro_tokens: Tokens computed at a time, padding included.
+        dtype: ``float32`` or ``bfloat16`` for products (weights stay float32); None takes what the
+            processor computes fast.
+        gradient_checkpointing: Compute activations twice instead of keeping them.
+        merge: Add low-rank updates to the weights in the end; otherwise they are saved alone.
+        save_minutes: Minutes between two states.
+        evaluate_every: Updates between two evaluations; 0 only before and after.
+        on_existing: ``only-missing`` goes on or keeps what is finished, ``always`` starts again,
+            ``never`` refuses.
+    """
+
+    output: Path
+    micro_tokens: int
+    dtype: str | None = None
+    gradient_checkpointing: bool = False
+    merge: bool = False
+    save_minutes: float = SAVE_MINUTES
+    evaluate_every: int = 0
+    on_existing: str = "only-missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is trained.
+
+    Attributes:
+        model: The transformers model, or peft's around it: what is saved.
+        tokenizer: Its tokenizer.
+        templates: The templates it is used with afterwards.
+        base: Content hash of the checkpoint it comes from.
+    """
+
+    model: Any
+    tokenizer: Any
+    templates: Templates
+    base: str
+
+
+def usual_micro_tokens() -> int:
+    """Return how many tokens are computed at a time on this machine, where nobody says."""
+    return _MICRO_TOKENS.get(default_device().type, 4_096)
+
+
+def is_finished(conditions: Conditions) -> bool:
+    """Say whether the run is done already, making way for it if it shall start again.
+
+    Raises:
+        UsageError: There is something in the output folder that must not be touched.
+    """
+    output = conditions.output
+    if conditions.on_existing == "always" and rank() == 0:
+        shutil.rmtree(output, ignore_errors=True)
+    found = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+    ours = {"state", "log.jsonl", "tensorboard", RECORD}
+    if found and (conditions.on_existing == "never" or not ours.intersection(found)):
+        raise UsageError(f"{output} exists and holds {', '.join(found[:5])}; choose another --output")
+    return RECORD in found
+
+
+def carry_out(
+    subject: Subject,
+    objective: Objective,
+    rows: Rows,
+    schedule: Schedule,
+    conditions: Conditions,
+    *,
+    task: Mapping[str, Any],
+    precision: torch.dtype,
+    measures: Sequence[Evaluate] = (),
+    validate: Validate | None = None,
+    progress: Progress = SILENT,
+) -> None:
+    """Train, save, load again and compare.
+
+    Args:
+        subject: What is trained and saved.
+        objective: Its objective; the objective's model shares the subject's weights.
+        rows: The data.
+        schedule: How parameters are updated.
+        conditions: How it is carried out.
+        task: What is learnt, as JSON values: a run of another task is another run.
+        precision: Type of products.
+        measures: Measure the model now and then.
+        validate: Measures how it retrieves.
+        progress: Where to show progress.
+
+    Raises:
+        LlaraEvalError: See :func:`llara_eval.training.loop.train` and
+            :func:`llara_eval.training.models.save_checkpoint`.
+    """
+    identity = {
+        **task,
+        "schedule": asdict(schedule),
+        "base": subject.base,
+        "data": rows.fingerprint,
+        "micro_tokens": conditions.micro_tokens,
+        "precision": str(precision),
+    }
+    measured = list(measures)
+    if validate is not None:
+        model, tokenizer, templates = objective.model, subject.tokenizer, subject.templates
+        how = {"micro_tokens": conditions.micro_tokens, "precision": precision}
+        measured.append(partial(validate, model, tokenizer, templates, **how))
+    steps = train(
+        objective,
+        rows,
+        schedule,
+        conditions.output,
+        identity=identity,
+        save_minutes=conditions.save_minutes,
+        evaluate=(lambda: dict(ChainMap(*(dict(measure()) for measure in measured)))) if measured else None,
+        evaluate_every=conditions.evaluate_every,
+        progress=progress,
+    )
+    expected = sample_embeddings(objective.model, subject.tokenizer, subject.templates)
+    save_checkpoint(
+        subject.model,
+        subject.tokenizer,
+        subject.templates,
+        conditions.output,
+        expected=expected,
+        merge=conditions.merge,
+        record={**identity, "steps": steps, "rows": len(rows), "provenance": describe()},
+    )
+    if rank() == 0:
+        discard(conditions.output)

@@ -1,0 +1,66 @@
+"""More than one process: FSDP2 under torchrun, one process by default."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+
+from llara_eval.training.memory import keep_freed_memory
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@contextmanager
+def processes() -> Iterator[torch.device]:
+    """Join the other processes if torchrun started some, and leave them at the end.
+
+    Yields:
+        The device of this process.
+    """
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    else:
+        keep_freed_memory()
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield device
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def place(model: Model, device: torch.device) -> Model:
+    """Put a model on its device, in place, in shards if there are other processes.
+
+    Every layer of the decoder is a unit that is gathered when it is needed; what is left (embeddings,
+    final norm, head) is gathered with the outermost module.
+    """
+    if not dist.is_initialized():
+        return model.to(device)
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    for layer in _layers(model):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+
+def synchronise(model: nn.Module, on: bool) -> None:
+    """Say whether the next backward pass shall exchange gradients between processes."""
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(on)
+
+
+def _layers(model: nn.Module) -> Any:
+    """Return the decoder's layers: the longest list of modules in the model."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=len)

@@ -1,0 +1,61 @@
+"""How well the model in training retrieves: nDCG@10 on a small data set, in memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from llara_eval.datasets import Dataset
+from llara_eval.encoder import Encoder
+from llara_eval.measure import score
+from llara_eval.ranking import rank
+from llara_eval.templates import Templates
+from llara_eval.types import Hits, as_ids
+
+_DEPTH = 10
+
+
+Validate = Callable[..., dict[str, float]]
+"""Measures a model in training: ``validate(model, tokenizer, templates, micro_tokens=…, precision=…)``."""
+
+
+def ndcg_at_10(
+    dataset: Dataset,
+    model: Any,
+    tokenizer: Any,
+    templates: Templates,
+    *,
+    micro_tokens: int,
+    precision: torch.dtype,
+) -> dict[str, float]:
+    """Return mean nDCG@10 over the judged queries of a data set.
+
+    Args:
+        dataset: Small: all its vectors are held in memory.
+        model: Called like a transformers base model; of a sharded one, all processes must take part.
+        tokenizer: Its tokenizer.
+        templates: Its templates.
+        micro_tokens: Tokens computed at a time.
+        precision: bfloat16 computes products in it.
+    """
+    training = model.training
+    model.eval()
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+        encoder = Encoder(model, tokenizer, templates, batch_tokens=micro_tokens)
+        documents = list(dataset.corpus)
+        vectors = encoder.encode([document.contents for document in documents], "document")
+        asked = encoder.encode([query.text for query in dataset.queries], "query")
+    model.train(training)
+    scores = asked @ vectors.T
+    kept = min(len(documents), _DEPTH + 2)  # one more shows ties, one more makes up for the query's own id
+    best = np.argpartition(-scores, kept - 1, axis=1)[:, :kept]
+    hits = Hits(
+        as_ids(query.query_id for query in dataset.queries),
+        as_ids(document.doc_id for document in documents),
+        np.repeat(np.arange(len(asked)), kept),
+        best.ravel(),
+        np.take_along_axis(scores, best, axis=1).ravel(),
+    )
+    run = rank(hits, depth=_DEPTH, drop_own_ids=dataset.drop_own_ids)
+    return score(dataset.qrels, run, ["nDCG@10"]).means

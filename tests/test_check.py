@@ -1,0 +1,98 @@
+"""``llara-eval check``: the template in use, and exit 4 where a checkpoint does not do what it says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import TEXTS, make_model, make_tokenizer, save_checkpoint
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+from typer.testing import CliRunner
+
+from adapters.llara.template import PAPER, templates
+from llara_eval.cli import app
+
+
+@pytest.fixture
+def texts(tmp_path) -> Path:
+    path = tmp_path / "texts.txt"
+    path.write_text("\n\n".join(TEXTS[:4]) + "\n", encoding="utf-8")
+    return path
+
+
+def check(folder: Path, texts: Path, *words: str):
+    command = ["check", "--model", str(folder), "--text-file", str(texts), *words]
+    return CliRunner().invoke(app, command, env={"COLUMNS": "160"})
+
+
+def test_the_template_a_checkpoint_carries_is_shown_with_the_pooled_tokens(tmp_path, texts) -> None:
+    folder = save_checkpoint(tmp_path / "model")
+    templates(make_tokenizer(), PAPER).save(folder)
+    shown = check(folder, texts)
+    assert shown.exit_code == 0, shown.stderr
+    assert "template.json" in shown.stdout
+    assert "'The next sentence: </s>'" in shown.stdout
+    assert "«</s>»" in shown.stdout
+    assert "all checks passed on 4 texts" in shown.stderr
+
+
+def test_json_is_one_object_with_templates_tokens_and_cosines(tmp_path, texts) -> None:
+    shown = check(save_checkpoint(tmp_path / "model"), texts, "--json")
+    assert shown.exit_code == 0
+    found = json.loads(shown.stdout)
+    assert found["ok"]
+    assert found["problem"] is None
+    assert found["source"] == "recognised by adapters.llara.template"
+    for side, first in (("query", "<s9>"), ("document", "<s1>")):
+        example = found["examples"][side]
+        start, end = example["pooled"]
+        assert example["tokens"][start] == first
+        assert end - start == found["templates"][side]["slots"] == 8
+    assert set(found["cosines"]) == {"batch of one", "left padding"}
+    assert min(found["cosines"].values()) > 0.9999
+
+
+def test_a_chosen_template_is_the_one_that_is_checked(tmp_path, texts) -> None:
+    shown = check(save_checkpoint(tmp_path / "model"), texts, "--json", "--option", "template=repllama")
+    assert json.loads(shown.stdout)["templates"]["query"]["prompt"] == "query: "
+
+
+def test_slots_that_are_no_tokens_exit_4_and_are_shown(tmp_path, texts) -> None:
+    folder = save_checkpoint(tmp_path / "model")
+    templates(make_tokenizer()).save(folder)
+    other = json.loads(make_tokenizer().backend_tokenizer.to_str())
+    for number in range(1, 17):  # as if the model had been stored with the tokenizer of its base
+        other["model"]["vocab"][f"unused{number}"] = other["model"]["vocab"].pop(f"<s{number}>")
+    other["added_tokens"] = [token for token in other["added_tokens"] if not token["content"][2:-1].isdigit()]
+    bare = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(other)), pad_token="<pad>", eos_token="</s>"
+    )
+    bare.save_pretrained(folder)
+    shown = check(folder, texts, "--json")
+    assert shown.exit_code == 4
+    assert "is this the tokenizer the model was adapted with?" in " ".join(shown.stderr.split())
+    found = json.loads(shown.stdout)
+    assert not found["ok"]
+    assert "8 added tokens" in found["problem"]
+
+
+def test_vectors_that_are_not_numbers_exit_4(tmp_path, texts) -> None:
+    folder = save_checkpoint(tmp_path / "model")
+    model = make_model("llama")
+    with torch.no_grad():
+        model.norm.weight.fill_(float("nan"))
+    model.save_pretrained(folder)
+    shown = check(folder, texts)
+    assert shown.exit_code == 4
+    assert "NaN or infinity" in shown.stderr
+
+
+def test_bm25_and_empty_files_are_refused(tmp_path, texts) -> None:
+    shown = CliRunner().invoke(app, ["check", "--model", "bm25"])
+    assert shown.exit_code == 2
+    assert "not a dense retriever" in shown.stderr
+    texts.write_text("\n \n", encoding="utf-8")
+    shown = check(save_checkpoint(tmp_path / "model"), texts)
+    assert shown.exit_code == 3
+    assert "holds no text" in shown.stderr

@@ -1,0 +1,333 @@
+"""The commands that train: plans, runs from end to end, settings, and what they refuse."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import make_tokenizer
+from tiny_training import WORDS, make_base, make_rows
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+from adapters import repllama
+from adapters.llara import verification
+from adapters.llara.recipes import contrastive, released
+from llara_eval import checkpoints
+from llara_eval.cli import app
+from llara_eval.cli.training import settled
+from llara_eval.errors import UsageError
+from llara_eval.templates import Templates
+from llara_eval.training.models import RECORD
+
+QUICK = ["--steps", "2", "--batch-size", "4", "--batch-tokens", "600"]
+
+
+@pytest.fixture(autouse=True)
+def quiet_afterwards() -> Iterator[None]:
+    """Take away the log handlers that a command leaves on a stream that is closed by then."""
+    yield
+    for name in ("llara_eval", "adapters"):
+        logging.getLogger(name).handlers.clear()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("base") / "model")
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", 12)
+
+
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("groups") / "groups.jsonl"
+    lines = [{"query": word, "pos": [f"about the {word}"], "neg": ["about bees", "other"]} for word in WORDS]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def call(*words: object):
+    return CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "160"})
+
+
+def message(result) -> str:
+    return " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_a_plan_counts_what_would_be_trained_and_writes_nothing(
+    tmp_path: Path, base: Path, texts: Path, groups: Path, lora: bool
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base)
+    sizes = {"adapt": model.num_parameters(), "finetune": model.base_model.num_parameters()}
+    for command, data in (("adapt", texts), ("finetune", groups)):
+        shown = call(
+            *(command, "--model", base, "--data", data, "--output", tmp_path / "out", "--dry-run", *QUICK),
+            *("--option", f"lora={str(lora).lower()}", *(["--option", "lora_rank=4"] if lora else [])),
+        )
+        assert shown.exit_code == 0, shown.stderr
+        cells = {row[0]: row[1] for row in table_of(shown.stdout)}
+        updates = 3 * (2 * 4 * (32 + 32) + 2 * 4 * (32 + 16) + 3 * 4 * (32 + 64))  # q, o; k, v; MLP
+        expected = sizes[command] + (updates if lora else 0)
+        assert int(cells["parameters"].replace(",", "")) == expected
+        assert int(cells["trained"].split()[0].replace(",", "")) == (updates if lora else expected)
+        assert cells["updates"] == "2"
+        assert not (tmp_path / "out").exists()
+
+
+def table_of(text: str) -> list[list[str]]:
+    """Return the cells of a table that was shown."""
+    return [
+        [cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if "│" in line
+    ]
+
+
+def test_from_a_language_model_to_a_retriever(tmp_path: Path, base: Path, texts: Path, groups: Path) -> None:
+    adapted, tuned = tmp_path / "adapted", tmp_path / "tuned"
+    adapt = ["adapt", "--model", base, "--data", texts, "--output", adapted, "--held-out", 4, *QUICK]
+    adapt += ["--max-length", 300]
+    done = call(*adapt)
+    assert done.exit_code == 0, done.stderr
+    assert "ebae_recall" in done.stderr
+    assert Templates.load(adapted) is not None
+    again = call(*adapt)
+    assert again.exit_code == 0
+    assert f"{adapted} is finished" in message(again)
+    finetune = ["finetune", "--model", adapted, "--data", groups, "--output", tuned, *QUICK]
+    done = call(*finetune, "--eval-dataset", "demo", "--option", "passage_length=100")
+    assert done.exit_code == 0, done.stderr
+    assert "nDCG@10" in done.stderr
+    assert (tuned / "adapter_config.json").is_file()
+    assert Templates.load(tuned) == Templates.load(adapted)
+    merged = tmp_path / "merged"
+    assert call(*finetune[:-8], "--output", merged, "--merge", *QUICK[:2], "--batch-size", 4).exit_code == 0
+    assert "model.safetensors" in {path.name for path in merged.iterdir()}
+    assert not (merged / "adapter_config.json").exists()
+
+
+def test_low_rank_updates_are_planned_and_go_on_where_they_were_left(
+    tmp_path: Path, base: Path, texts: Path, groups: Path
+) -> None:
+    adapted, tuned = tmp_path / "adapted", tmp_path / "tuned"
+    adapt = ["adapt", "--model", base, "--data", texts, *QUICK, "--option", "lora_rank=4"]
+    assert call(*adapt, "--output", adapted).exit_code == 0
+    finetune = ["finetune", "--model", adapted, "--data", groups, "--output", tuned, *QUICK]
+    planned = call(*finetune, "--dry-run")
+    assert planned.exit_code == 0, planned.output
+    done = call(*finetune)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads((tuned / "adapter_config.json").read_text())["base_model_name_or_path"] == str(adapted)
+    record = json.loads((tuned / RECORD).read_text())
+    assert record["base"] == checkpoints.content_hash(adapted) != checkpoints.content_hash(tuned)
+    assert record["reload_difference"] < 1e-5
+    assert call(*finetune[:-8], *QUICK, "--output", tmp_path / "full", "-o", "lora=false").exit_code == 0
+    before, after = (
+        checkpoints.load(folder, dtype="float32").model for folder in (adapted, tmp_path / "full")
+    )
+    both = zip(before.named_parameters(), after.parameters(), strict=True)
+    assert [name for (name, one), other in both if torch.equal(one, other)] == []
+
+
+def test_slots_are_added_to_low_rank_updates_of_a_full_vocabulary(
+    tmp_path: Path, base: Path, texts: Path
+) -> None:
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(base), make_tokenizer()
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "full")
+    file, other = tmp_path / "prompts.json", ("<s17><s18>", "<s19><s20>")
+    own = {"prefix": "", "self_suffix": f"it:{other[0]}", "next_suffix": f"next:{other[1]}", "slots": 2}
+    file.write_text(json.dumps(own))
+    words = ["adapt", "--data", texts, *QUICK, "--option", "lora_rank=4"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert call(*words, "--model", tmp_path / "full", "--output", first).exit_code == 0
+    done = call(*words, "--model", first, "--output", second, "--prompts", file)
+    assert done.exit_code == 0, done.stderr
+    assert checkpoints.load(second).model.get_input_embeddings().num_embeddings == len(tokenizer) + 4
+
+
+def test_a_base_named_relative_to_here_is_found_from_elsewhere(
+    tmp_path: Path, base: Path, groups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(base.parent)
+    done = call("finetune", "--model", base.name, "--data", groups, "--output", tmp_path / "out", *QUICK)
+    assert done.exit_code == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert checkpoints.load(tmp_path / "out").encode(["sun"], "query").shape == (1, 32)
+
+
+@pytest.mark.parametrize("command", ["adapt", "finetune"])
+def test_a_finished_run_is_kept_refused_or_started_again(
+    tmp_path: Path, base: Path, texts: Path, groups: Path, command: str
+) -> None:
+    out, data = tmp_path / "out", {"adapt": texts, "finetune": groups}[command]
+    words = [command, "--model", base, "--data", data, "--output", out, *QUICK]
+    assert call(*words).exit_code == 0
+    made = (out / RECORD).stat().st_mtime_ns
+    again = call(*words)
+    assert again.exit_code == 0
+    assert f"{out} is finished; --on-existing always starts again" in message(again)
+    never = call(*words, "--on-existing", "never")
+    assert never.exit_code == 2
+    assert "choose another --output" in message(never)
+    assert (out / RECORD).stat().st_mtime_ns == made
+    assert call(*words, "--on-existing", "always").exit_code == 0
+    assert (out / RECORD).stat().st_mtime_ns > made
+
+
+def test_repllama_is_trained_by_the_same_fine_tuner(tmp_path: Path, base: Path, groups: Path) -> None:
+    out = tmp_path / "out"
+    done = call(
+        "finetune", "--model", base, "--data", groups, "--output", out, "--recipe", "repllama", *QUICK
+    )
+    assert done.exit_code == 0, done.stderr
+    assert Templates.load(out) == repllama.templates(make_tokenizer())
+    config = json.loads((out / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], "k_proj" in config["target_modules"]) == (32, 64, False)
+    assert checkpoints.load(out).encode(["sun"], "query").shape == (1, 32)
+    record = json.loads((out / RECORD).read_text())
+    assert record["contrast"]["passage_length"] == 196
+
+
+def test_an_existing_folder_is_never_written_over_unasked(tmp_path: Path, base: Path, texts: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    words = ["adapt", "--model", base, "--data", texts, "--output", out, *QUICK]
+    refused = call(*words)
+    assert refused.exit_code == 2
+    assert "holds thesis.tex; choose another --output" in message(refused)
+
+
+def test_prompts_and_slots_reach_the_checkpoint(tmp_path: Path, base: Path, texts: Path) -> None:
+    own = {"prefix": "[", "self_suffix": "] it:<s1><s2>", "next_suffix": "] next:<s3><s4>", "slots": 2}
+    file = tmp_path / "prompts.json"
+    file.write_text(json.dumps(own))
+    words = ["adapt", "--model", base, "--data", texts, *QUICK, "--prompts", file, "--slots", 1]
+    done = call(*words, "--output", tmp_path / "out", "--option", "language_model=false")
+    assert done.exit_code == 0, done.stderr
+    made = Templates.load(tmp_path / "out")
+    assert made is not None
+    assert (made.query.suffix, made.query.slots) == (("] next:<s3>",), 1)
+    entry = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[0])
+    assert entry["language_model"] == 0
+    file.write_text(json.dumps({**own, "slot": 2}))
+    refused = call(*words, "--output", tmp_path / "other")
+    assert refused.exit_code == 3
+    assert "prompts.json: expected a JSON object with prefix, self_suffix" in message(refused)
+
+
+def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts: Path) -> None:
+    words = ["adapt", "--model", base, "--data", texts, "--output", tmp_path / "out", *QUICK]
+    assert call(*words, "--recipe", "llara-paper").exit_code == 0
+    made = Templates.load(tmp_path / "out")
+    assert made is not None
+    assert (made.document.suffix, made.document.slots) == (("The original sentence: </s>",), 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["adapt", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, llara-paper"),
+        (["finetune", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, repllama"),
+        (["adapt", "--option", "ebax=false"], "no option 'ebax'; it has prompts, ebae, ebar"),
+        (["finetune", "--option", "lora_rnk=3"], "no option 'lora_rnk'"),
+        (["finetune", "--option", "temperature=hot"], "temperature=hot: expected float"),
+        (["finetune", "--option", "lora=maybe"], "expected true or false"),
+        (["adapt", "--option", "ebae=false", "--option", "ebar=false"], "needs EBAE or EBAR"),
+        (["adapt", "--option", "ebae"], "'ebae': expected KEY=VALUE"),
+        (["adapt", "--slots", "9"], "has 8 slot tokens"),
+        (["adapt", "--option", "lora_targets=c_attn"], "no linear layers called c_attn"),
+        (["adapt", "--dtype", "float16"], "training computes in float32 or bfloat16"),
+    ],
+)
+def test_what_makes_no_sense_exits_2(
+    tmp_path: Path, base: Path, texts: Path, words: list[str], says: str
+) -> None:
+    refused = call(*words, "--model", base, "--data", texts, "--output", tmp_path / "out")
+    assert refused.exit_code == 2
+    assert says in message(refused)
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_of_the_other_stage_exit_3(tmp_path: Path, base: Path, texts: Path) -> None:
+    refused = call("finetune", "--model", base, "--data", texts, "--output", tmp_path / "out")
+    assert refused.exit_code == 3
+    assert f"{texts.name}:1: query: expected text" in message(refused)
+
+
+def test_settings_replace_those_of_the_recipe() -> None:
+    contrast, schedule = contrastive()
+    _, plain = settled(contrast, schedule, {"lora": "false"})
+    assert plain.lora is None
+    contrast, small = settled(contrast, schedule, {"lora_rank": "4", "group_size": "2", "warmup": "0.2"})
+    assert small.lora is not None
+    assert (small.lora.rank, small.lora.alpha, small.warmup, contrast.group_size) == (4, 16, 0.2, 2)
+    _, added = settled(*released(), {"lora_targets": "q_proj, v_proj"})
+    assert added.lora is not None
+    assert added.lora.targets == ("q_proj", "v_proj")
+    with pytest.raises(UsageError, match="no option 'rank'"):
+        settled(contrast, schedule, {"rank": "4"})
+
+
+@pytest.fixture
+def text_file(tmp_path: Path) -> Path:
+    path = tmp_path / "texts.txt"
+    path.write_text("the moon passes\n\nbetween the sun\nand the earth " + "sun " * 40, encoding="utf-8")
+    return path
+
+
+def test_verify_joint_compares_one_pass_with_two(base: Path, text_file: Path) -> None:
+    shown = call("verify-joint", "--model", base, "--text-file", text_file, "--json")
+    assert shown.exit_code == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    assert found["texts"] == 3
+    assert found["isolation_error"] < 1e-5
+    assert found["leaked_attention"] == 0
+    assert found["holds"]
+    assert found["cost_ratio"] == found["joint_tokens"] / found["separate_tokens"] < 1
+    assert found["time_ratio"] == found["joint_seconds"] / found["separate_seconds"]
+    table = call("verify-joint", "--model", base, "--text-file", text_file, "--variant", "paper")
+    assert table.exit_code == 0
+    assert "two passes" in table.stdout
+
+
+def test_verify_joint_exits_4_where_next_sees_self(
+    base: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.llara.joint.joint_mask", causal_only)
+    shown = call("verify-joint", "--model", base, "--text-file", text_file, "--json")
+    assert shown.exit_code == 4
+    found = json.loads(shown.stdout)
+    assert not found["holds"]
+    assert found["isolation_error"] > verification.LARGEST_ERROR
+    assert "cannot be adapted with joint sequences" in message(shown)
+
+
+def causal_only(segments: torch.Tensor) -> torch.Tensor:
+    """Let NEXT see SELF."""
+    length = segments.shape[1]
+    seen = torch.ones(length, length, dtype=torch.bool).tril() & (segments > 0)[:, None, :]
+    return (seen | torch.eye(length, dtype=torch.bool))[:, None]
+
+
+def test_verify_joint_needs_text_and_a_known_variant(base: Path, tmp_path: Path, text_file: Path) -> None:
+    words = ["verify-joint", "--model", base, "--text-file", text_file]
+    unknown = call(*words, "--variant", "nope")
+    assert unknown.exit_code == 2
+    assert "'nope' is not one of released, paper, paper-acl" in message(unknown)
+    (tmp_path / "empty.txt").write_text("\n")
+    assert call("verify-joint", "--model", base, "--text-file", tmp_path / "empty.txt").exit_code == 3
+
+
+def test_the_weights_that_are_trained_move(tmp_path: Path, base: Path, texts: Path) -> None:
+    words = ["adapt", "--model", base, "--data", texts, *QUICK, "--learning-rate", "0.01"]
+    assert call(*words, "--output", tmp_path / "out").exit_code == 0
+    before, after = (load_file(folder / "model.safetensors") for folder in (base, tmp_path / "out"))
+    assert all(not torch.equal(before[name], after[name]) for name in before)

@@ -1,0 +1,291 @@
+"""The contrastive objective against loops written out, with chunks, dropout, and two processes."""
+
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from tiny_models import make_config, make_model, make_tokenizer
+from transformers import AutoModel
+
+from adapters.llara.template import templates
+from llara_eval.errors import UsageError
+from llara_eval.training.config import Contrast
+from llara_eval.training.contrastive import (
+    NO_KEY,
+    Labels,
+    candidates,
+    contrastive_loss,
+    key_of,
+    keys_of,
+)
+from llara_eval.training.finetune import Finetune
+from llara_eval.training.gradient_cache import cached_backward
+from llara_eval.training.groups import draw
+
+TOKENIZER = make_tokenizer()
+WORDS = ["sun", "moon", "earth", "star", "sea", "river", "stone", "bread", "violin", "cello", "guitar", "bow"]
+
+Group = tuple[str, Sequence[str], Sequence[str], Sequence[float] | None]
+"""Query, passages (the positive first), known positives, teacher."""
+
+GROUPS: list[Group] = [
+    ("tides", ["moon", "sun", "bread"], ["moon"], [3.0, 1.0, 0.5]),
+    ("baking", ["bread"], ["bread", "oven"], None),
+    ("strings", ["violin", "oven", "bread"], ["violin"], [1.0, 0.0, -1.0]),
+    ("tides", ["sea", "sun"], ["sea"], None),
+]
+
+
+def labels_of(groups: Sequence[Group]) -> Labels:
+    sizes = torch.tensor([len(passages) for _, passages, _, _ in groups])
+    queries = torch.tensor(keys_of(query for query, *_ in groups))
+    width = max(len(known) for _, _, known, _ in groups)
+    return Labels(
+        positives=sizes.cumsum(0) - sizes,
+        groups=torch.arange(len(groups)),
+        queries=queries,
+        all_queries=queries,
+        known=torch.tensor([keys_of(known) + [NO_KEY] * (width - len(known)) for _, _, known, _ in groups]),
+        passages=torch.tensor(keys_of(text for _, passages, _, _ in groups for text in passages)),
+        passage_groups=torch.arange(len(groups)).repeat_interleave(sizes),
+        teacher=torch.tensor(
+            [score for _, texts, _, taught in groups for score in taught or [math.nan] * len(texts)]
+        ),
+    )
+
+
+def embeddings_of(groups: Sequence[Group]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return unit vectors of queries and passages; equal texts have equal vectors."""
+
+    def vector(text: str) -> torch.Tensor:
+        drawn = torch.randn(8, generator=torch.Generator().manual_seed(key_of(text) % 2**31))
+        return drawn / drawn.norm()
+
+    asked = torch.stack([vector(query) for query, *_ in groups])
+    return asked, torch.stack([vector(text) for _, texts, _, _ in groups for text in texts])
+
+
+def expected_contrastive(groups: Sequence[Group], temperature: float, in_batch: bool) -> float:
+    """InfoNCE by its definition: over different texts, none of them a known positive of the query."""
+    asked, told = embeddings_of(groups)
+    texts = [text for _, passages, _, _ in groups for text in passages]
+    vector = dict(zip(texts, told, strict=True))
+    total = 0.0
+    for (query, passages, _, _), embedding in zip(groups, asked, strict=True):
+        known = {text for other, _, known, _ in groups if other == query for text in known}
+        negatives = set(texts if in_batch else passages) - known
+        scores = {text: float(embedding @ vector[text]) / temperature for text in {*negatives, passages[0]}}
+        total -= scores[passages[0]] - math.log(sum(math.exp(score) for score in scores.values()))
+    return total
+
+
+def expected_distillation(groups: Sequence[Group], temperature: float) -> float:
+    asked, told = embeddings_of(groups)
+    total, start = 0.0, 0
+    for (_, passages, _, teacher), embedding in zip(groups, asked, strict=True):
+        own = told[start : start + len(passages)]
+        start += len(passages)
+        if teacher is not None:
+            student = (own @ embedding / temperature).log_softmax(0)
+            wanted = torch.tensor(teacher).log_softmax(0)
+            total += float((wanted.exp() * (wanted - student)).sum())
+    return total
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+def test_the_loss_is_infonce_by_its_definition(in_batch: bool, temperature: float) -> None:
+    contrast = Contrast(temperature=temperature, in_batch=in_batch)
+    found = contrastive_loss(*embeddings_of(GROUPS), labels_of(GROUPS), contrast)
+    assert float(found.contrastive) == pytest.approx(
+        expected_contrastive(GROUPS, temperature, in_batch), rel=1e-5
+    )
+    assert float(found.distillation) == 0
+
+
+def test_distillation_is_the_divergence_within_groups_that_have_a_teacher() -> None:
+    contrast = Contrast(temperature=0.1, distillation=0.5)
+    found = contrastive_loss(*embeddings_of(GROUPS), labels_of(GROUPS), contrast)
+    assert float(found.distillation) == pytest.approx(expected_distillation(GROUPS, 0.1), rel=1e-5)
+    assert float(found.contrastive) == pytest.approx(expected_contrastive(GROUPS, 0.1, True), rel=1e-5)
+
+
+def test_the_gradient_of_distillation_is_finite_though_some_rows_have_no_teacher() -> None:
+    asked, told = (vectors.requires_grad_() for vectors in embeddings_of(GROUPS))
+    contrastive_loss(asked, told, labels_of(GROUPS), Contrast(distillation=1.0)).distillation.backward()
+    assert bool(asked.grad.isfinite().all())
+    assert bool(told.grad.isfinite().all())
+    assert float(asked.grad[1].abs().sum()) == 0  # no teacher, nothing learnt
+
+
+def test_a_text_counts_once_and_what_answers_the_same_query_is_no_negative() -> None:
+    kept = candidates(labels_of(GROUPS), in_batch=True)
+    #                     moon   sun    bread  bread  violin oven   bread  sea    sun
+    assert kept.tolist() == [
+        [True, True, True, False, True, True, False, False, False],  # sea answers tides too
+        [True, True, False, True, True, False, False, True, False],  # its own copy of bread; oven is known
+        [True, True, True, False, True, True, False, True, False],
+        [False, True, True, False, True, True, False, True, False],
+    ]
+
+
+def test_without_in_batch_negatives_there_must_be_others() -> None:
+    with pytest.raises(UsageError, match="nothing to tell apart"):
+        Contrast(group_size=1, in_batch=False)
+
+
+def make_rows(count: int) -> list[tuple[int, dict[str, Any]]]:
+    drawn = random.Random(1)
+
+    def text() -> str:
+        return " ".join(drawn.choices(WORDS, k=drawn.randint(2, 9)))
+
+    rows = []
+    for number in range(count):
+        negatives = [text() for _ in range(drawn.randint(0, 5))]
+        row: dict[str, Any] = {"query": text(), "pos": [text(), text()], "neg": negatives}
+        if number % 2:
+            row |= {"pos_scores": [2.0, 1.0], "neg_scores": [drawn.random() for _ in negatives]}
+        rows.append((number, row))
+    rows[3][1]["query"] = rows[0][1]["query"]
+    return rows
+
+
+def make_objective(model: torch.nn.Module, micro_tokens: int, **contrast: Any) -> Finetune:
+    return Finetune(
+        model,
+        TOKENIZER,
+        templates(TOKENIZER).cut_to(110, 120),
+        Contrast(**{"group_size": 4, "temperature": 0.05, "distillation": 0.3, **contrast}),
+        seed=1,
+        micro_tokens=micro_tokens,
+        precision=torch.float32,
+    )
+
+
+def gradients(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([weight.grad.flatten() for weight in model.parameters()])
+
+
+def test_small_chunks_give_the_gradients_of_one_pass_over_everything() -> None:
+    found = []
+    for micro_tokens in (1_000_000, 400):
+        model = make_model("llama").train()
+        step = make_objective(model, micro_tokens).step(make_rows(8), epoch=0)
+        found.append((step.terms["loss"], gradients(model), step.tokens))
+    (loss, whole, tokens), (chunked_loss, chunked, same) = found
+    assert chunked_loss == pytest.approx(loss, rel=1e-6)
+    assert float((chunked - whole).norm()) <= 1e-5 * float(whole.norm())
+    assert tokens == same
+
+
+def test_the_terms_are_logged_separately_and_add_up() -> None:
+    terms = make_objective(make_model("llama").train(), 1_000).step(make_rows(8), epoch=0).terms
+    assert terms["loss"] == pytest.approx(terms["contrastive"] + 0.3 * terms["distillation"])
+    assert set(
+        make_objective(make_model("llama").train(), 1_000, distillation=0).step(make_rows(4), 0).terms
+    ) == {"loss"}
+
+
+def test_a_chunk_has_the_same_dropout_in_both_of_its_passes() -> None:
+    dropout = torch.nn.Dropout(0.5)
+    weight = torch.nn.Parameter(torch.ones(3, 4))
+    seen: dict[int, list[torch.Tensor]] = {0: [], 1: [], 2: []}
+
+    def embed(number: int) -> torch.Tensor:
+        out = dropout(weight[number : number + 1])
+        seen[number].append(out.detach())
+        return out
+
+    torch.manual_seed(3)
+    cached_backward([0, 1, 2], embed, lambda rows: (rows**2).sum())
+    after = torch.rand(1)
+    assert [len(passes) for passes in seen.values()] == [2, 2, 1]  # the last chunk is computed once
+    assert all(torch.equal(passes[0], passes[-1]) for passes in seen.values())
+    assert not torch.equal(seen[0][0], seen[1][0])
+    expected = torch.cat([passes[0] for passes in seen.values()])
+    assert torch.allclose(weight.grad, 2 * expected * 2 * (expected > 0))  # d(2w)²/dw where it was kept
+    torch.manual_seed(3)
+    for number in range(3):
+        dropout(weight[number : number + 1])
+    assert torch.equal(after, torch.rand(1)), "the generator goes on as if everything was computed once"
+
+
+def with_dropout() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return AutoModel.from_config(make_config("llama", attention_dropout=0.3)).train()
+
+
+def test_gradients_with_dropout_are_those_of_the_loss_that_is_logged() -> None:
+    model, rows = with_dropout(), make_rows(6)
+    objective = make_objective(model, 400)
+    torch.manual_seed(5)
+    first = objective.step(rows, 0).terms["loss"]
+    slope = gradients(model)
+    direction = slope / slope.norm()
+    losses = []
+    for sign in (1, -1):  # the change of the logged loss along the gradient, same dropout
+        moved = with_dropout()
+        place = 0
+        with torch.no_grad():
+            for weight in moved.parameters():
+                step = direction[place : place + weight.numel()].view_as(weight)
+                weight.add_(step, alpha=sign * 1e-3)
+                place += weight.numel()
+        torch.manual_seed(5)
+        losses.append(make_objective(moved, 400).step(rows, 0).terms["loss"])
+    assert first == pytest.approx(sum(losses) / 2, rel=0.01)
+    assert (losses[0] - losses[1]) / 2e-3 == pytest.approx(float(slope.norm()), rel=0.05)
+
+
+CASES: dict[str, tuple[int, dict[str, Any]]] = {
+    "equal shares": (4, {}),
+    "unequal shares": (5, {}),
+    "each for itself": (4, {"cross_device": False}),
+}
+"""Rows of the first of two processes, and settings."""
+
+
+def one_process(number: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=number, world_size=2)
+    rows = make_rows(8)
+    for name, (first, contrast) in CASES.items():
+        model = make_model("llama").train()
+        own = rows[:first] if number == 0 else rows[first:]
+        step = make_objective(model, 600, **contrast).step(own, 0)
+        found = gradients(model)
+        dist.all_reduce(found)
+        torch.save({"gradients": found / 2, "loss": step.terms["loss"]}, f"{folder}/{name} {number}")
+    dist.destroy_process_group()
+
+
+def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
+    model = make_model("llama").train()
+    step = make_objective(model, 600).step(make_rows(8), 0)
+    alone = gradients(model)
+    mp.spawn(one_process, (str(tmp_path),), nprocs=2)
+    for name, (_, contrast) in CASES.items():
+        one, two = (torch.load(tmp_path / f"{name} {number}") for number in (0, 1))
+        assert one["loss"] == two["loss"]
+        error = float((one["gradients"] - alone).norm() / alone.norm())
+        if contrast:
+            assert one["loss"] < step.terms["loss"] - 1e-3  # fewer negatives
+            assert error > 1e-2
+        else:
+            assert one["loss"] == pytest.approx(step.terms["loss"], rel=1e-6)
+            assert error <= 1e-5
+
+
+def test_a_batch_draws_other_passages_in_another_epoch() -> None:
+    model = make_model("llama").train()
+    losses = [make_objective(model, 1_000).step(make_rows(8), epoch).terms["loss"] for epoch in (0, 0, 1)]
+    assert losses[0] == losses[1] != losses[2]
+    drawn = [draw(make_rows(8)[1][1], 4, seed=1, epoch=epoch, index=1) for epoch in range(9)]
+    assert len({group.passages[0] for group in drawn}) == 2  # both positives have their turn

@@ -1,0 +1,147 @@
+"""One joint pass gives what two passes give, whatever the padding, the attention and the architecture."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SHARED
+from tiny_models import make_config, make_tokenizer
+from transformers import AutoModel
+
+from adapters.llara.joint import (
+    NEXT,
+    PAD,
+    SELF,
+    Frame,
+    attention_mask,
+    embeddings,
+    hidden_states,
+    joint_mask,
+    lay_out,
+)
+from adapters.llara.template import PAPER, RELEASED, Prompts, templates
+from llara_eval.encoder import embed
+from llara_eval.errors import UsageError
+
+TEXTS = ["sun and moon", "a", "the moon passes between the sun and the earth", "", "sourdough rises slowly"]
+
+
+def make_model(kind: str, attention: str = "sdpa", **changes: object) -> torch.nn.Module:
+    torch.manual_seed(1)
+    config = make_config(kind, **{"max_position_embeddings": 512, "sliding_window": 512, **changes})
+    return AutoModel.from_config(config, attn_implementation=attention).eval()
+
+
+def token_ids(texts: list[str]) -> list[list[int]]:
+    return make_tokenizer()(texts, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
+@pytest.mark.parametrize("prompts", [RELEASED, PAPER], ids=["released", "paper"])
+@pytest.mark.parametrize(
+    ("kind", "attention"),
+    [
+        *((kind, attention) for kind in ("llama", "qwen2", "gemma3") for attention in ("sdpa", "eager")),
+        ("gemma2", "eager"),  # the only attention it has
+    ],
+)
+@torch.no_grad()
+def test_a_joint_pass_equals_two_passes(kind: str, attention: str, prompts: Prompts, left: bool) -> None:
+    tokenizer, model = make_tokenizer(), make_model(kind, attention)
+    both = templates(tokenizer, prompts)
+    batch = lay_out(token_ids(TEXTS), Frame.of(both, tokenizer), left=left)
+    hidden = hidden_states(model, batch)
+    for template, slots in ((both.document, batch.self_slots), (both.query, batch.next_slots)):
+        alone = [embed(model, template.token_ids(tokenizer, [text]), template, causal=True) for text in TEXTS]
+        assert (embeddings(hidden, slots, template) - torch.cat(alone)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@torch.no_grad()
+def test_the_self_suffix_changes_nothing_of_the_next_embedding(attention: str) -> None:
+    tokenizer, model = make_tokenizer(), make_model("llama", attention)
+    both = templates(tokenizer)
+    frame = Frame.of(both, tokenizer)
+    other = Frame(frame.prefix, tuple(reversed(frame.self_suffix)), frame.next_suffix, frame.slots)
+    one, two = (lay_out(token_ids(TEXTS), which) for which in (frame, other))
+    first, second = (embeddings(hidden_states(model, b), b.next_slots, both.query) for b in (one, two))
+    assert torch.equal(first, second)
+
+
+def test_a_mask_allows_what_is_before_but_not_padding_and_not_self_from_next() -> None:
+    frame = Frame((1,), (2, 3), (4, 5), 1)
+    batch = lay_out([[9, 9], [9]], frame, left=True)
+    allowed = joint_mask(batch.segments)[:, 0]
+    for row in range(2):
+        for query in range(7):
+            for key in range(7):
+                asks, told = batch.segments[row, query], batch.segments[row, key]
+                crosses = asks == NEXT and told == SELF
+                expected = key == query or (key < query and told != PAD and not crosses)
+                assert allowed[row, query, key] == expected
+
+
+def test_positions_of_next_restart_where_those_of_self_begin() -> None:
+    batch = lay_out([[9, 9]], Frame((1,), (2, 3, 6), (4, 5), 1))
+    assert batch.ids.tolist() == [[1, 9, 9, 2, 3, 6, 4, 5]]
+    assert batch.positions.tolist() == [[0, 1, 2, 3, 4, 5, 3, 4]]
+    assert batch.self_slots.tolist() == [[5]]
+    assert batch.next_slots.tolist() == [[7]]
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_every_text_token_is_predicted_from_the_token_before_it(left: bool) -> None:
+    batch = lay_out([[7, 8], [9], []], Frame((1,), (2,), (4,), 1), left=left)
+    assert batch.labels.tolist() == [7, 8, 9]
+    assert batch.ids.flatten()[batch.predictors].tolist() == [1, 7, 1]
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_without_a_prefix_the_first_token_has_nothing_to_be_predicted_from(left: bool) -> None:
+    batch = lay_out([[7, 8], [9]], Frame((), (2,), (4,), 1), left=left)
+    assert batch.labels.tolist() == [8]
+    assert batch.ids.flatten()[batch.predictors].tolist() == [7]
+
+
+def test_eager_attention_gets_a_float_mask_and_sdpa_a_boolean_one() -> None:
+    allowed = joint_mask(lay_out([[7]], Frame((1,), (2,), (4,), 1)).segments)
+    assert attention_mask(allowed, make_model("llama", "sdpa")).dtype == torch.bool
+    added = attention_mask(allowed, make_model("llama", "eager"))
+    assert torch.equal(added == 0, allowed)
+    assert (added[~allowed] == torch.finfo(torch.float32).min).all()
+
+
+def test_an_attention_that_cannot_take_the_mask_is_refused() -> None:
+    model = make_model("llama")
+    model.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(UsageError, match=r"flash_attention_2.*sdpa"):
+        attention_mask(torch.ones(1, 1, 4, 4, dtype=torch.bool), model)
+
+
+def test_sequences_beyond_an_attention_window_are_refused() -> None:
+    model = make_model("gemma3", sliding_window=8)
+    with pytest.raises(UsageError, match="window of 8"):
+        attention_mask(torch.ones(1, 1, 9, 9, dtype=torch.bool), model)
+
+
+def test_a_length_without_room_for_text_is_refused() -> None:
+    frame = Frame((1,), (2, 3), (4, 5), 1)
+    assert frame.room(6) == 1
+    with pytest.raises(UsageError, match="no room"):
+        frame.room(5)
+
+
+def test_a_step_equals_that_of_the_released_code() -> None:
+    folder = SHARED / "reference" / "llara_step"
+    if not folder.is_dir():
+        pytest.skip(f"no reference step at {folder} (LLARA_EVAL_SHARED names another folder)")
+    script = Path(__file__).parent / "parity" / "llara_step.py"
+    done = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    errors = json.loads(done.stdout)
+    assert {"loss", "ar", "ebae", "ebar", "self_embedding", "next_embedding"} <= errors.keys()
+    assert sum(name.startswith("grad_") for name in errors) == 4
+    assert max(errors.values()) < 1e-4

@@ -1,0 +1,272 @@
+"""Low-rank updates: loaded as peft loads them, recognised by what they hold, refused when broken."""
+
+import json
+import logging
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from safetensors.torch import load_file, save_file
+from tiny_models import TEXTS, make_config, make_tokenizer
+from tiny_models import save_checkpoint as save_base
+from transformers import AutoModel, AutoModelForCausalLM
+
+from adapters import repllama
+from adapters.llara import template as llara
+from llara_eval import checkpoints
+from llara_eval.encoder import Encoder
+from llara_eval.errors import DataError, UsageError
+from llara_eval.lora import read_config
+from llara_eval.templates import Template, Templates
+from llara_eval.training.config import LoRA
+from llara_eval.training.models import add_lora
+
+RECOGNISERS = (llara.recognise, repllama.recognise)
+PLAIN = Templates(Template(max_length=100), Template(max_length=100))
+WEIGHTS = "adapter_model.safetensors"
+TARGETS = ["q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    folder = save_base(tmp_path / "base")
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(make_config("llama")).save_pretrained(folder)
+    return folder
+
+
+def save_updates(
+    folder: Path, base: Path, *, causal: bool = False, zero: bool = False, **config: Any
+) -> Path:
+    """Write updates as peft does, of a base model with or without its head."""
+    torch.manual_seed(1)
+    model = (AutoModelForCausalLM if causal else AutoModel).from_pretrained(base)
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": TARGETS, **config}
+    kind = TaskType.CAUSAL_LM if causal else TaskType.FEATURE_EXTRACTION
+    updated = get_peft_model(model, LoraConfig(task_type=kind, **settings))
+    for name, weight in updated.named_parameters():
+        if "lora_B" in name and not zero:
+            torch.nn.init.normal_(weight, std=0.2)
+    updated.save_pretrained(folder)
+    return folder
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def load(folder: Path) -> Encoder:
+    return checkpoints.load(folder, dtype="float32", chosen=lambda _: PLAIN)
+
+
+def by_peft(folder: Path, base: Path, *, causal: bool) -> np.ndarray:
+    """Return the vectors of the updates over the base by peft itself, nothing merged."""
+    model = (AutoModelForCausalLM if causal else AutoModel).from_pretrained(base)
+    updated = PeftModel.from_pretrained(model, folder).eval()
+    decoder = updated.base_model.model
+    encoder = Encoder(decoder.model if causal else decoder, make_tokenizer(), PLAIN)
+    return encoder.encode(TEXTS, "query")
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["decoder", "with head"])
+@pytest.mark.parametrize("relative", [False, True])
+def test_vectors_are_those_of_peft(tmp_path: Path, base: Path, causal: bool, relative: bool) -> None:
+    folder = save_updates(tmp_path / "updates", base, causal=causal)
+    if relative:
+        edit(folder, base_model_name_or_path="../base")
+    vectors = load(folder).encode(TEXTS, "query")
+    assert np.allclose(vectors, by_peft(folder, base, causal=causal), atol=1e-5)
+    assert not np.allclose(vectors, load(base).encode(TEXTS, "query"), atol=1e-2)
+
+
+def test_the_head_is_read_where_it_is_wanted(tmp_path: Path, base: Path) -> None:
+    for causal in (False, True):
+        folder = save_updates(tmp_path / f"updates {causal}", base, causal=causal)
+        with_head, _ = checkpoints.read_model(folder, dtype=torch.float32, head=True)
+        without, _ = checkpoints.read_model(folder, dtype=torch.float32)
+        ids = torch.tensor([[40, 50, 60]])
+        hidden = without(ids).last_hidden_state
+        assert torch.allclose(with_head.model(ids).last_hidden_state, hidden, atol=1e-6)
+        assert torch.allclose(with_head(ids).logits, with_head.lm_head(hidden), atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["decoder", "with head"])
+@pytest.mark.parametrize("relative", [False, True])
+def test_tokens_that_were_added_in_training_have_their_rows(
+    tmp_path: Path, base: Path, causal: bool, relative: bool
+) -> None:
+    model, tokenizer = (AutoModelForCausalLM if causal else AutoModel).from_pretrained(base), make_tokenizer()
+    new = llara.add_tokens(tokenizer, [f"<new{i}>" for i in range(30)])
+    assert new[0] < 300 < new[-1], "some get a row of their own, some a spare one"
+    torch.manual_seed(2)
+    llara.fit_embeddings(model, new)
+    updated = add_lora(model, LoRA(rank=4, alpha=8, dropout=0.0), new)
+    with torch.no_grad():
+        for weight in updated.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn_like(weight) * 0.1)
+    folder = tmp_path / "updates"
+    updated.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    edit(folder, base_model_name_or_path="../base" if relative else str(base))
+    texts = ["sun <new0>", "moon <new29>", "sea"]
+    decoder = updated.base_model.model.model if causal else updated.base_model.model
+    expected = Encoder(decoder.eval(), tokenizer, PLAIN).encode(texts, "query")
+    assert np.allclose(load(folder).encode(texts, "query"), expected, atol=1e-5)
+
+
+def test_tokens_without_rows_are_named(tmp_path: Path, base: Path) -> None:
+    folder, tokenizer = save_updates(tmp_path / "updates", base), make_tokenizer()
+    llara.add_tokens(tokenizer, [f"<new{i}>" for i in range(30)])
+    tokenizer.save_pretrained(folder)
+    edit(folder, base_model_name_or_path="../base")
+    with pytest.raises(
+        DataError, match=r"1 updates are missing .*, first base_model\.model\.embed_tokens\.weight"
+    ):
+        load(folder)
+
+
+@pytest.mark.parametrize("how", ["modules_to_save", "save_embedding_layers"])
+def test_a_table_of_embeddings_among_the_updates_replaces_that_of_the_base(
+    tmp_path: Path, base: Path, how: str
+) -> None:
+    config = {"modules_to_save": ["embed_tokens"]} if how == "modules_to_save" else {}
+    folder = save_updates(tmp_path / "updates", base, **config)
+    weights = load_file(folder / WEIGHTS)
+    table = load_file(base / "model.safetensors")["model.embed_tokens.weight"]
+    weights["base_model.model.embed_tokens.weight"] = table.flip(0).contiguous()
+    save_file(weights, folder / WEIGHTS)
+    vectors = load(folder).encode(TEXTS, "query")
+    assert np.allclose(vectors, by_peft(folder, base, causal=False), atol=1e-5)
+    assert not np.allclose(vectors, load(base).encode(TEXTS, "query"), atol=1e-2)
+
+
+def test_updates_of_updates_are_added_up(tmp_path: Path, base: Path) -> None:
+    first = save_updates(tmp_path / "first", base, causal=True)
+    model, _ = checkpoints.read_model(first, dtype=torch.float32)
+    torch.manual_seed(3)
+    updated = add_lora(model, LoRA(rank=4, alpha=8, dropout=0.0))
+    for name, weight in updated.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.2)
+    updated.save_pretrained(tmp_path / "second")
+    assert read_config(tmp_path / "second")["base_model_name_or_path"] == str(first)
+    expected = Encoder(updated.base_model.model.eval(), make_tokenizer(), PLAIN).encode(TEXTS, "query")
+    assert np.allclose(load(tmp_path / "second").encode(TEXTS, "query"), expected, atol=1e-5)
+    assert not np.allclose(load(first).encode(TEXTS, "query"), expected, atol=1e-2)
+
+
+def test_a_folder_without_updates_is_not_looked_for_on_the_hub(tmp_path: Path, base: Path) -> None:
+    folder = save_updates(tmp_path / "updates", base)
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(DataError, match=r"holds neither adapter_model\.safetensors nor adapter_model\.bin"):
+        load(folder)
+
+
+def test_updates_stored_by_torch_are_read_as_plain_tensors(tmp_path: Path, base: Path) -> None:
+    folder = save_updates(tmp_path / "updates", base)
+    expected = load(folder).encode(TEXTS, "query")
+    torch.save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
+    (folder / WEIGHTS).unlink()
+    assert np.array_equal(load(folder).encode(TEXTS, "query"), expected)
+
+
+def test_code_in_pickled_updates_is_not_run(tmp_path: Path, base: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "harmed",)
+
+    folder = save_updates(tmp_path / "updates", base)
+    (folder / WEIGHTS).unlink()
+    torch.save({"weight": Harm()}, folder / "adapter_model.bin", pickle_module=pickle)
+    with pytest.raises(DataError, match="cannot be loaded as plain tensors"):
+        load(folder)
+    assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_updates_that_do_not_fit_the_model_are_refused(tmp_path: Path, base: Path, missing: bool) -> None:
+    folder = save_updates(tmp_path / "updates", base)
+    weights = load_file(folder / WEIGHTS)
+    name = next(name for name in sorted(weights) if "layers.2" in name)
+    weight = weights.pop(name)
+    if not missing:
+        weights[name.replace("layers.2", "layers.7")] = weight
+    save_file(weights, folder / WEIGHTS)
+    found = rf"{1 if missing else 2} updates are missing or fit no layer of .*, first {re.escape(name)}"
+    with pytest.raises(DataError, match=found):
+        load(folder)
+
+
+def test_updates_that_change_nothing_are_remarked_on(
+    tmp_path: Path, base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        load(save_updates(tmp_path / "updates", base))
+        assert "changes nothing" not in caplog.text
+        load(save_updates(tmp_path / "zero", base, zero=True))
+    assert "changes nothing: all its updates are zero" in caplog.text
+
+
+def test_a_base_that_is_not_there_is_named_with_the_way_out(tmp_path: Path, base: Path) -> None:
+    folder = save_updates(tmp_path / "updates", base)
+    edit(folder, base_model_name_or_path="some/where/else")
+    with pytest.raises(DataError, match=r"'some/where/else', which is not there.*correct base_model_name_or"):
+        load(folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"peft_type": "IA3"}', '{"peft_type": "LORA"}'])
+def test_a_configuration_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "adapter_config.json").write_text(content)
+    with pytest.raises(DataError, match=r"adapter_config\.json"):
+        read_config(tmp_path)
+
+
+def test_the_content_hash_is_of_updates_and_base(tmp_path: Path, base: Path) -> None:
+    folder = save_updates(tmp_path / "updates", base)
+    hashes = [checkpoints.content_hash(folder)]
+    save_base(base, seed=9)
+    hashes.append(checkpoints.content_hash(folder))
+    weights = {name: weight + 1 for name, weight in load_file(folder / WEIGHTS).items()}
+    save_file(weights, folder / WEIGHTS)
+    hashes.append(checkpoints.content_hash(folder))
+    assert len(set(hashes)) == 3
+
+
+RELEASED_AS = {
+    # r, alpha, dropout and layers of castorini/repllama-v1-7b-lora-passage
+    "repllama": {"r": 32, "lora_alpha": 64, "lora_dropout": 0.1, "target_modules": TARGETS},
+    # those of BAAI/LLARA-passage
+    "llara": {"r": 64, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": [*TARGETS, "k_proj"]},
+}
+
+
+@pytest.mark.parametrize("kind", RELEASED_AS)
+@pytest.mark.parametrize("name", ["repllama-v1-7b-lora-passage", "LLARA-passage", "mine"])
+def test_released_checkpoints_are_known_by_what_they_hold_and_not_by_name(
+    tmp_path: Path, base: Path, kind: str, name: str
+) -> None:
+    tokenizer = make_tokenizer()
+    if kind == "repllama":  # its vocabulary is LLaMA's: no slot tokens
+        source = json.loads((base / "tokenizer.json").read_text())
+        for number in range(1, 17):
+            source["model"]["vocab"][f"<unused{number}>"] = source["model"]["vocab"].pop(f"<s{number}>")
+        source["added_tokens"] = [token for token in source["added_tokens"] if token["id"] < 5]
+        (base / "tokenizer.json").write_text(json.dumps(source))
+    folder = save_updates(tmp_path / name, base, **RELEASED_AS[kind])
+    encoder = checkpoints.load(folder, dtype="float32", recognisers=RECOGNISERS)
+    expected = llara.templates(tokenizer) if kind == "llara" else repllama.templates(tokenizer)
+    assert encoder.templates == expected
+    assert encoder.source == f"recognised by adapters.{kind}" + (".template" if kind == "llara" else "")
+
+
+def test_updates_of_unknown_kind_are_refused_with_the_way_out(tmp_path: Path, base: Path) -> None:
+    folder = save_updates(tmp_path / "LLARA-passage", base)
+    with pytest.raises(UsageError, match="--option template=llara or repllama"):
+        checkpoints.load(folder, recognisers=(repllama.recognise,))

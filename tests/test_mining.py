@@ -1,0 +1,171 @@
+"""Hard negatives: who may be one, and who may not be asked."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from fakes import FakeRetriever, WordOverlap
+from typer.testing import CliRunner
+
+from llara_eval.cli import app
+from llara_eval.collection import Corpus
+from llara_eval.errors import DataError, UsageError
+from llara_eval.training.groups import check_row
+from llara_eval.training.mining import Counts, Mining, judged_queries, mine, own_corpus, read_pairs
+
+DOCUMENTS = {
+    "good": ("Tides", "the moon pulls the water of the sea twice a day"),
+    "twin": ("", "tides  THE moon pulls the water\nof the sea twice a day"),
+    "near": ("", "the moon pulls the water of the sea twice a day, says the almanac"),
+    "a": ("", "the moon has no water"),
+    "b": ("", "a sea of water lilies"),
+    "c": ("", "water the garden twice a day"),
+    "d": ("", "day and night"),
+}
+PAIR = {"query": "why are there tides", "pos": ["Tides the moon pulls the water of the sea twice a day"]}
+SCORES = {"0": {"twin": 9.5, "good": 9.0, "near": 8.8, "a": 8.6, "b": 8.0, "c": 7.0, "d": 1.0}}
+PLAIN = Mining(sample="top", max_overlap=1.0)
+
+
+def pairs(path: Path, *rows: Mapping[str, object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def corpus(make_collection) -> Corpus:
+    return Corpus(make_collection(DOCUMENTS, {"t": "x"}, {"t": {"a": 1}}) / "corpus.jsonl")
+
+
+@pytest.fixture
+def mined(tmp_path, corpus):
+    """Return a function that mines for pairs and returns the rows written, and the counts."""
+
+    def go(settings=PLAIN, *rows, retriever=None, **more) -> tuple[list[dict[str, object]], Counts]:
+        read = read_pairs([pairs(tmp_path / "pairs.jsonl", *(rows or [PAIR]))], cache=tmp_path / "cache")
+        output = tmp_path / "out.jsonl"
+        system = retriever or FakeRetriever(SCORES)
+        counts = mine(system, read, corpus, settings, output, cache=tmp_path / "cache", **more)
+        return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()], counts
+
+    return go
+
+
+def test_known_positives_are_no_negatives_whatever_their_id_case_and_space(mined) -> None:
+    (row,), counts = mined()
+    assert row["neg_ids"] == ["near", "a", "b", "c", "d"]
+    assert row["neg"][1] == "the moon has no water"
+    assert check_row(row) is None
+    assert (counts.positives, counts.negatives, counts.written) == (2, 5, 1)
+
+
+def test_near_duplicates_of_a_positive_are_left_out(mined) -> None:
+    (row,), counts = mined(Mining(sample="top"))
+    assert row["neg_ids"] == ["a", "b", "c", "d"]
+    assert counts.overlapping == 1
+
+
+def test_the_top_that_is_passed_over_does_not_count_positives(mined) -> None:
+    (row,), counts = mined(Mining(sample="top", max_overlap=1.0, skip_top=2))
+    assert row["neg_ids"] == ["b", "c", "d"]
+    assert counts.skipped == 2
+
+
+def test_the_margin_is_a_share_of_the_best_positives_score(mined) -> None:
+    (row,), counts = mined(Mining(sample="top", max_overlap=1.0, margin=0.9))  # 0.9 · 9.5 = 8.55
+    assert row["neg_ids"] == ["b", "c", "d"]
+    assert counts.above_margin == 2
+
+
+def test_the_margin_holds_for_scores_below_zero(mined) -> None:
+    system = FakeRetriever({"0": {"good": -1.0, "a": -1.02, "b": -1.2}})
+    (row,), _ = mined(Mining(sample="top", max_overlap=1.0, margin=0.95), retriever=system)
+    assert row["neg_ids"] == ["b"]
+
+
+def test_with_a_margin_a_positive_nobody_found_leaves_no_negatives(mined) -> None:
+    system = FakeRetriever({"0": {"a": 3.0, "b": 2.0}})
+    (row,), counts = mined(Mining(margin=0.95), retriever=system)
+    assert row["neg"] == []
+    assert counts.without == 1
+    (row,), _ = mined(Mining(), retriever=system)
+    assert sorted(row["neg_ids"]) == ["a", "b"]
+
+
+def test_the_draw_is_decided_by_the_seed_and_keeps_to_the_number_wanted(mined) -> None:
+    draws = [mined(Mining(negatives=2, seed=seed))[0][0]["neg_ids"] for seed in (1, 1, 2, 3, 4, 5)]
+    assert draws[0] == draws[1]
+    assert len({tuple(draw) for draw in draws}) > 2
+    assert all(len(draw) == 2 and not {"good", "twin", "near"}.intersection(draw) for draw in draws)
+    (row,), _ = mined(Mining(negatives=2, sample="top"))
+    assert row["neg_ids"] == ["a", "b"]
+
+
+def test_rows_of_one_query_share_their_positives(mined) -> None:
+    other = {"query": "Why are  there tides", "pos": ["the moon has no water"]}
+    rows, _ = mined(PLAIN, PAIR, other)
+    assert [row["neg_ids"] for row in rows] == [["near", "b", "c", "d"]] * 2
+
+
+def test_other_fields_stay_and_scores_of_other_negatives_go(mined) -> None:
+    given = {**PAIR, "source": "almanac", "pos_scores": [1.0], "neg": ["old"], "neg_scores": [0.5]}
+    (row,), _ = mined(PLAIN, given)
+    assert row["source"] == "almanac"
+    assert "old" not in row["neg"]
+    assert set(row) == {"query", "pos", "source", "neg", "neg_ids"}
+
+
+def test_a_query_of_a_test_collection_is_never_mined_for(mined, make_collection) -> None:
+    folder = make_collection({"x": "x"}, {"q": "WHY are there tides "}, {"q": {"x": 1}}, name="judged")
+    other = {"query": "another", "pos": ["something"]}
+    system = FakeRetriever({"0": {"a": 1.0}})
+    rows, counts = mined(PLAIN, PAIR, other, retriever=system, forbidden=judged_queries([folder]))
+    assert [row["query"] for row in rows] == ["another"]
+    assert (counts.forbidden, counts.written) == (1, 1)
+    with pytest.raises(DataError, match="belongs to a test collection"):
+        mined(PLAIN, PAIR, forbidden=judged_queries([folder]))
+
+
+def test_the_training_split_alone_may_be_trained_on(tmp_path, make_collection) -> None:
+    folder = make_collection(
+        DOCUMENTS, {"1": "tides", "2": "lilies"}, {"1": {"good": 1, "a": 0, "gone": 1}}, split="train"
+    )
+    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\n2\tb\t1\n", encoding="utf-8")
+    (row,) = read_pairs([folder], cache=tmp_path / "cache")
+    assert row == {"query": "tides", "query_id": "1", "pos": [PAIR["pos"][0]]}
+    assert judged_queries([folder]) == {"lilies"}
+
+
+def test_the_positives_themselves_can_be_the_corpus(tmp_path, mined) -> None:
+    rows = [{"query": "one", "pos": ["a b", "c"]}, {"query": "two", "pos": ["c", "d"]}]
+    read = read_pairs([pairs(tmp_path / "self.jsonl", *rows)], cache=tmp_path / "cache")
+    corpus = own_corpus(read, tmp_path / "cache")
+    assert [document.contents for document in corpus] == ["a b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"sample": "best"}, {"negatives": 0}, {"skip_top": 200}, {"margin": 1.5}, {"max_overlap": -1}]
+)
+def test_settings_that_leave_nothing_are_refused(wrong) -> None:
+    with pytest.raises(UsageError):
+        Mining(**wrong)
+
+
+def test_the_command_writes_rows_and_how_they_were_made(tmp_path, corpus, monkeypatch) -> None:
+    monkeypatch.setattr("adapters.open_system", lambda *_: WordOverlap())
+    data = pairs(tmp_path / "pairs.jsonl", {**PAIR, "query": "moon water day"}, {"query": "x", "pos": ["y"]})
+    output = tmp_path / "mined.jsonl"
+    words = ["mine", "-m", "words", "--data", data, "--corpus", corpus.path.parent, "--output", output]
+    shown = CliRunner().invoke(app, [*map(str, words), "--json"])
+    assert shown.exit_code == 0, shown.stderr
+    counts = json.loads(shown.stdout)["counts"]
+    assert (counts["rows"], counts["forbidden"], counts["written"]) == (2, 1, 1)  # x is judged there
+    (row,) = map(json.loads, output.read_text(encoding="utf-8").splitlines())
+    assert sorted(row["neg_ids"]) == ["a", "b", "c", "d"]
+    made = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    assert made["system"] == "words"
+    assert made["counts"] == counts
+    again = CliRunner().invoke(app, [*map(str, words)])
+    assert again.exit_code == 2
+    assert CliRunner().invoke(app, [*map(str, words), "--overwrite"]).exit_code == 0

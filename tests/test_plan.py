@@ -1,0 +1,197 @@
+"""What a run is said to take, against what it takes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import make_config, make_tokenizer
+from tiny_training import make_base, make_groups, make_rows
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForCausalLM
+
+from adapters import finetuning
+from adapters.llara import trainer
+from adapters.llara.adapt import Adaptation
+from adapters.llara.template import add_tokens, fit_embeddings
+from llara_eval import checkpoints
+from llara_eval.errors import DataError, UsageError
+from llara_eval.training import plan as planning
+from llara_eval.training.config import Contrast, LoRA, Schedule
+from llara_eval.training.journal import read_log
+from llara_eval.training.models import add_lora, prepare
+from llara_eval.training.plan import Plan, make_plan
+from llara_eval.training.run import Conditions
+
+LORA = LoRA(rank=4, alpha=8, dropout=0.0)
+SCHEDULE = Schedule(learning_rate=1e-3, batch_size=8, steps=2)
+SPEED = 1e9
+NEW = {"none": [], "a row for each": [300, 301], "rows to spare": [290, 291], "one of each": [299, 300]}
+"""Ids of new tokens; a tiny model's table has 300 rows."""
+
+
+@pytest.fixture(autouse=True)
+def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this machine be one of known speed."""
+    monkeypatch.setattr(planning, "products_per_second", lambda width: SPEED)
+
+
+def plan(folder: Path, schedule: Schedule = SCHEDULE, **changes: Any) -> Plan:
+    usual: dict[str, Any] = {
+        "head": False,
+        "new_tokens": [],
+        "lengths": [10, 20],
+        "rows": 80,
+        "micro_tokens": 512,
+        "gradient_checkpointing": False,
+    }
+    return make_plan(folder, schedule, **{**usual, **changes})
+
+
+def write_config(folder: Path, **shape: int) -> Path:
+    """Write a checkpoint that is nothing but its configuration."""
+    make_config("llama", **shape).save_pretrained(folder)
+    return folder
+
+
+def save_causal(folder: Path, kind: str) -> Path:
+    AutoModelForCausalLM.from_config(make_config(kind)).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def counts(folder: Path, lora: LoRA | None, new: Sequence[int], head: bool) -> tuple[int, int]:
+    """Return all and the trained parameters of the model that training would make."""
+    model, _ = checkpoints.read_model(folder, dtype=torch.float32, head=head)
+    fit_embeddings(model, new)
+    sizes = [
+        (weight.numel(), weight.requires_grad)
+        for weight in prepare(model, lora, new, gradient_checkpointing=False).parameters()
+    ]
+    return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("head", [False, True], ids=["decoder", "with head"])
+def test_parameters_are_those_of_the_model_that_is_trained(
+    tmp_path: Path, kind: str, lora: LoRA | None, head: bool
+) -> None:
+    folder = save_causal(tmp_path / kind, kind)
+    for new in NEW.values():
+        found = plan(folder, replace(SCHEDULE, lora=lora), head=head, new_tokens=new)
+        assert (found.parameters, found.trained) == counts(folder, lora, new, head), new
+
+
+@pytest.mark.parametrize("head", [False, True], ids=["decoder", "with head"])
+def test_a_checkpoint_of_low_rank_updates_is_planned_as_its_base_with_the_tokens_added(
+    tmp_path: Path, head: bool
+) -> None:
+    base, tokenizer = save_causal(tmp_path / "base", "llama"), make_tokenizer()
+    new = add_tokens(tokenizer, [f"<more{i}>" for i in range(60)])
+    assert max(new) > 300
+    model = AutoModelForCausalLM.from_pretrained(base)
+    fit_embeddings(model, new)
+    folder = tmp_path / "updates"
+    add_lora(model, LORA, new).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    found = plan(folder, head=head)
+    assert (found.parameters, found.trained) == counts(folder, None, [], head)
+
+
+def test_a_model_of_seven_billion_parameters_is_planned_without_its_weights(tmp_path: Path) -> None:
+    shape = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "vocab_size": 32000}
+    heads = {"num_attention_heads": 32, "num_key_value_heads": 32, "head_dim": 128}
+    folder = write_config(tmp_path, **shape, **heads)
+    found = plan(folder, replace(SCHEDULE, lora=LoRA(rank=64, alpha=16, dropout=0.1)), head=True)
+    low_rank = 32 * 64 * (4 * 2 * 4096 + 3 * (4096 + 11008))
+    assert (found.parameters, found.trained) == (6_738_415_616 + low_rank, low_rank)
+    assert found.memory_gib > 4 * found.parameters / 2**30
+
+
+def test_no_weights_are_read(tmp_path: Path) -> None:
+    folder = save_causal(tmp_path / "base", "llama")
+    before = plan(folder, head=True)
+    (folder / "model.safetensors").write_bytes(b"not weights")
+    assert plan(folder, head=True) == before
+
+
+def test_updates_are_those_asked_for_or_enough_for_the_epochs(tmp_path: Path) -> None:
+    folder = write_config(tmp_path)
+    assert plan(folder).steps == 2
+    epochs = replace(SCHEDULE, steps=None, epochs=3)
+    found = plan(folder, epochs, rows=80)
+    assert (found.rows, found.steps, found.tokens_per_step) == (80, 30, 8 * 15)
+    assert found.tokens == 30 * 8 * 15
+
+
+def test_memory_is_that_of_weights_gradients_and_moments_and_more(tmp_path: Path) -> None:
+    folder = write_config(tmp_path)
+    full, low = plan(folder, micro_tokens=1), plan(folder, replace(SCHEDULE, lora=LORA), micro_tokens=1)
+    assert full.memory_gib * 2**30 == pytest.approx(16 * full.parameters, rel=0.1)
+    assert low.memory_gib * 2**30 == pytest.approx(4 * low.parameters + 12 * low.trained, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "larger", [{"num_hidden_layers": 6}, {"intermediate_size": 256}, {"vocab_size": 3000}], ids=str
+)
+def test_memory_and_time_grow_with_the_model(tmp_path: Path, larger: dict[str, int]) -> None:
+    small, large = write_config(tmp_path / "small"), write_config(tmp_path / "large", **larger)
+    assert plan(large, head=True).memory_gib > plan(small, head=True).memory_gib
+    assert plan(large, head=True).hours > plan(small, head=True).hours
+
+
+def test_activations_take_memory_for_each_token_or_time_to_compute_them_twice(tmp_path: Path) -> None:
+    folder = write_config(tmp_path)
+    usual, many = plan(folder), plan(folder, micro_tokens=4096)
+    again = plan(folder, gradient_checkpointing=True)
+    assert again.memory_gib < usual.memory_gib < many.memory_gib
+    assert again.hours == pytest.approx(usual.hours * 4 / 3)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2"], ids=["head of its own", "head tied to the table"])
+@pytest.mark.parametrize("head", [False, True], ids=["decoder", "with head"])
+def test_time_is_that_of_the_products_of_an_update(tmp_path: Path, kind: str, head: bool) -> None:
+    folder = save_causal(tmp_path / "base", kind)
+    model, _ = checkpoints.read_model(folder, dtype=torch.float32, head=head)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.ones(8, 4, dtype=torch.long))[0].sum().backward()
+    found = plan(folder, head=head, lengths=[4])
+    products = found.hours * 3600 * 0.6 * SPEED / found.steps
+    assert products == pytest.approx(counter.get_total_flops(), rel=0.05)  # attention is not counted
+
+
+def test_tokens_of_an_adaptation_are_those_of_its_log(tmp_path: Path) -> None:
+    base, cache = make_base(tmp_path / "base"), tmp_path / "cache"
+    rows = trainer.read_rows([make_rows(tmp_path / "rows.jsonl", 8)], chunk_words=500, cache=cache)
+    task, conditions = Adaptation(max_length=180), Conditions(output=tmp_path / "out", micro_tokens=512)
+    found = trainer.plan(base, rows, task, SCHEDULE, conditions)
+    trainer.adapt(base, rows, task, SCHEDULE, conditions)
+    assert [entry["tokens"] for entry in read_log(tmp_path / "out")] == [found.tokens_per_step] * 2
+
+
+def test_tokens_of_a_fine_tuning_are_those_of_its_log(tmp_path: Path) -> None:
+    base, recipe = make_base(tmp_path / "base"), finetuning.RECIPES["llara"]
+    rows = finetuning.read_rows([make_groups(tmp_path / "groups.jsonl", 8)], cache=tmp_path / "cache")
+    contrast = Contrast(group_size=3, query_length=90)
+    conditions = Conditions(output=tmp_path / "out", micro_tokens=512)
+    schedule = replace(SCHEDULE, steps=1)
+    found = finetuning.plan(base, rows, recipe, contrast, schedule, conditions)
+    finetuning.finetune(base, rows, recipe, contrast, schedule, conditions)
+    assert [entry["tokens"] for entry in read_log(tmp_path / "out")] == [found.tokens_per_step]
+
+
+def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="its configuration cannot be read"):
+        plan(tmp_path)
+    absent = replace(SCHEDULE, lora=replace(LORA, targets=("c_attn",)))
+    with pytest.raises(UsageError, match="no linear layers called c_attn; it has down_proj"):
+        plan(write_config(tmp_path), absent)
+
+
+def test_this_machine_multiplies_at_some_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(planning, "_PRODUCT_SECONDS", 0.02)
+    assert 1e8 < planning.products_per_second(64) < 1e16

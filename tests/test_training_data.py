@@ -1,0 +1,261 @@
+"""Rows of training data, groups drawn from them, batches, and pairs of chunks made from text."""
+
+import gzip
+import json
+import random
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SHARED
+
+from adapters.llara import pairs
+from adapters.llara.pairs import build, prepare
+from adapters.llara.words import STOP_WORDS, without_stop_words
+from llara_eval.errors import DataError
+from llara_eval.training import groups
+from llara_eval.training.batching import PADDING, split_to, token_batches
+from llara_eval.training.groups import draw
+from llara_eval.training.rows import Rows, order
+
+
+def has_text(row: Mapping[str, Any]) -> str | None:
+    return None if "text" in row else f"text is missing, found {', '.join(row)}"
+
+
+def rows_of(folder: Path, *contents: bytes, ending: str = "jsonl") -> Rows:
+    paths = [folder / f"rows{number}.{ending}" for number in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
+    return Rows(paths, has_text, cache=folder / "cache")
+
+
+LINES = b'\xef\xbb\xbf{"text": "one"}\n\n  \r\n{"text": "zw\xc3\xb6lf"}\r\n{"text": "three"}'
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz"])
+def test_rows_are_read_by_place_whatever_marks_blank_lines_and_endings(tmp_path: Path, ending: str) -> None:
+    rows = rows_of(tmp_path, LINES, b'{"text": "four"}\n', ending=ending)
+    assert len(rows) == 4
+    assert [rows[place]["text"] for place in (3, 1, 0, 2)] == ["four", "zwölf", "one", "three"]
+    assert rows.place(1) == f"{tmp_path / f'rows0.{ending}'}:4"
+    assert rows.place(3) == f"{tmp_path / f'rows1.{ending}'}:1"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b'{"text": "a"}\n{"txt": 1}\n', "rows0.jsonl:2: text is missing, found txt"),
+        (b'{"text": "a"}\n\n{"text": \n', "rows0.jsonl:3: not JSON"),
+        (b'["text"]\n', "rows0.jsonl:1: expected an object, found list"),
+        (b'{"text": "\xff"}\n', "rows0.jsonl:1: not UTF-8"),
+        (b"\n \n", "rows0.jsonl: no rows"),
+    ],
+)
+def test_what_is_malformed_is_named_with_file_and_line(tmp_path: Path, content: bytes, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        rows_of(tmp_path, content)
+
+
+def test_a_cut_off_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress(LINES * 100)[:-20])
+    with pytest.raises(DataError, match="cannot be decompressed"):
+        Rows([path], has_text, cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*"))
+
+
+def test_a_file_is_checked_once_and_again_when_it_has_changed(tmp_path: Path) -> None:
+    checked = []
+
+    def check(row: Mapping[str, Any]) -> None:
+        checked.append(row["text"])
+
+    path = tmp_path / "rows.jsonl"
+    for content, seen in (
+        (b'{"text": "a"}\n', ["a"]),
+        (b'{"text": "a"}\n', ["a"]),
+        (b'{"text": "b"}\n', ["a", "b"]),
+    ):
+        path.write_bytes(content)
+        Rows([path], check, cache=tmp_path / "cache")
+        assert checked == seen
+
+
+def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
+    one, same, other = (rows_of(tmp_path, text) for text in (LINES, LINES, LINES.replace(b"one", b"two")))
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_the_last_rows_can_be_held_out_but_not_all(tmp_path: Path) -> None:
+    trained, kept = rows_of(tmp_path, LINES).split(1)
+    assert [row["text"] for row in trained] == ["one", "zwölf"]
+    assert [row["text"] for row in kept] == ["three"]
+    with pytest.raises(DataError, match="3 rows, 3 to be held out"):
+        rows_of(tmp_path, LINES).split(3)
+
+
+def test_the_order_of_an_epoch_is_a_permutation_decided_by_seed_and_epoch() -> None:
+    orders = [order(50, seed, epoch).tolist() for seed, epoch in ((1, 0), (1, 0), (1, 1), (2, 0))]
+    assert orders[0] == orders[1]
+    assert len({tuple(one) for one in orders}) == 3
+    assert all(sorted(one) == list(range(50)) for one in orders)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"pos": ["a"]}, "query: expected text, found null"),
+        ({"query": "q"}, "pos: expected at least one text"),
+        ({"query": "q", "pos": []}, "pos: expected at least one text"),
+        ({"query": "q", "pos": "a"}, 'pos: expected a list of texts, found "a"'),
+        ({"query": "q", "pos": ["a"], "neg": [1]}, "neg: expected a list of texts, found [1]"),
+        ({"query": "q", "pos": ["a"], "pos_scores": [1, 2]}, "pos_scores: expected 1 numbers"),
+        ({"query": "q", "pos": ["a"], "pos_scores": [float("nan")]}, "pos_scores: expected 1 numbers"),
+        ({"query": "q", "pos": ["a"], "neg": ["b"], "neg_scores": ["high"]}, "neg_scores: expected 1"),
+    ],
+)
+def test_a_malformed_group_is_explained(row: dict[str, Any], says: str) -> None:
+    assert says in (groups.check_row(row) or "")
+
+
+def test_a_group_is_one_positive_and_different_negatives_with_their_scores() -> None:
+    negatives = ["n0", "n1", "n1", "p1", "n2", "n3"]
+    row = {
+        "query": "q",
+        "pos": ["p0", "p1"],
+        "neg": negatives,
+        "pos_scores": [10.0, 11.0],
+        "neg_scores": [0.0, 1.0, 1.5, 9.0, 2.0, 3.0],
+    }
+    assert groups.check_row(row) is None
+    scores = {"p0": 10.0, "p1": 11.0, "n0": 0.0, "n1": 1.0, "n2": 2.0, "n3": 3.0}
+    seen = set()
+    for epoch in range(20):
+        group = draw(row, 4, seed=1, epoch=epoch, index=5)
+        assert group == draw(row, 4, seed=1, epoch=epoch, index=5)
+        assert group.passages[0] in ("p0", "p1")
+        assert len(set(group.passages)) == 4
+        assert not {"p0", "p1"}.intersection(group.passages[1:])
+        assert group.known == ("p0", "p1")
+        assert group.teacher == tuple(scores[text] for text in group.passages)
+        seen.update(group.passages)
+    assert seen == set(scores)
+    assert len(draw(row, 16, seed=1, epoch=0, index=5).passages) == 5
+
+
+def test_a_teacher_is_used_only_if_it_scored_all_passages() -> None:
+    row = {"query": "q", "pos": ["p"], "neg": ["n"], "pos_scores": [1.0]}
+    assert draw(row, 2, seed=0, epoch=0, index=0).teacher is None
+    assert draw(row, 1, seed=0, epoch=0, index=0).teacher == (1.0,)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_batches_hold_every_row_once_within_the_budget_and_hardly_any_padding(seed: int) -> None:
+    drawn = random.Random(seed)
+    lengths = [drawn.randint(1, drawn.choice([20, 200, 600])) for _ in range(drawn.randint(1, 200))]
+    budget = drawn.choice([64, 512, 4096])
+    batches = token_batches(lengths, budget)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    padded = [len(batch) * max(lengths[row] for row in batch) for batch in batches]
+    assert all(size <= budget or len(batch) == 1 for size, batch in zip(padded, batches, strict=True))
+    assert sum(padded) - sum(lengths) <= PADDING * sum(padded)
+
+
+def test_equal_lengths_fill_the_budget() -> None:
+    assert [len(batch) for batch in token_batches([100] * 25, 1_000)] == [10, 10, 5]
+    assert token_batches([], 10) == []
+
+
+def test_batches_are_cut_until_there_are_enough_for_all_processes() -> None:
+    assert split_to([[0, 1, 2, 3], [4, 5]], 3) == [[0, 1], [4, 5], [2, 3]]
+    with pytest.raises(ValueError, match="2 rows cannot make 3 batches"):
+        split_to([[0, 1]], 3)
+
+
+SENTENCES = [f"This is sentence number {number} of the story." for number in range(40)]
+
+
+def test_chunks_follow_each_other_within_one_source_only(tmp_path: Path) -> None:
+    path = tmp_path / "text.jsonl"
+    sources = {"book": SENTENCES[:20], "speech": SENTENCES[20:]}
+    lines = [{"source": name, "text": text} for name, texts in sources.items() for text in texts]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    rows = list(build(path, 24))  # eight words a sentence: three make a chunk
+    assert all(pairs.check_row(row) is None for row in rows)
+    assert all(row["input"] == row["output_summarize"] for row in rows)
+    assert rows[0]["input"] == " ".join(SENTENCES[:3])
+    for name, texts in sources.items():
+        whole = " ".join(texts)
+        own = [row for row in rows if row["input"] in whole]
+        assert all(f"{row['input']} {row['output_predict']}" in whole for row in own), name
+        assert all(one["output_predict"] == two["input"] for one, two in pairwise(own))
+    assert len([row for row in rows if row["input"] in " ".join(SENTENCES[:20])]) == 6  # seven chunks each
+    assert len(rows) == 12
+
+
+def test_plain_text_is_one_source_and_made_into_rows_once(tmp_path: Path) -> None:
+    path = tmp_path / "story.txt.gz"
+    path.write_bytes(gzip.compress("\n".join(SENTENCES).encode()))
+    (made,) = prepare([path], words=24, cache=tmp_path / "cache")
+    before = made.stat().st_mtime_ns
+    assert prepare([path], words=24, cache=tmp_path / "cache") == [made]
+    assert made.stat().st_mtime_ns == before
+    assert prepare([path], words=40, cache=tmp_path / "cache") != [made]
+    assert len(Rows([made], pairs.check_row, cache=tmp_path / "cache")) == 13
+
+
+def test_chunks_end_with_sentences_and_abbreviations_are_none() -> None:
+    words = [
+        "Dr.",
+        "Smith",
+        "met",
+        "J.",
+        "Doe",
+        "in",
+        "St.",
+        "Ives",
+        "(he",
+        "said",
+        "so.)",
+        "Then",
+        "both",
+        "left!",
+    ]
+    assert [" ".join(one) for one in pairs.sentences(" ".join(words), 99)] == [
+        "Dr. Smith met J. Doe in St. Ives (he said so.)",
+        "Then both left!",
+    ]
+    assert [len(one) for one in pairs.sentences("word " * 25, 10)] == [10, 10, 5]
+
+
+def test_files_that_are_neither_rows_nor_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.jsonl"
+    path.write_text('{"question": 1}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"odd\.jsonl:1: expected input.* or text; found question"):
+        prepare([path], words=10, cache=tmp_path)
+    path.write_text('{"text": "Too short."}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="no two chunks of 10 words"):
+        prepare([path], words=10, cache=tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_of_the_released_code_are_read_unchanged(tmp_path: Path) -> None:
+    folder = SHARED / "data" / "train" / "llara_format"
+    if not folder.is_dir():
+        pytest.skip(f"no files of the released code at {folder}")
+    adaptation = folder / "toy_pretrain_data.jsonl"
+    assert prepare([adaptation], words=500, cache=tmp_path) == [adaptation]
+    assert len(Rows([adaptation], pairs.check_row, cache=tmp_path)) > 0
+    rows = Rows([folder / "toy_finetune_data.jsonl"], groups.check_row, cache=tmp_path)
+    assert len(draw(rows[0], 16, seed=0, epoch=0, index=0).passages) > 1
+
+
+def test_stop_words_and_punctuation_go_whatever_their_case() -> None:
+    assert (
+        without_stop_words("The moon's_pull, THEN, isn't  Über-strong; 12 tides!")
+        == "moon pull Über strong 12 tides"
+    )
+    assert all(word == word.lower() and word.isalpha() for word in STOP_WORDS)

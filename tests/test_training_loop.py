@@ -1,0 +1,212 @@
+"""The training loop: exact resuming, several processes, logs, and what it refuses."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_training import make_base, make_rows, run
+from transformers import AutoModelForCausalLM
+
+from llara_eval import checkpoints
+from llara_eval.errors import CheckFailedError, UsageError
+from llara_eval.files import sha256_of
+from llara_eval.training import models
+from llara_eval.training.config import Schedule
+from llara_eval.training.journal import read_log
+from llara_eval.training.loop import batch_of, train
+from llara_eval.training.objective import Step
+from llara_eval.training.optimiser import learning_rate, make_optimiser
+from llara_eval.training.rows import Rows
+
+SCRIPT = Path(__file__).with_name("tiny_training.py")
+WEIGHTS = "model.safetensors"
+
+
+def start(folder: Path, steps: int, dtype: str, *launcher: str) -> subprocess.Popen[str]:
+    command = [sys.executable, *launcher, str(SCRIPT), str(folder), str(steps), dtype]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_state(folder: Path, process: subprocess.Popen[str]) -> None:
+    while not list((folder / "out" / "state").glob("step-*/run.json")):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("how", "dtype"), [(signal.SIGKILL, "float32"), (signal.SIGINT, "bfloat16")])
+def test_a_run_that_was_stopped_and_taken_up_again_ends_with_equal_bits(
+    tmp_path: Path, how: signal.Signals, dtype: str
+) -> None:
+    left_alone = run(tmp_path / "alone", 60, dtype)
+    process = start(tmp_path / "stopped", 60, dtype)
+    wait_for_state(tmp_path / "stopped", process)
+    process.send_signal(how)
+    assert process.wait() != 0
+    assert not (tmp_path / "stopped" / "out" / WEIGHTS).exists(), "stopped too late to prove anything"
+    resumed = run(tmp_path / "stopped", 60, dtype)
+    assert sha256_of(resumed / WEIGHTS) == sha256_of(left_alone / WEIGHTS)
+    steps = [entry["step"] for entry in read_log(resumed) if entry["kind"] == "train"]
+    assert steps == list(range(1, 61))
+    assert not (resumed / "state").exists()
+
+
+def test_a_run_repeats_exactly_and_another_seed_gives_another(tmp_path: Path) -> None:
+    one, two, other = (
+        load_file(run(tmp_path / name, 3, lora=True, merge=True, seed=seed) / WEIGHTS)
+        for name, seed in (("one", 1), ("two", 1), ("other", 2))
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(one, 4)
+    process = start(two, 4, "float32", "-m", "torch.distributed.run", "--nproc_per_node", "2")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    alone, together, base = (
+        load_file(folder / WEIGHTS) for folder in (one / "out", two / "out", one / "base")
+    )
+    for name, weight in alone.items():
+        change = (weight - base[name]).abs().max()
+        assert (weight - together[name]).abs().max() <= 1e-3 * change, name
+    logs = [
+        [entry for entry in read_log(folder / "out") if entry["kind"] == "train"] for folder in (one, two)
+    ]
+    for left, right in zip(*logs, strict=True):
+        for term in ("loss", "language_model", "ebae", "ebar", "grad_norm", "tokens"):
+            assert left[term] == pytest.approx(right[term], rel=1e-4), (left["step"], term)
+    config = json.loads((two / "out" / "config.json").read_text())
+    assert config["architectures"] == ["LlamaForCausalLM"]
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_low_rank_updates_are_kept_apart_or_merged(tmp_path: Path, merge: bool) -> None:
+    out = run(tmp_path, 2, lora=True, merge=merge)
+    assert (out / "adapter_config.json").exists() != merge
+    assert (out / WEIGHTS).exists() == merge
+    record = json.loads((out / models.RECORD).read_text())
+    assert record["reload_difference"] < 1e-5
+    assert checkpoints.load(out, dtype="float32").templates.document.slots == 8
+
+
+def test_the_log_has_every_term_of_every_update(tmp_path: Path) -> None:
+    entries = read_log(run(tmp_path, 10))
+    trained = [entry for entry in entries if entry["kind"] == "train"]
+    for entry in trained:
+        terms = entry["language_model"] + entry["ebae"] + entry["ebar"]
+        assert entry["loss"] == pytest.approx(terms, rel=1e-6)
+        assert entry["tokens_per_second"] > 0
+        assert 0 <= entry["padding"] < 0.2
+    assert trained[-1]["loss"] < trained[0]["loss"]
+    recalls = [entry["ebae_recall"] for entry in entries if entry["kind"] == "eval"]
+    assert len(recalls) == 2
+    assert recalls[1] > recalls[0]
+    assert list((tmp_path / "out" / "tensorboard").iterdir())
+
+
+def test_a_checkpoint_that_reads_back_differently_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = AutoModelForCausalLM.from_pretrained(make_base(tmp_path / "base")).__class__.save_pretrained
+
+    def save_zeros(self: Any, folder: Path, state_dict: Mapping[str, Any]) -> None:
+        save(self, folder, state_dict={name: weight * 1.01 for name, weight in state_dict.items()})
+
+    monkeypatch.setattr("transformers.LlamaForCausalLM.save_pretrained", save_zeros)
+    with pytest.raises(CheckFailedError, match="other embeddings"):
+        run(tmp_path, 1)
+    assert not (tmp_path / "out" / WEIGHTS).exists()
+    assert not (tmp_path / "out" / models.RECORD).exists()
+
+
+class Falling:
+    """An objective with one weight; its loss falls, or is not a number from some step on."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.model = torch.nn.Linear(1, 1)
+        self.broken = broken
+        self.seen: list[int] = []
+
+    def step(self, rows: Sequence[tuple[int, Mapping[str, Any]]], epoch: int) -> Step:
+        self.seen += [row for row, _ in rows]
+        loss = self.model(torch.ones(1, 1)).sum() * (float("nan") if self.broken else 1.0)
+        loss.backward()
+        return Step(terms={"loss": float(loss)}, tokens=len(rows), padded=len(rows))
+
+
+def rows_of(tmp_path: Path, count: int) -> Rows:
+    return Rows([make_rows(tmp_path / f"{count}.jsonl", count)], lambda row: None, cache=tmp_path / "cache")
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
+    schedule = Schedule(learning_rate=1.0, batch_size=2, steps=3)
+    with pytest.raises(CheckFailedError, match=r"step 1: loss nan.*10\.jsonl:\d+"):
+        train(Falling(broken=True), rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={})
+
+
+def test_data_smaller_than_a_batch_are_refused(tmp_path: Path) -> None:
+    schedule = Schedule(learning_rate=1.0, batch_size=20, steps=3)
+    with pytest.raises(UsageError, match="10 rows are fewer than one batch of 20"):
+        train(Falling(), rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={})
+
+
+def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
+    class Stopping(Falling):
+        def step(self, rows: Sequence[tuple[int, Mapping[str, Any]]], epoch: int) -> Step:
+            signal.raise_signal(signal.SIGTERM)
+            return super().step(rows, epoch)
+
+    schedule = Schedule(learning_rate=1.0, batch_size=2, steps=3)
+    with pytest.raises(KeyboardInterrupt):
+        train(Stopping(), rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={"data": "a"})
+    with pytest.raises(UsageError, match="other data; give the same command"):
+        train(Falling(), rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={"data": "b"})
+    going_on = Falling()
+    train(going_on, rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={"data": "a"})
+    assert len(going_on.seen) == 4
+
+
+def test_every_epoch_has_every_row_once_and_its_own_order() -> None:
+    schedule = Schedule(learning_rate=1.0, batch_size=4)
+    drawn = np.concatenate([batch_of(step, schedule, 10)[1] for step in range(5)])
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
+    assert drawn[:10].tolist() != drawn[10:].tolist()
+    assert batch_of(2, schedule, 10)[0] == 0
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+    schedule = Schedule(learning_rate=1.0, batch_size=1, warmup=0.2)
+    rates = [learning_rate(step, 10, schedule) for step in range(11)]
+    assert rates == pytest.approx([0.5, 1.0, *(1 - step / 8 for step in range(9))])
+    counted = Schedule(learning_rate=1.0, batch_size=1, warmup=5)
+    assert [learning_rate(step, 10, counted) for step in (0, 4, 5)] == pytest.approx([0.2, 1.0, 1.0])
+
+
+def test_vectors_do_not_decay() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2))
+    optimiser = make_optimiser(model, Schedule(learning_rate=1.0, batch_size=1, weight_decay=0.1))
+    decays = {
+        tuple(weight.shape): group["weight_decay"]
+        for group in optimiser.param_groups
+        for weight in group["params"]
+    }
+    assert decays == {(2, 2): 0.1, (2,): 0.0}
+
+
+@pytest.mark.parametrize(
+    "values", [{"learning_rate": 0.0}, {"batch_size": 0}, {"steps": 0}, {"warmup": -1}, {"epochs": 0}]
+)
+def test_settings_that_cannot_be_run_are_refused(values: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match=next(iter(values))):
+        Schedule(**{"learning_rate": 1.0, "batch_size": 1, **values})
