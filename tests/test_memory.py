@@ -20,7 +20,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is meant")
 def test_tensors_take_the_place_of_freed_ones() -> None:
-    """Not from the first one on: the heap grows until a hole has room for the alignment too (2 to 9 of 40)."""
+    """Not from the first one on: the heap grows until a hole has room for the alignment too (2 to 9)."""
     mapped, kept = (
         int(subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, check=True).stdout)
         for how in ("mapped", "kept")
