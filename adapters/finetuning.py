@@ -18,6 +18,7 @@ from llara_eval.templates import Templates
 from llara_eval.training import groups
 from llara_eval.training.config import Contrast, Schedule
 from llara_eval.training.finetune import Finetune
+from llara_eval.training.layers import compile_layers
 from llara_eval.training.models import precision_of, prepare
 from llara_eval.training.plan import SAMPLE, Plan, make_plan
 from llara_eval.training.rows import Rows
@@ -128,6 +129,8 @@ def finetune(
         fit_embeddings(bare, new)
         precision = precision_of(conditions.dtype, device)
         model = prepare(bare, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
+        if conditions.compiled:
+            compile_layers(model, device)
         root = place(model, device)
         objective = Finetune(
             root,

@@ -6,7 +6,8 @@ batch does not fit). Both forms see the same rows, start from the same weights, 
 other in processes of their own; what is counted are real tokens, never padding.
 
 Usage: ``python benchmarks/training.py adapt|finetune --data FILE [--model smollm2-135m] [--rows 32]
-[--length 512] [--steps 2] [--batch-tokens 1024] [--dtype bfloat16] [--gradient-checkpointing]``
+[--length 512] [--steps 2] [--batch-tokens 1024] [--dtype bfloat16] [--gradient-checkpointing]
+[--compile]``
 """
 
 import argparse
@@ -34,12 +35,15 @@ from llara_eval.home import home
 from llara_eval.training.config import Contrast
 from llara_eval.training.finetune import Finetune
 from llara_eval.training.groups import draw
+from llara_eval.training.layers import compile_layers
 from llara_eval.training.memory import keep_freed_memory
 from llara_eval.training.models import precision_of
 from llara_eval.training.rows import Rows
 
 Batch = Sequence[tuple[int, Mapping[str, Any]]]
 GROUP = 4
+WARM_UP = 2
+"""Rows of an update of either form that is not measured: what is compiled is compiled there."""
 FORMS = ("straightforward", "ours")
 
 
@@ -57,6 +61,7 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int, default=1024, help="of ours, computed at a time")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of products, in both forms")
     parser.add_argument("--gradient-checkpointing", action="store_true", help="in ours too")
+    parser.add_argument("--compile", action="store_true", help="the layers of ours")
     parser.add_argument("--form", choices=FORMS)
     chosen = parser.parse_args()
     if chosen.form:
@@ -99,12 +104,20 @@ def measure(chosen: argparse.Namespace) -> dict[str, float]:
     }[chosen.stage, chosen.form]
     if chosen.form == "ours":
         keep_freed_memory()
+        if chosen.compile:
+            compile_layers(model, torch.device("cpu"))
     step = make(model.train(), tokenizer, chosen)
     count, rows = rows_of(chosen)
+
+    def update(numbers: range) -> tuple[int, float]:
+        done = step([(number, rows[number]) for number in numbers])
+        model.zero_grad(set_to_none=True)
+        return done
+
+    update(range(len(rows) - WARM_UP, len(rows)))
     tokens, losses, started = 0, [], time.perf_counter()
     for first in range(0, count * chosen.steps, count):
-        made, loss = step([(number, rows[number]) for number in range(first, first + count)])
-        model.zero_grad(set_to_none=True)
+        made, loss = update(range(first, first + count))
         tokens += made
         losses.append(loss)
     seconds = time.perf_counter() - started

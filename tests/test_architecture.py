@@ -28,7 +28,7 @@ LAYERS = [
     "llara_eval.training llara_eval.training.config llara_eval.training.batching",
     "llara_eval.training.objective llara_eval.training.distributed llara_eval.training.rows",
     "llara_eval.training.groups",
-    "llara_eval.training.mining llara_eval.training.memory",
+    "llara_eval.training.mining llara_eval.training.memory llara_eval.training.layers",
     "llara_eval.training.gradient_cache llara_eval.training.optimiser llara_eval.training.sharding",
     "llara_eval.training.contrastive llara_eval.training.journal llara_eval.training.state",
     "llara_eval.training.finetune llara_eval.training.loop llara_eval.training.models",

@@ -15,7 +15,7 @@ from transformers import AutoModel
 
 from adapters.llara.template import templates
 from llara_eval.errors import UsageError
-from llara_eval.training.config import Contrast
+from llara_eval.training.config import Contrast, LoRA
 from llara_eval.training.contrastive import (
     NO_KEY,
     Labels,
@@ -27,6 +27,8 @@ from llara_eval.training.contrastive import (
 from llara_eval.training.finetune import Finetune
 from llara_eval.training.gradient_cache import cached_backward
 from llara_eval.training.groups import draw
+from llara_eval.training.layers import compile_layers
+from llara_eval.training.models import add_lora
 
 TOKENIZER = make_tokenizer()
 WORDS = ["sun", "moon", "earth", "star", "sea", "river", "stone", "bread", "violin", "cello", "guitar", "bow"]
@@ -170,7 +172,7 @@ def make_objective(model: torch.nn.Module, micro_tokens: int, **contrast: Any) -
 
 
 def gradients(model: torch.nn.Module) -> torch.Tensor:
-    return torch.cat([weight.grad.flatten() for weight in model.parameters()])
+    return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.requires_grad])
 
 
 def test_small_chunks_give_the_gradients_of_one_pass_over_everything() -> None:
@@ -217,13 +219,21 @@ def test_a_chunk_has_the_same_dropout_in_both_of_its_passes() -> None:
     assert torch.equal(after, torch.rand(1)), "the generator goes on as if everything was computed once"
 
 
-def with_dropout() -> torch.nn.Module:
+def with_dropout(compiled: bool) -> torch.nn.Module:
     torch.manual_seed(0)
-    return AutoModel.from_config(make_config("llama", attention_dropout=0.3)).train()
+    model = AutoModel.from_config(make_config("llama", attention_dropout=0.3)).train()
+    if compiled:
+        model = add_lora(model, LoRA(rank=4, alpha=8, dropout=0.3))
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.3)  # zero as it is made: nothing would depend on dropout
+        compile_layers(model, torch.device("cpu"))
+    return model
 
 
-def test_gradients_with_dropout_are_those_of_the_loss_that_is_logged() -> None:
-    model, rows = with_dropout(), make_rows(6)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_gradients_with_dropout_are_those_of_the_loss_that_is_logged(compiled: bool) -> None:
+    model, rows = with_dropout(compiled), make_rows(6)
     objective = make_objective(model, 400)
     torch.manual_seed(5)
     first = objective.step(rows, 0).terms["loss"]
@@ -231,10 +241,10 @@ def test_gradients_with_dropout_are_those_of_the_loss_that_is_logged() -> None:
     direction = slope / slope.norm()
     losses = []
     for sign in (1, -1):  # the change of the logged loss along the gradient, same dropout
-        moved = with_dropout()
+        moved = with_dropout(compiled)
         place = 0
         with torch.no_grad():
-            for weight in moved.parameters():
+            for weight in filter(lambda weight: weight.requires_grad, moved.parameters()):
                 step = direction[place : place + weight.numel()].view_as(weight)
                 weight.add_(step, alpha=sign * 1e-3)
                 place += weight.numel()

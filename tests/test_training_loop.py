@@ -17,7 +17,7 @@ from tiny_training import make_base, make_rows, run
 from transformers import AutoModelForCausalLM
 
 from llara_eval import checkpoints
-from llara_eval.errors import CheckFailedError, UsageError
+from llara_eval.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.files import sha256_of
 from llara_eval.training import models
 from llara_eval.training.config import Schedule
@@ -31,8 +31,11 @@ SCRIPT = Path(__file__).with_name("tiny_training.py")
 WEIGHTS = "model.safetensors"
 
 
-def start(folder: Path, steps: int, dtype: str, *launcher: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, steps: int, dtype: str, *launcher: str, compiled: bool = False
+) -> subprocess.Popen[str]:
     command = [sys.executable, *launcher, str(SCRIPT), str(folder), str(steps), dtype]
+    command += ["compiled"] * compiled
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -42,18 +45,40 @@ def wait_for_state(folder: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("how", "dtype"), [(signal.SIGKILL, "float32"), (signal.SIGINT, "bfloat16")])
+def alike(one: Path, two: Path, base: Path) -> None:
+    """Assert that two trained models have the same tensors, equal but for rounding, by how far they moved."""
+    left, right, before = (load_file(path) for path in (one, two, base))
+    assert left.keys() == right.keys()
+    for name, weight in left.items():
+        change = (weight - before[name]).abs().max()
+        assert (weight - right[name]).abs().max() <= 1e-3 * change, name
+
+
+@pytest.mark.parametrize(
+    ("how", "dtype", "compiled"),
+    [
+        (signal.SIGKILL, "float32", False),
+        (signal.SIGINT, "bfloat16", False),
+        (signal.SIGKILL, "float32", True),
+    ],
+)
 def test_a_run_that_was_stopped_and_taken_up_again_ends_with_equal_bits(
-    tmp_path: Path, how: signal.Signals, dtype: str
+    tmp_path: Path, how: signal.Signals, dtype: str, compiled: bool
 ) -> None:
-    left_alone = run(tmp_path / "alone", 60, dtype)
-    process = start(tmp_path / "stopped", 60, dtype)
+    left_alone = run(tmp_path / "alone", 60, dtype, compiled=compiled)
+    process = start(tmp_path / "stopped", 60, dtype, compiled=compiled)
     wait_for_state(tmp_path / "stopped", process)
     process.send_signal(how)
     assert process.wait() != 0
     assert not (tmp_path / "stopped" / "out" / WEIGHTS).exists(), "stopped too late to prove anything"
-    resumed = run(tmp_path / "stopped", 60, dtype)
+    resumed = run(tmp_path / "stopped", 60, dtype, compiled=compiled)
     assert sha256_of(resumed / WEIGHTS) == sha256_of(left_alone / WEIGHTS)
+    if compiled:
+        alike(
+            resumed / WEIGHTS,
+            run(tmp_path / "eager", 60, dtype) / WEIGHTS,
+            tmp_path / "eager" / "base" / WEIGHTS,
+        )
     steps = [entry["step"] for entry in read_log(resumed) if entry["kind"] == "train"]
     assert steps == list(range(1, 61))
     assert not (resumed / "state").exists()
@@ -68,18 +93,22 @@ def test_a_run_repeats_exactly_and_another_seed_gives_another(tmp_path: Path) ->
     assert not all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_compiling_without_a_compiler_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", "")
+    with pytest.raises(MissingPartError, match=r"--compile needs a C\+\+ compiler"):
+        run(tmp_path, 1, compiled=True)
+
+
 def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     run(one, 4)
     process = start(two, 4, "float32", "-m", "torch.distributed.run", "--nproc_per_node", "2")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    alone, together, base = (
-        load_file(folder / WEIGHTS) for folder in (one / "out", two / "out", one / "base")
-    )
-    for name, weight in alone.items():
-        change = (weight - base[name]).abs().max()
-        assert (weight - together[name]).abs().max() <= 1e-3 * change, name
+    alike(one / "out" / WEIGHTS, two / "out" / WEIGHTS, one / "base" / WEIGHTS)
     logs = [
         [entry for entry in read_log(folder / "out") if entry["kind"] == "train"] for folder in (one, two)
     ]

@@ -1,4 +1,4 @@
-"""A tiny adaptation run: ``python tiny_training.py FOLDER STEPS DTYPE`` trains in ``FOLDER/out``."""
+"""A tiny adaptation run: ``tiny_training.py FOLDER STEPS DTYPE [compiled]`` trains in ``FOLDER/out``."""
 
 import itertools
 import json
@@ -60,6 +60,7 @@ def run(
     lora: bool = False,
     merge: bool = False,
     seed: int = 42,
+    compiled: bool = False,
 ) -> Path:
     """Train for a few steps and return the folder of the checkpoint."""
     schedule = Schedule(
@@ -76,6 +77,7 @@ def run(
         save_minutes=0.01,
         evaluate_every=10,
         merge=merge,
+        compiled=compiled,
     )
     adapt(
         make_base(folder / "base"),
@@ -89,4 +91,4 @@ def run(
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], compiled="compiled" in sys.argv)

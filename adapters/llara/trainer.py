@@ -14,6 +14,7 @@ from adapters.llara.template import add_tokens, fit_embeddings, templates
 from llara_eval.checkpoints import content_hash, read_model, read_tokenizer
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.training.config import Schedule
+from llara_eval.training.layers import compile_layers
 from llara_eval.training.models import precision_of, prepare
 from llara_eval.training.plan import SAMPLE, Plan, make_plan
 from llara_eval.training.rows import Rows
@@ -93,6 +94,8 @@ def adapt(
         made = templates(tokenizer, task.prompts)
         precision = precision_of(conditions.dtype, device)
         model = prepare(causal, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
+        if conditions.compiled:
+            compile_layers(model, device)
         root = place(AdaptationModel(causal, task), device)
         objective = Adapt(root, tokenizer, made, micro_tokens=conditions.micro_tokens, precision=precision)
         carry_out(

@@ -42,6 +42,9 @@ SaveMinutes = Annotated[
 Checkpointing = Annotated[
     bool, typer.Option("--gradient-checkpointing", help="Less memory, a third more computing.")
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Compile the layers: a minute or two, then faster in less memory.")
+]
 Merge = Annotated[
     bool, typer.Option("--merge", help="Add LoRA to the weights in the end instead of keeping it apart.")
 ]

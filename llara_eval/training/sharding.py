@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
+from llara_eval.training.layers import layers_of
 from llara_eval.training.memory import keep_freed_memory
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -48,7 +49,7 @@ def place(model: Model, device: torch.device) -> Model:
     if not dist.is_initialized():
         return model.to(device)
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-    for layer in _layers(model):
+    for layer in layers_of(model):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
     return model
@@ -58,9 +59,3 @@ def synchronise(model: nn.Module, on: bool) -> None:
     """Say whether the next backward pass shall exchange gradients between processes."""
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(on)
-
-
-def _layers(model: nn.Module) -> Any:
-    """Return the decoder's layers: the longest list of modules in the model."""
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len)
