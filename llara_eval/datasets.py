@@ -184,7 +184,7 @@ def locate(name_or_folder: str, *, data_dir: Path, offline: bool = False) -> Pat
             return data_dir / place
     if known is None:
         raise DataError(
-            f"{name_or_folder!r} is neither a folder, nor a folder in {data_dir}, nor a public BEIR set; "
+            f"{name_or_folder!r} is neither a folder, nor a folder in {data_dir}, nor a public set; "
             "`llara-eval datasets` lists the names"
         )
     if offline:

@@ -39,21 +39,19 @@ def fetch(known: MsMarcoSet, data_dir: Path) -> None:
             _unpack(download, members, folder)
             download.unlink()
         else:
-            download.replace(folder / source.url.rpartition("/")[2])
+            shutil.move(download, folder / source.url.rpartition("/")[2])
 
 
 def _download(source: Source, folder_name: str, folder: Path) -> Path:
     """Return a file as it is distributed, in a folder of downloads below the data folder."""
     home = folder.parent / ".ir_datasets"
-    # Both are read when ir_datasets is imported, which makes the folder; a user's own setting stands.
-    os.environ.setdefault("IR_DATASETS_HOME", str(home))
-    os.environ.setdefault("IR_DATASETS_TMP", str(home))
-    from ir_datasets.util import DownloadConfig, HashVerificationError
+    os.environ.setdefault("IR_DATASETS_HOME", str(home))  # it is made when ir_datasets is imported
+    from ir_datasets.util import DownloadConfig
 
     records = DownloadConfig.context(folder_name, base_path=str(home / folder_name))
     try:
         return Path(records[source.record].path())
-    except (HashVerificationError, OSError, RuntimeError) as error:
+    except (OSError, RuntimeError) as error:
         raise DataError(
             f"download of {source.url} by ir_datasets failed: {error}; "
             f"try again, or put the file into {folder}"

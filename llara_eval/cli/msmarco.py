@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from llara_eval.evaluate import Outcome
     from llara_eval.msmarco import MsMarcoSet
 
+_MARKS = {
+    "*": "published, not measured here (source: leaderboard.md)",
+    "†": "on passages with titles",
+}
+
 FIRSTP_TOKENS = 2_048
 """Tokens of a document read as one text, as RepLLaMA (arXiv 2310.08319) and LLaRA do."""
 
@@ -136,35 +141,36 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
     baselines = {
         "BM25": ("bm25", published.BM25),
         f"BM25 {settings}": (f"bm25,{settings}", tuned),
-        "RepLLaMA-7B": (None, published.REPLLAMA),
-        "LLaRA-7B": (None, published.LLARA),
+        "RepLLaMA-7B": ("", published.REPLLAMA),
+        "LLaRA-7B": ("", published.LLARA),
     }
+    others = {title: names for title, names in baselines.items() if names[0] != result.system}
     measured = measured_means(runs_dir)
     table = Table("measure", title=f"{plain(result.dataset)}, n = {result.n_queries:,}")
-    for title in (plain(result.system), *baselines):
+    for title in (plain(result.system), *others):
         table.add_column(title, justify="right")
+    marks = set()
     for measure, mean in result.means.items():
         cells = []
-        for own, theirs in baselines.values():
-            here = measured.get((own, result.dataset), {}).get(measure) if own else None
+        for own, theirs in others.values():
+            here = measured.get((own, result.dataset), {}).get(measure)
             cells.append(baseline_cell(here, *_published(theirs, result.dataset, measure)))
+        marks |= set("".join(cells)) & set(_MARKS)
         table.add_row(MEASURES.get(measure, measure), f"[bold]{mean:.4f}[/]", *cells)
-    table.caption = "* published, not measured here (source: leaderboard.md); † on passages with titles"
+    table.caption = "; ".join(f"{mark} {_MARKS[mark]}" for mark in _MARKS if mark in marks)
     return table
 
 
 def _published(system: str, dataset: str, measure: str) -> tuple[float | None, str]:
-    """Return a published value and its mark; what was measured with titles is not of the untitled set.
+    """Return a published value and its marks; BM25's without titles is none of the titled set.
 
-    Published tables call recall R@1000 where the relevant grade is the data set's own.
+    Published tables say R@1000 where the relevant grade is the data set's own.
     """
     from llara_eval import published
 
     titled = "-titled/" in dataset
     row = published.find(system, dataset.replace("-titled/", "/"), measure.replace("(rel=2)", ""))
-    if row is None:
-        return None, ""
-    with_titles = "title-augmented" in row.note
-    if titled and not with_titles:
+    with_titles = row is not None and "title-augmented" in row.note
+    if row is None or (titled and not with_titles):
         return None, ""
     return row.value, "*" if titled or not with_titles else "*†"
