@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
+import fakes
 import numpy as np
 import pytest
 from fakes import FakeRetriever, WordOverlap
@@ -534,6 +535,18 @@ def test_each_task_is_one_data_set(call, pinned, words, system, dataset, measure
     found = json.loads(done.stdout)
     assert (found["system"], found["dataset"], next(iter(found["measures"]))) == (system, dataset, measure)
     assert ("R@1000" in found["measures"]) is (dataset.endswith("dev") and "passage" in dataset)
+
+
+def test_only_documents_that_are_one_text_are_read_at_length(call, pinned, monkeypatch):
+    seen, original = [], fakes.open_words
+    monkeypatch.setattr(fakes, "open_words", lambda *given: seen.append(given[-1]) or original(*given))
+    for words in (["passage"], ["document"], ["document", "--documents", "maxp"]):
+        assert call("--task", *words).exit_code == 0
+    assert [(context.text_length, context.maxp) for context in seen] == [
+        (None, False),
+        (2_048, False),
+        (None, True),
+    ]
 
 
 def test_the_table_stands_beside_published_values(call, pinned):
