@@ -135,7 +135,7 @@ def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
     """
     official = MSMARCO_SETS.get(name.removeprefix(_own_name("", data_dir)))
     if official is not None:
-        return read_qrels(msmarco_files.find(official, data_dir).qrels)
+        return read_qrels(find_file(data_dir / official.folder, official.qrels_file))
     return read_qrels(qrels_file(locate(name, data_dir=data_dir, offline=True), split))
 
 

@@ -29,7 +29,7 @@ class Windows:
         words: Words of a passage.
         stride: Words from the start of one to the start of the next. 150 and 75 are those of Dai and
             Callan, "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR
-            2019, section 3. (Anserini's segmented collections are cut by sentences, with spaCy.)
+            2019. (Anserini's segmented collections are cut by sentences, with spaCy.)
     """
 
     words: int = 150
