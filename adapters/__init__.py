@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from adapters.options import Context
 from llara_eval.errors import UsageError
+from llara_eval.maxp import MaxP, Windows
 from llara_eval.protocols import Retriever
 
 
@@ -62,7 +63,7 @@ def open_system(model: str, options: Mapping[str, Any], context: Context) -> Ret
     Args:
         model: A name of :data:`SYSTEMS`, a checkpoint folder, a GGUF file, or a hub name.
         options: The user's settings; text is converted to the type of the setting.
-        context: Where caches are, and whether the network may be used.
+        context: Where caches are, whether the network may be used, and how documents are read.
 
     Raises:
         UsageError: The name or an option is unknown.
@@ -77,7 +78,8 @@ def open_system(model: str, options: Mapping[str, Any], context: Context) -> Ret
         system = _CHECKPOINT
     module, function = system.target.split(":")
     opener = cast(Callable[..., Retriever], getattr(importlib.import_module(module), function))
-    return opener(model, dict(system.options), options, context)
+    retriever = opener(model, dict(system.options), options, context)
+    return MaxP(retriever, Windows()) if context.maxp else retriever
 
 
 def checkpoint_folder(model: str, *, offline: bool = False) -> Path:

@@ -158,7 +158,8 @@ class Bm25:
             atomic_write(folder / "ids") as ids,
         ):
             for row, document in enumerate(corpus):
-                fields = {"_id": str(row), "title": document.title, "text": document.text}
+                heading = f"{document.url} {document.title}".strip()  # Anserini's BEIR reader has no URLs
+                fields = {"_id": str(row), "title": heading, "text": document.text}
                 documents.write(json.dumps(fields).encode() + b"\n")
                 ids.write(document.doc_id.encode() + b"\n")
                 advance()

@@ -72,7 +72,7 @@ def open_checkpoint(
     path = Path(name).expanduser()
     own_name = path.resolve().name.removesuffix(".gguf") if path.exists() else name
     config, full_name = configure(DenseConfig, base, given, own_name)
-    return Dense(full_name, folder, config, context.home)
+    return Dense(full_name, folder, config, context)
 
 
 def open_packaged(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Context) -> "Dense":
@@ -84,7 +84,7 @@ def open_packaged(name: str, base: Mapping[str, Any], given: Mapping[str, Any], 
     settings = dict(base)
     folder = packaged_folder(name, settings.pop("package"), settings.pop("within"))
     config, full_name = configure(DenseConfig, settings, given, name)
-    return Dense(full_name, folder, config, context.home)
+    return Dense(full_name, folder, config, context)
 
 
 def packaged_folder(name: str, package: str, within: str) -> Path:
@@ -106,10 +106,11 @@ class Dense:
         name: The system's name.
         folder: The checkpoint.
         config: Settings.
-        home: The cache folder; vectors live in ``vectors``, each store named by its content.
+        context: Its surroundings; vectors live in ``vectors`` of the cache folder, each store named by
+            its content.
     """
 
-    def __init__(self, name: str, folder: Path, config: DenseConfig, home: Path) -> None:
+    def __init__(self, name: str, folder: Path, config: DenseConfig, context: Context) -> None:
         self.name = name
         self.config = config
         self.phases: dict[str, dict[str, float]] = {}
@@ -119,11 +120,12 @@ class Dense:
             dtype=config.dtype,
             batch_tokens=config.batch_tokens,
             changes={key: value for key, value in changes.items() if value is not None},
+            text_length=context.text_length,
             chosen=TEMPLATES[config.template] if config.template else None,
             recognisers=(llara.recognise, repllama.recognise),
         )
         self._checkpoint = checkpoints.content_hash(folder)
-        self._vectors = home / "vectors"
+        self._vectors = context.home / "vectors"
         self._store: VectorStore | None = None
 
     @property

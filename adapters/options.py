@@ -14,15 +14,20 @@ Config = TypeVar("Config")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every system is told about its surroundings.
+    """What every system is told about its surroundings and its task.
 
     Attributes:
         home: The folder for caches.
         offline: Whether the network is off limits.
+        text_length: Tokens of a document that the task would have read, where nothing else is said and
+            the model can; None leaves it to the checkpoint.
+        maxp: Whether documents are searched by their passages.
     """
 
     home: Path
     offline: bool = False
+    text_length: int | None = None
+    maxp: bool = False
 
 
 def unnamed(default: Any) -> Any:

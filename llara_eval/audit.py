@@ -10,7 +10,6 @@ from llara_eval import datasets, results
 from llara_eval.errors import DataError
 from llara_eval.measure import score
 from llara_eval.results import Result
-from llara_eval.trec import read_qrels
 from llara_eval.types import Qrels
 
 TOLERANCE = 1e-9
@@ -67,8 +66,7 @@ def audit(folder: Path, result: Result, data_dir: Path) -> Verdict:
 def judgements(result: Result, data_dir: Path) -> Qrels | None:
     """Return the judgements a result was measured with, if exactly those are at hand."""
     try:
-        folder = datasets.locate(result.dataset, data_dir=data_dir, offline=True)
-        qrels = read_qrels(datasets.qrels_file(folder, result.split))
+        qrels = datasets.judgements(result.dataset, result.split, data_dir=data_dir)
     except DataError:
         return None
     return qrels if results.qrels_fingerprint(qrels) == result.qrels_fingerprint else None

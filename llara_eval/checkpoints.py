@@ -96,6 +96,7 @@ def load(
     dtype: str | None = None,
     batch_tokens: int | None = None,
     changes: Mapping[str, Any] | None = None,
+    text_length: int | None = None,
     chosen: Callable[[Any], Templates] | None = None,
     recognisers: Sequence[Recogniser] = (),
 ) -> Encoder:
@@ -106,6 +107,8 @@ def load(
         dtype: ``float32``, ``bfloat16`` or ``float16``; None takes what the processor supports.
         batch_tokens: See :class:`Encoder`.
         changes: Template fields to change on both sides (``max_length``, ``pooling``, …).
+        text_length: The most tokens to read where ``changes`` says nothing of it, or as many as the
+            model can; None keeps what the templates say.
         chosen: Makes the templates from the tokenizer, whatever the folder says.
         recognisers: Know checkpoints by their own vocabulary or configuration.
 
@@ -120,6 +123,8 @@ def load(
         templates, source = chosen(tokenizer), "chosen"
     else:
         templates, source = read_templates(folder, tokenizer, model.config, recognisers)
+    if text_length is not None:
+        changes = {"max_length": min(text_length, positions(model.config, tokenizer)), **(changes or {})}
     return Encoder(
         model.to(device).eval(),
         tokenizer,
@@ -127,6 +132,12 @@ def load(
         batch_tokens=batch_tokens,
         source=source,
     )
+
+
+def positions(config: Any, tokenizer: Any) -> int:
+    """Return the most tokens a model can read, by its configuration and its tokenizer's."""
+    own = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+    return int(min(own, tokenizer.model_max_length))
 
 
 def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple[Any, Any]:

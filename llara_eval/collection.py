@@ -1,4 +1,4 @@
-"""Reading a folder in BEIR layout, line by line, with every defect named.
+"""Documents streamed from disk, and the reading of a folder in BEIR layout: every defect is named.
 
 ``corpus.jsonl[.gz]`` is streamed and never held; ``queries.jsonl[.gz]`` and ``qrels/<split>.tsv``
 are small and held.
@@ -8,7 +8,7 @@ import hashlib
 import json
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from llara_eval.errors import DataError
 from llara_eval.files import open_text, undecodable_line
 from llara_eval.types import Document, Query
 
+Reader = Callable[[Path], Iterator[tuple[int, Document]]]
+"""Streams the documents of a file in its order, each with the number of the line it begins on."""
+
 
 @dataclass(frozen=True, slots=True)
 class CorpusFacts:
@@ -26,7 +29,7 @@ class CorpusFacts:
 
     Attributes:
         documents: Number of documents.
-        empty: Number of documents with neither title nor text.
+        empty: Number of documents without any text.
         fingerprint: SHA-256 of the normalised content, in order.
         judged_unknown: Judged document ids that the corpus lacks, sorted.
     """
@@ -37,16 +40,34 @@ class CorpusFacts:
     judged_unknown: tuple[str, ...]
 
 
+def read_jsonl(path: Path, *, id_field: str = "_id") -> Iterator[tuple[int, Document]]:
+    """Stream a ``corpus.jsonl[.gz]``: one object a line with an id, ``text`` and optionally ``title``.
+
+    Raises:
+        DataError: A line is malformed.
+    """
+    for number, row in _objects(path):
+        yield (
+            number,
+            Document(
+                _identifier(path, number, row, id_field),
+                _text(path, number, row, "title", optional=True),
+                _text(path, number, row, "text"),
+            ),
+        )
+
+
 class Corpus:
     """The documents of a data set, streamed from disk at each iteration.
 
     Args:
-        path: A ``corpus.jsonl`` or ``corpus.jsonl.gz``; one object a line with ``_id``, ``text`` and
-            optionally ``title``.
+        path: The file.
+        read: Reads it; BEIR's ``corpus.jsonl`` by default.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read: Reader = read_jsonl) -> None:
         self.path = path
+        self.read = read
         self.facts: CorpusFacts | None = None
 
     def __iter__(self) -> Iterator[Document]:
@@ -55,12 +76,8 @@ class Corpus:
         Raises:
             DataError: A line is malformed.
         """
-        for number, row in _objects(self.path):
-            yield Document(
-                _identifier(self.path, number, row),
-                _text(self.path, number, row, "title", optional=True),
-                _text(self.path, number, row, "text"),
-            )
+        for _, document in self.read(self.path):
+            yield document
 
     def scan(self, judged: frozenset[str] = frozenset()) -> CorpusFacts:
         """Read the corpus once, check it, and remember what was found in ``facts``.
@@ -79,7 +96,8 @@ class Corpus:
         missing, empty = set(judged), 0
         for document in self:
             hashes.append(_hash64(document.doc_id))
-            content.update("\x1f".join(document).encode() + b"\x1e")
+            fields = document if document.url else document[:3]  # as it was before there were URLs
+            content.update("\x1f".join(fields).encode() + b"\x1e")
             missing.discard(document.doc_id)
             empty += not document.contents
         if not hashes:
@@ -102,8 +120,7 @@ class Corpus:
     def _refuse_repeats(self) -> None:
         """Raise if an identifier occurs twice, naming both lines."""
         first_line: dict[str, int] = {}
-        for number, row in _objects(self.path):
-            doc_id = _identifier(self.path, number, row)
+        for number, (doc_id, *_) in self.read(self.path):
             if doc_id in first_line:
                 raise DataError.at(
                     self.path,
@@ -170,18 +187,30 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             ) from error
 
 
-def _identifier(path: Path, number: int, row: dict[str, Any]) -> str:
-    """Return ``_id`` as a string that can stand in a tab-separated line."""
-    if "_id" not in row:
-        raise DataError.at(path, number, f"the field '_id' is missing; found {', '.join(row) or 'nothing'}")
-    value = row["_id"]
+def _identifier(path: Path, number: int, row: dict[str, Any], field: str = "_id") -> str:
+    """Return the identifier of a row as a string that can stand in a tab-separated line."""
+    if field not in row:
+        found = ", ".join(row) or "nothing"
+        raise DataError.at(path, number, f"the field {field!r} is missing; found {found}")
+    value = row[field]
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
-        raise DataError.at(path, number, f"'_id' must be a non-empty string, found {value!r}")
-    if value != value.strip() or not value.isprintable():
+        raise DataError.at(path, number, f"{field!r} must be a non-empty string, found {value!r}")
+    return usable_id(path, number, value, field)
+
+
+def usable_id(path: Path, number: int, value: str, field: str = "id") -> str:
+    """Return an identifier if it can stand in a tab-separated line.
+
+    Raises:
+        DataError: It is empty, or has a tab, line break, control character or outer space.
+    """
+    if not value or value != value.strip() or not value.isprintable():
         raise DataError.at(
-            path, number, f"'_id' {value!r} has a tab, line break, control character or outer space"
+            path,
+            number,
+            f"{field!r} {value!r} is empty or has a tab, line break, control character or outer space",
         )
     return value
 
@@ -193,7 +222,7 @@ def _text(path: Path, number: int, row: dict[str, Any], field: str, *, optional:
         return ""
     if not isinstance(value, str):
         problem = f"the field {field!r} is missing" if field not in row else f"{field!r} must be a string"
-        raise DataError.at(path, number, f"{problem}; id {row.get('_id')!r}")
+        raise DataError.at(path, number, f"{problem}; id {row.get('_id', row.get('docid'))!r}")
     try:
         value.encode()
     except UnicodeEncodeError as error:

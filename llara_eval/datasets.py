@@ -4,11 +4,13 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from llara_eval import catalogue
+from llara_eval import catalogue, msmarco_files
 from llara_eval.catalogue import KnownSet
 from llara_eval.collection import Corpus, find_file, read_queries
 from llara_eval.errors import DataError
+from llara_eval.msmarco import MSMARCO_SETS, MsMarcoSet
 from llara_eval.trec import read_qrels
 from llara_eval.types import Qrels, Query
 
@@ -25,7 +27,8 @@ class Dataset:
     """A test collection with one split of judgements.
 
     Attributes:
-        name: ``beir/<set>`` for a public set that is what it claims to be; else the folder's name.
+        name: The full name of a public set that is what it claims to be (``beir/scifact``,
+            ``msmarco-passage/dev``); else the folder's name.
         split: The split the judgements are of.
         queries: The judged queries, in file order.
         qrels: Judgements of this split.
@@ -45,12 +48,33 @@ class Dataset:
     warnings: tuple[str, ...]
 
 
+class _Found(NamedTuple):
+    """A data set as it lies on disk, before its documents are read.
+
+    Attributes:
+        known: The public set it claims to be.
+        other_name: What it is called if it is not that set.
+        split: The split of the judgements.
+        qrels: Judgements.
+        queries: The judged queries.
+        corpus: The documents.
+    """
+
+    known: KnownSet | MsMarcoSet | None
+    other_name: str
+    split: str
+    qrels: Qrels
+    queries: tuple[Query, ...]
+    corpus: Corpus
+
+
 def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offline: bool = False) -> Dataset:
     """Find a data set and read all of it once.
 
     Args:
         name_or_folder: A folder in BEIR layout, the name of a public BEIR set (with or without
-            ``beir/``), the name of a folder in ``data_dir``, or ``demo``.
+            ``beir/``), a name of :data:`MSMARCO_SETS`, the name of a folder in ``data_dir``, or
+            ``demo``.
         data_dir: Where named sets are looked for and downloaded to.
         split: The judgements to use; the set's usual one by default.
         offline: Never download.
@@ -58,13 +82,15 @@ def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offli
     Raises:
         DataError: The set is not to be had, or anything in it is malformed.
     """
-    folder = locate(name_or_folder, data_dir=data_dir, offline=offline)
-    known = _expected(name_or_folder, folder)
-    split = split or (known.split if known else "test")
-    qrels, queries = read_judged(folder, split)
-    corpus = Corpus(find_file(folder, "corpus.jsonl"))
-    judged = frozenset(doc_id for grades in qrels.values() for doc_id in grades)
-    facts = corpus.scan(judged)
+    official = MSMARCO_SETS.get(name_or_folder)
+    if official is None:
+        found = _in_folder(name_or_folder, data_dir, split, offline)
+    else:
+        if split not in (None, official.split):
+            raise DataError(f"{official.name} has no split {split!r}: its judgements are in its name")
+        found = _in_official_files(official, data_dir, offline)
+    judged = frozenset(doc_id for grades in found.qrels.values() for doc_id in grades)
+    facts = found.corpus.scan(judged)
 
     warnings = []
     if facts.judged_unknown:
@@ -74,31 +100,71 @@ def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offli
         )
     if facts.empty:
         warnings.append(f"{facts.empty} documents have neither title nor text")
-    empty_queries = [query.query_id for query in queries if not query.text.strip()]
+    empty_queries = [query.query_id for query in found.queries if not query.text.strip()]
     if empty_queries:
         warnings.append(f"{len(empty_queries)} queries have no text ({empty_queries[0]!r}, …)")
 
-    drop_own_ids = False
-    full_name = folder.resolve().name
-    if known is not None:
-        problem = _difference(known, split, facts.documents, qrels)
+    name, drop_own_ids = found.other_name, False
+    if found.known is not None:
+        problem = _difference(found.known, found.split, facts.documents, found.qrels)
         if problem is None:
-            full_name, drop_own_ids = known.name, known.drop_own_ids
+            name = found.known.name
+            drop_own_ids = isinstance(found.known, KnownSet) and found.known.drop_own_ids
         else:
             warnings.append(
-                f"the folder is called {folder.name} but is not {known.name}: {problem}; "
-                f"its results are filed under {full_name!r}"
+                f"the folder is called {found.corpus.path.parent.name} but is not {found.known.name}: "
+                f"{problem}; its results are filed under {name!r}"
             )
     return Dataset(
-        name=full_name,
-        split=split,
-        queries=queries,
-        qrels=qrels,
-        corpus=corpus,
+        name=name,
+        split=found.split,
+        queries=found.queries,
+        qrels=found.qrels,
+        corpus=found.corpus,
         drop_own_ids=drop_own_ids,
-        fingerprint=_fingerprint(facts.fingerprint, queries, qrels),
+        fingerprint=_fingerprint(facts.fingerprint, found.queries, found.qrels),
         warnings=tuple(warnings),
     )
+
+
+def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
+    """Return the judgements of a data set that is at hand, by the name of its results.
+
+    Raises:
+        DataError: They are not at hand, or malformed.
+    """
+    official = MSMARCO_SETS.get(name.removeprefix(_own_name("", data_dir)))
+    if official is not None:
+        return read_qrels(find_file(data_dir / official.folder, official.qrels_file))
+    return read_qrels(qrels_file(locate(name, data_dir=data_dir, offline=True), split))
+
+
+def _in_folder(name_or_folder: str, data_dir: Path, split: str | None, offline: bool) -> _Found:
+    """Read judgements and queries of a folder in BEIR layout."""
+    folder = locate(name_or_folder, data_dir=data_dir, offline=offline)
+    known = _expected(name_or_folder, folder)
+    split = split or (known.split if known else "test")
+    qrels, queries = read_judged(folder, split)
+    corpus = Corpus(find_file(folder, "corpus.jsonl"))
+    return _Found(known, folder.resolve().name, split, qrels, queries, corpus)
+
+
+def _in_official_files(official: MsMarcoSet, data_dir: Path, offline: bool) -> _Found:
+    """Read judgements and queries of MS MARCO."""
+    if not offline and msmarco_files.missing(official, data_dir):
+        from llara_eval.msmarco_download import fetch
+
+        fetch(official, data_dir)
+    files = msmarco_files.find(official, data_dir)
+    qrels = read_qrels(files.qrels)
+    queries = _judged(files.queries, msmarco_files.read_queries(files.queries), qrels, official.split)
+    other_name = _own_name(official.name, data_dir)
+    return _Found(official, other_name, official.split, qrels, queries, files.documents)
+
+
+def _own_name(name: str, data_dir: Path) -> str:
+    """Return what a set of MS MARCO is called that is not the public one: its data folder comes first."""
+    return f"{data_dir.resolve().name}/{name}"
 
 
 def locate(name_or_folder: str, *, data_dir: Path, offline: bool = False) -> Path:
@@ -118,7 +184,7 @@ def locate(name_or_folder: str, *, data_dir: Path, offline: bool = False) -> Pat
             return data_dir / place
     if known is None:
         raise DataError(
-            f"{name_or_folder!r} is neither a folder, nor a folder in {data_dir}, nor a public BEIR set; "
+            f"{name_or_folder!r} is neither a folder, nor a folder in {data_dir}, nor a public set; "
             "`llara-eval datasets` lists the names"
         )
     if offline:
@@ -140,14 +206,18 @@ def read_judged(folder: Path, split: str) -> tuple[dict[str, dict[str, int]], tu
     """
     qrels = read_qrels(qrels_file(folder, split))
     path = find_file(folder, "queries.jsonl")
-    texts = read_queries(path)
+    return qrels, _judged(path, read_queries(path), qrels, split)
+
+
+def _judged(path: Path, texts: dict[str, Query], qrels: Qrels, split: str) -> tuple[Query, ...]:
+    """Return the judged queries, in file order."""
     lost = sorted(set(qrels) - set(texts))
     if lost:
         raise DataError(
             f"{path}: {len(lost)} judged queries of split {split!r} are not there ({lost[0]!r}, …); "
             "add them, or take their judgements out"
         )
-    return qrels, tuple(query for query in texts.values() if query.query_id in qrels)
+    return tuple(query for query in texts.values() if query.query_id in qrels)
 
 
 def splits(folder: Path) -> dict[str, Path]:
@@ -181,7 +251,7 @@ def _expected(name_or_folder: str, folder: Path) -> KnownSet | None:
     )
 
 
-def _difference(known: KnownSet, split: str, documents: int, qrels: Qrels) -> str | None:
+def _difference(known: KnownSet | MsMarcoSet, split: str, documents: int, qrels: Qrels) -> str | None:
     """Say in what a folder differs from the pinned counts of a public set, or None."""
     if known.documents not in (None, documents):
         return f"{documents:,} documents, not {known.documents:,}"

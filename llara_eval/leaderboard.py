@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from llara_eval.catalogue import BEIR_13
 from llara_eval.published import BASELINES, PUBLISHED_FILE, PublishedScore
-from llara_eval.results import RESULT, Result
+from llara_eval.results import RESULT, Result, split_to_name
 
 MEASURES = {
     "nDCG@10": "nDCG@10",
@@ -196,7 +196,7 @@ def _value(value: float | None) -> str:
 
 def _dataset(result: Result) -> str:
     """Return a column's title: name, split if it is not the usual one, and n."""
-    split = "" if result.split == "test" else f" ({_text(result.split)})"
+    split = "".join(f" ({_text(split)})" for split in split_to_name(result.dataset, result.split))
     return f"{_text(result.dataset)}{split}, n = {result.n_queries:,}"
 
 

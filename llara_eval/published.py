@@ -11,6 +11,8 @@ PUBLISHED_FILE = Path(__file__).parent / "data" / "published.csv"
 
 BM25 = "BM25 (Lucene, flat, k1=0.9, b=0.4)"
 BM25_MULTIFIELD = "BM25 (Lucene, multifield, k1=0.9, b=0.4)"
+BM25_TUNED_PASSAGE = "BM25 (Lucene, flat, k1=0.82, b=0.68)"
+BM25_TUNED_DOCUMENT = "BM25 (Lucene, flat, k1=3.44, b=0.87)"
 REPLLAMA = "RepLLaMA-7B (Llama-2, LoRA)"
 LLARA = "LLaRA-7B / Llama2Vec (Llama-2)"
 BASELINES = (BM25, BM25_MULTIFIELD, REPLLAMA, LLARA)
@@ -60,7 +62,13 @@ def load() -> Sequence[PublishedScore]:
         )
 
 
+def find(system: str, dataset: str, measure: str) -> PublishedScore | None:
+    """Return a published score, the latest where one supersedes another, or None."""
+    found = [row for row in load() if row[:3] == (system, dataset, measure)]
+    return found[-1] if found else None
+
+
 def value(system: str, dataset: str, measure: str) -> float | None:
     """Return a published value, the latest where one supersedes another, or None."""
-    found = [row.value for row in load() if row[:3] == (system, dataset, measure)]
-    return found[-1] if found else None
+    score = find(system, dataset, measure)
+    return score.value if score else None

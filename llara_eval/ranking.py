@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.errors import DataError
-from llara_eval.types import Hits, Ids, Run
+from llara_eval.types import Hits, Ids, Run, as_ids
 
 _LARGEST_FLOAT32 = 0x7F7FFFFF
 
@@ -55,6 +55,28 @@ def rank(hits: Hits, *, depth: int, drop_own_ids: bool = False) -> Run:
         scores=strictly_decreasing(score, offsets),
         ties_next=ties_next[inside],
     )
+
+
+def best_passages(hits: Hits) -> Hits:
+    """Bring passages together to documents: each gets the score of its best passage (MaxP).
+
+    Dai and Callan, "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR
+    2019.
+
+    Args:
+        hits: Of passages, whose ids are ``<document id>#<number>``.
+
+    Returns:
+        Hits of documents, each at most once for a query.
+    """
+    owners = as_ids(doc_id.rpartition("#")[0] for doc_id in hits.doc_ids)
+    names, document = np.unique(owners, return_inverse=True)
+    doc = document[hits.doc]
+    order = np.lexsort((-hits.score, doc, hits.query))
+    query, doc, score = hits.query[order], doc[order], hits.score[order]
+    first = np.ones(len(query), dtype=np.bool_)
+    first[1:] = (query[1:] != query[:-1]) | (doc[1:] != doc[:-1])
+    return Hits(hits.query_ids, names, query[first], doc[first], score[first])
 
 
 def strictly_decreasing(scores: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -72,9 +72,13 @@ class Result:
 
 
 def folder_of(runs_dir: Path, system: str, dataset: str, split: str) -> Path:
-    """Return where a result lives: ``<runs>/<system>/<dataset>``; other splits than test are named."""
-    suffix = "" if split == "test" else f"--{slug(split)}"
-    return runs_dir / slug(system) / (slug(dataset) + suffix)
+    """Return where a result lives: ``<runs>/<system>/<dataset>``, with the split if that must be said."""
+    return runs_dir / slug(system) / "--".join(map(slug, [dataset, *split_to_name(dataset, split)]))
+
+
+def split_to_name(dataset: str, split: str) -> tuple[str, ...]:
+    """Return the split where a data set's name does not imply it: ``test``, and what the name ends with."""
+    return () if split == "test" or dataset.endswith(f"/{split}") else (split,)
 
 
 def qrels_fingerprint(qrels: Qrels) -> str:

@@ -129,25 +129,29 @@ def _as_number(text: str) -> float:
 
 def _rows(path: Path, columns: int, separator: str | None) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number from 1, cells) of the non-blank lines, each with as many cells as ``columns``."""
-    for number, line in _lines(path):
+    for number, line in text_lines(path):
+        if not line.strip():
+            continue
         cells = line.split(separator)
         if len(cells) != columns:
             raise DataError.at(path, number, f"{len(cells)} columns, expected {columns}")
         yield number, cells
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end) of the non-blank lines.
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its end) of a UTF-8 file, gzipped or not.
 
-    Decoded line by line, so that an error names the line it is in.
+    A line ends at a line feed, with or without a carriage return before it, and nowhere else. Each is
+    decoded on its own, so that an error names the line it is in.
+
+    Raises:
+        DataError: The file is not UTF-8 or ends too early.
     """
     number = 0
     try:
         with open_text(path) as file:
             for number, raw in enumerate(file.buffer, 1):
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                if line.strip():
-                    yield number, line
+                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise DataError.at(path, number, f"not UTF-8 ({error.reason})") from error
     except (EOFError, OSError, zlib.error) as error:
@@ -158,7 +162,9 @@ def _sniff(path: Path) -> tuple[int, str | None]:
     """Return the number of columns of the first line and the separator (None: any white space)."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    for _, line in _lines(path):
+    for _, line in text_lines(path):
+        if not line.strip():
+            continue
         separator = "\t" if "\t" in line else None
         return len(line.split(separator)), separator
     raise DataError(f"{path}: the file is empty")

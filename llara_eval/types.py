@@ -23,11 +23,12 @@ class Document(NamedTuple):
     doc_id: str
     title: str
     text: str
+    url: str = ""
 
     @property
     def contents(self) -> str:
-        """What a system reads: title and text joined by a space, as BEIR does."""
-        return f"{self.title} {self.text}".strip()
+        """What a system reads: the fields that are there joined by a space, as BEIR and RepLLaMA do."""
+        return " ".join(field for field in (self.url, self.title, self.text) if field).strip()
 
 
 class Query(NamedTuple):

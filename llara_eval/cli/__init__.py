@@ -20,6 +20,7 @@ from llara_eval.cli import (
     finetune,
     leaderboard,
     mine,
+    msmarco,
     score,
     systems,
     verify_joint,
@@ -75,6 +76,7 @@ def _root(
 
 
 app.command("beir")(beir.beir)
+app.command("msmarco")(msmarco.msmarco)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)

@@ -67,9 +67,9 @@ def _comparison(outcomes: "list[Outcome]", runs_dir: Path) -> "Table":
     from rich.table import Table
 
     from llara_eval import published
-    from llara_eval.results import walk
+    from llara_eval.cli.tables import baseline_cell, measured_means
 
-    measured = {(result.system, result.dataset): result.means.get("nDCG@10") for _, result in walk(runs_dir)}
+    measured = {key: means.get("nDCG@10") for key, means in measured_means(runs_dir).items()}
     baselines = {
         "BM25 flat": ("bm25", published.BM25),
         "BM25 multifield": ("bm25-multifield", published.BM25_MULTIFIELD),
@@ -85,8 +85,7 @@ def _comparison(outcomes: "list[Outcome]", runs_dir: Path) -> "Table":
         cells = []
         for own, theirs in baselines.values():
             here = measured.get((own, result.dataset)) if own else None
-            there = published.value(theirs, result.dataset, "nDCG@10")
-            cells.append(f"{here:.4f}" if here is not None else "–" if there is None else f"{there:.4f}*")
+            cells.append(baseline_cell(here, published.value(theirs, result.dataset, "nDCG@10")))
         ndcg, rr = (
             f"{result.means[name]:.4f}" if name in result.means else "–" for name in ("nDCG@10", "RR@10")
         )

@@ -77,6 +77,7 @@ def _scores(
     from llara_eval import catalogue, results
     from llara_eval.errors import DataError, UsageError
     from llara_eval.measure import score
+    from llara_eval.msmarco import MSMARCO_SETS
     from llara_eval.trec import read_qrels, read_run
 
     path = Path(item)
@@ -89,7 +90,7 @@ def _scores(
             raise UsageError(
                 f"{item} is neither a run file nor a result folder; name a system together with --dataset"
             )
-        known = catalogue.find(dataset)
+        known = catalogue.find(dataset) or MSMARCO_SETS.get(dataset)
         name, usual = (known.name, known.split) if known else (Path(dataset).name, "test")
         path = results.folder_of(runs_dir, item, name, split or usual)
     if not (path / results.RESULT).is_file():

@@ -87,6 +87,8 @@ def run_all(
     on_existing: options.Existing,
     offline: bool,
     quiet: bool,
+    text_length: int | None = None,
+    maxp: bool = False,
 ) -> "tuple[list[Outcome], list[LlaraEvalError]]":
     """Evaluate every system on every data set; a failure does not lose what comes after it.
 
@@ -108,7 +110,7 @@ def run_all(
 
     outcomes: list[Outcome] = []
     errors: list[LlaraEvalError] = []
-    context = Context(home(), offline=offline)
+    context = Context(home(), offline=offline, text_length=text_length, maxp=maxp)
     names = [part for name in datasets for part in expand(name)]
     for model in models:
         retriever: Retriever | None = None  # opened once for all data sets: weights are large

@@ -1,0 +1,175 @@
+"""``llara-eval msmarco``: a checkpoint on MS MARCO and TREC Deep Learning, beside the usual baselines."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llara_eval.cli import options
+from llara_eval.cli.console import plain, set_up_logging, show
+from llara_eval.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from llara_eval.evaluate import Outcome
+    from llara_eval.msmarco import MsMarcoSet
+
+_MARKS = {
+    "*": "published, not measured here (source: leaderboard.md)",
+    "†": "on passages with titles",
+}
+
+FIRSTP_TOKENS = 2_048
+"""Tokens of a document read as one text, as RepLLaMA (arXiv 2310.08319) and LLaRA do."""
+
+
+class Task(StrEnum):
+    """What is searched, and for which queries."""
+
+    PASSAGE = "passage"
+    DOCUMENT = "document"
+    TREC_2019 = "trec-dl-2019"
+    TREC_2020 = "trec-dl-2020"
+    TREC_2019_DOCUMENT = "trec-dl-2019-document"
+    TREC_2020_DOCUMENT = "trec-dl-2020-document"
+
+
+class Reading(StrEnum):
+    """How a document reaches the system."""
+
+    FIRSTP = "firstp"
+    MAXP = "maxp"
+
+
+def msmarco(
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A checkpoint folder, a system's name or a hub name.")
+    ],
+    task: Annotated[
+        Task, typer.Option("--task", "-t", help="Dev queries on passages or documents, or those of TREC.")
+    ],
+    data_dir: options.DataDir,
+    titled: Annotated[
+        bool, typer.Option("--titled", help="Passages with titles: another data set than the official one.")
+    ] = False,
+    documents: Annotated[
+        Reading,
+        typer.Option("--documents", help="Read documents as one long text, or by their best passages."),
+    ] = Reading.FIRSTP,
+    runs_dir: options.RunsDir = Path("runs"),
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            "--depth", min=1, help="Documents kept for a query; by default 1000 passages, 100 documents."
+        ),
+    ] = None,
+    option: options.Settings = None,
+    dtype: options.Dtype = None,
+    max_length: options.MaxLength = None,
+    batch_tokens: options.BatchTokens = None,
+    on_existing: options.OnExisting = options.Existing.ONLY_MISSING,
+    offline: options.Offline = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Evaluate a checkpoint on MS MARCO or TREC Deep Learning and compare it with BM25, RepLLaMA and LLaRA.
+
+    The official files are looked for in msmarco-passage/ and msmarco-document/ of the data folder.
+    """
+    from llara_eval.cli.evaluate import print_objects, run_all
+
+    set_up_logging(quiet=quiet, verbose=verbose)
+    known = _chosen(task, titled=titled, maxp=documents is Reading.MAXP)
+    firstp = known.is_documents and documents is Reading.FIRSTP
+    outcomes, _ = run_all(  # one evaluation: where it fails, its error is raised
+        models=[model],
+        datasets=[known.name],
+        data_dir=data_dir,
+        runs_dir=runs_dir,
+        split=None,
+        measures=list(known.measures),
+        depth=depth or known.depth,
+        settings=options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens),
+        on_existing=on_existing,
+        offline=offline,
+        quiet=quiet,
+        text_length=FIRSTP_TOKENS if firstp else None,
+        maxp=documents is Reading.MAXP,
+    )
+    if as_json:
+        print_objects(outcomes)
+    else:
+        show(_comparison(outcomes[0], known, runs_dir))
+
+
+def _chosen(task: Task, *, titled: bool, maxp: bool) -> "MsMarcoSet":
+    """Return the data set of a task.
+
+    Raises:
+        UsageError: Titles are asked of documents, or passages of passages.
+    """
+    from llara_eval.msmarco import MSMARCO_SETS
+
+    is_documents = task.value.endswith("document")
+    if titled and is_documents:
+        raise UsageError(f"--titled is of passages; the documents of --task {task} have titles")
+    if maxp and not is_documents:
+        raise UsageError(f"--documents maxp is of documents; --task {task} searches passages")
+    split = task.value.removesuffix("-document") if task.value.startswith("trec") else "dev"
+    corpus = "msmarco-document" if is_documents else f"msmarco-passage{'-titled' if titled else ''}"
+    return MSMARCO_SETS[f"{corpus}/{split}"]
+
+
+def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Table":
+    """Return all measures of a system beside the baselines: measured where there is a run, else published."""
+    from rich.table import Table
+
+    from llara_eval import published
+    from llara_eval.cli.tables import baseline_cell, measured_means
+    from llara_eval.leaderboard import MEASURES
+
+    result = outcome.result
+    tuned, settings = (
+        (published.BM25_TUNED_DOCUMENT, "k1=3.44,b=0.87")
+        if known.is_documents
+        else (published.BM25_TUNED_PASSAGE, "k1=0.82,b=0.68")
+    )
+    baselines = {
+        "BM25": ("bm25", published.BM25),
+        f"BM25 {settings}": (f"bm25,{settings}", tuned),
+        "RepLLaMA-7B": ("", published.REPLLAMA),
+        "LLaRA-7B": ("", published.LLARA),
+    }
+    others = {title: names for title, names in baselines.items() if names[0] != result.system}
+    measured = measured_means(runs_dir)
+    table = Table("measure", title=f"{plain(result.dataset)}, n = {result.n_queries:,}")
+    for title in (plain(result.system), *others):
+        table.add_column(title, justify="right", overflow="fold")
+    marks = set()
+    for measure, mean in result.means.items():
+        cells = []
+        for own, theirs in others.values():
+            here = measured.get((own, result.dataset), {}).get(measure)
+            cells.append(baseline_cell(here, *_published(theirs, result.dataset, measure)))
+        marks |= set("".join(cells)) & set(_MARKS)
+        table.add_row(MEASURES.get(measure, measure), f"[bold]{mean:.4f}[/]", *cells)
+    table.caption = "; ".join(f"{mark} {_MARKS[mark]}" for mark in _MARKS if mark in marks)
+    return table
+
+
+def _published(system: str, dataset: str, measure: str) -> tuple[float | None, str]:
+    """Return a published value and its marks; BM25's without titles is none of the titled set.
+
+    Published tables say R@1000 where the relevant grade is the data set's own.
+    """
+    from llara_eval import published
+
+    titled = "-titled/" in dataset
+    row = published.find(system, dataset.replace("-titled/", "/"), measure.replace("(rel=2)", ""))
+    with_titles = row is not None and "title-augmented" in row.note
+    if row is None or (titled and not with_titles):
+        return None, ""
+    return row.value, "*" if titled or not with_titles else "*†"

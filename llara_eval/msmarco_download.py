@@ -1,0 +1,72 @@
+"""MS MARCO's files by ir_datasets, which knows where they are and verifies what comes.
+
+Only the transfer is its own. Its reader of passages repairs their mojibake, so that its corpus is not the
+one that published numbers were measured on; we keep the files as they were distributed.
+"""
+
+import os
+import shutil
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from llara_eval.errors import DataError
+from llara_eval.files import atomic_write
+from llara_eval.msmarco import SOURCES, MsMarcoSet, Source
+from llara_eval.msmarco_files import missing
+
+
+def fetch(known: MsMarcoSet, data_dir: Path) -> None:
+    """Download what a data set lacks, verified, into its folder.
+
+    Raises:
+        DataError: A file is not to be had from ir_datasets, or the transfer failed.
+    """
+    folder = data_dir / known.folder
+    wanted: dict[Source, list[str]] = {}
+    for names in missing(known, data_dir):
+        name = next((name for name in names if SOURCES[name].record), None)
+        if name is None:
+            raise DataError(
+                f"{known.name}: {names[0]} cannot be downloaded by ir_datasets; put it into {folder}, "
+                f"it comes from {SOURCES[names[0]].url}"
+            )
+        wanted.setdefault(SOURCES[name], []).append(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    for source, members in wanted.items():
+        download = _download(source, known.folder, folder)
+        if source.url.endswith(".tar.gz"):
+            _unpack(download, members, folder)
+            download.unlink()
+        else:
+            shutil.move(download, folder / source.url.rpartition("/")[2])
+
+
+def _download(source: Source, folder_name: str, folder: Path) -> Path:
+    """Return a file as it is distributed, in a folder of downloads below the data folder."""
+    home = folder.parent / ".ir_datasets"
+    os.environ.setdefault("IR_DATASETS_HOME", str(home))  # it is made when ir_datasets is imported
+    from ir_datasets.util import DownloadConfig
+
+    records = DownloadConfig.context(folder_name, base_path=str(home / folder_name))
+    try:
+        return Path(records[source.record].path())
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"download of {source.url} by ir_datasets failed: {error}; "
+            f"try again, or put the file into {folder}"
+        ) from error
+
+
+def _unpack(archive: Path, names: Iterable[str], folder: Path) -> None:
+    """Write members of an archive into a folder, each whole or not at all, in one pass."""
+    lacking = set(names)
+    with tarfile.open(archive, mode="r|gz") as members:
+        for member in members:
+            content = members.extractfile(member) if member.name in lacking else None
+            if content is not None:
+                with atomic_write(folder / member.name) as out:
+                    shutil.copyfileobj(content, out)
+                lacking.remove(member.name)
+    if lacking:
+        raise DataError(f"{archive}: {', '.join(sorted(lacking))} is not in it")

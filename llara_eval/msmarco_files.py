@@ -1,0 +1,161 @@
+"""Reading MS MARCO's official files, gzipped or not, line by line.
+
+Text is left as it is, as in everybody's numbers: quotes mean nothing, mojibake is not repaired, and
+tabs beyond the last column's start belong to the text. The ``.tsv`` and the ``.trec`` form of the
+documents hold the same pages with other line breaks, so their fingerprints differ.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from llara_eval.collection import Corpus, Reader, read_jsonl, usable_id
+from llara_eval.errors import DataError
+from llara_eval.msmarco import SOURCES, MsMarcoSet
+from llara_eval.trec import text_lines
+from llara_eval.types import Document, Query
+
+
+def read_passages(path: Path) -> Iterator[tuple[int, Document]]:
+    """Stream ``collection.tsv``: passage id and text.
+
+    Raises:
+        DataError: A line is malformed.
+    """
+    for number, (doc_id, text) in _cells(path, 2):
+        yield number, Document(doc_id, "", text)
+
+
+def read_documents_tsv(path: Path) -> Iterator[tuple[int, Document]]:
+    """Stream ``msmarco-docs.tsv``: document id, URL, title and body.
+
+    Raises:
+        DataError: A line is malformed.
+    """
+    for number, (doc_id, url, title, body) in _cells(path, 4):
+        yield number, Document(doc_id, title, body, url)
+
+
+def read_documents_trec(path: Path) -> Iterator[tuple[int, Document]]:
+    """Stream ``msmarco-docs.trec``: between ``<TEXT>`` and ``</TEXT>`` a URL, a title, and the body.
+
+    Raises:
+        DataError: A document is malformed, or the file ends inside one.
+    """
+    for number, block in _blocks(path):
+        name, opening, *text, closing = block if len(block) > 2 else ["", "", ""]
+        if (name[:7], name[-8:], opening, closing) != ("<DOCNO>", "</DOCNO>", "<TEXT>", "</TEXT>"):
+            raise DataError.at(
+                path, number, f"the document has no <DOCNO>, <TEXT> or </TEXT> in its place: {block[:2]!r}"
+            )
+        url, title, *body = text + [""] * (2 - len(text))
+        yield number, Document(usable_id(path, number + 1, name[7:-8]), title, "\n".join(body), url)
+
+
+def read_queries(path: Path) -> dict[str, Query]:
+    """Read queries of two columns, id and text, in file order.
+
+    Raises:
+        DataError: A line is malformed or an identifier occurs twice.
+    """
+    queries: dict[str, Query] = {}
+    for number, (query_id, text) in _cells(path, 2):
+        if query_id in queries:
+            raise DataError.at(path, number, f"query id {query_id!r} occurs twice; ids must be unique")
+        queries[query_id] = Query(query_id, text)
+    return queries
+
+
+READERS: Mapping[str, Reader] = MappingProxyType(
+    {
+        "collection.tsv": read_passages,
+        "corpus.jsonl": partial(read_jsonl, id_field="docid"),
+        "msmarco-docs.tsv": read_documents_tsv,
+        "msmarco-docs.trec": read_documents_trec,
+    }
+)
+"""Name of a file of documents → what reads it; ``corpus.jsonl`` is the title-augmented passages."""
+
+
+class Files(NamedTuple):
+    """The files of a data set that are at hand, in the order in which they are read.
+
+    Attributes:
+        corpus: The documents.
+        queries: The queries.
+        qrels: The judgements.
+    """
+
+    corpus: Path
+    queries: Path
+    qrels: Path
+
+    @property
+    def documents(self) -> Corpus:
+        """The documents, streamed."""
+        return Corpus(self.corpus, READERS[self.corpus.name.removesuffix(".gz")])
+
+
+def find(known: MsMarcoSet, data_dir: Path) -> Files:
+    """Find the files of a data set below a data folder.
+
+    Raises:
+        DataError: Some are missing; the message says which, and where they come from.
+    """
+    folder = data_dir / known.folder
+    absent = missing(known, data_dir)
+    if absent:
+        lines = (
+            f"\n  {' or '.join(names)}, gzipped or not, from {' or '.join(SOURCES[n].url for n in names)}"
+            for names in absent
+        )
+        raise DataError(f"{known.name} is not complete in {folder}; what is missing:{''.join(lines)}")
+    return Files(*(path for names in known.files if (path := _first(folder, names))))
+
+
+def missing(known: MsMarcoSet, data_dir: Path) -> list[tuple[str, ...]]:
+    """Return the files of a data set that are not there; of those in one tuple any one would do."""
+    return [names for names in known.files if _first(data_dir / known.folder, names) is None]
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    """Return the first of the files, each gzipped or not, that is there."""
+    candidates = (folder / f"{name}{ending}" for name in names for ending in ("", ".gz"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _cells(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, cells) of a tab-separated file; the last cell takes all that is left."""
+    for number, line in text_lines(path):
+        if not line:
+            continue
+        cells = line.split("\t", columns - 1)
+        if len(cells) != columns:
+            raise DataError.at(
+                path,
+                number,
+                f"{len(cells)} of {columns} tab-separated columns: {line[:60]!r}; is it cut short?",
+            )
+        cells[0] = usable_id(path, number, cells[0])
+        yield number, cells
+
+
+def _blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, lines) of what stands between each ``<DOC>`` and ``</DOC>``."""
+    start, block = 0, list[str]()
+    for number, line in text_lines(path):
+        if not start and line == "<DOC>":
+            start, block = number, []
+        elif not start and line.strip():
+            raise DataError.at(path, number, f"expected <DOC>, found {line[:60]!r}")
+        elif line == "</DOC>":
+            yield start, block
+            start = 0
+        elif line == "<DOC>" and block[-1:] == ["</TEXT>"]:
+            raise DataError.at(path, number, f"<DOC> before the </DOC> of the one on line {start}")
+        else:
+            block.append(line)
+    if start:
+        raise DataError.at(path, start, "the document that begins here has no </DOC>; is the file whole?")
