@@ -8,7 +8,7 @@ import hashlib
 import json
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ import numpy as np
 from llara_eval.errors import DataError
 from llara_eval.files import open_text, undecodable_line
 from llara_eval.types import Document, Query
+
+_REPORT_EVERY = 1_000
+"""Documents between two reports of progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,9 @@ class Corpus:
                 _text(self.path, number, row, "text"),
             )
 
-    def scan(self, judged: frozenset[str] = frozenset()) -> CorpusFacts:
+    def scan(
+        self, judged: frozenset[str] = frozenset(), advance: Callable[[int], None] = lambda n: None
+    ) -> CorpusFacts:
         """Read the corpus once, check it, and remember what was found in ``facts``.
 
         Memory is eight bytes a document: identifiers are compared by a 64-bit hash, and a second
@@ -70,6 +75,7 @@ class Corpus:
 
         Args:
             judged: Document ids that occur in judgements.
+            advance: Told now and then how many more documents have been read.
 
         Raises:
             DataError: The corpus is empty, a line is malformed, or an identifier occurs twice.
@@ -82,6 +88,9 @@ class Corpus:
             content.update("\x1f".join(document).encode() + b"\x1e")
             missing.discard(document.doc_id)
             empty += not document.contents
+            if not len(hashes) % _REPORT_EVERY:
+                advance(_REPORT_EVERY)
+        advance(len(hashes) % _REPORT_EVERY)
         if not hashes:
             raise DataError(f"{self.path}: the corpus is empty")
         _, counts = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_counts=True)

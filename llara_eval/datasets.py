@@ -9,6 +9,7 @@ from llara_eval import catalogue
 from llara_eval.catalogue import KnownSet
 from llara_eval.collection import Corpus, find_file, read_queries
 from llara_eval.errors import DataError
+from llara_eval.protocols import SILENT, Progress
 from llara_eval.trec import read_qrels
 from llara_eval.types import Qrels, Query
 
@@ -33,6 +34,7 @@ class Dataset:
         drop_own_ids: Whether a query's own id is left out of its ranking.
         fingerprint: SHA-256 over documents, judged queries and judgements.
         warnings: What was noticed and counted, but does not stop an evaluation.
+        mismatch: In what a folder that bears a public set's name differs from that set.
     """
 
     name: str
@@ -43,9 +45,17 @@ class Dataset:
     drop_own_ids: bool
     fingerprint: str
     warnings: tuple[str, ...]
+    mismatch: str | None = None
 
 
-def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offline: bool = False) -> Dataset:
+def load(
+    name_or_folder: str,
+    *,
+    data_dir: Path,
+    split: str | None = None,
+    offline: bool = False,
+    progress: Progress = SILENT,
+) -> Dataset:
     """Find a data set and read all of it once.
 
     Args:
@@ -54,6 +64,7 @@ def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offli
         data_dir: Where named sets are looked for and downloaded to.
         split: The judgements to use; the set's usual one by default.
         offline: Never download.
+        progress: Where to show progress.
 
     Raises:
         DataError: The set is not to be had, or anything in it is malformed.
@@ -64,7 +75,8 @@ def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offli
     qrels, queries = read_judged(folder, split)
     corpus = Corpus(find_file(folder, "corpus.jsonl"))
     judged = frozenset(doc_id for grades in qrels.values() for doc_id in grades)
-    facts = corpus.scan(judged)
+    with progress.task(f"read {known.name if known else 'documents'}", known and known.documents) as advance:
+        facts = corpus.scan(judged, advance)
 
     warnings = []
     if facts.judged_unknown:
@@ -80,13 +92,14 @@ def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offli
 
     drop_own_ids = False
     full_name = folder.resolve().name
+    mismatch = None
     if known is not None:
-        problem = _difference(known, split, facts.documents, qrels)
-        if problem is None:
+        mismatch = _difference(known, split, facts.documents, qrels)
+        if mismatch is None:
             full_name, drop_own_ids = known.name, known.drop_own_ids
         else:
             warnings.append(
-                f"the folder is called {folder.name} but is not {known.name}: {problem}; "
+                f"the folder is called {folder.name} but is not {known.name}: {mismatch}; "
                 f"its results are filed under {full_name!r}"
             )
     return Dataset(
@@ -98,6 +111,7 @@ def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offli
         drop_own_ids=drop_own_ids,
         fingerprint=_fingerprint(facts.fingerprint, queries, qrels),
         warnings=tuple(warnings),
+        mismatch=mismatch,
     )
 
 
@@ -121,7 +135,7 @@ def locate(name_or_folder: str, *, data_dir: Path, offline: bool = False) -> Pat
             f"{name_or_folder!r} is neither a folder, nor a folder in {data_dir}, nor a public BEIR set; "
             "`llara-eval datasets` lists the names"
         )
-    if offline:
+    if offline and known.url:
         raise DataError(
             f"{known.name} is not in {data_dir} and --offline forbids the download of {known.url}; "
             "unpack that zip there, or name a folder that has it"

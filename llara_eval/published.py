@@ -58,9 +58,3 @@ def load() -> Sequence[PublishedScore]:
             )
             for row in csv.DictReader(file)
         )
-
-
-def value(system: str, dataset: str, measure: str) -> float | None:
-    """Return a published value, the latest where one supersedes another, or None."""
-    found = [row.value for row in load() if row[:3] == (system, dataset, measure)]
-    return found[-1] if found else None
