@@ -77,6 +77,20 @@ def at_hand(data_dir: Path) -> list[str]:
     return [*others(data_dir), *(name for name in known_sets() if place_of(name, data_dir))]
 
 
+def fetch(name: str, data_dir: Path) -> tuple[Path, bool]:
+    """Return the folder of a data set, and whether it had to be downloaded.
+
+    Raises:
+        DataError: It cannot be downloaded, or what is there is not whole.
+    """
+    there = place_of(name, data_dir)
+    folder = there or datasets.locate(name, data_dir=data_dir)
+    _, lacks = _at_a_glance(folder, find(name))
+    if lacks:
+        raise DataError(f"{lacks[0]}; complete {folder}, or move it away and fetch again")
+    return folder, there is None
+
+
 def describe(name: str, data_dir: Path) -> dict[str, Any]:
     """Return everything that is known of a data set without reading it, as JSON values.
 
@@ -164,8 +178,7 @@ def verify(name: str, data_dir: Path, progress: Progress = SILENT) -> Verdict:
         dataset = datasets.load(name, data_dir=data_dir, split=split, offline=True, progress=progress)
         for path in splits.values():
             read_qrels(path)
-        known = find(dataset.name)
-        checksums, changed = _compare(folder, known)
+        checksums, changed = _compare(folder, find(dataset.name), progress)
     except DataError as error:
         return Verdict(name, folder, problem=str(error))
     mismatch = dataset.mismatch and f"this is not the public set of that name: {dataset.mismatch}"
@@ -181,13 +194,14 @@ def verify(name: str, data_dir: Path, progress: Progress = SILENT) -> Verdict:
     )
 
 
-def _compare(folder: Path, known: ListedSet | None) -> tuple[str, list[str]]:
+def _compare(folder: Path, known: ListedSet | None, progress: Progress) -> tuple[str, list[str]]:
     """Return what to say of a folder's checksums, and what is wrong with them."""
     receipt = receipts.find(folder)
     if receipt is None:
         instead = "the pinned counts compared" if known else "no counts are pinned"
         return f"{_NO_RECORD}; every line read, {instead}", []
-    changed = receipts.changes(folder, receipt)
+    with progress.task("compare checksums", None):
+        changed = receipts.changes(folder, receipt)
     pinned = getattr(known, "md5", None)
     if pinned not in (None, receipt.md5):
         changed.append(f"it was fetched from an archive with md5 {receipt.md5}, not {pinned}")

@@ -25,8 +25,8 @@ def beir(
         typer.Option(
             "--datasets",
             "-d",
-            help="Comma-separated names, folders, cqadupstack, beir-13, beir-14, beir-15 or beir-18; by "
-            "default beir-15 (the public sets and MS MARCO dev) and the licensed sets that are in --data-dir.",
+            help="Comma-separated names or folders, beir-13, beir-14, beir-15, beir-18 or cqadupstack; by "
+            "default beir-15 (public sets and MS MARCO dev) and the licensed sets that are in --data-dir.",
         ),
     ] = None,
     runs_dir: options.RunsDir = Path("runs"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import plain, progress, say, set_up_logging, show
+from llara_eval.cli.console import plain, progress, say, set_up_logging, show, width
 from llara_eval.errors import DataError, PartialResultsError
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set, or cqadup
 
 _LISTED = ("name", "split", "documents", "queries", "judgements", "licence", "own_id_dropped", "at_hand")
 _NUMBERS = ("documents", "queries", "judgements")
+_LESS = ("name", *_NUMBERS, "at_hand")
+_WIDTH = 118
+"""Columns that the whole list needs."""
 
 
 @app.callback(invoke_without_command=True)
@@ -57,25 +60,24 @@ def fetch(
 
     Licensed sets are not downloaded: the error says how to obtain them. Exits 6 if some were not fetched.
     """
-    from llara_eval.datasets import locate
-    from llara_eval.inventory import place_of
+    from llara_eval.inventory import fetch as fetch_one
 
     set_up_logging(quiet=quiet, verbose=False)
+    wanted = _expanded(names)
     rows: list[dict[str, Any]] = []
     errors: list[DataError] = []
-    for name in _expanded(names):
-        there = place_of(name, data_dir)
+    for name in wanted:
         try:
-            folder = there or locate(name, data_dir=data_dir)
+            folder, fresh = fetch_one(name, data_dir)
         except DataError as error:
             errors.append(error)
             rows.append({"name": name, "folder": None, "fetched": False, "problem": str(error)})
-            if len(names) > 1:
-                say(f"{name!r} failed: {error}", style="red")
+            if len(wanted) > 1:
+                say(f"{_text(name)} failed: {error}", style="red")
             continue
-        rows.append({"name": name, "folder": str(folder), "fetched": not there, "problem": None})
+        rows.append({"name": name, "folder": str(folder), "fetched": fresh, "problem": None})
         if not quiet:
-            say(f"{_text(name)}: {'was there already' if there else 'fetched'}, {folder}")
+            say(f"{_text(name)}: {'fetched' if fresh else 'was there already'}, {folder}")
     if as_json:
         typer.echo(json.dumps(rows))
     if len(errors) == len(rows):
@@ -137,18 +139,25 @@ def _expanded(names: list[str]) -> list[str]:
 def _show_rows(rows: list[dict[str, Any]], title: str) -> None:
     from rich.table import Table
 
-    table = Table(title=plain(title))
-    for key in _LISTED:
-        table.add_column(key.replace("_", " "), justify="right" if key in _NUMBERS else "left")
+    shown = _LISTED if width() >= _WIDTH else _LESS
+    table = Table(title=plain(title), caption=None if shown is _LISTED else "a wider terminal shows more")
+    for key in shown:
+        table.add_column(
+            key.replace("_", " "),
+            justify="right" if key in _NUMBERS else "left",
+            max_width=len("at hand") if key in ("own_id_dropped", "at_hand") else None,
+            overflow="fold",
+        )
     for row in rows:
-        table.add_row(*(plain(_text(row[key])) for key in _LISTED))
+        table.add_row(*(plain(_text(row[key])) for key in shown))
     show(table)
 
 
 def _show_facts(facts: dict[str, Any]) -> None:
     from rich.table import Table
 
-    table = Table("fact", "value", title=plain(facts["name"]), show_header=False)
+    table = Table("fact", title=plain(_text(facts["name"])), show_header=False)
+    table.add_column("value", overflow="fold")
     for key, value in facts.items():
         if value not in (None, []):
             table.add_row(key.replace("_", " "), "no" if value is False else plain(_text(value)))
