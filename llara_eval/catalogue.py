@@ -4,8 +4,8 @@ Source of the collection: Thakur et al., "BEIR", NeurIPS 2021 Datasets and Bench
 zips are those the ``beir`` package names. The facts are in ``data/beir.csv``. Counts, checksums and sizes:
 ir_datasets 0.6.3 (``etc/metadata.json``, ``etc/downloads.json``; BEIR's own ``md5.csv`` is wrong in places);
 documents of the licensed sets: Pyserini's indexes (nobody pins their judgements). How to obtain those: the
-README of BEIR's ``examples/dataset``. Licences: the sets' own pages, else the task records of mteb 2.26 and
-papers; a pointer, not advice.
+README of BEIR's ``examples/dataset``. Licences: the owners' pages and data cards where there are some, else
+second-hand (mteb 2.26's task records, papers), and these disagree now and then: a pointer, not advice.
 """
 
 import csv
