@@ -1,45 +1,66 @@
-"""The public BEIR data sets: what they must contain, and how they are scored.
+"""The BEIR data sets: what they must contain, how they are scored, whose they are, and their averages.
 
-Counts and checksums: evaluation of the zips against ir_datasets' records (BEIR's own ``md5.csv`` is
-wrong in places). Source of the collection: Thakur et al., "BEIR", NeurIPS 2021 Datasets and
-Benchmarks, Table 1; the zips are those the ``beir`` package names.
+Source of the collection: Thakur et al., "BEIR", NeurIPS 2021 Datasets and Benchmarks, Table 1; the
+zips are those the ``beir`` package names. The facts are in ``data/beir.csv``. Counts, checksums and sizes:
+ir_datasets 0.6.3 (``etc/metadata.json``, ``etc/downloads.json``; BEIR's own ``md5.csv`` is wrong in places);
+documents of the licensed sets: Pyserini's indexes (nobody pins their judgements). How to obtain those: the
+README of BEIR's ``examples/dataset``. Licences: the owners' pages and data cards where there are some, else
+second-hand (mteb 2.26's task records, papers), and these disagree now and then: a pointer, not advice.
 """
 
+import csv
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 BASE_URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets"
 
+RECIPES = "https://github.com/beir-cellar/beir/tree/main/examples/dataset"
+"""How BEIR made the licensed sets from their sources."""
+
 
 class KnownSet(NamedTuple):
-    """What is known of a public data set before it is read.
+    """What is known of a BEIR data set before it is read.
 
     Attributes:
         name: Full name, ``beir/<set>`` or ``beir/cqadupstack/<forum>``.
         archive: Name of the zip, without its ending.
-        md5: Checksum of the zip.
+        md5: Checksum of the zip; None for a licensed set, which has none.
         documents: Number of documents; None where it is not pinned.
         queries: Number of judged queries of ``split``.
         judgements: Number of rows of the judgements of ``split``; None where not pinned.
         split: The split everybody reports.
         drop_own_ids: Whether queries and documents share an id space, so that a query's own id is
             left out of its ranking.
+        archive_bytes: Size of the zip.
+        licence: The terms of use, in a few words.
+        note: What surprises.
+        obtain: How to get a licensed set, in a sentence; empty where it can be downloaded.
     """
 
     name: str
     archive: str
-    md5: str
+    md5: str | None
     documents: int | None
     queries: int
     judgements: int | None
     split: str = "test"
     drop_own_ids: bool = False
+    archive_bytes: int | None = None
+    licence: str = "not stated"
+    note: str = ""
+    obtain: str = ""
 
     @property
-    def url(self) -> str:
-        """Where the zip is downloaded from."""
-        return f"{BASE_URL}/{self.archive}.zip"
+    def url(self) -> str | None:
+        """Where the zip is downloaded from; None for a licensed set, which is never downloaded."""
+        return None if self.obtain else f"{BASE_URL}/{self.archive}.zip"
+
+    @property
+    def source(self) -> str:
+        """Where the collection was defined."""
+        return "BEIR (Thakur et al., NeurIPS 2021)"
 
     @property
     def folder(self) -> str:
@@ -47,58 +68,35 @@ class KnownSet(NamedTuple):
         return self.name.removeprefix("beir/")
 
 
-_SETS = """
-msmarco          8841823  6980  7437 444067daf65d982533ea17ebd59501e4 dev
-trec-covid        171332    50 66336 ce62140cb23feb9becf6270d0d1fe6d1
-nfcorpus            3633   323 12334 a89dba18a62ef92f7d323ec890a0d38d
-nq               2681468  3452  4201 d4d3d2e48787a744b6f6e691ff534307
-hotpotqa         5233329  7405 14810 f412724f78b0d91183a0e86805e16114
-fiqa               57638   648  1706 17918ed23cd04fb15047f73e6c3bd9d9
-arguana             8674  1406  1406 8ad3e3c2a5867cdced806d6503f29b99 own-ids
-webis-touche2020  382545    49  2214 46f650ba5a527fc69e0a6521c5a23563
-quora             522931 10000 15675 18fb154900ba42a600f84b839c173167 own-ids
-dbpedia-entity   4635922   400 43515 c2a39eb420a3164af735795df012ac2c
-scidocs            25657  1000 29928 38121350fc3a4d2f48850f6aff52e4a9
-fever            5416568  6666  7937 5a818580227bfb4b35bb6fa46d9b6c03
-climate-fever    5416593  1535  4681 8b66f0a9126c521bae2bde127b4dc99d
-scifact             5183   300   339 5f7d1de60b170fc8027bb7898e2efca1
-"""
-
-_FORUMS = """
-android 699 english 1570 gaming 1595 gis 885 mathematica 804 physics 1039 programmers 876 stats 652
-tex 2906 unix 1072 webmasters 506 wordpress 541
-"""
-_CQADUPSTACK_MD5 = "4e41456d7df8ee7760a7f866133bda78"
+def _read(path: Path) -> dict[str, KnownSet]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return {
+            f"beir/{row['name']}": KnownSet(
+                f"beir/{row['name']}",
+                row["archive"],
+                row["md5"] or None,
+                int(row["documents"]),
+                int(row["queries"]),
+                int(row["judgements"]) if row["judgements"] else None,
+                split=row["split"],
+                drop_own_ids=row["drop_own_ids"] == "yes",
+                archive_bytes=int(row["archive_bytes"]) if row["archive_bytes"] else None,
+                licence=row["licence"],
+                note=row["note"],
+                obtain=row["obtain"],
+            )
+            for row in csv.DictReader(file)
+        }
 
 
-def _read() -> dict[str, KnownSet]:
-    known = {}
-    for row in _SETS.split("\n"):
-        if not row:
-            continue
-        name, documents, queries, judgements, md5, *marks = row.split()
-        known[f"beir/{name}"] = KnownSet(
-            f"beir/{name}",
-            name,
-            md5,
-            int(documents),
-            int(queries),
-            int(judgements),
-            split="dev" if "dev" in marks else "test",
-            drop_own_ids="own-ids" in marks,
-        )
-    cells = _FORUMS.split()
-    for forum, queries in zip(cells[::2], cells[1::2], strict=True):
-        name = f"beir/cqadupstack/{forum}"
-        known[name] = KnownSet(name, "cqadupstack", _CQADUPSTACK_MD5, None, int(queries), None)
-    return known
-
-
-KNOWN_SETS: Mapping[str, KnownSet] = MappingProxyType(_read())
+KNOWN_SETS: Mapping[str, KnownSet] = MappingProxyType(_read(Path(__file__).parent / "data" / "beir.csv"))
 """Full name → what is known of it."""
 
 CQADUPSTACK = tuple(name for name in KNOWN_SETS if name.startswith("beir/cqadupstack/"))
 """The twelve forums that together are CQADupStack; their macro mean counts as one data set."""
+
+LICENSED = tuple(name for name, known in KNOWN_SETS.items() if known.obtain)
+"""The four sets that a user has to supply."""
 
 BEIR_13 = tuple(
     f"beir/{name}"
@@ -120,6 +118,23 @@ BEIR_13 = tuple(
 )
 """The sets whose mean RepLLaMA and LLaRA report."""
 
+_BEIR_14 = (*BEIR_13, "beir/cqadupstack")
+
+AVERAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "beir-13": BEIR_13,
+        "beir-14": _BEIR_14,
+        "beir-15": (*_BEIR_14, "beir/msmarco"),
+        "beir-18": (*_BEIR_14, *LICENSED),
+        "beir/cqadupstack": CQADUPSTACK,
+    }
+)
+"""Sets of sets whose macro means are in circulation → their members; a member may be one of them.
+
+BEIR-14: the public sets. BEIR-15: with MS MARCO dev, as mteb averages. BEIR-18: with the licensed sets, as in
+BEIR's paper, without MS MARCO.
+"""
+
 
 def find(name: str) -> KnownSet | None:
     """Return the known set called ``name``, with or without ``beir/`` in front, or None."""
@@ -127,5 +142,6 @@ def find(name: str) -> KnownSet | None:
 
 
 def expand(name: str) -> tuple[str, ...]:
-    """Return the data sets a name stands for: itself, or the twelve forums of ``cqadupstack``."""
-    return CQADUPSTACK if name in ("cqadupstack", "beir/cqadupstack") else (name,)
+    """Return the data sets a name stands for: itself, or the members of an average."""
+    members = AVERAGES.get(name.lower()) or AVERAGES.get(f"beir/{name.lower()}")
+    return (name,) if members is None else tuple(part for member in members for part in expand(member))

@@ -22,6 +22,9 @@ from llara_eval.types import Document, Query
 Reader = Callable[[Path], Iterator[tuple[int, Document]]]
 """Streams the documents of a file in its order, each with the number of the line it begins on."""
 
+_REPORT_EVERY = 1_000
+"""Documents between two reports of progress."""
+
 
 @dataclass(frozen=True, slots=True)
 class CorpusFacts:
@@ -79,7 +82,9 @@ class Corpus:
         for _, document in self.read(self.path):
             yield document
 
-    def scan(self, judged: frozenset[str] = frozenset()) -> CorpusFacts:
+    def scan(
+        self, judged: frozenset[str] = frozenset(), advance: Callable[[int], None] = lambda n: None
+    ) -> CorpusFacts:
         """Read the corpus once, check it, and remember what was found in ``facts``.
 
         Memory is eight bytes a document: identifiers are compared by a 64-bit hash, and a second
@@ -87,6 +92,7 @@ class Corpus:
 
         Args:
             judged: Document ids that occur in judgements.
+            advance: Told now and then how many more documents have been read.
 
         Raises:
             DataError: The corpus is empty, a line is malformed, or an identifier occurs twice.
@@ -100,6 +106,9 @@ class Corpus:
             content.update("\x1f".join(fields).encode() + b"\x1e")
             missing.discard(document.doc_id)
             empty += not document.contents
+            if not len(hashes) % _REPORT_EVERY:
+                advance(_REPORT_EVERY)
+        advance(len(hashes) % _REPORT_EVERY)
         if not hashes:
             raise DataError(f"{self.path}: the corpus is empty")
         _, counts = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_counts=True)

@@ -11,6 +11,7 @@ from llara_eval.catalogue import KnownSet
 from llara_eval.collection import Corpus, find_file, read_queries
 from llara_eval.errors import DataError
 from llara_eval.msmarco import MSMARCO_SETS, MsMarcoSet
+from llara_eval.protocols import SILENT, Progress
 from llara_eval.trec import read_qrels
 from llara_eval.types import Qrels, Query
 
@@ -36,6 +37,7 @@ class Dataset:
         drop_own_ids: Whether a query's own id is left out of its ranking.
         fingerprint: SHA-256 over documents, judged queries and judgements.
         warnings: What was noticed and counted, but does not stop an evaluation.
+        mismatch: In what a folder that bears a public set's name differs from that set.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Dataset:
     drop_own_ids: bool
     fingerprint: str
     warnings: tuple[str, ...]
+    mismatch: str | None = None
 
 
 class _Found(NamedTuple):
@@ -68,7 +71,14 @@ class _Found(NamedTuple):
     corpus: Corpus
 
 
-def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offline: bool = False) -> Dataset:
+def load(
+    name_or_folder: str,
+    *,
+    data_dir: Path,
+    split: str | None = None,
+    offline: bool = False,
+    progress: Progress = SILENT,
+) -> Dataset:
     """Find a data set and read all of it once.
 
     Args:
@@ -78,6 +88,7 @@ def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offli
         data_dir: Where named sets are looked for and downloaded to.
         split: The judgements to use; the set's usual one by default.
         offline: Never download.
+        progress: Where to show progress.
 
     Raises:
         DataError: The set is not to be had, or anything in it is malformed.
@@ -90,7 +101,9 @@ def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offli
             raise DataError(f"{official.name} has no split {split!r}: its judgements are in its name")
         found = _in_official_files(official, data_dir, offline)
     judged = frozenset(doc_id for grades in found.qrels.values() for doc_id in grades)
-    facts = found.corpus.scan(judged)
+    title, expected = (found.known.name, found.known.documents) if found.known else ("documents", None)
+    with progress.task(f"read {title}", expected) as advance:
+        facts = found.corpus.scan(judged, advance)
 
     warnings = []
     if facts.judged_unknown:
@@ -104,16 +117,16 @@ def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offli
     if empty_queries:
         warnings.append(f"{len(empty_queries)} queries have no text ({empty_queries[0]!r}, …)")
 
-    name, drop_own_ids = found.other_name, False
+    name, drop_own_ids, mismatch = found.other_name, False, None
     if found.known is not None:
-        problem = _difference(found.known, found.split, facts.documents, found.qrels)
-        if problem is None:
+        mismatch = _difference(found.known, found.split, facts.documents, found.qrels)
+        if mismatch is None:
             name = found.known.name
             drop_own_ids = isinstance(found.known, KnownSet) and found.known.drop_own_ids
         else:
             warnings.append(
                 f"the folder is called {found.corpus.path.parent.name} but is not {found.known.name}: "
-                f"{problem}; its results are filed under {name!r}"
+                f"{mismatch}; its results are filed under {name!r}"
             )
     return Dataset(
         name=name,
@@ -124,6 +137,7 @@ def load(name_or_folder: str, *, data_dir: Path, split: str | None = None, offli
         drop_own_ids=drop_own_ids,
         fingerprint=_fingerprint(facts.fingerprint, found.queries, found.qrels),
         warnings=tuple(warnings),
+        mismatch=mismatch,
     )
 
 
@@ -151,15 +165,20 @@ def _in_folder(name_or_folder: str, data_dir: Path, split: str | None, offline: 
 
 def _in_official_files(official: MsMarcoSet, data_dir: Path, offline: bool) -> _Found:
     """Read judgements and queries of MS MARCO."""
-    if not offline and msmarco_files.missing(official, data_dir):
-        from llara_eval.msmarco_download import fetch
-
-        fetch(official, data_dir)
-    files = msmarco_files.find(official, data_dir)
+    files = _official_files(official, data_dir, offline)
     qrels = read_qrels(files.qrels)
     queries = _judged(files.queries, msmarco_files.read_queries(files.queries), qrels, official.split)
     other_name = _own_name(official.name, data_dir)
     return _Found(official, other_name, official.split, qrels, queries, files.documents)
+
+
+def _official_files(official: MsMarcoSet, data_dir: Path, offline: bool) -> msmarco_files.Files:
+    """Return the files of a set of MS MARCO, downloading those that are missing if need be."""
+    if not offline and msmarco_files.missing(official, data_dir):
+        from llara_eval.msmarco_download import fetch
+
+        fetch(official, data_dir)
+    return msmarco_files.find(official, data_dir)
 
 
 def _own_name(name: str, data_dir: Path) -> str:
@@ -178,6 +197,8 @@ def locate(name_or_folder: str, *, data_dir: Path, offline: bool = False) -> Pat
     as_path = Path(name_or_folder).expanduser()
     if as_path.is_dir():
         return as_path
+    if name_or_folder in MSMARCO_SETS:
+        return _official_files(MSMARCO_SETS[name_or_folder], data_dir, offline).corpus.parent
     known = catalogue.find(name_or_folder)
     for place in (known.folder if known else name_or_folder, name_or_folder):
         if not Path(place).is_absolute() and ".." not in Path(place).parts and (data_dir / place).is_dir():
@@ -187,7 +208,7 @@ def locate(name_or_folder: str, *, data_dir: Path, offline: bool = False) -> Pat
             f"{name_or_folder!r} is neither a folder, nor a folder in {data_dir}, nor a public set; "
             "`llara-eval datasets` lists the names"
         )
-    if offline:
+    if offline and known.url:
         raise DataError(
             f"{known.name} is not in {data_dir} and --offline forbids the download of {known.url}; "
             "unpack that zip there, or name a folder that has it"

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 import requests
 from tqdm.auto import tqdm
 
-from llara_eval.catalogue import KnownSet
+from llara_eval import receipts
+from llara_eval.catalogue import RECIPES, KnownSet
 from llara_eval.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -25,17 +26,26 @@ def fetch_archive(known: KnownSet, data_dir: Path) -> None:
 
     ``beir.util.download_url`` starts again from nothing, accepts an error page as data and checks
     no checksum, so the transfer is ours; unpacking is ``beir.util.unzip``, into a temporary
-    folder that is renamed when it is complete.
+    folder that is renamed when it is complete and has its receipt.
 
     Raises:
-        DataError: The transfer failed (what has come is kept and the next call goes on), the
-            checksum is wrong, the archive would write outside its folder or lacks the set, or an
-            incomplete folder is in the way.
+        DataError: The set is licensed, the transfer failed (what has come is kept and the next call goes
+            on), the checksum is wrong, the archive would write outside its folder or lacks the set,
+            or an incomplete folder is in the way.
     """
+    if known.url is None or known.md5 is None:
+        raise DataError(
+            f"{known.name} is not in {data_dir}; it is licensed and never downloaded. {known.obtain} "
+            f"Put corpus.jsonl, queries.jsonl and qrels/{known.split}.tsv into {data_dir / known.folder}, "
+            f"made as {RECIPES} says"
+        )
     target = data_dir / known.archive
     if target.exists():
         raise DataError(f"{target} is there but does not hold {known.name}: move it away, or complete it")
-    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{data_dir}: not a folder data sets can be put into ({error})") from error
     archive = data_dir / f"{known.archive}.zip"
     if not archive.is_file():
         part = archive.with_suffix(".zip.part")
@@ -52,6 +62,7 @@ def fetch_archive(known: KnownSet, data_dir: Path) -> None:
     unzip(str(archive), str(unpacked))
     if not (unpacked / known.archive).is_dir():
         raise DataError(f"{archive}: there is no folder {known.archive!r} in it")
+    receipts.write(unpacked / known.archive, url=known.url, md5=known.md5)
     (unpacked / known.archive).rename(target)
     shutil.rmtree(unpacked)
     archive.unlink()

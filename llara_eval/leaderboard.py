@@ -1,12 +1,13 @@
 """``runs/`` and the published scores → ``leaderboard.md``: a pure function, equal input, equal bytes."""
 
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from llara_eval.catalogue import BEIR_13
+from llara_eval import means
+from llara_eval.catalogue import AVERAGES
+from llara_eval.means import Mean
 from llara_eval.published import BASELINES, PUBLISHED_FILE, PublishedScore
 from llara_eval.results import RESULT, Result, split_to_name
 
@@ -73,7 +74,7 @@ def _measured(entries: Sequence[tuple[Path, Result]], target: Path) -> list[str]
 
 
 def _measure_table(entries: Sequence[tuple[Path, Result]], measure: str, target: Path) -> str:
-    """Return a table of one measure: a row a system, a column a data set."""
+    """Return a table of one measure: a row a system; columns: the means that are complete, the data sets."""
     shown = [(folder, result) for folder, result in entries if measure in result.measures]
     columns = list(dict.fromkeys(_dataset(result) for _, result in shown))
     systems = sorted({result.system for _, result in shown})
@@ -82,9 +83,18 @@ def _measure_table(entries: Sequence[tuple[Path, Result]], measure: str, target:
         column: max(result.means[measure] for _, result in shown if _dataset(result) == column)
         for column in columns
     }
+    values = means.measured((result for _, result in shown), measure)
+    averages = means.complete(values.values())
+    highest = {
+        name: max(found.value for own in values.values() if (found := means.mean(name, own)))
+        for name in averages
+    }
     rows = []
     for system in systems:
         row = [_text(system)]
+        for name in averages:
+            whole = means.mean(name, values[system])
+            row.append(f"**{_mean(whole)}**" if whole and whole.value == highest[name] else _mean(whole))
         for column in columns:
             entry = cells.get((system, column))
             if entry is None:
@@ -94,7 +104,7 @@ def _measure_table(entries: Sequence[tuple[Path, Result]], measure: str, target:
             link = f"[{mean:.4f}]({_relative(entry[0] / RESULT, target)})"
             row.append(f"**{link}**" if mean == best[column] else link)
         rows.append(row)
-    return _table(["system", *columns], rows)
+    return _table(["system", *(f"**{means.title(name)}**" for name in averages), *columns], rows)
 
 
 def _conditions(entries: Sequence[tuple[Path, Result]]) -> str:
@@ -140,26 +150,31 @@ def _published(published: Sequence[PublishedScore]) -> list[str]:
 
 
 def _beir_table(rows: Sequence[PublishedScore]) -> str:
-    """Return a table with a row a system and a column a data set, the mean of BEIR-13 first."""
-    values = {(row.system, row.dataset): row.value for row in rows}
-    datasets = sorted(
-        {row.dataset for row in rows if row.dataset.startswith("beir/") and row.dataset.count("/") == 1}
-    )
+    """Return a table with a row a system; columns: the means that are complete, then the data sets."""
+    values = means.published(rows, "nDCG@10")
+    averages = means.complete(values.values())
+    datasets = sorted({row.dataset for row in rows if row.dataset.count("/") == 1} - set(AVERAGES))
+    datasets = [dataset for dataset in datasets if dataset.startswith("beir/")]
     table = []
     for system in _systems(rows):
-        cells = [values.get((system, dataset)) for dataset in datasets]
-        table.append([_text(system), _beir_13(values, system), *map(_value, cells)])
-    header = ["system", "**BEIR-13 (n = 13)**", *(dataset.removeprefix("beir/") for dataset in datasets)]
-    return _table(header, table)
+        own = values[system]
+        cells = [
+            *(_mean(means.mean(name, own)) for name in averages),
+            *(_value(own.get(name)) for name in datasets),
+        ]
+        table.append([_text(system), *cells])
+    header = [
+        *(f"**{means.title(name)}**" for name in averages),
+        *(name.removeprefix("beir/") for name in datasets),
+    ]
+    return _table(["system", *header], table)
 
 
-def _beir_13(values: Mapping[tuple[str, str], float], system: str) -> str:
-    """Return the mean over all thirteen sets, or the published mean (†), or nothing: never a part."""
-    cells = [values[system, dataset] for dataset in BEIR_13 if (system, dataset) in values]
-    if len(cells) == len(BEIR_13):
-        return f"{math.fsum(cells) / len(cells):.4f}"
-    mean = values.get((system, "mean/beir-13"))
-    return _ABSENT if mean is None else f"{mean:.3f} †"
+def _mean(whole: Mean | None) -> str:
+    """Return a mean over all members, or the published mean (†), or nothing: never a part."""
+    if whole is None:
+        return _ABSENT
+    return f"{whole.value:.3f} †" if whole.bare else f"{whole.value:.4f}"
 
 
 def _msmarco_table(rows: Sequence[PublishedScore]) -> str:
@@ -180,7 +195,7 @@ def _sources(rows: Sequence[PublishedScore]) -> str:
         sources = list(dict.fromkeys(row.source for row in rows if row.system == system))
         shown = "; ".join(sources[:2]) + (f"; and {len(sources) - 2} more" if len(sources) > 2 else "")
         lines.append(f"- {_text(system)}: {_text(shown)}")
-    marked = any(row.dataset == "mean/beir-13" for row in rows)
+    marked = any(row.dataset.startswith("mean/") for row in rows)
     return "\n".join(lines) + ("\n\n† only the mean was published." if marked else "")
 
 

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-LICENCE = "non-commercial research (https://microsoft.github.io/msmarco/)"
-
 _MICROSOFT = "https://msmarco.z22.web.core.windows.net/msmarcoranking"
 _NIST = "https://trec.nist.gov/data/deep"
 _TITLED = "https://huggingface.co/datasets/Tevatron/msmarco-passage-corpus"
@@ -109,6 +107,21 @@ class MsMarcoSet(NamedTuple):
     def split(self) -> str:
         """The judgements, ``dev`` or a year of TREC's Deep Learning track."""
         return self.name.rpartition("/")[2]
+
+    @property
+    def licence(self) -> str:
+        """The terms of use, in a few words."""
+        return "non-commercial research"
+
+    @property
+    def source(self) -> str:
+        """Where the collection was defined."""
+        return "https://microsoft.github.io/msmarco/"
+
+    @property
+    def note(self) -> str:
+        """Its files, each gzipped or not."""
+        return f"in {self.folder}/: " + ", ".join(" or ".join(names) for names in self.files)
 
     @property
     def is_documents(self) -> bool:

@@ -66,9 +66,3 @@ def find(system: str, dataset: str, measure: str) -> PublishedScore | None:
     """Return a published score, the latest where one supersedes another, or None."""
     found = [row for row in load() if row[:3] == (system, dataset, measure)]
     return found[-1] if found else None
-
-
-def value(system: str, dataset: str, measure: str) -> float | None:
-    """Return a published value, the latest where one supersedes another, or None."""
-    score = find(system, dataset, measure)
-    return score.value if score else None

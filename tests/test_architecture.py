@@ -15,13 +15,14 @@ PACKAGES = ("llara_eval", "adapters")
 LAYERS = [
     # Nouns and what needs nothing but the standard library.
     "llara_eval llara_eval.errors llara_eval.types llara_eval.files llara_eval.home llara_eval.catalogue",
-    "llara_eval.msmarco llara_eval.published llara_eval.statistics llara_eval.provenance",
+    "llara_eval.msmarco llara_eval.published llara_eval.statistics llara_eval.provenance llara_eval.receipts",
     # One job each, on the nouns.
     "llara_eval.collection llara_eval.ranking llara_eval.measure llara_eval.templates llara_eval.download",
     "llara_eval.protocols llara_eval.trec",
     "llara_eval.maxp llara_eval.msmarco_files",
     "llara_eval.msmarco_download",
     "llara_eval.datasets llara_eval.results",
+    "llara_eval.inventory llara_eval.means",
     # Models and vectors.
     "llara_eval.encoder llara_eval.gguf llara_eval.lora",
     "llara_eval.checkpoints llara_eval.vectors llara_eval.export_files",

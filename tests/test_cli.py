@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import adapters
 from adapters import System
-from llara_eval import __version__, catalogue, diagnosis, results
+from llara_eval import __version__, catalogue, diagnosis, means, results
 from llara_eval.cli import app
 from llara_eval.measure import DEFAULT_MEASURES
 
@@ -420,18 +420,6 @@ def test_compare_refuses_other_queries(two, tmp_path):
     assert "not measured on the same queries" in text_of(result)
 
 
-def test_datasets_json_is_an_array_of_objects_with_names(tiny):
-    result = call("datasets", "--json", "--data-dir", tiny.parent)
-    rows = {row["name"]: row for row in json.loads(result.stdout)}
-    assert set(catalogue.KNOWN_SETS) | {"demo", "tiny"} == set(rows)
-    assert rows["tiny"]["at_hand"]
-    assert not rows["beir/nq"]["at_hand"]
-    assert rows["beir/quora"]["own_id_dropped"]
-    assert rows["beir/msmarco"]["split"] == "dev"
-    assert "13,145" not in call("datasets", "--data-dir", tiny.parent).stdout
-    assert "8,841,823" in call("datasets", "--data-dir", tiny.parent).stdout
-
-
 def test_systems_are_listed(monkeypatch):
     assert [row["name"] for row in json.loads(call("systems", "--json").stdout)] == list(adapters.SYSTEMS)
     assert "in a module of its own" in call("systems").stdout
@@ -470,6 +458,34 @@ def test_beir_shows_published_values_marked_beside_the_measured_ones(like_scifac
     assert "0.6789*" in row, "BM25 as published, marked"
     assert "BEIR-13" not in result.stdout, "no mean of a part"
     assert json.loads(call("beir", "--model", "words", *words, "--json").stdout)["dataset"] == "beir/scifact"
+
+
+def test_beir_runs_the_public_sets_and_those_licensed_ones_that_are_there(
+    like_scifact, make_collection, monkeypatch, tmp_path
+):
+    news = catalogue.KnownSet("beir/news", "news", None, 4, 3, None, obtain="Apply.")
+    monkeypatch.setattr(catalogue, "KNOWN_SETS", {**catalogue.KNOWN_SETS, news.name: news})
+    words = ["--data-dir", like_scifact, "--runs-dir", tmp_path / "runs", "--json", "--offline"]
+    for expected in (["beir/scifact"], ["beir/scifact", "beir/news"]):
+        result = call("beir", "--model", "words", *words)
+        assert result.exit_code == 0, result.stderr
+        assert [json.loads(line)["dataset"] for line in result.stdout.splitlines()] == expected
+        if len(expected) == 1:
+            make_collection(DOCUMENTS, QUERIES, QRELS, name="news")
+
+
+def test_beir_shows_a_mean_with_its_n_where_every_member_is_measured(like_scifact, monkeypatch, tmp_path):
+    averages = {"beir-13": ("beir/scifact",), "beir-14": ("beir/scifact", "beir/nq")}
+    for module in (catalogue, means):
+        monkeypatch.setattr(module, "AVERAGES", averages)
+    words = ["--data-dir", like_scifact, "--runs-dir", tmp_path / "runs", "-d", "beir-13,scifact"]
+    result = call("beir", "--model", "words", *words)
+    assert result.exit_code == 0, result.stderr
+    (row,) = [line for line in result.stdout.splitlines() if "BEIR-13 (n = 1)" in line]
+    assert "0.6667" in row
+    assert "0.6789*" in row
+    assert "BEIR-14" not in result.stdout
+    assert "failed" not in result.stderr, "scifact is asked for once"
 
 
 def test_help_and_leaderboard_load_nothing_heavy(tmp_path):

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from llara_eval import catalogue, download
+from llara_eval import catalogue, download, receipts
 from llara_eval.catalogue import KnownSet
 from llara_eval.download import fetch_archive
 from llara_eval.errors import DataError
@@ -80,9 +80,13 @@ def names(folder) -> list[str]:
 
 
 def assert_complete(data_dir) -> None:
-    assert names(data_dir) == ["tiny/corpus.jsonl", "tiny/qrels/test.tsv"]
+    assert names(data_dir) == ["tiny/corpus.jsonl", "tiny/qrels/test.tsv", "tiny/receipt.json"]
     assert [path.name for path in data_dir.iterdir()] == ["tiny"], "nothing temporary stays"
     assert (data_dir / "tiny" / "corpus.jsonl").read_bytes() == CORPUS
+    receipt = receipts.find(data_dir / "tiny")
+    assert receipt is not None
+    assert receipt.md5 == hashlib.md5(WHOLE, usedforsecurity=False).hexdigest()
+    assert receipts.changes(data_dir / "tiny", receipt) == []
 
 
 def test_an_archive_is_fetched_verified_and_unpacked(server, tmp_path):
@@ -192,3 +196,16 @@ def test_an_incomplete_folder_in_the_way_is_named_before_anything_is_fetched(ser
     with pytest.raises(DataError, match="move it away"):
         fetch_archive(known(), tmp_path)
     assert server.requests == []
+
+
+def test_a_licensed_set_is_never_asked_for(server, tmp_path):
+    licensed = KnownSet("beir/news", "news", None, 3, 1, None, obtain="Apply to the publisher.")
+    with pytest.raises(DataError, match=r"never downloaded\. Apply to the publisher\. Put .*news, made as"):
+        fetch_archive(licensed, tmp_path)
+    assert (server.requests, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_a_data_folder_that_is_a_file_is_a_data_error(server, tmp_path):
+    (tmp_path / "data").write_text("")
+    with pytest.raises(DataError, match="not a folder data sets can be put into"):
+        fetch_archive(known(), tmp_path / "data")

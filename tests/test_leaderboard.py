@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from llara_eval import results
 from llara_eval.audit import audit
-from llara_eval.catalogue import BEIR_13
+from llara_eval.catalogue import BEIR_13, CQADUPSTACK
 from llara_eval.cli import app
 from llara_eval.datasets import load
 from llara_eval.evaluate import evaluate
@@ -166,6 +166,36 @@ def test_beir_13_has_a_mean_only_if_all_thirteen_are_there():
     assert cells(text, "part")[1] == "–"
     assert cells(text, "only mean")[1] == "0.561 †"
     assert "† only the mean was published." in text
+
+
+def test_means_of_other_sets_of_sets_are_columns_where_somebody_has_them():
+    rows = [published("whole", dataset, 0.5) for dataset in BEIR_13]
+    forums = [published("forums", dataset, 0.1 * i) for i, dataset in enumerate(CQADUPSTACK)]
+    rows += [published("whole", "beir/cqadupstack", 0.1), published("whole", "beir/msmarco", 0.2), *forums]
+    rows += [
+        published("only mean", "mean/beir-15", 0.574),
+        *(row._replace(system="part") for row in forums[1:]),
+    ]
+    text = render([], rows, Path("leaderboard.md"))
+    header = ["system", *(f"**BEIR-{n} (n = {n})**" for n in (13, 14, 15)), "**CQADupStack (n = 12)**"]
+    assert cells(text, "system")[:5] == header
+    whole = [0.5, (6.5 + 0.1) / 14, (6.5 + 0.1 + 0.2) / 15, 0.1]
+    assert cells(text, "whole")[1:5] == [f"{value:.4f}" for value in whole]
+    assert cells(text, "forums")[1:5] == ["–", "–", "–", "0.5500"]
+    assert cells(text, "only mean")[1:5] == ["–", "–", "0.574 †", "–"]
+    assert cells(text, "part")[1:5] == ["–"] * 4
+
+
+def test_measured_means_are_shown_only_where_every_member_is_there():
+    whole = [entry("whole", dataset, 0.5) for dataset in CQADUPSTACK]
+    part = [entry("part", dataset, 0.9) for dataset in CQADUPSTACK[1:]]
+    other_split = [entry("part", CQADUPSTACK[0], 0.9, split="dev")]
+    text = render([*whole, *part, *other_split], [], Path("leaderboard.md"))
+    table = text.split("### Conditions")[0]
+    assert cells(table, "system")[1] == "**CQADupStack (n = 12)**"
+    assert cells(table, "whole")[1] == "**0.5000**", "the best, since the other is not complete"
+    assert cells(table, "part")[1] == "–"
+    assert "BEIR" not in text
 
 
 def test_further_sets_do_not_enter_the_mean_of_beir_13():

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import adapters
 from adapters import System
-from llara_eval import audit, datasets, msmarco, msmarco_files, results
+from llara_eval import audit, datasets, inventory, msmarco_files, results
 from llara_eval.cli import app
 from llara_eval.collection import Corpus
 from llara_eval.errors import DataError
@@ -611,5 +611,11 @@ def test_two_results_can_be_compared_by_the_name_of_the_set(call, pinned, tmp_pa
     assert json.loads(done.stdout)["n_queries"] == 40
 
 
-def test_the_licence_is_stated():
-    assert "non-commercial" in msmarco.LICENCE
+def test_the_datasets_command_knows_and_verifies_them(official, pinned):
+    described = inventory.describe("msmarco-document/dev", official)
+    assert described["licence"] == "non-commercial research"
+    assert "msmarco-docs.tsv or msmarco-docs.trec" in described["note"]
+    assert described["at_hand"]
+    assert inventory.verify("msmarco-document/dev", official).problem is None
+    (official / "msmarco-document" / "msmarco-docdev-qrels.tsv").unlink()
+    assert "msmarco-docdev-qrels.tsv" in str(inventory.verify("msmarco-document/dev", official).problem)

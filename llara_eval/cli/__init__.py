@@ -34,6 +34,10 @@ INTERRUPTED = 130
 class _Group(typer.core.TyperGroup):
     """Turns errors raised on purpose into a sentence on stderr and an exit code."""
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the commands in order, those with commands of their own last."""
+        return sorted(self.commands, key=lambda name: isinstance(self.commands[name], typer.core.TyperGroup))
+
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
@@ -87,7 +91,7 @@ app.command("mine")(mine.mine)
 app.command("verify-joint")(verify_joint.verify_joint)
 app.command("check")(check.check)
 app.command("export")(export.export)
-app.command("datasets")(datasets.datasets)
+app.add_typer(datasets.app, name="datasets")
 app.command("systems")(systems.systems)
 app.command("doctor")(doctor.doctor)
 

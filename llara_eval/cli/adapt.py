@@ -8,7 +8,6 @@ import typer
 
 from llara_eval.cli import options, training
 from llara_eval.cli.console import progress, set_up_logging
-from llara_eval.errors import UsageError
 
 Recipe = Annotated[str, typer.Option("--recipe", help="llara (the released code's) or llara-paper.")]
 PromptsFile = Annotated[
@@ -66,9 +65,7 @@ def adapt(
     from llara_eval.home import home
     from llara_eval.training.run import Conditions, usual_micro_tokens
 
-    if recipe not in ADAPTATIONS:
-        raise UsageError(f"recipe {recipe!r} is not one of {', '.join(ADAPTATIONS)}")
-    task, schedule = ADAPTATIONS[recipe]()
+    task, schedule = training.chosen(ADAPTATIONS, recipe)()
     if prompts is not None:
         task = replace(task, prompts=Prompts.from_file(prompts))
     if slots is not None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from llara_eval.evaluate import Outcome
+    from llara_eval.means import Values
 
 
 def beir(
@@ -22,7 +23,10 @@ def beir(
     datasets: Annotated[
         str | None,
         typer.Option(
-            "--datasets", "-d", help="Comma-separated names or folders; all public sets by default."
+            "--datasets",
+            "-d",
+            help="Comma-separated names or folders, beir-13, beir-14, beir-15, beir-18 or cqadupstack; by "
+            "default beir-15 (public sets and MS MARCO dev) and the licensed sets that are in --data-dir.",
         ),
     ] = None,
     runs_dir: options.RunsDir = Path("runs"),
@@ -42,9 +46,10 @@ def beir(
     from llara_eval.cli.evaluate import DEFAULT_MEASURES, print_objects, raise_failures, run_all
 
     set_up_logging(quiet=quiet, verbose=verbose)
+    usual = [known.name for known in KNOWN_SETS.values() if known.url or (data_dir / known.folder).is_dir()]
     outcomes, errors = run_all(
         models=[model],
-        datasets=options.split_list(datasets) if datasets else list(KNOWN_SETS),
+        datasets=options.split_list(datasets) if datasets else usual,
         data_dir=data_dir,
         runs_dir=runs_dir,
         split=None,
@@ -66,60 +71,40 @@ def _comparison(outcomes: "list[Outcome]", runs_dir: Path) -> "Table":
     """Return nDCG@10 of a system beside the baselines: measured where there is a run, else published."""
     from rich.table import Table
 
-    from llara_eval import published
-    from llara_eval.cli.tables import baseline_cell, measured_means
+    from llara_eval import means, published
+    from llara_eval.cli.tables import baseline_cell
+    from llara_eval.results import walk
 
-    measured = {key: means.get("nDCG@10") for key, means in measured_means(runs_dir).items()}
+    results = [outcome.result for outcome in outcomes]
+    own = [means.measured(results, name).get(results[0].system, {}) for name in ("nDCG@10", "RR@10")]
+    here = means.measured((result for _, result in walk(runs_dir)), "nDCG@10")
+    there = means.published(published.load(), "nDCG@10")
     baselines = {
-        "BM25 flat": ("bm25", published.BM25),
-        "BM25 multifield": ("bm25-multifield", published.BM25_MULTIFIELD),
-        "RepLLaMA-7B": (None, published.REPLLAMA),
+        "BM25 flat": (here.get("bm25", {}), there[published.BM25]),
+        "BM25 multifield": (here.get("bm25-multifield", {}), there[published.BM25_MULTIFIELD]),
+        "RepLLaMA-7B": ({}, there[published.REPLLAMA]),
     }
     table = Table(
         "data set", "n", title="nDCG@10", caption="* published, not measured here (source: leaderboard.md)"
     )
-    for title in (outcomes[0].result.system, "MRR@10", *baselines):
-        table.add_column(title, justify="right")
-    for outcome in outcomes:
-        result = outcome.result
-        cells = []
-        for own, theirs in baselines.values():
-            here = measured.get((own, result.dataset)) if own else None
-            cells.append(baseline_cell(here, published.value(theirs, result.dataset, "nDCG@10")))
-        ndcg, rr = (
-            f"{result.means[name]:.4f}" if name in result.means else "–" for name in ("nDCG@10", "RR@10")
-        )
-        table.add_row(plain(result.dataset), f"{result.n_queries:,}", f"[bold]{ndcg}[/]", rr, *cells)
-    for row in _means(outcomes, list(baselines.values()), measured):
+    for title in (results[0].system, "MRR@10", *baselines):
+        table.add_column(plain(title), justify="right")
+    for result in results:
+        name, shown = result.dataset, [baseline_cell(values.get(result.dataset)) for values in own]
+        others = [baseline_cell(ours.get(name), theirs.get(name)) for ours, theirs in baselines.values()]
+        table.add_row(plain(name), f"{result.n_queries:,}", f"[bold]{shown[0]}[/]", shown[1], *others)
+    for name in means.complete(own):
         table.add_section()
-        table.add_row(*row)
+        shown = [baseline_cell(_mean(name, values)) for values in own]
+        others = [
+            baseline_cell(_mean(name, ours), _mean(name, theirs)) for ours, theirs in baselines.values()
+        ]
+        table.add_row(means.title(name), "", f"[bold]{shown[0]}[/]", shown[1], *others)
     return table
 
 
-def _means(
-    outcomes: "list[Outcome]",
-    baselines: list[tuple[str | None, str]],
-    measured: dict[tuple[str, str], float | None],
-) -> list[list[str]]:
-    """Return a row for each complete set of sets; a part of a set has no mean under its name."""
-    import math
+def _mean(name: str, values: "Values") -> float | None:
+    from llara_eval.means import mean
 
-    from llara_eval import published
-    from llara_eval.catalogue import BEIR_13, CQADUPSTACK
-
-    own = {outcome.result.dataset: outcome.result.means for outcome in outcomes}
-    rows = []
-    for title, members in (("CQADupStack, macro mean", CQADUPSTACK), ("BEIR-13", BEIR_13)):
-        if not set(members) <= set(own):
-            continue
-        sums = [math.fsum(own[member][name] for member in members) for name in ("nDCG@10", "RR@10")]
-        row = [title, f"{len(members)} sets", *(f"{value / len(members):.4f}" for value in sums)]
-        for ours, theirs in baselines:
-            values = [measured.get((ours, m)) if ours else None for m in members]
-            mark = ""
-            if None in values:
-                values, mark = [published.value(theirs, member, "nDCG@10") for member in members], "*"
-            known = [value for value in values if value is not None]
-            row.append(f"{math.fsum(known) / len(known):.4f}{mark}" if len(known) == len(members) else "–")
-        rows.append(row)
-    return rows
+    found = mean(name, values)
+    return found and found.value

@@ -20,8 +20,14 @@ def show(renderable: Any) -> None:
     """Print a result for the person, on stdout; strings in tables are markup: see :func:`plain`."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 160
-    Console(highlight=False, width=width).print(renderable)
+    Console(highlight=False, width=width()).print(renderable)
+
+
+def width() -> int:
+    """Return how many columns a result may take: those of the terminal, 160 elsewhere."""
+    from rich.console import Console
+
+    return Console().width if sys.stdout.isatty() else 160
 
 
 def plain(text: str) -> str:

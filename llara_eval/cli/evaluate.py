@@ -111,12 +111,14 @@ def run_all(
     outcomes: list[Outcome] = []
     errors: list[LlaraEvalError] = []
     context = Context(home(), offline=offline, text_length=text_length, maxp=maxp)
-    names = [part for name in datasets for part in expand(name)]
+    names = list(dict.fromkeys(part for name in datasets for part in expand(name)))
     for model in models:
         retriever: Retriever | None = None  # opened once for all data sets: weights are large
         for name in names:
             try:
-                dataset = sets.load(name, data_dir=data_dir, split=split, offline=offline)
+                dataset = sets.load(
+                    name, data_dir=data_dir, split=split, offline=offline, progress=progress(quiet=quiet)
+                )
                 retriever = retriever or open_system(model, settings, context)
                 outcome = evaluate_one(
                     retriever,

@@ -6,7 +6,6 @@ import typer
 
 from llara_eval.cli import options, training
 from llara_eval.cli.console import progress, set_up_logging
-from llara_eval.errors import UsageError
 
 
 def finetune(
@@ -44,9 +43,8 @@ def finetune(
     from llara_eval.home import home
     from llara_eval.training.run import Conditions, usual_micro_tokens
 
-    if recipe not in RECIPES:
-        raise UsageError(f"recipe {recipe!r} is not one of {', '.join(RECIPES)}")
-    contrast, schedule = RECIPES[recipe].settings()
+    way = training.chosen(RECIPES, recipe)
+    contrast, schedule = way.settings()
     given = options.settings(option, steps=steps, batch_size=batch_size, learning_rate=learning_rate)
     contrast, schedule = training.settled(contrast, schedule, given)
     conditions = Conditions(
@@ -65,7 +63,7 @@ def finetune(
         return
     rows = read_rows(data, cache=home() / "training", progress=watch)
     if dry_run:
-        training.show_plan(plan(folder, rows, RECIPES[recipe], contrast, schedule, conditions))
+        training.show_plan(plan(folder, rows, way, contrast, schedule, conditions))
         return
     validate = training.validation(eval_dataset, offline=offline)
-    run(folder, rows, RECIPES[recipe], contrast, schedule, conditions, validate=validate, progress=watch)
+    run(folder, rows, way, contrast, schedule, conditions, validate=validate, progress=watch)

@@ -18,8 +18,8 @@ def measured_means(runs_dir: Path) -> dict[tuple[str, str], Mapping[str, float]]
     return {(result.system, result.dataset): result.means for _, result in walk(runs_dir)}
 
 
-def baseline_cell(here: float | None, there: float | None, mark: str = "*") -> str:
-    """Return a baseline's value: measured here where there is a run, else as published, with a mark."""
+def baseline_cell(here: float | None, there: float | None = None, mark: str = "*") -> str:
+    """Return a value: measured here where there is a run, else as published, with a mark, else a dash."""
     if here is not None:
         return f"{here:.4f}"
     return ABSENT if there is None else f"{there:.4f}{mark}"

@@ -1,5 +1,6 @@
 """What ``adapt`` and ``finetune`` have in common: their options, and how settings are put together."""
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from llara_eval.training.validation import Validate
 
 Task = TypeVar("Task")
+Recipe = TypeVar("Recipe")
 
 Model = Annotated[
     str, typer.Option("--model", "-m", help="A checkpoint folder, a GGUF file, a hub name, or smollm2-135m.")
@@ -53,6 +55,17 @@ Options = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", metavar="KEY=VALUE", help="Any other setting of the recipe; repeatable."),
 ]
+
+
+def chosen(recipes: Mapping[str, Recipe], name: str) -> Recipe:
+    """Return the recipe of a name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if name not in recipes:
+        raise UsageError(f"recipe {name!r} is not one of {', '.join(recipes)}")
+    return recipes[name]
 
 
 def settled(task: Task, schedule: "Schedule", given: dict[str, Any]) -> "tuple[Task, Schedule]":

@@ -1,0 +1,282 @@
+"""``llara-eval datasets``: list, fetch, verify, show; and what they make of folders that are not right."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from test_cli import DOCUMENTS, QRELS, QUERIES, call, quiet_afterwards, text_of
+from test_download import make_zip, server
+
+from llara_eval import catalogue, download, inventory
+
+__all__ = ["quiet_afterwards", "server"]
+
+LICENSED = catalogue.KnownSet("beir/news", "news", None, 4, 3, None, obtain="Apply to the publisher.")
+
+
+@pytest.fixture
+def tiny(make_collection) -> Path:
+    return make_collection(DOCUMENTS, QUERIES, QRELS, name="made/scifact")
+
+
+@pytest.fixture
+def archive(tiny, server, monkeypatch) -> bytes:
+    """Serve a small collection as SciFact, and know besides a licensed set and one that is not served."""
+    files = sorted(path for path in tiny.rglob("*") if path.is_file())
+    server.body = make_zip(
+        {f"scifact/{path.relative_to(tiny).as_posix()}": path.read_bytes() for path in files}
+    )
+    md5 = hashlib.md5(server.body, usedforsecurity=False).hexdigest()
+    scifact = catalogue.KNOWN_SETS["beir/scifact"]._replace(documents=4, queries=3, judgements=4, md5=md5)
+    other = catalogue.KNOWN_SETS["beir/nq"]
+    known = {item.name: item for item in (scifact, other, LICENSED)}
+    monkeypatch.setattr(catalogue, "KNOWN_SETS", known)
+    return server.body
+
+
+@pytest.fixture
+def data(tmp_path, archive) -> Path:
+    """Return a data folder with SciFact as it was fetched."""
+    folder = tmp_path / "data"
+    assert call("datasets", "fetch", "scifact", "--data-dir", folder).exit_code == 0
+    return folder
+
+
+def rows_of(result) -> dict[str, dict]:
+    return {row["name"]: row for row in json.loads(result.stdout)}
+
+
+def verify(data: Path, *words: object):
+    result = call("datasets", "verify", *words, "--json", "--data-dir", data)
+    return result.exit_code, rows_of(result) if result.stdout else {}
+
+
+@pytest.mark.parametrize("words", [(), ("list",)])
+def test_the_list_as_json_is_an_array_of_objects_with_names(make_collection, words):
+    folder = make_collection(DOCUMENTS, QUERIES, QRELS).parent
+    rows = rows_of(call("datasets", *words, "--json", "--data-dir", folder))
+    assert {*catalogue.KNOWN_SETS, *MSMARCO_SETS, "demo", "tiny"} == set(rows)
+    assert rows["tiny"]["at_hand"]
+    assert not rows["beir/nq"]["at_hand"]
+    assert rows["beir/quora"]["own_id_dropped"]
+    assert rows["beir/msmarco"]["split"] == "dev"
+    assert rows["beir/robust04"]["licence"] == "NIST, agreement"
+    shown = call("datasets", *words, "--data-dir", folder).stdout
+    assert "13,145" not in shown
+    assert "8,841,823" in shown
+
+
+def test_options_before_a_command_are_for_the_command(tmp_path):
+    asked = call("datasets", "--data-dir", tmp_path / "none", "--json", "show", "robust04")
+    assert json.loads(asked.stdout)["licence"] == "NIST, agreement"
+    refused = call("datasets", "--data-dir", tmp_path / "none", "verify")
+    assert (refused.exit_code, "none: there is no data set" in text_of(refused)) == (3, True)
+
+
+def test_a_data_folder_that_is_not_there_holds_nothing_and_is_not_made(tmp_path):
+    rows = rows_of(call("datasets", "list", "--json", "--data-dir", tmp_path / "none"))
+    assert [name for name, row in rows.items() if row["at_hand"]] == ["demo"]
+    assert not (tmp_path / "none").exists()
+
+
+def test_hostile_folder_names_are_shown_as_text(make_collection, tmp_path):
+    for name in ("[bold]x", "a\x1b[31mb", "new\nline"):
+        make_collection(DOCUMENTS, QUERIES, QRELS, name=name)
+    shown = call("datasets", "--data-dir", tmp_path)
+    assert shown.exit_code == 0
+    for text in ("[bold]x", r"a\x1b[31mb", r"new\nline"):
+        assert text in shown.stdout
+    assert "\x1b[31m" not in shown.stdout
+    code, rows = verify(tmp_path)
+    assert (code, len(rows)) == (0, 3)
+
+
+def test_fetch_brings_what_is_missing_once(data, server):
+    before = len(server.requests)
+    result = call("datasets", "fetch", "beir/scifact", "--json", "--data-dir", data)
+    assert rows_of(result)["beir/scifact"] == {
+        "name": "beir/scifact",
+        "folder": str(data / "scifact"),
+        "fetched": False,
+        "problem": None,
+    }
+    assert "was there already" in text_of(result)
+    assert len(server.requests) == before == 1
+
+
+def test_fetch_goes_on_after_a_failure_and_exits_6(tmp_path, archive):
+    result = call(
+        "datasets", "fetch", "news", "../evil", "scifact", "--json", "--data-dir", tmp_path / "data"
+    )
+    assert result.exit_code == 6
+    rows = rows_of(result)
+    assert {name: row["fetched"] for name, row in rows.items()} == {
+        "news": False,
+        "../evil": False,
+        "scifact": True,
+    }
+    assert "Apply to the publisher." in rows["news"]["problem"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["scifact"]
+
+
+@pytest.mark.parametrize("name", ["news", "../evil", "/etc", "nobody-knows", "\x1b[31mred"])
+def test_fetch_of_one_that_cannot_be_had_exits_3(tmp_path, archive, server, name):
+    result = call("datasets", "fetch", name, "--data-dir", tmp_path / "data")
+    assert result.exit_code == 3
+    assert "\x1b" not in result.stdout + result.stderr
+    assert server.requests == []
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_interrupted_fetch_is_seen_by_show_and_goes_on(tmp_path, archive, server, monkeypatch):
+    monkeypatch.setattr(download, "_CHUNK", 50)
+    server.stop_after = 100
+    assert call("datasets", "fetch", "scifact", "--data-dir", tmp_path / "data").exit_code == 3
+    shown = call("datasets", "show", "scifact", "--json", "--data-dir", tmp_path / "data")
+    (warning,) = json.loads(shown.stdout)["warnings"]
+    assert "interrupted, 100 bytes are in" in warning
+    server.stop_after = None
+    assert call("datasets", "fetch", "scifact", "--data-dir", tmp_path / "data").exit_code == 0
+    assert server.requests[-1][1] == "bytes=100-"
+
+
+def test_fetch_does_not_take_an_empty_folder_for_a_data_set(tmp_path, archive):
+    (tmp_path / "data" / "scifact").mkdir(parents=True)
+    result = call("datasets", "fetch", "scifact", "--data-dir", tmp_path / "data")
+    assert (result.exit_code, "move it away" in text_of(result)) == (3, True)
+
+
+def test_verify_compares_counts_and_checksums_of_what_was_fetched(data):
+    code, rows = verify(data)
+    row = rows["beir/scifact"]
+    assert code == 0
+    assert (row["documents"], row["queries"], row["judgements"]) == (4, 3, 4)
+    assert (row["checksums"], row["problem"]) == ("3 files as fetched", None)
+
+
+def test_verify_without_a_record_says_what_was_compared_instead(data):
+    (data / "scifact" / "receipt.json").unlink()
+    code, rows = verify(data, "scifact")
+    assert code == 0
+    assert (
+        rows["scifact"]["checksums"] == "no record of a download; every line read, the pinned counts compared"
+    )
+
+
+def test_verify_finds_a_change_that_leaves_the_counts_alone(data):
+    path = data / "scifact" / "corpus.jsonl"
+    path.write_text(path.read_text().replace("red apples", "red Apples"))
+    code, rows = verify(data)
+    assert (code, rows["beir/scifact"]["checksums"]) == (3, "differ")
+    assert rows["beir/scifact"]["problem"] == "corpus.jsonl is not as it was fetched"
+
+
+def test_verify_finds_another_archive_than_the_pinned_one(data, monkeypatch):
+    changed = catalogue.KNOWN_SETS["beir/scifact"]._replace(md5="f" * 32)
+    monkeypatch.setattr(catalogue, "KNOWN_SETS", {changed.name: changed})
+    code, rows = verify(data)
+    assert (code, f"not {'f' * 32}" in rows["beir/scifact"]["problem"]) == (3, True)
+
+
+def test_verify_finds_a_folder_that_only_bears_the_name(data):
+    (data / "scifact" / "receipt.json").unlink()
+    with (data / "scifact" / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "d5", "text": "more"}\n')
+    code, rows = verify(data)
+    assert (
+        code,
+        "not the public set of that name: 5 documents, not 4" in rows["beir/scifact"]["problem"],
+    ) == (
+        3,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("corpus.jsonl", "corpus.jsonl:5"),
+        ("queries.jsonl", "queries.jsonl:4"),
+        ("qrels/dev.tsv", "dev.tsv:1"),
+    ],
+)
+def test_verify_names_the_line_that_is_wrong_in_whatever_file(data, file, says):
+    with (data / "scifact" / file).open("a") as out:
+        out.write("{broken\n")
+    code, rows = verify(data)
+    assert (code, says in rows["beir/scifact"]["problem"]) == (3, True)
+    assert rows["beir/scifact"]["documents"] is None
+
+
+def test_verify_goes_on_after_a_wrong_set_and_takes_folders_nobody_knows(data, make_collection):
+    own = make_collection(DOCUMENTS, QUERIES, QRELS, name="own", split="dev")
+    shutil.move(own, data / "own")
+    (data / "scifact" / "corpus.jsonl").write_text("")
+    result = call("datasets", "verify", "scifact", "own", "nothing", "--data-dir", data)
+    assert result.exit_code == 3
+    assert "2 of 3 data sets are not as they should be" in text_of(result)
+    assert result.stdout.count("wrong") == 2
+    assert verify(data, "own")[1]["own"]["checksums"].endswith("no counts are pinned")
+
+
+def test_verify_never_fetches(tmp_path, archive, server):
+    code, rows = verify(tmp_path / "data", "scifact", "news")
+    assert (code, server.requests) == (3, [])
+    assert "Apply to the publisher." in rows["news"]["problem"]
+
+
+def test_show_says_what_is_known_and_what_is_at_hand(data):
+    facts = json.loads(call("datasets", "show", "scifact", "--json", "--data-dir", data).stdout)
+    assert (facts["name"], facts["folder"], facts["splits"]) == (
+        "beir/scifact",
+        str(data / "scifact"),
+        ["test"],
+    )
+    assert facts["url"].endswith("/scifact.zip")
+    assert facts["fetched"] == f"3 files, archive md5 {facts['md5']}"
+    assert facts["warnings"] == []
+    (data / "scifact" / "queries.jsonl").unlink()
+    shown = call("datasets", "show", "scifact", "--data-dir", data)
+    assert "neither queries.jsonl nor queries.jsonl.gz" in shown.stdout
+    assert call("datasets", "show", "nobody-knows", "--data-dir", data).exit_code == 3
+
+
+def test_show_of_a_set_of_sets_lists_its_members(tmp_path):
+    result = call("datasets", "show", "cqadupstack", "--json", "--data-dir", tmp_path)
+    assert list(rows_of(result)) == list(catalogue.CQADUPSTACK)
+    assert "68,184" in call("datasets", "show", "cqadupstack", "--data-dir", tmp_path).stdout
+
+
+def test_a_further_table_needs_no_more_than_the_common_facts(monkeypatch, tmp_path):
+    from typing import NamedTuple
+
+    class Plain(NamedTuple):
+        name: str
+        split: str
+        documents: int | None
+        queries: int | None
+        judgements: int | None
+        licence: str
+
+    more = Plain("elsewhere/dev", "dev", 7, 6, 5, "free")
+    both = {**catalogue.KNOWN_SETS, more.name: more}
+    monkeypatch.setattr(inventory, "known_sets", lambda: both)
+    row = rows_of(call("datasets", "list", "--json", "--data-dir", tmp_path))["elsewhere/dev"]
+    assert (row["documents"], row["licence"], row["own_id_dropped"], row["at_hand"]) == (
+        7,
+        "free",
+        False,
+        False,
+    )
+    assert json.loads(call("datasets", "show", "elsewhere/dev", "--json").stdout)["url"] is None
+
+
+@pytest.mark.real
+def test_the_real_collections_are_what_they_should_be(real_data):
+    code, rows = verify(real_data, "scifact", "arguana", "limit-small")
+    assert code == 0
+    assert [row["documents"] for row in rows.values()] == [5_183, 8_674, 46]
+    (warning,) = rows["arguana"]["warnings"]
+    assert warning.startswith("5 judged documents are not in the corpus")

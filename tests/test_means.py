@@ -1,0 +1,91 @@
+"""Macro means: over all members of a set of sets or none, and never across splits."""
+
+import math
+
+import pytest
+from test_results import make_result
+
+from llara_eval import published
+from llara_eval.catalogue import AVERAGES, BEIR_13, CQADUPSTACK, expand
+from llara_eval.means import complete, mean, measured, title
+from llara_eval.means import published as by_system
+
+WHOLE = {name: 0.01 * i for i, name in enumerate(expand("beir-18"))} | {"beir/msmarco": 0.9}
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_a_mean_needs_every_member(name):
+    assert mean(name, WHOLE) is not None
+    for lost in expand(name):
+        assert mean(name, {member: value for member, value in WHOLE.items() if member != lost}) is None, lost
+    assert mean(name, {}) is None
+
+
+def test_cqadupstack_counts_as_one_data_set_whatever_its_size():
+    forums = math.fsum(WHOLE[name] for name in CQADUPSTACK) / 12
+    expected = (math.fsum(WHOLE[name] for name in BEIR_13) + forums) / 14
+    found = mean("beir-14", WHOLE)
+    assert found is not None
+    assert found.value == pytest.approx(expected)
+    as_published = {name: WHOLE[name] for name in BEIR_13} | {"beir/cqadupstack": forums}
+    assert mean("beir-14", as_published) == found, "the same where only its own mean was published"
+
+
+def test_a_mean_that_stands_alone_is_marked_and_yields_to_its_members():
+    assert mean("beir-13", {"mean/beir-13": 0.5, "beir/nq": 0.1}) == (0.5, True)
+    found = mean("beir-13", {**WHOLE, "mean/beir-13": 0.5})
+    assert found is not None
+    assert not found.bare
+
+
+def test_titles_carry_n():
+    titles = ["BEIR-13 (n = 13)", "BEIR-14 (n = 14)", "BEIR-15 (n = 15)", "BEIR-18 (n = 18)"]
+    assert [title(name) for name in AVERAGES] == [*titles, "CQADupStack (n = 12)"]
+
+
+def test_complete_looks_at_each_system_by_itself():
+    halves = [{name: 0.5 for name in BEIR_13[:6]}, {name: 0.5 for name in BEIR_13[6:]}]
+    assert complete(halves) == []
+    assert complete([*halves, dict.fromkeys(BEIR_13, 0.5)]) == ["beir-13"]
+
+
+def test_only_results_of_the_usual_split_count():
+    def result(dataset, split, value):
+        return make_result(
+            system="s",
+            dataset=dataset,
+            split=split,
+            measures={"nDCG@10": {"mean": value, "low": 0, "high": 1}},
+        )
+
+    results = [
+        result("beir/scifact", "test", 0.1),
+        result("beir/scifact", "train", 0.2),
+        result("beir/msmarco", "test", 0.3),
+        result("beir/msmarco", "dev", 0.4),
+        result("own", "test", 0.5),
+        result("own", "dev", 0.6),
+    ]
+    for order in (results, results[::-1]):
+        assert measured(order, "nDCG@10") == {"s": {"beir/scifact": 0.1, "beir/msmarco": 0.4, "own": 0.5}}
+    assert measured(results, "RR@10") == {}
+
+
+def test_published_means_agree_with_their_published_parts():
+    checked = 0
+    for values in by_system(published.load(), "nDCG@10").values():
+        for name in AVERAGES:
+            given = values.pop(f"mean/{name}", None)
+            found = mean(name, values)
+            if given is not None and found is not None:
+                assert found.value == pytest.approx(given, abs=0.001)
+                checked += 1
+    assert checked >= 3
+
+
+def test_the_means_of_bm25_flat_are_those_of_its_regression_files():
+    bm25 = by_system(published.load(), "nDCG@10")[published.BM25]
+    found = {name: mean(name, bm25) for name in ("beir-13", "beir-14", "beir-18", "beir/cqadupstack")}
+    rounded = {name: value and round(value.value, 4) for name, value in found.items()}
+    assert rounded == {"beir-13": 0.4370, "beir-14": 0.4274, "beir-18": 0.4244, "beir/cqadupstack": 0.3021}
+    assert mean("beir-15", bm25) is None, "nobody publishes its nDCG@10 on MS MARCO dev"
