@@ -8,7 +8,7 @@ import hashlib
 import json
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from llara_eval.errors import DataError
-from llara_eval.files import open_text, undecodable_line
+from llara_eval.files import bytes_read, open_text, undecodable_line
 from llara_eval.types import Document, Query
 
 
@@ -55,7 +55,7 @@ class Corpus:
         Raises:
             DataError: A line is malformed.
         """
-        for number, row in _objects(self.path):
+        for number, row in objects(self.path):
             yield Document(
                 _identifier(self.path, number, row),
                 _text(self.path, number, row, "title", optional=True),
@@ -102,7 +102,7 @@ class Corpus:
     def _refuse_repeats(self) -> None:
         """Raise if an identifier occurs twice, naming both lines."""
         first_line: dict[str, int] = {}
-        for number, row in _objects(self.path):
+        for number, row in objects(self.path):
             doc_id = _identifier(self.path, number, row)
             if doc_id in first_line:
                 raise DataError.at(
@@ -120,7 +120,7 @@ def read_queries(path: Path) -> dict[str, Query]:
         DataError: A line is malformed or an identifier occurs twice.
     """
     queries: dict[str, Query] = {}
-    for number, row in _objects(path):
+    for number, row in objects(path):
         query_id = _identifier(path, number, row)
         if query_id in queries:
             raise DataError.at(path, number, f"query id {query_id!r} occurs twice; ids must be unique")
@@ -144,12 +144,25 @@ def _hash64(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) for each non-blank line of a JSON Lines file."""
-    number = 0
+def objects(
+    path: Path, advance: Callable[[int], object] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) for each non-blank line of a JSON Lines file.
+
+    Args:
+        path: The file; compressed if its name ends in ``.gz``.
+        advance: Is told how many more bytes of the file on disk have been read.
+
+    Raises:
+        DataError: A line is not a JSON object, or the file cannot be read on.
+    """
+    number = done = 0
     with open_text(path) as file:
         try:
             for number, line in enumerate(file, 1):
+                if advance is not None and (now := bytes_read(file)) != done:
+                    advance(now - done)
+                    done = now
                 if not line.strip():
                     continue
                 row = json.loads(line)
