@@ -10,7 +10,7 @@ The kinds of match, the strongest first:
 """
 
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import chain, islice, pairwise
@@ -32,7 +32,7 @@ Test queries are short, and "X increases Y" beside "X decreases Y" has the same 
 
 BANDS, ROWS = 16, 4
 """Of the MinHash index: a pair of texts at Jaccard index j is looked at with probability 1 − (1 − j⁴)¹⁶,
-which is 0.9998 at the threshold and 0.02 at 0.2; what is looked at is then compared exactly."""
+which is 0.9998 at the threshold and 0.03 at 0.2; what is looked at is then compared exactly."""
 
 COMMON = 10
 """A 13-gram in more test texts than this is a formula of the collection (a licence, a form's headings) and
@@ -151,10 +151,10 @@ class Index:
         self._size = np.bincount(self._owners, minlength=len(self.names))
 
     def _add(self, item: Item, text: Sequence[str]) -> None:
-        number = len(self.names)
+        number, whole = len(self.names), " ".join(text)
         self.names.append((item.role, item.id))
-        self._texts.append(" ".join(text))
-        for form in {" ".join(text), " ".join(words(item.bare))} - {""}:
+        self._texts.append(whole)
+        for form in {whole, " ".join(words(item.bare))} - {""}:
             self._exact[form].add(number)
         if len(text) > 1:
             self._near.insert(number, self._sketch(text))
@@ -172,23 +172,23 @@ class Index:
         # A text of Jaccard index 0.8 with another has 0.8 of its pairs in it, so also in all texts together.
         known = np.bincount(pairs.owners, _among(self._pairs, pairs.hashes), minlength=len(texts))
         size = np.bincount(pairs.owners, minlength=len(texts))
-        for number in np.flatnonzero((known >= THRESHOLD * size) & (size > 0)).tolist():
+        for number in np.flatnonzero(known / np.maximum(size, 1) >= THRESHOLD).tolist():
             for item in self._near.query(self._sketch(texts[number])):
                 score = jaccard(texts[number], self._texts[item].split())
                 if score >= THRESHOLD:
                     yield Hit(number, item, Kind.NEAR, score)
-        for (number, item), count in self._shared(_windows(texts, GRAM)).items():
+        for number, item, count in self._shared(_windows(texts, GRAM)):
             yield Hit(number, item, Kind.GRAM, count / int(self._size[item]))
 
-    def _shared(self, grams: "_Windows") -> Counter[tuple[int, int]]:
-        """Count the grams that a training text and a test text share, for all pairs that do."""
-        first = np.searchsorted(self._grams, grams.hashes, "left")
-        last = np.searchsorted(self._grams, grams.hashes, "right")
-        hit = first < last
-        ranges = zip(grams.owners[hit].tolist(), first[hit].tolist(), last[hit].tolist(), strict=True)
-        return Counter(
-            (number, item) for number, start, end in ranges for item in self._owners[start:end].tolist()
-        )
+    def _shared(self, grams: "_Windows") -> Iterator[tuple[int, int, int]]:
+        """Yield training text, test text and how many grams they share, for all pairs that do."""
+        hit = _among(self._grams, grams.hashes)
+        first, last = (np.searchsorted(self._grams, grams.hashes[hit], side) for side in ("left", "right"))
+        counts = last - first
+        places = np.arange(counts.sum()) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+        pairs = np.repeat(grams.owners[hit], counts) * len(self.names) + self._owners[places]
+        for pair, count in zip(*np.unique(pairs, return_counts=True), strict=True):
+            yield *divmod(int(pair), len(self.names)), int(count)
 
     def _sketch(self, text: Sequence[str]) -> Any:
         sketch = self._empty.copy()
@@ -236,4 +236,7 @@ def _windows(texts: Sequence[Sequence[str]], size: int) -> _Windows:
 
 def _among(keys: NDArray[np.uint64], values: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Return which values are among sorted keys."""
-    return np.searchsorted(keys, values, "left") < np.searchsorted(keys, values, "right")
+    if not len(keys):
+        return np.zeros(len(values), dtype=bool)
+    found: NDArray[np.bool_] = keys.take(np.searchsorted(keys, values), mode="clip") == values
+    return found

@@ -46,17 +46,19 @@ class Report(NamedTuple):
     matches: list[Match]
 
 
-def items(dataset: Dataset, documents: Documents = "judged") -> Iterator[Item]:
+def items(dataset: Dataset, documents: Documents = "judged", progress: Progress = SILENT) -> Iterator[Item]:
     """Yield the test side of a data set: its judged queries, and its judged documents or all of them."""
     for query in dataset.queries:
         yield Item("query", query.query_id, query.text, query.text)
     relevant = {doc for grades in dataset.qrels.values() for doc, grade in grades.items() if grade > 0}
     judged = {doc for grades in dataset.qrels.values() for doc in grades}
-    for document in dataset.corpus:
-        doc_id = document.doc_id
-        role = "relevant" if doc_id in relevant else "judged" if doc_id in judged else "other"
-        if role != "other" or documents == "all":
-            yield Item(role, doc_id, document.contents, document.text)
+    with progress.task(f"index {dataset.name}", len(dataset.corpus)) as advance:
+        for document in dataset.corpus:
+            doc_id = document.doc_id
+            role = "relevant" if doc_id in relevant else "judged" if doc_id in judged else "other"
+            if role != "other" or documents == "all":
+                yield Item(role, doc_id, document.contents, document.text)
+            advance()
 
 
 def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SILENT) -> Report:
@@ -70,7 +72,7 @@ def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SIL
         progress: Where to show progress.
 
     Raises:
-        DataError: A row is malformed (with file and line).
+        DataError: A row is malformed (with file and line), or there is none.
     """
     counts: Counter[str] = Counter()
     best: dict[tuple[int, str], Match] = {}
@@ -83,6 +85,8 @@ def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SIL
                 key = hit.item, trained_as
                 if key not in best or strength(match) > strength(best[key]):
                     best[key] = match
+    if not counts:
+        raise DataError(f"{path}: no texts")
     finding = Finding(
         file=path.name,
         sha256=sha256_of(path),

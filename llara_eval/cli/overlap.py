@@ -35,43 +35,48 @@ class Documents(StrEnum):
     ALL = "all"
 
 
+Train = Annotated[
+    list[Path],
+    typer.Option(
+        "--train",
+        help="JSONL of query, pos and neg, of adaptation rows or of text; .gz or not; repeatable.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
+Datasets = Annotated[
+    list[str],
+    typer.Option("--dataset", "-d", help="A folder in BEIR layout, a BEIR name, or demo; repeatable."),
+]
+Wanted = Annotated[Documents, typer.Option("--documents", help="Look for judged documents, or for all.")]
+Output = Annotated[Path | None, typer.Option("--output", help="Write every match to this .json file.")]
+Keep = Annotated[
+    Path | None,
+    typer.Option(
+        "--runs-dir",
+        help="Keep the counts there: the leaderboard marks systems that declare these training files.",
+    ),
+]
+FailOver = Annotated[
+    float | None,
+    typer.Option(
+        "--fail-over",
+        help="Exit 5 if more than this share of queries or relevant documents was seen.",
+        min=0,
+        max=1,
+    ),
+]
+
+
 def overlap(
-    train: Annotated[
-        list[Path],
-        typer.Option(
-            "--train",
-            help="JSONL of query, pos, neg; or adaptation rows; or text; .gz or not; repeatable.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ],
-    dataset: Annotated[
-        list[str],
-        typer.Option("--dataset", "-d", help="A folder in BEIR layout, a BEIR name, or demo; repeatable."),
-    ],
+    train: Train,
+    dataset: Datasets,
     data_dir: options.DataDir,
     split: options.Split = None,
-    documents: Annotated[
-        Documents, typer.Option("--documents", help="Look for the judged documents, or for all.")
-    ] = Documents.JUDGED,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Write all matches to this .json file.")
-    ] = None,
-    runs_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--runs-dir", help="Keep the counts there: the leaderboard marks systems trained on these files."
-        ),
-    ] = None,
-    fail_over: Annotated[
-        float | None,
-        typer.Option(
-            "--fail-over",
-            min=0,
-            max=1,
-            help="Exit 5 if more than this share of the queries or relevant documents was seen.",
-        ),
-    ] = None,
+    documents: Wanted = Documents.JUDGED,
+    output: Output = None,
+    runs_dir: Keep = None,
+    fail_over: FailOver = None,
     offline: options.Offline = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -91,7 +96,7 @@ def overlap(
     reports = []
     for name in (part for given in dataset for part in expand(given)):
         loaded = datasets.load(name, data_dir=data_dir, split=split, offline=offline)
-        index = Index(items(loaded, documents.value))
+        index = Index(items(loaded, documents.value, watch))
         for path in train:
             report = compare(path, loaded, index, watch)
             reports.append(report)

@@ -138,6 +138,7 @@ def carry_out(
         "micro_tokens": conditions.micro_tokens,
         "precision": str(precision),
     }
+    declared = {TRAINING_FILES: {**subject.training_files, **rows.sources}}
     measured = list(measures)
     if validate is not None:
         model, tokenizer, templates = objective.model, subject.tokenizer, subject.templates
@@ -162,13 +163,7 @@ def carry_out(
         conditions.output,
         expected=expected,
         merge=conditions.merge,
-        record={
-            **identity,
-            TRAINING_FILES: {**subject.training_files, **rows.sources},
-            "steps": steps,
-            "rows": len(rows),
-            "provenance": describe(),
-        },
+        record={**identity, **declared, "steps": steps, "rows": len(rows), "provenance": describe()},
     )
     if rank() == 0:
         discard(conditions.output)
