@@ -24,14 +24,23 @@ _FIELDS = {
 
 
 class Match(NamedTuple):
-    """The strongest match of a test text among the training texts of one role."""
+    """The strongest match of a test text among the training texts of one role.
+
+    Attributes:
+        role: See :class:`llara_eval.matching.Item`.
+        id: The test text's identifier.
+        trained_as: Role of the training text.
+        kind: How they match.
+        score: See :class:`llara_eval.matching.Hit`.
+        line: Of the training file; the first of several that match as well.
+    """
 
     role: str
     id: str
     trained_as: str
     kind: Kind
     score: float
-    place: str
+    line: int
 
 
 class Report(NamedTuple):
@@ -81,7 +90,7 @@ def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SIL
             counts.update(trained_as for _, trained_as, _ in batch)
             for hit in index.find([words(text) for *_, text in batch]):
                 line, trained_as, _ = batch[hit.text]
-                match = Match(*index.names[hit.item], trained_as, hit.kind, hit.score, f"{path}:{line}")
+                match = Match(*index.names[hit.item], trained_as, hit.kind, hit.score, line)
                 key = hit.item, trained_as
                 if key not in best or strength(match) > strength(best[key]):
                     best[key] = match

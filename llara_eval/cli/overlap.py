@@ -164,10 +164,11 @@ def _show_examples(report: "Report") -> None:
 
     from llara_eval.overlap import strength
 
-    table = Table("test text", "match", "trained as", "where", title="the strongest, for example")
+    table = Table("test text", "match", "trained as", title="the strongest, for example")
+    table.add_column("line", justify="right")
     for role in report.finding.seen:
         matches = [match for match in report.matches if match.role == role]
         for match in sorted(matches, key=strength, reverse=True)[:_EXAMPLES]:
             how = f"{match.kind} {match.score:.2f}"
-            table.add_row(plain(f"{role} {match.id}"), how, match.trained_as, plain(match.place))
+            table.add_row(plain(f"{role} {match.id}"), how, match.trained_as, f"{match.line:,}")
     show(table)
