@@ -15,6 +15,7 @@ from adapters.llara import template as llara
 from adapters.options import Context, configure, unnamed
 from llara_eval import checkpoints
 from llara_eval.collection import Corpus
+from llara_eval.contamination import TRAINING_FILES, declared
 from llara_eval.encoder import Encoder, check
 from llara_eval.errors import MissingPartError
 from llara_eval.protocols import SILENT, Progress
@@ -125,6 +126,7 @@ class Dense:
             recognisers=(llara.recognise, repllama.recognise),
         )
         self._checkpoint = checkpoints.content_hash(folder)
+        self._training_files = declared(folder)
         self._vectors = context.home / "vectors"
         self._store: VectorStore | None = None
 
@@ -134,6 +136,7 @@ class Dense:
         encoder = self.encoder
         return {
             "checkpoint_sha256": self._checkpoint,
+            **({TRAINING_FILES: self._training_files} if self._training_files else {}),
             "templates": encoder.templates.as_json(),
             "dtype": str(encoder.model.dtype).removeprefix("torch."),
             "width": encoder.width,

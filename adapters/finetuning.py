@@ -13,6 +13,7 @@ from adapters.llara import recipes
 from adapters.llara.template import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.template import templates as llara_templates
 from llara_eval.checkpoints import content_hash, read_model, read_tokenizer
+from llara_eval.contamination import declared
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.templates import Templates
 from llara_eval.training import groups
@@ -142,7 +143,7 @@ def finetune(
             precision=precision,
         )
         carry_out(
-            Subject(model, tokenizer, templates, content_hash(folder)),
+            Subject(model, tokenizer, templates, content_hash(folder), declared(folder)),
             objective,
             rows,
             schedule,

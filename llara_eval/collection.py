@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from llara_eval.errors import DataError
-from llara_eval.files import open_text, undecodable_line
+from llara_eval.files import bytes_read, open_text, undecodable_line
 from llara_eval.types import Document, Query
 
 Reader = Callable[[Path], Iterator[tuple[int, Document]]]
@@ -49,7 +49,7 @@ def read_jsonl(path: Path, *, id_field: str = "_id") -> Iterator[tuple[int, Docu
     Raises:
         DataError: A line is malformed.
     """
-    for number, row in _objects(path):
+    for number, row in objects(path):
         yield (
             number,
             Document(
@@ -146,7 +146,7 @@ def read_queries(path: Path) -> dict[str, Query]:
         DataError: A line is malformed or an identifier occurs twice.
     """
     queries: dict[str, Query] = {}
-    for number, row in _objects(path):
+    for number, row in objects(path):
         query_id = _identifier(path, number, row)
         if query_id in queries:
             raise DataError.at(path, number, f"query id {query_id!r} occurs twice; ids must be unique")
@@ -170,12 +170,25 @@ def _hash64(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) for each non-blank line of a JSON Lines file."""
-    number = 0
+def objects(
+    path: Path, advance: Callable[[int], object] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) for each non-blank line of a JSON Lines file.
+
+    Args:
+        path: The file; compressed if its name ends in ``.gz``.
+        advance: Is told how many more bytes of the file on disk have been read.
+
+    Raises:
+        DataError: A line is not a JSON object, or the file cannot be read on.
+    """
+    number = done = 0
     with open_text(path) as file:
         try:
             for number, line in enumerate(file, 1):
+                if advance is not None and (now := bytes_read(file)) != done:
+                    advance(now - done)
+                    done = now
                 if not line.strip():
                     continue
                 row = json.loads(line)

@@ -69,6 +69,11 @@ def open_text(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", newline="\n")
 
 
+def bytes_read(file: TextIO) -> int:
+    """Return how far a file that :func:`open_text` opened has been read, in bytes on disk."""
+    return int(getattr(file.buffer, "fileobj", file.buffer).tell())
+
+
 def undecodable_line(path: Path) -> int:
     """Return the number of the first line that is not UTF-8, or 0: readers decode ahead of the line."""
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:

@@ -16,13 +16,14 @@ LAYERS = [
     # Nouns and what needs nothing but the standard library.
     "llara_eval llara_eval.errors llara_eval.types llara_eval.files llara_eval.home llara_eval.catalogue",
     "llara_eval.msmarco llara_eval.published llara_eval.statistics llara_eval.provenance llara_eval.receipts",
+    "llara_eval.contamination llara_eval.matching",
     # One job each, on the nouns.
     "llara_eval.collection llara_eval.ranking llara_eval.measure llara_eval.templates llara_eval.download",
     "llara_eval.protocols llara_eval.trec",
     "llara_eval.maxp llara_eval.msmarco_files",
     "llara_eval.msmarco_download",
     "llara_eval.datasets llara_eval.results",
-    "llara_eval.inventory llara_eval.means",
+    "llara_eval.inventory llara_eval.means llara_eval.overlap",
     # Models and vectors.
     "llara_eval.encoder llara_eval.gguf llara_eval.lora",
     "llara_eval.checkpoints llara_eval.vectors llara_eval.export_files",
@@ -51,7 +52,7 @@ LAYERS = [
     "llara_eval.cli.console llara_eval.cli.options",
     "llara_eval.cli.tables llara_eval.cli.training",
     "llara_eval.cli.adapt llara_eval.cli.finetune llara_eval.cli.mine llara_eval.cli.verify_joint",
-    "llara_eval.cli.export llara_eval.cli.check",
+    "llara_eval.cli.export llara_eval.cli.check llara_eval.cli.overlap",
     "llara_eval.cli.evaluate llara_eval.cli.compare llara_eval.cli.datasets llara_eval.cli.doctor",
     "llara_eval.cli.beir llara_eval.cli.msmarco llara_eval.cli.leaderboard llara_eval.cli.score",
     "llara_eval.cli.systems",
@@ -85,6 +86,7 @@ HOMES = {
     "ir_measures": {"llara_eval.measure"},
     "scipy": {"llara_eval.statistics"},
     "faiss": {"llara_eval.search"},
+    "datasketch": {"llara_eval.matching"},
     "requests": {"llara_eval.download"},
     "tqdm": {"llara_eval.download"},
     "beir": {"llara_eval.download"},
@@ -229,6 +231,7 @@ def test_each_library_has_its_home():
         "ir_datasets",
         "pyserini",
         "jnius",
+        "datasketch",
     ],
 )
 def test_heavy_libraries_are_imported_only_when_used(library):

@@ -10,6 +10,7 @@ from test_cli import DOCUMENTS, QRELS, QUERIES, call, quiet_afterwards, text_of
 from test_download import make_zip, server
 
 from llara_eval import catalogue, download, inventory
+from llara_eval.msmarco import MSMARCO_SETS
 
 __all__ = ["quiet_afterwards", "server"]
 

@@ -19,7 +19,9 @@ from adapters.llara.recipes import contrastive, released
 from llara_eval import checkpoints
 from llara_eval.cli import app
 from llara_eval.cli.training import settled
+from llara_eval.contamination import declared
 from llara_eval.errors import UsageError
+from llara_eval.files import sha256_of
 from llara_eval.templates import Templates
 from llara_eval.training.models import RECORD
 
@@ -109,6 +111,33 @@ def test_from_a_language_model_to_a_retriever(tmp_path: Path, base: Path, texts:
     assert call(*finetune[:-8], "--output", merged, "--merge", *QUICK[:2], "--batch-size", 4).exit_code == 0
     assert "model.safetensors" in {path.name for path in merged.iterdir()}
     assert not (merged / "adapter_config.json").exists()
+
+
+def test_training_on_what_is_tested_is_declared_kept_and_marked(
+    tmp_path: Path, base: Path, groups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts, seen = tmp_path / "texts.jsonl", tmp_path / "seen.jsonl"
+    texts.write_text(
+        "".join(json.dumps({"text": f"The {word} is old. It was new."}) + "\n" for word in WORDS)
+    )
+    seen.write_text(json.dumps({"query": "TAMBORA, 1815", "pos": ["a volcano"], "neg": ["a bee"]}) + "\n")
+    adapt = ["adapt", "--model", base, "--data", texts, "--chunk-words", 4, "--output", "adapted", *QUICK]
+    assert call(*adapt).exit_code == 0
+    finetune = ["finetune", "--model", "adapted", "--data", groups, "--data", seen, *QUICK]
+    assert call(*finetune, "--output", "tuned").exit_code == 0
+    files = {sha256_of(path): path.name for path in (texts, groups, seen)}
+    assert declared(Path("tuned")) == files, "those of the checkpoint it comes from, too"
+    tested = ["--dataset", "demo", "--runs-dir", "runs"]
+    assert call("evaluate", "--model", "tuned", *tested).exit_code == 0
+    assert call("overlap", "--train", groups, "--train", seen, *tested).exit_code == 0
+    assert call("leaderboard").exit_code == 0
+    page = Path("leaderboard.md").read_text(encoding="utf-8")
+    assert "](runs/tuned/demo/result.json)** ‡ |" in page
+    assert [
+        line.split(" | ")[2:4] for line in page.splitlines() if line.startswith("| demo, n = 60 | tuned")
+    ][1:] == [["texts.jsonl", "not compared"], ["groups.jsonl", "0 of 60"], ["seen.jsonl", "1 of 60"]]
+    assert call("leaderboard", "--check").exit_code == 0
 
 
 def test_low_rank_updates_are_planned_and_go_on_where_they_were_left(

@@ -12,6 +12,7 @@ from adapters.llara.adapt import Adapt, Adaptation, AdaptationModel, Reader
 from adapters.llara.joint import Frame
 from adapters.llara.template import add_tokens, fit_embeddings, templates
 from llara_eval.checkpoints import content_hash, read_model, read_tokenizer
+from llara_eval.contamination import declared
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.training.config import Schedule
 from llara_eval.training.layers import compile_layers
@@ -36,7 +37,7 @@ def read_rows(data: Sequence[Path], *, chunk_words: int, cache: Path, progress: 
         DataError: A file is malformed.
     """
     files = pairs.prepare(data, words=chunk_words, cache=cache, progress=progress)
-    return Rows(files, pairs.check_row, cache=cache, progress=progress)
+    return Rows(files, pairs.check_row, cache=cache, progress=progress, sources=data)
 
 
 def plan(folder: Path, rows: Rows, task: Adaptation, schedule: Schedule, conditions: Conditions) -> Plan:
@@ -99,7 +100,7 @@ def adapt(
         root = place(AdaptationModel(causal, task), device)
         objective = Adapt(root, tokenizer, made, micro_tokens=conditions.micro_tokens, precision=precision)
         carry_out(
-            Subject(model, tokenizer, made, content_hash(folder)),
+            Subject(model, tokenizer, made, content_hash(folder), declared(folder)),
             objective,
             trained,
             schedule,

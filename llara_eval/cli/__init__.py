@@ -21,6 +21,7 @@ from llara_eval.cli import (
     leaderboard,
     mine,
     msmarco,
+    overlap,
     score,
     systems,
     verify_joint,
@@ -88,6 +89,7 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("adapt")(adapt.adapt)
 app.command("finetune")(finetune.finetune)
 app.command("mine")(mine.mine)
+app.command("overlap")(overlap.overlap)
 app.command("verify-joint")(verify_joint.verify_joint)
 app.command("check")(check.check)
 app.command("export")(export.export)

@@ -29,7 +29,7 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Render the leaderboard from the stored results and the published scores."""
-    from llara_eval import published
+    from llara_eval import contamination, published
     from llara_eval.errors import DataError, DriftError
     from llara_eval.files import write_text
     from llara_eval.leaderboard import render
@@ -38,7 +38,7 @@ def leaderboard(
     if not runs_dir.is_dir():
         raise DataError(f"{runs_dir}: no such folder; `llara-eval evaluate` makes results")
     entries = list(walk(runs_dir))
-    text = render(entries, published.load(), output)
+    text = render(entries, published.load(), output, contamination.walk(runs_dir))
     if not check:
         write_text(output, text)
         say(f"{output}: {len(entries)} results of {len({result.system for _, result in entries})} systems")

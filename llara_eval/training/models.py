@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from llara_eval import checkpoints
+from llara_eval.contamination import RECORD
 from llara_eval.encoder import check, embed
 from llara_eval.errors import CheckFailedError, UsageError
 from llara_eval.files import write_json
@@ -19,9 +20,6 @@ from llara_eval.training.config import LoRA
 from llara_eval.training.distributed import rank
 
 logger = logging.getLogger(__name__)
-
-RECORD = "training.json"
-"""Written last: a folder with it holds a finished run."""
 
 SAMPLES = (
     "eclipse",

@@ -31,17 +31,29 @@ class Rows(Sequence[dict[str, Any]]):
         check: Says what is wrong with a row.
         cache: Where the places of rows, and what was compressed, are kept.
         progress: Where to show how far the first reading is.
+        sources: The files these were made from, if they were.
+
+    Attributes:
+        fingerprint: SHA-256 over the checksums of the files.
+        sources: SHA-256 → name of each source.
 
     Raises:
         DataError: A row is malformed (with file and line), or there is none.
     """
 
     def __init__(
-        self, paths: Sequence[Path], check: Check, *, cache: Path, progress: Progress = SILENT
+        self,
+        paths: Sequence[Path],
+        check: Check,
+        *,
+        cache: Path,
+        progress: Progress = SILENT,
+        sources: Sequence[Path] = (),
     ) -> None:
         self._names = [str(path) for path in paths]
         digests = [sha256_of(path) for path in paths]
         self.fingerprint = hashlib.sha256("".join(digests).encode()).hexdigest()
+        self.sources = {sha256_of(path): path.name for path in sources or paths}
         self._files, places = [], []
         for number, (path, digest) in enumerate(zip(paths, digests, strict=True)):
             plain = _unpacked(path, digest, cache)

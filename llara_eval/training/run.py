@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from llara_eval.checkpoints import default_device
+from llara_eval.contamination import RECORD, TRAINING_FILES
 from llara_eval.errors import UsageError
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.provenance import describe
@@ -19,7 +20,7 @@ from llara_eval.templates import Templates
 from llara_eval.training.config import Schedule
 from llara_eval.training.distributed import rank
 from llara_eval.training.loop import SAVE_MINUTES, Evaluate, train
-from llara_eval.training.models import RECORD, sample_embeddings, save_checkpoint
+from llara_eval.training.models import sample_embeddings, save_checkpoint
 from llara_eval.training.objective import Objective
 from llara_eval.training.rows import Rows
 from llara_eval.training.state import discard
@@ -69,12 +70,14 @@ class Subject:
         tokenizer: Its tokenizer.
         templates: The templates it is used with afterwards.
         base: Content hash of the checkpoint it comes from.
+        training_files: What that checkpoint was trained on, as it declares; SHA-256 → name.
     """
 
     model: Any
     tokenizer: Any
     templates: Templates
     base: str
+    training_files: Mapping[str, str]
 
 
 def usual_micro_tokens() -> int:
@@ -138,6 +141,7 @@ def carry_out(
         "precision": str(precision),
         "compiled": conditions.compiled,
     }
+    declared = {TRAINING_FILES: {**subject.training_files, **rows.sources}}
     measured = list(measures)
     if validate is not None:
         model, tokenizer, templates = objective.model, subject.tokenizer, subject.templates
@@ -162,7 +166,7 @@ def carry_out(
         conditions.output,
         expected=expected,
         merge=conditions.merge,
-        record={**identity, "steps": steps, "rows": len(rows), "provenance": describe()},
+        record={**identity, **declared, "steps": steps, "rows": len(rows), "provenance": describe()},
     )
     if rank() == 0:
         discard(conditions.output)

@@ -1,0 +1,104 @@
+"""What a system was trained on, and what of a test collection was in it: declaration and findings, as files.
+
+A checkpoint declares its training files by checksum (``training_files`` in ``training.json``), an evaluation
+copies the declaration into the settings of its result, and the leaderboard looks for findings of the same
+file and the same data set below ``runs/``: nobody is taken at their word about what overlaps.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from llara_eval.errors import DataError
+from llara_eval.files import slug, write_json
+
+RECORD = "training.json"
+"""Written last by a training run: a folder with it holds a finished one."""
+
+TRAINING_FILES = "training_files"
+"""Where the record, and the settings of a result, declare training files: SHA-256 → name."""
+
+FINDINGS = "overlap"
+"""Folder of findings below the folder of results."""
+
+ANY = "any"
+"""Stands for all roles a training text can have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """How much of a data set's test side is in a training file.
+
+    Attributes:
+        file: Name of the training file.
+        sha256: Of its bytes, as they are on disk.
+        texts: Role of a training text (``query``, ``pos``, ``neg``, ``text``) → how many there are.
+        dataset: Name of the data set.
+        split: Split of its judgements.
+        dataset_fingerprint: SHA-256 over documents, queries and judgements.
+        tested: Role of a test text (``query``; ``relevant``, ``judged`` and ``other`` documents) → how
+            many were looked for.
+        seen: Role of a test text → role of the training text, or ``any`` → kind of the strongest match →
+            how many test texts have it; what is not there is 0.
+    """
+
+    file: str
+    sha256: str
+    texts: dict[str, int]
+    dataset: str
+    split: str
+    dataset_fingerprint: str
+    tested: dict[str, int]
+    seen: dict[str, dict[str, dict[str, int]]]
+
+    def count(self, role: str) -> int:
+        """Return how many test texts of a role have a match of any kind."""
+        return sum(self.seen.get(role, {}).get(ANY, {}).values())
+
+    def share(self, role: str) -> float:
+        """Return the part of the test texts of a role that have a match of any kind."""
+        return self.count(role) / self.tested[role] if self.tested.get(role) else 0.0
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a test query or a relevant document was seen."""
+        return bool(self.count("query") or self.count("relevant"))
+
+
+def declared(folder: Path) -> dict[str, str]:
+    """Return the training files a checkpoint declares, SHA-256 → name; empty if it declares none.
+
+    Raises:
+        DataError: Its record is malformed.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return {}
+    try:
+        files = json.loads(path.read_text(encoding="utf-8")).get(TRAINING_FILES, {})
+        return {str(digest): str(name) for digest, name in files.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: not a record of training ({error})") from error
+
+
+def keep(runs_dir: Path, finding: Finding) -> Path:
+    """Write a finding where :func:`walk` finds it, in place of an earlier one of the same files."""
+    name = f"{slug(finding.dataset)}--{finding.dataset_fingerprint[:16]}--{finding.sha256[:16]}.json"
+    path = runs_dir / FINDINGS / name
+    write_json(path, asdict(finding))
+    return path
+
+
+def walk(runs_dir: Path) -> Iterator[Finding]:
+    """Yield the findings that are kept, in the order of their paths.
+
+    Raises:
+        DataError: One is malformed.
+    """
+    for path in sorted((runs_dir / FINDINGS).glob("*.json")):
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            yield Finding(**{field.name: value[field.name] for field in fields(Finding)})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}: not a finding of `llara-eval overlap` ({error!r})") from error

@@ -1,0 +1,242 @@
+"""When is a test text in a training text: by words, in three ways, and an index that finds it.
+
+The kinds of match, the strongest first:
+
+- ``exact``: the same words in the same order;
+- ``near``: the sets of neighbouring word pairs have a Jaccard index of at least 0.8;
+- ``13-gram``: thirteen words in a row are the same (Brown et al. 2020, arXiv 2005.14165, appendix C). A
+  text of fewer words is one gram as a whole, which is the exact match: a short question is not "seen"
+  wherever its words happen to follow each other.
+"""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from itertools import chain, islice, pairwise
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+GRAM = 13
+"""Words in a row that count as copied: the N of Brown et al. 2020, appendix C."""
+
+THRESHOLD = 0.8
+"""Jaccard index of near-duplicates. Shingles are word pairs, not longer: where one word inside a text of n
+words is another, (n − 3) / (n + 1) of the pairs are shared, 0.8 from 19 words on; with triples from 29 on.
+Test queries are short, and "X increases Y" beside "X decreases Y" has the same relevant documents."""
+
+BANDS, ROWS = 16, 4
+"""Of the MinHash index: a pair of texts at Jaccard index j is looked at with probability 1 − (1 − j⁴)¹⁶,
+which is 0.9998 at the threshold and 0.03 at 0.2; what is looked at is then compared exactly."""
+
+COMMON = 10
+"""A 13-gram in more test texts than this is a formula of the collection (a licence, a form's headings) and
+shows nothing; Brown et al. leave out grams by the same bound, of training documents."""
+
+BATCH = 1_000
+"""Texts looked up together."""
+
+_MULTIPLIER = 0x9E3779B97F4A7C15
+"""2⁶⁴ divided by the golden ratio, odd (Knuth, TAOCP vol. 3, section 6.4)."""
+
+
+class Kind(StrEnum):
+    """Kinds of match, the weakest first."""
+
+    GRAM = "13-gram"
+    NEAR = "near"
+    EXACT = "exact"
+
+
+STRENGTH = {kind: rank for rank, kind in enumerate(Kind)}
+
+
+class Item(NamedTuple):
+    """A text of the test side.
+
+    Attributes:
+        role: ``query``, ``relevant`` (a document relevant to some query), ``judged`` (judged, never
+            relevant) or ``other``.
+        id: The query's or document's identifier.
+        text: What a system reads.
+        bare: The same without a title: an exact copy of it counts too.
+    """
+
+    role: str
+    id: str
+    text: str
+    bare: str
+
+
+class Hit(NamedTuple):
+    """A test text that a training text matches.
+
+    Attributes:
+        text: Number of the training text among those asked about.
+        item: Number of the test text.
+        kind: How.
+        score: 1, the Jaccard index, or the share of the test text's 13-grams that the training text has.
+    """
+
+    text: int
+    item: int
+    kind: Kind
+    score: float
+
+
+class _Words(dict[int, str]):
+    """What becomes of a character: letters, marks and digits stay, invisible ones go, others are borders."""
+
+    def __missing__(self, code: int) -> str:
+        category = unicodedata.category(chr(code))
+        self[code] = chr(code) if category[0] in "LMN" else "" if category == "Cf" else " "
+        return self[code]
+
+
+_WORDS = _Words()
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text: Unicode NFKC, casefolded, without punctuation, symbols and white space.
+
+    What is written without spaces (Chinese, Thai) is one word from one punctuation mark to the next.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return unicodedata.normalize("NFKC", folded).translate(_WORDS).split()
+
+
+def jaccard(one: Sequence[str], other: Sequence[str]) -> float:
+    """Return the Jaccard index of two texts' sets of neighbouring words; 0 if neither has two words."""
+    pairs, others = set(pairwise(one)), set(pairwise(other))
+    return len(pairs & others) / max(1, len(pairs | others))
+
+
+class Index:
+    """The test side, to be asked for what training texts match.
+
+    Args:
+        found: Its texts; those without a word match nothing.
+
+    Attributes:
+        names: Role and identifier of each.
+    """
+
+    def __init__(self, found: Iterable[Item]) -> None:
+        from datasketch import MinHash, MinHashLSH
+
+        self.names: list[tuple[str, str]] = []
+        self._texts: list[str] = []
+        self._exact: dict[str, set[int]] = defaultdict(set)
+        self._empty = MinHash(num_perm=BANDS * ROWS)
+        self._near = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
+        parts = []
+        for batch in batches(found):
+            texts = [words(item.text) for item in batch]
+            for item, text in zip(batch, texts, strict=True):
+                self._add(item, text)
+            pairs, grams = _windows(texts, 2), _windows(texts, GRAM)
+            parts.append((pairs.hashes, grams.hashes, grams.owners + len(self.names) - len(batch)))
+        pair_parts, gram_parts, owner_parts = zip(*parts, strict=True)
+        self._pairs = np.unique(np.concatenate(pair_parts))
+        hashes, owners = np.concatenate(gram_parts), np.concatenate(owner_parts)
+        order = np.argsort(hashes, kind="stable")
+        _, counts = np.unique(hashes, return_counts=True)
+        order = order[np.repeat(counts, counts) <= COMMON]
+        self._grams, self._owners = hashes[order], owners[order]
+        self._size = np.bincount(self._owners, minlength=len(self.names))
+
+    def _add(self, item: Item, text: Sequence[str]) -> None:
+        number, whole = len(self.names), " ".join(text)
+        self.names.append((item.role, item.id))
+        self._texts.append(whole)
+        for form in {whole, " ".join(words(item.bare))} - {""}:
+            self._exact[form].add(number)
+        if len(text) > 1:
+            self._near.insert(number, self._sketch(text))
+
+    def find(self, texts: Sequence[Sequence[str]]) -> Iterator[Hit]:
+        """Yield what training texts match, kind by kind, in the order of the training texts.
+
+        Args:
+            texts: Their words; a thousand at a time are faster than one at a time.
+        """
+        for number, text in enumerate(texts):
+            for item in self._exact.get(" ".join(text), ()):
+                yield Hit(number, item, Kind.EXACT, 1.0)
+        pairs = _windows(texts, 2)
+        # A text of Jaccard index 0.8 with another has 0.8 of its pairs in it, so also in all texts together.
+        known = np.bincount(pairs.owners, _among(self._pairs, pairs.hashes), minlength=len(texts))
+        size = np.bincount(pairs.owners, minlength=len(texts))
+        for number in np.flatnonzero(known / np.maximum(size, 1) >= THRESHOLD).tolist():
+            for item in self._near.query(self._sketch(texts[number])):
+                score = jaccard(texts[number], self._texts[item].split())
+                if score >= THRESHOLD:
+                    yield Hit(number, item, Kind.NEAR, score)
+        for number, item, count in self._shared(_windows(texts, GRAM)):
+            yield Hit(number, item, Kind.GRAM, count / int(self._size[item]))
+
+    def _shared(self, grams: "_Windows") -> Iterator[tuple[int, int, int]]:
+        """Yield training text, test text and how many grams they share, for all pairs that do."""
+        hit = _among(self._grams, grams.hashes)
+        first, last = (np.searchsorted(self._grams, grams.hashes[hit], side) for side in ("left", "right"))
+        counts = last - first
+        places = np.arange(counts.sum()) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+        pairs = np.repeat(grams.owners[hit], counts) * len(self.names) + self._owners[places]
+        for pair, count in zip(*np.unique(pairs, return_counts=True), strict=True):
+            yield *divmod(int(pair), len(self.names)), int(count)
+
+    def _sketch(self, text: Sequence[str]) -> Any:
+        sketch = self._empty.copy()
+        sketch.update_batch({f"{one} {other}".encode() for one, other in pairwise(text)})
+        return sketch
+
+
+def batches(values: Iterable[T]) -> Iterator[list[T]]:
+    """Yield values a thousand at a time."""
+    iterator = iter(values)
+    while batch := list(islice(iterator, BATCH)):
+        yield batch
+
+
+class _Windows(NamedTuple):
+    """The different windows of so many words in each of some texts: (M,) hashes and numbers of texts."""
+
+    hashes: NDArray[np.uint64]
+    owners: NDArray[np.int64]
+
+
+def _windows(texts: Sequence[Sequence[str]], size: int) -> _Windows:
+    """Hash every so many words in a row (Karp and Rabin 1987), with words hashed as this process does.
+
+    Of a billion training grams against a million test grams, one in 20,000 such comparisons would take
+    different grams for the same.
+    """
+    texts = [text if len(text) >= size else () for text in texts]
+    lengths = [len(text) for text in texts]
+    count = sum(lengths)
+    if not count:
+        return _Windows(np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64))
+    single = np.fromiter(map(hash, chain.from_iterable(texts)), np.int64, count).view(np.uint64)
+    owners = np.repeat(np.arange(len(texts)), lengths)
+    powers = np.cumprod(np.full(size, _MULTIPLIER, dtype=np.uint64))
+    hashes = sliding_window_view(single, size) @ powers
+    inside = owners[: len(hashes)] == owners[size - 1 :]
+    hashes, owners = hashes[inside], owners[: len(hashes)][inside]
+    order = np.lexsort((hashes, owners))
+    hashes, owners = hashes[order], owners[order]
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
+    return _Windows(hashes[new], owners[new])
+
+
+def _among(keys: NDArray[np.uint64], values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Return which values are among sorted keys."""
+    if not len(keys):
+        return np.zeros(len(values), dtype=bool)
+    found: NDArray[np.bool_] = keys.take(np.searchsorted(keys, values), mode="clip") == values
+    return found

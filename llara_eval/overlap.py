@@ -1,0 +1,151 @@
+"""Which texts of a test collection are in a training file: one pass over it, the test side in memory."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from llara_eval.collection import objects
+from llara_eval.contamination import ANY, Finding
+from llara_eval.datasets import Dataset
+from llara_eval.errors import DataError
+from llara_eval.files import sha256_of
+from llara_eval.matching import STRENGTH, Index, Item, Kind, batches, words
+from llara_eval.protocols import SILENT, Progress
+
+Documents = Literal["judged", "all"]
+
+_FIELDS = {
+    **{"query": "query", "pos": "pos", "neg": "neg"},
+    **{"input": "text", "output_summarize": "text", "output_predict": "text", "text": "text"},
+}
+"""Field of a training row → role of the texts in it."""
+
+
+class Match(NamedTuple):
+    """The strongest match of a test text among the training texts of one role.
+
+    Attributes:
+        role: See :class:`llara_eval.matching.Item`.
+        id: The test text's identifier.
+        trained_as: Role of the training text.
+        kind: How they match.
+        score: See :class:`llara_eval.matching.Hit`.
+        line: Of the training file; the first of several that match as well.
+    """
+
+    role: str
+    id: str
+    trained_as: str
+    kind: Kind
+    score: float
+    line: int
+
+
+class Report(NamedTuple):
+    """What :func:`compare` found.
+
+    Attributes:
+        finding: The counts.
+        matches: One for each test text and role of training texts, in the order of the test side.
+    """
+
+    finding: Finding
+    matches: list[Match]
+
+
+def items(dataset: Dataset, documents: Documents = "judged", progress: Progress = SILENT) -> Iterator[Item]:
+    """Yield the test side of a data set: its judged queries, and its judged documents or all of them."""
+    for query in dataset.queries:
+        yield Item("query", query.query_id, query.text, query.text)
+    relevant = {doc for grades in dataset.qrels.values() for doc, grade in grades.items() if grade > 0}
+    judged = {doc for grades in dataset.qrels.values() for doc in grades}
+    with progress.task(f"index {dataset.name}", len(dataset.corpus)) as advance:
+        for document in dataset.corpus:
+            doc_id = document.doc_id
+            role = "relevant" if doc_id in relevant else "judged" if doc_id in judged else "other"
+            if role != "other" or documents == "all":
+                yield Item(role, doc_id, document.contents, document.text)
+            advance()
+
+
+def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SILENT) -> Report:
+    """Read a training file once and report what of the test side is in it.
+
+    Args:
+        path: JSONL, compressed if its name ends in ``.gz``, of fine-tuning rows (``query``, ``pos``,
+            ``neg``, each a text or a list), adaptation rows (``input`` and what belongs to it) or ``text``.
+        dataset: The data set the index was made of.
+        index: Its test side.
+        progress: Where to show progress.
+
+    Raises:
+        DataError: A row is malformed (with file and line), or there is none.
+    """
+    counts: Counter[str] = Counter()
+    best: dict[tuple[int, str], Match] = {}
+    with progress.task(f"read {path.name}", path.stat().st_size) as advance:
+        for batch in batches(training_texts(path, advance)):
+            counts.update(trained_as for _, trained_as, _ in batch)
+            for hit in index.find([words(text) for *_, text in batch]):
+                line, trained_as, _ = batch[hit.text]
+                match = Match(*index.names[hit.item], trained_as, hit.kind, hit.score, line)
+                key = hit.item, trained_as
+                if key not in best or strength(match) > strength(best[key]):
+                    best[key] = match
+    if not counts:
+        raise DataError(f"{path}: no texts")
+    finding = Finding(
+        file=path.name,
+        sha256=sha256_of(path),
+        texts=dict(counts),
+        dataset=dataset.name,
+        split=dataset.split,
+        dataset_fingerprint=dataset.fingerprint,
+        tested=dict(Counter(role for role, _ in index.names)),
+        seen=_counted(best),
+    )
+    return Report(finding, [best[key] for key in sorted(best)])
+
+
+def training_texts(
+    path: Path, advance: Callable[[int], object] | None = None
+) -> Iterator[tuple[int, str, str]]:
+    """Yield line, role and text of everything the rows of a training file hold.
+
+    Args:
+        path: See :func:`compare`.
+        advance: See :func:`llara_eval.collection.objects`.
+
+    Raises:
+        DataError: A row holds nothing, or something that is not text.
+    """
+    for line, row in objects(path, advance):
+        fields = [field for field in _FIELDS if row.get(field) is not None]
+        if not fields:
+            found = ", ".join(row) or "nothing"
+            raise DataError.at(path, line, f"expected query and pos, input, or text; found {found}")
+        for field in fields:
+            texts = [row[field]] if isinstance(row[field], str) else row[field]
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                shown = json.dumps(row[field], ensure_ascii=False)[:60]
+                raise DataError.at(path, line, f"{field}: expected a text or a list of texts, found {shown}")
+            yield from ((line, _FIELDS[field], text) for text in texts)
+
+
+def _counted(best: Mapping[tuple[int, str], Match]) -> dict[str, dict[str, dict[str, int]]]:
+    """Count test texts by role, role of the training text, and kind of the strongest match."""
+    strongest: dict[tuple[int, str], Match] = dict(best)
+    for (number, _), match in best.items():
+        strongest[number, ANY] = max(match, strongest.get((number, ANY), match), key=strength)
+    seen: dict[str, dict[str, dict[str, int]]] = {}
+    for (_, trained_as), match in sorted(strongest.items()):
+        counts = seen.setdefault(match.role, {}).setdefault(trained_as, {})
+        counts[match.kind] = counts.get(match.kind, 0) + 1
+    return seen
+
+
+def strength(match: Match) -> tuple[int, float]:
+    """Return what matches are ordered by: kind, then score."""
+    return STRENGTH[match.kind], match.score

@@ -1,0 +1,437 @@
+"""What training saw of a test collection is found, in each of the three ways, and nothing else is."""
+
+import gzip
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from test_leaderboard import cells
+from test_results import make_result
+from typer.testing import CliRunner
+
+from llara_eval import contamination, matching, results
+from llara_eval.cli import app
+from llara_eval.contamination import RECORD, TRAINING_FILES, Finding, declared
+from llara_eval.datasets import load
+from llara_eval.errors import DataError
+from llara_eval.files import sha256_of
+from llara_eval.leaderboard import render
+from llara_eval.matching import COMMON, GRAM, Index, Item, Kind, jaccard, words
+from llara_eval.overlap import Report, compare, items
+
+VOCABULARY = [first + second + third for first in "bdfgk" for second in "aeiou" for third in "lmnrst"]
+
+
+def prose(seed: int, length: int) -> list[str]:
+    return random.Random(seed).choices(VOCABULARY, k=length)
+
+
+def text(seed: int, length: int) -> str:
+    return " ".join(prose(seed, length))
+
+
+def hits(test: str, *trained: str) -> list[tuple[int, Kind, float]]:
+    index = Index([Item("query", "q", test, test)])
+    return [(hit.text, hit.kind, hit.score) for hit in index.find([words(item) for item in trained])]
+
+
+def kinds(test: str, trained: str) -> set[Kind]:
+    return {kind for _, kind, _ in hits(test, trained)}
+
+
+def write(path: Path, *rows: object) -> Path:
+    content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def run(*options: object):
+    return CliRunner().invoke(app, ["overlap", *map(str, options)])
+
+
+@pytest.fixture
+def tiny(make_collection) -> Path:
+    """Write a collection of which the tests know every text."""
+    documents = {
+        "rel": ("A title", text(1, 60)),
+        "seen as negative": ("", text(2, 60)),
+        "zero": ("", text(3, 60)),
+        "unjudged": ("", text(4, 60)),
+        "empty": ("", ""),
+    }
+    queries = {"q1": "Why, of all things, tides?", "q2": text(5, 20), "train": "a query of no judged split"}
+    qrels = {"q1": {"rel": 1, "zero": 0, "empty": 1}, "q2": {"seen as negative": 2}}
+    return make_collection(documents, queries, qrels)
+
+
+@pytest.fixture
+def find(tiny, tmp_path):
+    """Return a function that compares rows with the collection."""
+
+    def go(*rows: object, documents="judged", name="train.jsonl") -> Report:
+        dataset = load(str(tiny), data_dir=tmp_path)
+        return compare(write(tmp_path / name, *rows), dataset, Index(items(dataset, documents)))
+
+    return go
+
+
+def found(report: Report) -> set[tuple[str, str, str, str]]:
+    return {(match.role, match.id, match.trained_as, match.kind.value) for match in report.matches}
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "WHY, OF ALL THINGS, TIDES?",
+        "why of all things tides",
+        "  Why —\n\tof all “things”…\u00a0tides!!  ",
+        "Why, of all things, ti\u00addes?",
+        "\uff37\uff48\uff59, of all things, t\u200bides",
+    ],
+)
+def test_case_punctuation_space_and_unicode_forms_make_no_difference(variant):
+    assert kinds("Why, of all things, tides?", variant) >= {Kind.EXACT}
+
+
+def test_composed_letters_ligatures_and_sharp_s_are_what_they_stand_for():
+    assert words("Caf\u00e9 \ufb01n STRASSE x\u00b2") == words("CAFE\u0301 fin straße X2")
+    assert words("don't re-read a_b") == ["don", "t", "re", "read", "a", "b"]
+    assert words("हिन्दी") == ["हिन्दी"], "vowel signs are part of a word"
+    assert words(" …\u200b!?\ud800") == []
+
+
+def test_other_words_or_another_order_are_not_exact():
+    assert kinds("tides rise", "tides rose") == set()
+    assert kinds("tides rise", "rise tides") == set()
+    assert kinds("tides rise", "tidesrise") == set()
+
+
+def replaced(count: int, length: int) -> tuple[str, str]:
+    """Return two texts; in the second so many words, not beside each other, are new."""
+    one = [f"w{number}" for number in range(length)]
+    other = [f"new{i}" if i % 3 == 1 and i < 3 * count else word for i, word in enumerate(one)]
+    return " ".join(one), " ".join(other)
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "index", "near"),
+    [(4, 101, 92 / 108, True), (7, 101, 86 / 114, False), (1, 19, 16 / 20, True), (1, 18, 15 / 19, False)],
+)
+def test_near_duplicates_are_those_at_jaccard_four_fifths(count, length, index, near):
+    one, other = replaced(count, length)
+    assert jaccard(words(one), words(other)) == pytest.approx(index)
+    scores = [score for _, kind, score in hits(one, other) if kind == Kind.NEAR]
+    assert scores == ([pytest.approx(index)] if near else [])
+
+
+def test_thirteen_words_in_a_row_are_found_and_twelve_are_not():
+    test = prose(1, 40)
+    for shared, expected in ((GRAM, {Kind.GRAM}), (GRAM - 1, set())):
+        for place in (0, 11, 40 - shared):
+            trained = [*prose(2, 50), *test[place : place + shared], *prose(3, 50)]
+            assert kinds(" ".join(test), " ".join(trained)) == expected
+    ((_, _, share),) = hits(" ".join(test), " ".join([*prose(4, 9), *test[:20], *prose(5, 30)]))
+    assert share == pytest.approx(8 / 28)
+
+
+def test_words_in_a_row_do_not_go_on_in_the_next_text():
+    test = prose(1, 40)
+    assert hits(" ".join(test), " ".join(test[:7]), " ".join(test[7:14])) == []
+
+
+def test_a_short_text_is_found_only_whole():
+    assert kinds("what causes tides", "we ask what causes tides and who knows") == set()
+    assert kinds("what causes tides", "what causes tides") == {Kind.EXACT, Kind.NEAR}
+    assert kinds("tides", "TIDES!") == {Kind.EXACT}
+    assert kinds(" ".join(prose(1, 12)), " ".join([*prose(1, 12), *prose(2, 60)])) == set()
+
+
+@pytest.mark.parametrize("nothing", ["", " \n", "?!…"])
+def test_a_text_without_words_matches_nothing(nothing):
+    assert hits(nothing, nothing, "tides") == []
+    assert hits("tides", nothing) == []
+
+
+@pytest.mark.parametrize(("copies", "expected"), [(COMMON, COMMON), (COMMON + 1, 0)])
+def test_a_formula_that_many_test_texts_share_is_no_sign_of_anything(copies, expected):
+    formula = prose(0, GRAM)
+    index = Index(
+        Item("judged", str(number), body, body)
+        for number in range(copies)
+        for body in [" ".join([*prose(100 + number, 40), *formula])]
+    )
+    assert len(list(index.find([[*formula, *prose(99, 40)]]))) == expected
+
+
+def test_texts_on_the_same_subject_in_the_same_words_are_no_matches():
+    index = Index(Item("other", str(seed), text(seed, 120), text(seed, 120)) for seed in range(200))
+    assert list(index.find([prose(1_000 + seed, 120) for seed in range(2_000)])) == []
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "c"]), max_size=30),
+    st.lists(st.sampled_from(["a", "b", "c"]), max_size=30),
+)
+def test_the_index_finds_what_the_definitions_say(one, other):
+    def grams(of: Sequence[str]) -> set[tuple[str, ...]]:
+        return {tuple(of[start : start + GRAM]) for start in range(len(of) - GRAM + 1)}
+
+    assume(one and other)
+    expected = {}
+    if one == other:
+        expected[Kind.EXACT] = 1.0
+    if jaccard(one, other) >= 0.8:
+        expected[Kind.NEAR] = jaccard(one, other)
+    if grams(one) & grams(other):
+        expected[Kind.GRAM] = len(grams(one) & grams(other)) / len(grams(one))
+    # One pair in 5,000 at the threshold is not looked at: with so few word pairs, none was.
+    assert {kind: score for _, kind, score in hits(" ".join(one), " ".join(other))} == pytest.approx(expected)
+
+
+@given(st.text(max_size=40))
+def test_words_do_not_depend_on_case_or_surroundings(value):
+    folded = words(value)
+    assert all(word and not word.isspace() for word in folded)
+    assert words(f"({value})!") == folded
+    assert words(" ".join(folded)) == folded
+
+
+def test_each_role_is_told_apart_and_only_judged_queries_are_test_queries(find):
+    report = find(
+        {"query": "why of all things TIDES", "pos": [text(1, 60)], "neg": [text(2, 60), text(3, 60)]},
+        {"query": "a query of no judged split", "pos": text(4, 60)},
+        {"query": text(6, 9), "pos": ["A title. " + text(1, 60)], "neg": []},
+    )
+    assert found(report) == {
+        ("query", "q1", "query", "exact"),
+        ("relevant", "rel", "pos", "exact"),
+        ("relevant", "seen as negative", "neg", "exact"),
+        ("judged", "zero", "neg", "exact"),
+    }
+    finding = report.finding
+    assert finding.texts == {"query": 3, "pos": 3, "neg": 2}
+    assert finding.tested == {"query": 2, "relevant": 3, "judged": 1}
+    assert (finding.count("query"), finding.share("query"), finding.count("relevant")) == (1, 0.5, 2)
+    assert finding.overlaps
+
+
+def test_all_documents_are_looked_for_on_request(find):
+    row = {"query": "x", "pos": text(4, 60)}
+    assert found(find(row)) == set()
+    report = find(row, documents="all")
+    assert found(report) == {("other", "unjudged", "pos", "exact")}
+    assert report.finding.tested["other"] == 1
+    assert not report.finding.overlaps, "the leaderboard asks about queries and relevant documents"
+
+
+def test_the_strongest_match_counts_and_its_place_is_named(find):
+    near = [*prose(1, 59), "other"]
+    gram = [*prose(7, 30), *prose(1, 15)]
+    report = find(
+        {"query": "x", "pos": [" ".join(gram), " ".join(near)]},
+        {"query": "y", "pos": [text(1, 60)], "neg": [" ".join(near)]},
+        {"query": "z", "pos": [text(1, 60)]},
+    )
+    first, second = [match for match in report.matches if match.id == "rel"]
+    assert (first.trained_as, first.kind, second.trained_as, second.kind) == ("neg", "near", "pos", "exact")
+    assert second.line == 2
+    assert report.finding.seen["relevant"] == {"any": {"exact": 1}, "neg": {"near": 1}, "pos": {"exact": 1}}
+
+
+def test_counts_depend_neither_on_the_order_of_rows_nor_on_how_many_are_looked_up_together(find, monkeypatch):
+    rows = [{"query": text(seed, 12), "pos": [text(seed % 7, 60)]} for seed in range(40)]
+    rows += [{"query": text(5, 19), "pos": " ".join([*prose(8, 20), *prose(1, 14)])}]
+    before = find(*rows).finding.seen
+    assert len(before) == 3
+    for size in (1, 3, 1_000):
+        monkeypatch.setattr(matching, "BATCH", size)
+        random.Random(size).shuffle(rows)
+        assert find(*rows).finding.seen == before
+
+
+def test_adaptation_rows_plain_text_and_compressed_files_are_read(find):
+    adaptation = {"input": text(1, 60), "output_summarize": text(1, 60), "output_predict": text(2, 60)}
+    plain = {"source": "a book", "text": text(5, 20)}
+    for name in ("a.jsonl", "a.jsonl.gz"):
+        report = find(adaptation, plain, name=name)
+        assert found(report) == {
+            ("relevant", "rel", "text", "exact"),
+            ("relevant", "seen as negative", "text", "exact"),
+            ("query", "q2", "text", "exact"),
+        }
+        assert report.finding.texts == {"text": 4}
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ('{"query": "x", "pos": [1]}', r"pos: expected a text or a list of texts, found \[1\]"),
+        ('{"query": {"text": "x"}}', "query: expected a text or a list of texts"),
+        ('{"title": "x", "body": "y"}', "expected query and pos, input, or text; found title, body"),
+        ('["x"]', "expected a JSON object"),
+        ('{"text": "x"', "not valid JSON"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_a_malformed_row_is_named_with_file_and_line(tiny, tmp_path, row, says, ending):
+    path = tmp_path / f"train.jsonl{ending}"
+    content = f'{{"text": "fine"}}\n\n{row}\n'.encode()
+    path.write_bytes(gzip.compress(content) if ending else content)
+    dataset = load(str(tiny), data_dir=tmp_path)
+    with pytest.raises(DataError, match=rf"train\.jsonl{ending}:3: {says}"):
+        compare(path, dataset, Index(items(dataset)))
+
+
+def test_a_file_without_texts_is_refused(find):
+    with pytest.raises(DataError, match="no texts"):
+        find()
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_progress_reaches_the_size_of_the_file(tiny, tmp_path, ending):
+    path = write(tmp_path / f"x.jsonl{ending}", *({"text": text(seed, 200)} for seed in range(300)))
+    steps = []
+
+    class Watch:
+        def task(self, description, total):
+            return self
+
+        def __enter__(self):
+            return lambda n=1, note="": steps.append(n)
+
+        def __exit__(self, *error):
+            pass
+
+    dataset = load(str(tiny), data_dir=tmp_path)
+    compare(path, dataset, Index(items(dataset)), Watch())
+    assert sum(steps) == path.stat().st_size
+    assert len(steps) > 5
+
+
+def test_the_command_shows_writes_and_keeps_what_it_found(tiny, tmp_path):
+    train = write(tmp_path / "[train].jsonl", {"query": "why of all things tides", "pos": text(1, 60)})
+    out, runs = tmp_path / "out.json", tmp_path / "runs"
+    shown = run("--train", train, "-d", tiny, "--output", out, "--runs-dir", runs)
+    assert shown.exit_code == 0, shown.output
+    assert "[train].jsonl" in shown.stdout
+    (report,) = json.loads(out.read_text())
+    assert [match["id"] for match in report.pop("matches")] == ["q1", "rel"]
+    assert report["sha256"] == sha256_of(train)
+    assert list(contamination.walk(runs)) == [Finding(**report)]
+    again = run("--train", train, "--train", train, "-d", tiny, "--json", "--runs-dir", runs)
+    assert [json.loads(line) for line in again.stdout.splitlines()] == [report, report]
+    assert len(list(contamination.walk(runs))) == 1, "the same files are kept once"
+
+
+def test_the_command_fails_over_a_share(tiny, tmp_path):
+    train = write(tmp_path / "train.jsonl", {"query": "why of all things tides", "pos": "x"})
+    assert run("--train", train, "-d", tiny, "--fail-over", 0.5).exit_code == 0
+    failed = run("--train", train, "-d", tiny, "--fail-over", 0.49)
+    assert failed.exit_code == 5
+    assert "50.0% of tiny in train.jsonl" in failed.stderr
+
+
+def test_torch_is_not_imported(tiny, tmp_path):
+    train = write(tmp_path / "train.jsonl", {"text": "x"})
+    code = (
+        "import sys; from typer.testing import CliRunner; from llara_eval.cli import app; "
+        f"done = CliRunner().invoke(app, ['overlap', '--train', {str(train)!r}, '-d', {str(tiny)!r}]); "
+        "sys.exit(done.exit_code or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def finding(**changes) -> Finding:
+    values = {
+        "file": "a|b.jsonl",
+        "sha256": "a" * 64,
+        "texts": {"query": 3},
+        "dataset": "tiny",
+        "split": "test",
+        "dataset_fingerprint": "f" * 64,
+        "tested": {"query": 300, "relevant": 283},
+        "seen": {"query": {"any": {"exact": 2, "near": 1}, "query": {"exact": 2, "near": 1}}},
+    }
+    return Finding(**{**values, **changes})
+
+
+def page(findings, **settings) -> str:
+    entries = [
+        (Path("runs/trained/tiny"), make_result(system="trained", settings=settings)),
+        (Path("runs/silent/tiny"), make_result(system="silent")),
+    ]
+    return render(entries, [], Path("leaderboard.md"), findings)
+
+
+def test_the_leaderboard_marks_a_system_that_declares_what_was_found_to_overlap():
+    text = page([finding()], **{TRAINING_FILES: {"a" * 64: "a|b.jsonl", "b" * 64: "other.jsonl"}})
+    marked, _, listed = text.partition("### Training data")
+    assert cells(marked.partition("### Conditions")[0], "trained")[1].endswith(" ‡")
+    assert "‡" not in cells(marked.partition("### Conditions")[0], "silent")[1]
+    assert r"| trained | a\|b.jsonl | 3 of 300 | 0 of 283 |" in listed
+    assert "| trained | other.jsonl | not compared | not compared |" in listed
+    assert "silent" not in listed
+    assert "not thereby clean" in listed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"sha256": "c" * 64}, {"dataset_fingerprint": "0" * 64}, {"seen": {"judged": {"any": {"exact": 9}}}}],
+)
+def test_another_file_or_data_set_or_no_overlap_gives_no_mark(changes):
+    text = page([finding(**changes)], **{TRAINING_FILES: {"a" * 64: "a|b.jsonl"}})
+    assert "‡" not in text.partition("### Training data")[0]
+
+
+def test_without_declarations_the_page_is_as_it_was():
+    assert page([finding()]) == page([])
+    assert "‡" not in page([])
+
+
+def test_a_checkpoint_declares_by_its_record(tmp_path):
+    assert declared(tmp_path) == {}
+    (tmp_path / RECORD).write_text('{"steps": 3}')
+    assert declared(tmp_path) == {}, "records of earlier versions declare nothing"
+    (tmp_path / RECORD).write_text(json.dumps({TRAINING_FILES: {"a" * 64: "x.jsonl"}}))
+    assert declared(tmp_path) == {"a" * 64: "x.jsonl"}
+    for malformed in ("[]", "{", '{"training_files": ["x.jsonl"]}'):
+        (tmp_path / RECORD).write_text(malformed)
+        with pytest.raises(DataError, match=r"training\.json: not a record of training"):
+            declared(tmp_path)
+
+
+def test_a_malformed_finding_is_refused_and_no_result_is_taken_for_one(tmp_path):
+    results.save(tmp_path / "overlap" / "tiny", make_result(system="overlap"))
+    assert list(contamination.walk(tmp_path)) == []
+    assert len(list(results.walk(tmp_path))) == 1
+    (tmp_path / "overlap" / "x.json").write_text('{"file": "x"}')
+    with pytest.raises(DataError, match=r"x\.json: not a finding"):
+        list(contamination.walk(tmp_path))
+
+
+@pytest.mark.real
+def test_training_claims_that_are_test_claims_are_counted(real_data):
+    dataset = load(str(real_data / "scifact"), data_dir=real_data)
+    train = real_data.parent / "train" / "scifact_train_bm25neg.jsonl.gz"
+    seen = compare(train, dataset, Index(items(dataset))).finding.seen
+    assert seen["query"]["any"] == {"exact": 2, "near": 16, "13-gram": 10}
+    assert seen["relevant"] == {"any": {"exact": 235}, "pos": {"exact": 181}, "neg": {"exact": 169}}
+
+
+@pytest.mark.real
+def test_every_document_whose_source_is_trained_on_is_found(real_data, tmp_path):
+    sources = ("NIHSeniorHealth", "NIDDK", "CDC")
+    with gzip.open(real_data.parent / "train" / "medquad_pairs.jsonl.gz", "rt") as file:
+        rows = [row for row in map(json.loads, file) if row["source"] in sources]
+    dataset = load(str(real_data / "medquad-liveqa"), data_dir=real_data)
+    report = compare(write(tmp_path / "pairs.jsonl", *rows), dataset, Index(items(dataset)))
+    there = {item.id for item in items(dataset) if item.id.startswith(sources)}
+    assert {match.id for match in report.matches if match[2:4] == ("pos", "exact")} == there
+    assert len(there) == 108
+    assert report.finding.seen["relevant"]["any"] == {"exact": 65, "13-gram": 12}
