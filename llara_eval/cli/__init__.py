@@ -20,6 +20,7 @@ from llara_eval.cli import (
     finetune,
     leaderboard,
     mine,
+    repro,
     score,
     systems,
     verify_joint,
@@ -79,6 +80,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("repro")(repro.repro)
 app.command("adapt")(adapt.adapt)
 app.command("finetune")(finetune.finetune)
 app.command("mine")(mine.mine)

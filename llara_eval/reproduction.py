@@ -1,0 +1,275 @@
+"""Published values that check us: which cells there are, and what a difference means."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from llara_eval import published
+from llara_eval.catalogue import BEIR_13, expand
+from llara_eval.errors import LlaraEvalError, UsageError
+from llara_eval.measure import DEFAULT_MEASURES
+from llara_eval.published import PublishedScore
+
+Verdict = Literal["OK", "close", "FAIL"]
+
+
+class Tolerance(NamedTuple):
+    """How far what we find may lie from what was published.
+
+    Attributes:
+        ok: Up to here it is the same value.
+        close: Up to here it is explained by versions or arithmetic; beyond, something is wrong.
+    """
+
+    ok: float
+    close: float
+
+
+LEXICAL = Tolerance(ok=0.0001, close=0.001)
+"""BM25. The values are published with four decimals: half a unit is their rounding, the other half
+leaves room for one tie in thousands of queries (found on SciFact and ArguAna: at most 0.00005). Close
+is for another Lucene, and for the regressions' habit of leaving out a query's own id in every data
+set, which we do only where queries are documents."""
+
+DENSE = Tolerance(ok=0.0005, close=0.005)
+"""Encoders. Papers print three decimals, and half a unit is their rounding (found for MiniLM in float32
+on SciFact and ArguAna: at most 0.00003). Close is for another type or other batches."""
+
+_NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
+
+
+class System(NamedTuple):
+    """A system that can be checked.
+
+    Attributes:
+        name: What the command line calls it.
+        published: What the published scores call it.
+        model: What is opened; None where the user must name a checkpoint.
+        tolerance: How exactly it can be reproduced.
+        settings: Its settings.
+    """
+
+    name: str
+    published: str
+    model: str | None
+    tolerance: Tolerance
+    settings: Mapping[str, Any] = _NO_SETTINGS
+
+
+_MINILM = "all-MiniLM-L6-v2"
+
+SYSTEMS = (
+    System("bm25", published.BM25, "bm25", LEXICAL),
+    System("bm25-multifield", published.BM25_MULTIFIELD, "bm25-multifield", LEXICAL),
+    System("bm25-tuned", "BM25 (Lucene, flat, k1=0.82, b=0.68)", "bm25", LEXICAL, {"k1": 0.82, "b": 0.68}),
+    System("bm25-tuned", "BM25 (Lucene, flat, k1=3.44, b=0.87)", "bm25", LEXICAL, {"k1": 3.44, "b": 0.87}),
+    System("all-minilm-l6-v2", _MINILM, "all-minilm-l6-v2", DENSE),
+    System("repllama", published.REPLLAMA, None, DENSE),
+    System("llara", published.LLARA, None, DENSE),
+)
+"""BM25 was tuned on passages and on documents: one name, two settings."""
+
+NAMES = tuple(dict.fromkeys(system.name for system in SYSTEMS))
+
+
+class _Condition(NamedTuple):
+    """What a published value is really of, where its row's data set does not say it."""
+
+    dataset: str
+    split: str | None = None
+    settings: Mapping[str, Any] = _NO_SETTINGS
+
+
+_CONDITIONS = {
+    (_MINILM, "beir/fiqa"): _Condition("beir/fiqa", "dev"),
+    (_MINILM, "beir/quora"): _Condition("beir/quora", "dev"),
+    **{
+        (system, f"msmarco-passage/{queries}"): _Condition(f"msmarco-passage-titled/{queries}")
+        for system in (published.REPLLAMA, published.LLARA)
+        for queries in ("dev", "trec-dl-2019", "trec-dl-2020")
+    },
+    **{
+        (system, "msmarco-document/dev"): _Condition("msmarco-document/dev", settings={"max_length": 2048})
+        for system in (published.REPLLAMA, published.LLARA)
+    },
+}
+"""From the sources and notes of the published scores: splits, titled passages, one long input (FirstP)."""
+
+
+class Expected(NamedTuple):
+    """A value to reproduce.
+
+    Attributes:
+        measure: Name of the measure.
+        value: The mean, 0 to 1.
+        source: Where it was read.
+        disputed: Other values that were published for the same, each with its source.
+    """
+
+    measure: str
+    value: float
+    source: str
+    disputed: tuple[str, ...] = ()
+
+
+class Cell(NamedTuple):
+    """A system on a data set, or on several of which the macro mean was published.
+
+    Attributes:
+        system: The system's name on the command line.
+        model: What is opened: a system's name or a checkpoint folder; None if nobody named one.
+        dataset: The data set, or the name of the mean.
+        expected: The values to reproduce.
+        tolerance: How exactly.
+        split: The judgements; None for the usual ones.
+        settings: Settings of the system.
+    """
+
+    system: str
+    model: str | None
+    dataset: str
+    expected: tuple[Expected, ...]
+    tolerance: Tolerance
+    split: str | None = None
+    settings: Mapping[str, Any] = _NO_SETTINGS
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The data sets whose values are averaged; mostly one."""
+        return BEIR_13 if self.dataset == "mean/beir-13" else expand(self.dataset)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is measured: the usual, so that the result is an ordinary one, and what is expected."""
+        return tuple(dict.fromkeys([*DEFAULT_MEASURES, *(item.measure for item in self.expected)]))
+
+    @property
+    def command(self) -> str:
+        """The command that measures it."""
+        words = ["llara-eval", "evaluate", "-m", self.model or "CHECKPOINT"]
+        for key, value in self.settings.items():
+            words += ["-o", f"{key}={value}"]
+        for member in self.members:
+            words += ["-d", member]
+        if self.split:
+            words += ["--split", self.split]
+        if self.measures != DEFAULT_MEASURES:
+            words += ["--measures", ",".join(self.measures)]
+        return shlex.join(words)
+
+
+def cells(scores: Iterable[PublishedScore]) -> tuple[Cell, ...]:
+    """Bring published scores into cells, in the order of :data:`SYSTEMS`.
+
+    Args:
+        scores: Of any systems; where two are of the same, the later one counts and the other is
+            reported if it differs.
+    """
+    said: dict[tuple[str, str], dict[str, list[PublishedScore]]] = {}
+    for score in scores:
+        measures = said.setdefault((score.system, score.dataset), {})
+        measures.setdefault(_full_measure(score), []).append(score)
+    out = []
+    for system in SYSTEMS:
+        for (name, dataset), measures in said.items():
+            if name != system.published:
+                continue
+            of = _CONDITIONS.get((name, dataset), _Condition(dataset))
+            out.append(
+                Cell(
+                    system.name,
+                    system.model,
+                    of.dataset,
+                    tuple(_expected(measure, found) for measure, found in measures.items()),
+                    system.tolerance,
+                    of.split,
+                    {**system.settings, **of.settings},
+                )
+            )
+    return tuple(out)
+
+
+def _full_measure(score: PublishedScore) -> str:
+    """Return the measure with what tables leave out: recall on TREC-DL passages counts grades from 2 on."""
+    if score.dataset.startswith("msmarco-passage/trec-dl-") and score.measure.startswith("R@"):
+        return score.measure.replace("@", "(rel=2)@")
+    return score.measure
+
+
+def _expected(measure: str, scores: Sequence[PublishedScore]) -> Expected:
+    *others, last = scores
+    disputed = tuple(f"{other.value:.4f} ({other.source})" for other in others if other.value != last.value)
+    return Expected(measure, last.value, last.source, disputed)
+
+
+def choose(
+    every: Sequence[Cell],
+    *,
+    systems: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    models: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Cell, ...]:
+    """Return the cells that were asked for; without names, all of them.
+
+    Args:
+        every: All cells.
+        systems: Names of systems.
+        datasets: Names of data sets, with or without ``beir/``; ``cqadupstack`` stands for its forums too.
+        models: System → checkpoint, for systems that do not come with one.
+
+    Raises:
+        UsageError: A name stands for no cell, or a checkpoint is named for a system that has its own.
+    """
+    for name in systems:
+        if name not in NAMES:
+            raise UsageError(f"--system {name}: it is one of {', '.join(NAMES)}")
+    need = {cell.system for cell in every if cell.model is None}
+    for name in models:
+        if name not in need:
+            raise UsageError(f"--model {name}=…: only {', '.join(sorted(need))} need a checkpoint")
+    wanted = {alias for name in datasets for alias in _aliases(name)}
+    for name in datasets:
+        if not any(cell.dataset in _aliases(name) for cell in every):
+            raise UsageError(f"--datasets {name}: nothing was published for it; --list shows what was")
+    chosen = tuple(
+        cell._replace(model=cell.model or models.get(cell.system))
+        for cell in every
+        if (not systems or cell.system in systems) and (not datasets or cell.dataset in wanted)
+    )
+    if not chosen:
+        raise UsageError(f"nothing was published for {', '.join(systems)} on {', '.join(datasets)}")
+    return chosen
+
+
+def _aliases(name: str) -> set[str]:
+    return {name, f"beir/{name}", *expand(name)}
+
+
+def compare(expected: float, found: float, tolerance: Tolerance) -> Verdict:
+    """Compare a value with the one published; a difference of exactly a tolerance is within it."""
+    difference = round(abs(found - expected), 9)  # 0.6790 - 0.6789 is a little more than 0.0001
+    if difference <= tolerance.ok:
+        return "OK"
+    return "close" if difference <= tolerance.close else "FAIL"
+
+
+class Finding(NamedTuple):
+    """What came of one published value.
+
+    Attributes:
+        cell: Where it stands.
+        expected: The value.
+        found: What was found, or None.
+        error: Why nothing was found, or None.
+    """
+
+    cell: Cell
+    expected: Expected
+    found: float | None = None
+    error: LlaraEvalError | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """How the two compare; None if nothing was found."""
+        return None if self.found is None else compare(self.expected.value, self.found, self.cell.tolerance)
