@@ -5,96 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from llara_eval import published
+from llara_eval.baselines import CONDITIONS, NAMES, NO_SETTINGS, SYSTEMS, Condition, Tolerance
 from llara_eval.catalogue import BEIR_13, expand
 from llara_eval.errors import LlaraEvalError, UsageError
 from llara_eval.measure import DEFAULT_MEASURES
 from llara_eval.published import PublishedScore
 
 Verdict = Literal["OK", "close", "FAIL"]
-
-
-class Tolerance(NamedTuple):
-    """How far what we find may lie from what was published.
-
-    Attributes:
-        ok: Up to here it is the same value.
-        close: Up to here it is explained by versions or arithmetic; beyond, something is wrong.
-    """
-
-    ok: float
-    close: float
-
-
-LEXICAL = Tolerance(ok=0.0001, close=0.001)
-"""BM25. The values are published with four decimals: half a unit is their rounding, the other half
-leaves room for one tie in thousands of queries (found on SciFact and ArguAna: at most 0.00005). Close
-is for another Lucene, and for the regressions' habit of leaving out a query's own id in every data
-set, which we do only where queries are documents."""
-
-DENSE = Tolerance(ok=0.0005, close=0.005)
-"""Encoders. Papers print three decimals, and half a unit is their rounding (found for MiniLM in float32
-on SciFact and ArguAna: at most 0.00003). Close is for another type or other batches."""
-
-_NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
-
-
-class System(NamedTuple):
-    """A system that can be checked.
-
-    Attributes:
-        name: What the command line calls it.
-        published: What the published scores call it.
-        model: What is opened; None where the user must name a checkpoint.
-        tolerance: How exactly it can be reproduced.
-        settings: Its settings.
-    """
-
-    name: str
-    published: str
-    model: str | None
-    tolerance: Tolerance
-    settings: Mapping[str, Any] = _NO_SETTINGS
-
-
-_MINILM = "all-MiniLM-L6-v2"
-
-SYSTEMS = (
-    System("bm25", published.BM25, "bm25", LEXICAL),
-    System("bm25-multifield", published.BM25_MULTIFIELD, "bm25-multifield", LEXICAL),
-    System("bm25-tuned", "BM25 (Lucene, flat, k1=0.82, b=0.68)", "bm25", LEXICAL, {"k1": 0.82, "b": 0.68}),
-    System("bm25-tuned", "BM25 (Lucene, flat, k1=3.44, b=0.87)", "bm25", LEXICAL, {"k1": 3.44, "b": 0.87}),
-    System("all-minilm-l6-v2", _MINILM, "all-minilm-l6-v2", DENSE),
-    System("repllama", published.REPLLAMA, None, DENSE),
-    System("llara", published.LLARA, None, DENSE),
-)
-"""BM25 was tuned on passages and on documents: one name, two settings."""
-
-NAMES = tuple(dict.fromkeys(system.name for system in SYSTEMS))
-
-
-class _Condition(NamedTuple):
-    """What a published value is really of, where its row's data set does not say it."""
-
-    dataset: str
-    split: str | None = None
-    settings: Mapping[str, Any] = _NO_SETTINGS
-
-
-_CONDITIONS = {
-    (_MINILM, "beir/fiqa"): _Condition("beir/fiqa", "dev"),
-    (_MINILM, "beir/quora"): _Condition("beir/quora", "dev"),
-    **{
-        (system, f"msmarco-passage/{queries}"): _Condition(f"msmarco-passage-titled/{queries}")
-        for system in (published.REPLLAMA, published.LLARA)
-        for queries in ("dev", "trec-dl-2019", "trec-dl-2020")
-    },
-    **{
-        (system, "msmarco-document/dev"): _Condition("msmarco-document/dev", settings={"max_length": 2048})
-        for system in (published.REPLLAMA, published.LLARA)
-    },
-}
-"""From the sources and notes of the published scores: splits, titled passages, one long input (FirstP)."""
 
 
 class Expected(NamedTuple):
@@ -132,7 +49,7 @@ class Cell(NamedTuple):
     expected: tuple[Expected, ...]
     tolerance: Tolerance
     split: str | None = None
-    settings: Mapping[str, Any] = _NO_SETTINGS
+    settings: Mapping[str, Any] = NO_SETTINGS
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -175,7 +92,7 @@ def cells(scores: Iterable[PublishedScore]) -> tuple[Cell, ...]:
         for (name, dataset), measures in said.items():
             if name != system.published:
                 continue
-            of = _CONDITIONS.get((name, dataset), _Condition(dataset))
+            of = CONDITIONS.get((name, dataset), Condition(dataset))
             out.append(
                 Cell(
                     system.name,

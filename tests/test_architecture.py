@@ -18,7 +18,7 @@ LAYERS = [
     "llara_eval.published llara_eval.statistics llara_eval.provenance",
     # One job each, on the nouns.
     "llara_eval.collection llara_eval.ranking llara_eval.measure llara_eval.templates llara_eval.download",
-    "llara_eval.protocols llara_eval.trec",
+    "llara_eval.protocols llara_eval.trec llara_eval.baselines",
     "llara_eval.datasets llara_eval.results",
     # Models and vectors.
     "llara_eval.encoder llara_eval.gguf llara_eval.lora",
@@ -48,7 +48,7 @@ LAYERS = [
     "llara_eval.reproduction",
     # The command line.
     "llara_eval.cli.console llara_eval.cli.options",
-    "llara_eval.cli.tables llara_eval.cli.training",
+    "llara_eval.cli.tables llara_eval.cli.training llara_eval.cli.repro_tables",
     "llara_eval.cli.adapt llara_eval.cli.finetune llara_eval.cli.mine llara_eval.cli.verify_joint",
     "llara_eval.cli.export llara_eval.cli.check",
     "llara_eval.cli.evaluate llara_eval.cli.compare llara_eval.cli.datasets llara_eval.cli.doctor",

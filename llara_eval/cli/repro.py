@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import plain, say, set_up_logging, show
+from llara_eval.cli.console import say, set_up_logging, show
 from llara_eval.errors import DataError, DriftError, LlaraEvalError, PartialResultsError, UsageError
 from llara_eval.home import home
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from llara_eval.reproduction import Cell, Finding
 
-    from llara_eval.reproduction import Cell, Expected, Finding
-
-_STYLES = {"OK": "green", "close": "yellow", "FAIL": "bold red", None: "red"}
+_READY = "ready"
 
 
 def repro(
@@ -62,21 +60,21 @@ def repro(
     Exit code 5 on a FAIL, 6 if something could not be measured. With --json, one object per value is
     printed on stdout, a line each.
     """
+    from llara_eval.cli import repro_tables as tables
     from llara_eval.reproduction import choose
 
     set_up_logging(quiet=quiet, verbose=verbose)
     systems, names = options.split_list(system or ""), options.split_list(datasets or "")
     chosen = choose(_every_cell(), systems=systems, datasets=names, models=_checkpoints(model or []))
+    states = [_state(cell, data_dir) for cell in chosen]
     if only_list:
-        _show_list(chosen, data_dir, as_json=as_json)
+        if as_json:
+            _print_objects(tables.cell_objects(chosen, states))
+        else:
+            show(tables.list_table(chosen, states))
+            _print_commands(chosen)
         return
-    able = [cell for cell in chosen if cell.model]
-    for cell in chosen:
-        if not cell.model and (cell.system in systems or not able):
-            raise UsageError(f"{cell.system} needs a checkpoint: --model {cell.system}=PATH")
-    ready = [cell for cell in able if names or _at_hand(cell, data_dir)]
-    if not ready:
-        raise DataError(f"none of the data sets is in {data_dir}; --list shows them")
+    ready = _ready(chosen, states, data_dir, asked=systems, any_state=bool(names))
     findings = measure(
         ready,
         data_dir=data_dir,
@@ -86,16 +84,41 @@ def repro(
         quiet=quiet,
     )
     if as_json:
-        for finding in findings:
-            typer.echo(json.dumps(_object(finding), ensure_ascii=False))
+        _print_objects(tables.finding_objects(findings))
     else:
-        show(_table(findings))
-        _show_commands(ready)
+        show(tables.findings_table(findings))
+        _print_commands(ready)
     conclude(findings)
+
+
+def _ready(
+    cells: "Sequence[Cell]", states: Sequence[str], data_dir: Path, *, asked: Sequence[str], any_state: bool
+) -> "list[Cell]":
+    """Return the cells to measure: those at hand, or all that have a system if the data sets were named.
+
+    Raises:
+        UsageError: A checkpoint is missing for a system that was asked for, or for all of them.
+        DataError: Nothing is at hand.
+    """
+    able = [cell for cell in cells if cell.model]
+    for cell in cells:
+        if not cell.model and (cell.system in asked or not able):
+            raise UsageError(f"{cell.system} needs a checkpoint: --model {cell.system}=PATH")
+    ready = [
+        cell
+        for cell, state in zip(cells, states, strict=True)
+        if cell.model and (any_state or state == _READY)
+    ]
+    if not ready:
+        raise DataError(f"none of the data sets is in {data_dir}; --list shows them")
+    return ready
 
 
 def _every_cell() -> "tuple[Cell, ...]":
     """Return the cells of our table and of Anserini's own regressions; the latter count where both are."""
+    from llara_eval.diagnosis import require_own_adapters
+
+    require_own_adapters()
     from adapters.java import anserini_jar
     from adapters.regressions import read
     from llara_eval import published
@@ -112,16 +135,16 @@ def _checkpoints(pairs: Sequence[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def _at_hand(cell: "Cell", data_dir: Path) -> bool:
-    """Whether all of a cell's data sets can be had without a download."""
+def _state(cell: "Cell", data_dir: Path) -> str:
+    """Say whether a cell can be measured without a download, or what is missing."""
     from llara_eval.datasets import locate
 
     try:
         for member in cell.members:
             locate(member, data_dir=data_dir, offline=True)
     except DataError:
-        return False
-    return True
+        return "data not at hand"
+    return _READY if cell.model else "no checkpoint"
 
 
 def measure(cells: "Iterable[Cell]", **surroundings: Any) -> "list[Finding]":
@@ -197,84 +220,12 @@ def conclude(findings: "Sequence[Finding]") -> None:
     say(summary)
 
 
-def _object(finding: "Finding") -> dict[str, Any]:
-    """Return what ``--json`` prints of one value."""
-    problem = str(finding.error) if finding.error else None
-    return {
-        **_published(finding.cell, finding.expected),
-        "found": finding.found,
-        "verdict": finding.verdict,
-        "problem": problem,
-    }
+def _print_objects(objects: Iterable[Mapping[str, Any]]) -> None:
+    for item in objects:
+        typer.echo(json.dumps(item, ensure_ascii=False))
 
 
-def _published(cell: "Cell", expected: "Expected") -> dict[str, Any]:
-    return {
-        "system": cell.system,
-        "dataset": cell.dataset,
-        "split": cell.split,
-        "measure": expected.measure,
-        "published": expected.value,
-        "tolerance": cell.tolerance._asdict(),
-        "source": expected.source,
-        "also_published": list(expected.disputed),
-        "command": cell.command,
-    }
-
-
-def _table(findings: "Sequence[Finding]") -> "Table":
-    """Return a row for each value, found beside published."""
-    table = _empty_table("Published values, measured again")
-    table.add_column("found", justify="right")
-    table.add_column("verdict")
-    before = None
-    for finding in findings:
-        verdict = finding.verdict
-        text = str(verdict or "not measured")
-        if finding.found is not None and verdict != "OK":
-            text += f" {finding.found - finding.expected.value:+.4f}"
-        found = "–" if finding.found is None else f"{finding.found:.4f}"
-        cells = _cells(finding.cell, finding.expected, first=finding.cell is not before)
-        table.add_row(*cells, found, f"[{_STYLES[verdict]}]{text}[/]")
-        before = finding.cell
-    return table
-
-
-def _show_list(cells: "Sequence[Cell]", data_dir: Path, *, as_json: bool) -> None:
-    """Print what could be measured, without measuring it."""
-    table = _empty_table("Published values that can be measured again")
-    table.add_column("OK / close within", justify="right")
-    table.add_column("can run")
-    for cell in cells:
-        at_hand = _at_hand(cell, data_dir)
-        state = "no checkpoint" if not cell.model else "yes" if at_hand else "data not at hand"
-        for row, item in enumerate(cell.expected):
-            if as_json:
-                ready = {"at_hand": at_hand, "can_run": state == "yes"}
-                typer.echo(json.dumps({**_published(cell, item), **ready}, ensure_ascii=False))
-            within = f"{cell.tolerance.ok} / {cell.tolerance.close}"
-            table.add_row(*_cells(cell, item, first=not row), within, "" if row else state)
-    if not as_json:
-        show(table)
-        _show_commands(cells)
-
-
-def _empty_table(title: str) -> "Table":
-    from rich.table import Table
-
-    table = Table("system", "data set", "measure", title=title)
-    table.add_column("published", justify="right")
-    return table
-
-
-def _cells(cell: "Cell", expected: "Expected", *, first: bool) -> list[str]:
-    """Return the first cells of a table's row; those of a system and data set that were named stay empty."""
-    dataset = f"{cell.dataset} ({cell.split})" if cell.split else cell.dataset
-    names = [plain(cell.system), plain(dataset)] if first else ["", ""]
-    return [*names, expected.measure, f"{expected.value:.4f}"]
-
-
-def _show_commands(cells: "Sequence[Cell]") -> None:
+def _print_commands(cells: "Sequence[Cell]") -> None:
     """Print each cell's command, with the source of its values as a comment behind it."""
     for cell in cells:
         sources = dict.fromkeys(item.source for item in cell.expected)
