@@ -150,7 +150,7 @@ def test_splits_and_titled_passages_are_those_the_published_rows_name(every):
         assert row.dataset.startswith("msmarco-passage/") == row.note.startswith("title-augmented corpus")
         cell = of[names[row.system], row.dataset.replace("msmarco-passage/", "msmarco-passage-titled/")]
         split = re.search(r"split (\w+)\)", row.source)
-        usual = find(dataset)
+        usual = find(row.dataset)
         if split and usual:
             assert (cell.split or usual.split) == split[1], row
     assert of["repllama", "msmarco-document/dev"].settings == {"max_length": 2048}
