@@ -153,11 +153,11 @@ def test_the_list_says_what_is_missing_and_measures_nothing(repro, data):
     cells = (cell(RIGHT, RIGHT), cell(RIGHT, dataset="absent"), cell(RIGHT, model=None))
     result = repro(cells, "--list")
     assert result.exit_code == 0
-    for words in ("ready", "data not at hand", "no checkpoint", "0.0001, 0.001", "-m CHECKPOINT -d tiny"):
+    for words in ("ready", "not at hand", "no checkpoint", "±0.0001, ±0.001", "-m CHECKPOINT -d tiny"):
         assert words in result.stdout
     assert not (data / "runs").exists()
     objects = [json.loads(line) for line in repro(cells, "--list", "--json").stdout.splitlines()]
-    assert [item["state"] for item in objects] == ["ready", "ready", "data not at hand", "no checkpoint"]
+    assert [item["state"] for item in objects] == ["ready", "ready", "not at hand", "no checkpoint"]
     assert {item["command"] for item in objects} >= {"llara-eval evaluate -m words -d tiny"}
 
 

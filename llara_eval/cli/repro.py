@@ -143,7 +143,7 @@ def _state(cell: "Cell", data_dir: Path) -> str:
         for member in cell.members:
             locate(member, data_dir=data_dir, offline=True)
     except DataError:
-        return "data not at hand"
+        return "not at hand"
     return _READY if cell.model else "no checkpoint"
 
 

@@ -34,17 +34,19 @@ def findings_table(findings: "Sequence[Finding]") -> Table:
 def list_table(cells: "Sequence[Cell]", states: Sequence[str]) -> Table:
     """Return a row for each value that could be measured, and what is missing for it."""
     table = _table("Published values that can be measured again")
-    table.add_column("OK, close within", justify="right")
+    table.add_column("OK, close", justify="right")
     table.add_column("state")
     for cell, state in zip(cells, states, strict=True):
         for row, item in enumerate(cell.expected):
-            within = f"{cell.tolerance.ok}, {cell.tolerance.close}"
+            within = "" if row else f"±{cell.tolerance.ok}, ±{cell.tolerance.close}"
             table.add_row(*_row(cell, item, first=not row), within, "" if row else state)
     return table
 
 
 def _table(title: str) -> Table:
-    table = Table("system", "data set", "measure", title=title)
+    table = Table(title=title)
+    for name in ("system", "data set", "measure"):
+        table.add_column(name, overflow="fold")
     table.add_column("published", justify="right")
     return table
 
