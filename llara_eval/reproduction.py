@@ -1,0 +1,192 @@
+"""Published values that check us: which cells there are, and what a difference means."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from llara_eval.baselines import CONDITIONS, NAMES, NO_SETTINGS, SYSTEMS, Condition, Tolerance
+from llara_eval.catalogue import BEIR_13, expand
+from llara_eval.errors import LlaraEvalError, UsageError
+from llara_eval.measure import DEFAULT_MEASURES
+from llara_eval.published import PublishedScore
+
+Verdict = Literal["OK", "close", "FAIL"]
+
+
+class Expected(NamedTuple):
+    """A value to reproduce.
+
+    Attributes:
+        measure: Name of the measure.
+        value: The mean, 0 to 1.
+        source: Where it was read.
+        disputed: Other values that were published for the same, each with its source.
+    """
+
+    measure: str
+    value: float
+    source: str
+    disputed: tuple[str, ...] = ()
+
+
+class Cell(NamedTuple):
+    """A system on a data set, or on several of which the macro mean was published.
+
+    Attributes:
+        system: The system's name on the command line.
+        model: What is opened: a system's name or a checkpoint folder; None if nobody named one.
+        dataset: The data set, or the name of the mean.
+        expected: The values to reproduce.
+        tolerance: How exactly.
+        split: The judgements; None for the usual ones.
+        settings: Settings of the system.
+    """
+
+    system: str
+    model: str | None
+    dataset: str
+    expected: tuple[Expected, ...]
+    tolerance: Tolerance
+    split: str | None = None
+    settings: Mapping[str, Any] = NO_SETTINGS
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The data sets whose values are averaged; mostly one."""
+        return BEIR_13 if self.dataset == "mean/beir-13" else expand(self.dataset)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What is measured: the usual, so that the result is an ordinary one, and what is expected."""
+        return tuple(dict.fromkeys([*DEFAULT_MEASURES, *(item.measure for item in self.expected)]))
+
+    @property
+    def command(self) -> str:
+        """The command that measures it."""
+        words = ["llara-eval", "evaluate", "-m", self.model or "CHECKPOINT"]
+        for key, value in self.settings.items():
+            words += ["-o", f"{key}={value}"]
+        for member in self.members:
+            words += ["-d", member]
+        if self.split:
+            words += ["--split", self.split]
+        if self.measures != DEFAULT_MEASURES:
+            words += ["--measures", ",".join(self.measures)]
+        return shlex.join(words)
+
+
+def cells(scores: Iterable[PublishedScore]) -> tuple[Cell, ...]:
+    """Bring published scores into cells, in the order of :data:`SYSTEMS`.
+
+    Args:
+        scores: Of any systems; where two are of the same, the later one counts and the other is
+            reported if it differs.
+    """
+    said: dict[tuple[str, str], dict[str, list[PublishedScore]]] = {}
+    for score in scores:
+        measures = said.setdefault((score.system, score.dataset), {})
+        measures.setdefault(_full_measure(score), []).append(score)
+    out = []
+    for system in SYSTEMS:
+        for (name, dataset), measures in said.items():
+            if name != system.published:
+                continue
+            of = CONDITIONS.get((name, dataset), Condition(dataset))
+            out.append(
+                Cell(
+                    system.name,
+                    system.model,
+                    of.dataset,
+                    tuple(_expected(measure, found) for measure, found in measures.items()),
+                    system.tolerance,
+                    of.split,
+                    {**system.settings, **of.settings},
+                )
+            )
+    return tuple(out)
+
+
+def _full_measure(score: PublishedScore) -> str:
+    """Return the measure with what tables leave out: recall on TREC-DL passages counts grades from 2 on."""
+    if score.dataset.startswith("msmarco-passage/trec-dl-") and score.measure.startswith("R@"):
+        return score.measure.replace("@", "(rel=2)@")
+    return score.measure
+
+
+def _expected(measure: str, scores: Sequence[PublishedScore]) -> Expected:
+    *others, last = scores
+    disputed = tuple(f"{other.value:.4f} ({other.source})" for other in others if other.value != last.value)
+    return Expected(measure, last.value, last.source, disputed)
+
+
+def choose(
+    every: Sequence[Cell],
+    *,
+    systems: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    models: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Cell, ...]:
+    """Return the cells that were asked for; without names, all of them.
+
+    Args:
+        every: All cells.
+        systems: Names of systems.
+        datasets: Names of data sets, with or without ``beir/``; ``cqadupstack`` stands for its forums too.
+        models: System → checkpoint, for systems that do not come with one.
+
+    Raises:
+        UsageError: A name stands for no cell, or a checkpoint is named for a system that has its own.
+    """
+    for name in systems:
+        if name not in NAMES:
+            raise UsageError(f"--system {name}: it is one of {', '.join(NAMES)}")
+    need = {cell.system for cell in every if cell.model is None}
+    for name in models:
+        if name not in need:
+            raise UsageError(f"--model {name}=…: only {', '.join(sorted(need))} need a checkpoint")
+    wanted = {alias for name in datasets for alias in _aliases(name)}
+    for name in datasets:
+        if not any(cell.dataset in _aliases(name) for cell in every):
+            raise UsageError(f"--datasets {name}: nothing was published for it; --list shows what was")
+    chosen = tuple(
+        cell._replace(model=cell.model or models.get(cell.system))
+        for cell in every
+        if (not systems or cell.system in systems) and (not datasets or cell.dataset in wanted)
+    )
+    if not chosen:
+        raise UsageError(f"nothing was published for {', '.join(systems)} on {', '.join(datasets)}")
+    return chosen
+
+
+def _aliases(name: str) -> set[str]:
+    return {name, f"beir/{name}", *expand(name)}
+
+
+def compare(expected: float, found: float, tolerance: Tolerance) -> Verdict:
+    """Compare a value with the one published; a difference of exactly a tolerance is within it."""
+    difference = round(abs(found - expected), 9)  # 0.6790 - 0.6789 is a little more than 0.0001
+    if difference <= tolerance.ok:
+        return "OK"
+    return "close" if difference <= tolerance.close else "FAIL"
+
+
+class Finding(NamedTuple):
+    """What came of one published value.
+
+    Attributes:
+        cell: Where it stands.
+        expected: The value.
+        found: What was found, or None.
+        error: Why nothing was found, or None.
+    """
+
+    cell: Cell
+    expected: Expected
+    found: float | None = None
+    error: LlaraEvalError | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """How the two compare; None if nothing was found."""
+        return None if self.found is None else compare(self.expected.value, self.found, self.cell.tolerance)
