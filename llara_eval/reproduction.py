@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from llara_eval.baselines import CONDITIONS, NAMES, NO_SETTINGS, SYSTEMS, Condition, Tolerance
-from llara_eval.catalogue import BEIR_13, expand
+from llara_eval.catalogue import expand
 from llara_eval.errors import LlaraEvalError, UsageError
 from llara_eval.measure import DEFAULT_MEASURES
 from llara_eval.published import PublishedScore
@@ -54,7 +54,7 @@ class Cell(NamedTuple):
     @property
     def members(self) -> tuple[str, ...]:
         """The data sets whose values are averaged; mostly one."""
-        return BEIR_13 if self.dataset == "mean/beir-13" else expand(self.dataset)
+        return expand(self.dataset.removeprefix("mean/"))
 
     @property
     def measures(self) -> tuple[str, ...]:

@@ -172,7 +172,7 @@ def make_objective(model: torch.nn.Module, micro_tokens: int, **contrast: Any) -
 
 
 def gradients(model: torch.nn.Module) -> torch.Tensor:
-    return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.requires_grad])
+    return torch.cat([weight.grad.flatten() for weight in model.parameters()])
 
 
 def test_small_chunks_give_the_gradients_of_one_pass_over_everything() -> None:
@@ -219,21 +219,31 @@ def test_a_chunk_has_the_same_dropout_in_both_of_its_passes() -> None:
     assert torch.equal(after, torch.rand(1)), "the generator goes on as if everything was computed once"
 
 
-def with_dropout(compiled: bool) -> torch.nn.Module:
+def with_dropout() -> torch.nn.Module:
     torch.manual_seed(0)
-    model = AutoModel.from_config(make_config("llama", attention_dropout=0.3)).train()
-    if compiled:
-        model = add_lora(model, LoRA(rank=4, alpha=8, dropout=0.3))
-        for name, weight in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.3)  # zero as it is made: nothing would depend on dropout
-        compile_layers(model, torch.device("cpu"))
-    return model
+    return AutoModel.from_config(make_config("llama", attention_dropout=0.3)).train()
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_gradients_with_dropout_are_those_of_the_loss_that_is_logged(compiled: bool) -> None:
-    model, rows = with_dropout(compiled), make_rows(6)
+def test_compiled_layers_drop_the_same_with_and_without_a_graph() -> None:
+    torch.manual_seed(0)
+    bare = AutoModel.from_config(make_config("llama", attention_dropout=0.3, num_hidden_layers=1)).train()
+    model = add_lora(bare, LoRA(rank=4, alpha=8, dropout=0.3, targets=("q_proj",)))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)  # zero as it is made: nothing would depend on dropout
+    compile_layers(model, torch.device("cpu"))
+
+    def hidden(grad: bool, seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)
+        with torch.set_grad_enabled(grad):
+            return model(input_ids=torch.arange(40).view(2, 20), use_cache=False).last_hidden_state.detach()
+
+    assert torch.equal(hidden(False, 3), hidden(True, 3))
+    assert not torch.equal(hidden(True, 3), hidden(True, 4))
+
+
+def test_gradients_with_dropout_are_those_of_the_loss_that_is_logged() -> None:
+    model, rows = with_dropout(), make_rows(6)
     objective = make_objective(model, 400)
     torch.manual_seed(5)
     first = objective.step(rows, 0).terms["loss"]
@@ -241,10 +251,10 @@ def test_gradients_with_dropout_are_those_of_the_loss_that_is_logged(compiled: b
     direction = slope / slope.norm()
     losses = []
     for sign in (1, -1):  # the change of the logged loss along the gradient, same dropout
-        moved = with_dropout(compiled)
+        moved = with_dropout()
         place = 0
         with torch.no_grad():
-            for weight in filter(lambda weight: weight.requires_grad, moved.parameters()):
+            for weight in moved.parameters():
                 step = direction[place : place + weight.numel()].view_as(weight)
                 weight.add_(step, alpha=sign * 1e-3)
                 place += weight.numel()

@@ -39,8 +39,11 @@ def test_every_command_is_in_the_readme() -> None:
     from llara_eval.cli import app
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in app.registered_commands:
+    for command in [*app.registered_commands, *app.registered_groups]:
         assert f"llara-eval {command.name}" in readme
+    (datasets,) = app.registered_groups
+    for command in datasets.typer_instance.registered_commands:
+        assert f"llara-eval datasets {command.name}" in readme or command.name == "list"
 
 
 def test_every_version_that_is_installed_is_pinned_once() -> None:
