@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ STAGES = {
     "score": (evaluate, "score"),
     "record": (evaluate, "_store"),
 }
-"""Stage → the function that does it."""
+"""Stage → the function that does it; ``read`` streams the corpus again, ``verify`` reads shards back."""
 
 TOKENS = 8_192
 """Tokens of the vocabulary: 1.3 a word, as English has with vocabularies of the usual size."""
@@ -76,31 +76,13 @@ class Clock:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count what happens in the block as one stage."""
-        self._change(lambda: self._running.append(name))
+        self._count()
+        self._running.append(name)
         try:
             yield
         finally:
-            self._change(lambda: self._running.pop())
-
-    def stop(self) -> None:
-        """Look at memory no more."""
-        self._done.set()
-
-    def _change(self, change: Callable[[], Any]) -> None:
-        self._look()
-        now = time.perf_counter()
-        self.seconds[self._running[-1]] += now - self._since
-        self._since = now
-        change()
-
-    def _look(self) -> None:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        anonymous = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
-        self.peak[self._running[-1]] = max(self.peak[self._running[-1]], anonymous)
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.02):
-            self._look()
+            self._count()
+            self._running.pop()
 
     def time(self, stage: str, owner: Any, name: str) -> None:
         """From now on, count calls of ``owner.name`` as a stage."""
@@ -112,6 +94,26 @@ class Clock:
                 return function(*args, **kwargs)
 
         setattr(owner, name, timed)
+
+    def stop(self) -> None:
+        """Look at memory no more."""
+        self._done.set()
+
+    def _count(self) -> None:
+        self._look()
+        now = time.perf_counter()
+        self.seconds[self._running[-1]] += now - self._since
+        self._since = now
+
+    def _look(self) -> None:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        anonymous = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
+        stage = self._running[-1]
+        self.peak[stage] = max(self.peak[stage], anonymous)
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.02):
+            self._look()
 
 
 def main() -> None:
@@ -127,6 +129,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="work here and keep all; else in a temporary folder")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
+    if chosen.documents < chosen.queries * synthetic.RELEVANT:
+        parser.error(f"every query needs {synthetic.RELEVANT} documents of its own; lower --queries")
     if chosen.folder:
         found = rehearse(chosen, chosen.folder)
     else:
