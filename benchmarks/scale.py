@@ -19,7 +19,7 @@ import resource
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,9 +72,9 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-        self.processor: Counter[str] = Counter()
-        self.peak: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.processor: defaultdict[str, float] = defaultdict(float)
+        self.peak: defaultdict[str, float] = defaultdict(float)
         self._running = ["start"]
         self._since = time.perf_counter(), time.process_time()
         self._done = threading.Event()
@@ -200,7 +200,7 @@ def as_table(found: dict[str, Any]) -> str:
         f"{count:,} documents like {found['like']}, {found['tokens'] / count:.0f} tokens each; "
         f"{found['queries']:,} queries; vectors {found['width']} wide",
         "",
-        "| stage | seconds | µs per document | of a processor | peak anonymous memory, MiB |",
+        "| stage | seconds | µs per document | µs of processors | peak anonymous memory, MiB |",
         "|---|---|---|---|---|",
     ]
     for stage in (*STAGES, "all"):

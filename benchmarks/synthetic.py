@@ -74,7 +74,7 @@ def lengths_like(name_or_folder: str) -> NDArray[np.float64]:
         raise SystemExit(f"{name_or_folder!r} is neither a folder nor one of {', '.join(MEAN_WORDS)}")
     normal = NormalDist(sigma=SPREAD)
     shape = np.exp([normal.inv_cdf(step) for step in STEPS])
-    return shape * (MEAN_WORDS[name_or_folder] / shape.mean())
+    return shape * MEAN_WORDS[name_or_folder] / shape.mean()
 
 
 def write(folder: Path, documents: int, queries: int, lengths: NDArray[np.float64], seed: int) -> None:
