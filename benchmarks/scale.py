@@ -75,7 +75,7 @@ class Clock:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.processor: defaultdict[str, float] = defaultdict(float)
         self.peak: defaultdict[str, float] = defaultdict(float)
-        self._running = ["start"]
+        self._running = ["between"]
         self._since = time.perf_counter(), time.process_time()
         self._done = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
@@ -114,14 +114,18 @@ class Clock:
         self._since = now
 
     def _look(self) -> None:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        anonymous = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
         stage = self._running[-1]
-        self.peak[stage] = max(self.peak[stage], anonymous)
+        self.peak[stage] = max(self.peak[stage], anonymous_memory())
 
     def _watch(self) -> None:
         while not self._done.wait(0.02):
             self._look()
+
+
+def anonymous_memory() -> int:
+    """Return the bytes of memory that belong to no file."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
 
 
 def main() -> None:
@@ -152,7 +156,7 @@ def rehearse(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     lengths = synthetic.lengths_like(chosen.like)
     words = synthetic.texts(TOKENS, lengths, {}, chosen.seed)
     write_checkpoint(folder / "model", words, chosen.width, chosen.seed)
-    clock = Clock()
+    clock, before = Clock(), anonymous_memory()
     for stage, (owner, name) in STAGES.items():
         clock.time(stage, owner, name)
     synthetic.write(folder / "data", chosen.documents, chosen.queries, lengths, chosen.seed)
@@ -167,7 +171,7 @@ def rehearse(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "seconds": {stage: round(clock.seconds[stage], 3) for stage in STAGES},
         "processor": {stage: round(clock.processor[stage], 3) for stage in STAGES},
         "peak_anonymous": {stage: clock.peak[stage] for stage in STAGES},
-        "start_anonymous": clock.peak["start"],
+        "anonymous_before": before,
         "max_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
 
@@ -214,7 +218,7 @@ def as_table(found: dict[str, Any]) -> str:
         )
     rows += [
         "",
-        f"before the first stage {found['start_anonymous'] / MIB:,.0f} MiB; largest resident memory, mapped "
+        f"before the first stage {found['anonymous_before'] / MIB:,.0f} MiB; largest resident memory, mapped "
         f"files included, {found['max_rss'] / MIB:,.0f} MiB",
         "  ".join(f"{name} {mean:.4f}" for name, mean in found["measures"].items()),
     ]
