@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -42,19 +42,24 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all; a name ending in ``.gz`` is compressed.
+@contextmanager
+def text_writer(path: Path) -> Iterator[TextIO]:
+    """Open a UTF-8 text file that appears as :func:`atomic_write` says; ``.gz`` is compressed.
 
-    The compressed form holds no time stamp: equal text gives equal bytes.
+    The compressed form holds no time stamp: equal writes give equal bytes.
     """
-    data = text.encode()
-    if path.suffix == ".gz":
-        packed = io.BytesIO()
-        with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=9, mtime=0) as file:
-            file.write(data)
-        data = packed.getvalue()
-    with atomic_write(path) as out:
-        out.write(data)
+    with atomic_write(path) as file:
+        plain = path.suffix != ".gz"
+        with nullcontext(file) if plain else gzip.GzipFile("", "wb", 9, file, mtime=0) as binary:
+            text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
+            yield text
+            text.detach()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all; a name ending in ``.gz`` is compressed."""
+    with text_writer(path) as file:
+        file.write(text)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from llara_eval.errors import DataError
-from llara_eval.files import open_text, write_text
+from llara_eval.files import open_text, text_writer
 from llara_eval.ranking import rank
 from llara_eval.types import Hits, Run, as_ids
 
@@ -35,11 +35,10 @@ def write_run(path: Path, run: Run, tag: str) -> None:
         tag: The last column; white space in it becomes ``_``.
     """
     tag = "_".join(tag.split()) or "run"
-    lines = []
-    for query_id, doc_ids, scores in run:
-        for place, (doc_id, score) in enumerate(zip(doc_ids, scores.astype(str), strict=True), 1):
-            lines.append(f"{query_id}\tQ0\t{doc_id}\t{place}\t{score}\t{tag}\n")
-    write_text(path, "".join(lines))
+    with text_writer(path) as file:
+        for query_id, doc_ids, scores in run:
+            for place, (doc_id, score) in enumerate(zip(doc_ids, scores.astype(str), strict=True), 1):
+                file.write(f"{query_id}\tQ0\t{doc_id}\t{place}\t{score}\t{tag}\n")
 
 
 def read_run(path: Path, *, depth: int | None = None) -> Run:

@@ -138,6 +138,16 @@ def test_equal_hashes_of_different_ids_are_no_repeat(tmp_path, monkeypatch):
     )
 
 
+def test_the_scan_takes_nine_bytes_a_document(tmp_path):
+    count = 30_000
+    corpus = corpus_of(tmp_path, lines(*({"_id": str(i), "text": "x"} for i in range(count))))
+    tracemalloc.start()
+    corpus.scan()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * count + 100_000  # an eighth more while the array grows; buffers
+
+
 def test_a_repeated_query_id_is_refused(tmp_path):
     path = write(tmp_path / "queries.jsonl", lines({"_id": "q", "text": "a"}, {"_id": "q", "text": "a"}))
     with pytest.raises(DataError, match=r"queries\.jsonl:2: query id 'q' occurs twice"):

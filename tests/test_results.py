@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llara_eval import files, results
 from llara_eval.errors import DataError
-from llara_eval.files import atomic_write, slug, write_json, write_text
+from llara_eval.files import atomic_write, slug, text_writer, write_json, write_text
 from llara_eval.measure import Scores
 from llara_eval.ranking import rank
 from llara_eval.results import Result, folder_of, qrels_fingerprint, walk
@@ -208,6 +208,14 @@ def test_an_atomic_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_pat
             raise error
     assert path.read_text() == "old"
     assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["file", "file.gz"])
+def test_a_text_that_fails_leaves_nothing(tmp_path, name):
+    with pytest.raises(KeyboardInterrupt), text_writer(tmp_path / name) as file:
+        file.write("half of a text " * 10_000)
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_atomic_write_replaces_the_old_file(tmp_path):

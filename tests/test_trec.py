@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 
 import ir_measures
 import numpy as np
@@ -91,6 +92,15 @@ def test_the_file_is_tab_separated_trec_with_ranks_from_one(tmp_path) -> None:
     assert (tmp_path / "run").read_text() == (
         "q 1\tQ0\tb b\t1\t1.0\tmy_tag\nq 1\tQ0\tc\t2\t0.1\tmy_tag\nq 1\tQ0\ta\t3\t0.099999994\tmy_tag\n"
     )
+
+
+def test_a_run_is_written_without_holding_its_lines(tmp_path):
+    run = run_of({f"q{i}": {f"d{j}": float(j) for j in range(50)} for i in range(400)})
+    tracemalloc.start()
+    write_run(tmp_path / "run.gz", run, "t")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 * len(run.doc_ids)  # a line is a string of some 100 bytes
 
 
 def test_compressed_runs_are_equal_byte_for_byte(tmp_path) -> None:
