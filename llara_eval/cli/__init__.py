@@ -20,6 +20,7 @@ from llara_eval.cli import (
     finetune,
     leaderboard,
     mine,
+    plan,
     score,
     systems,
     verify_joint,
@@ -83,6 +84,7 @@ app.command("adapt")(adapt.adapt)
 app.command("finetune")(finetune.finetune)
 app.command("mine")(mine.mine)
 app.command("verify-joint")(verify_joint.verify_joint)
+app.command("plan")(plan.plan)
 app.command("check")(check.check)
 app.command("export")(export.export)
 app.command("datasets")(datasets.datasets)
