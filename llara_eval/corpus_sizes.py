@@ -1,13 +1,13 @@
 """How much text the public collections hold, for planning without them: ``data/corpus_sizes.csv``.
 
 ``tokens`` is the mean of a document in tokens of a LLaMA tokenizer, cut at ``MEASURED_LENGTH`` with
-``TEMPLATE_TOKENS`` of LLaRA's template among them: 1.10 times the published totals of WordPiece tokens, good to
-10 %. Documents, queries and words of a query are those of Thakur et al., "BEIR", NeurIPS 2021 Datasets and
+``TEMPLATE_TOKENS`` of LLaRA's template among them: 1.10 times the published totals of WordPiece tokens, good
+to 10 %. Documents, queries and words of a query are those of Thakur et al., "BEIR", NeurIPS 2021 Datasets and
 Benchmarks, Table 1, and of MS MARCO's own files.
 
 Other limits need more than a mean: lengths are taken as lognormal with the ``spread`` given, the standard
-deviation of their logarithm. It is .42 on SciFact and .50 on ArguAna; the .9 of news, debates and web pages is
-what agrees with the words of a document in BEIR's table at 1.5 tokens a word.
+deviation of their logarithm. It is .42 on SciFact and .50 on ArguAna; the .9 of news, debates and web pages
+is what agrees with the words of a document in BEIR's table at 1.5 tokens a word.
 """
 
 import csv
@@ -54,7 +54,7 @@ class CorpusSize(NamedTuple):
     query_words: float
 
     def lengths(self) -> NDArray[np.float64]:
-        """Return (1000,) tokens of a document's text, without template and uncut: equally likely quantiles."""
+        """Return (1000,) equally likely tokens of a document's text, uncut and without template."""
         places = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
         shape = np.exp(self.spread * np.array([NormalDist().inv_cdf(place) for place in places]))
         room, wanted = MEASURED_LENGTH - TEMPLATE_TOKENS, self.tokens - TEMPLATE_TOKENS
@@ -97,7 +97,7 @@ def find(name: str) -> CorpusSize | None:
 
 
 def expand(name: str) -> tuple[str, ...]:
-    """Return the collections a name stands for: those of ``beir-13``, ``-14``, ``-15``, ``-18``, or itself."""
+    """Return the collections a name stands for: members of ``beir-13``, 14, 15 or 18, or itself."""
     beir_14 = (*catalogue.BEIR_13, "beir/cqadupstack")
     groups = {
         "beir-13": catalogue.BEIR_13,

@@ -14,7 +14,7 @@ from llara_eval.vectors import SHARD_SIZE
 from llara_eval.workload import Workload
 
 DEVICES = {"h100": 989.0, "h200": 989.0, "a100": 312.0, "l40s": 362.0, "l4": 121.0, "mi300x": 1307.0}
-"""Dense bfloat16 TFLOP/s by the vendors' data sheets (NVIDIA: SXM form; half of what is given with sparsity)."""
+"""Dense bfloat16 TFLOP/s by the data sheets of NVIDIA (SXM; half of what is given with sparsity) and AMD."""
 
 
 class Device(NamedTuple):
@@ -180,7 +180,7 @@ def total(rows: Sequence[Row]) -> Row:
 
 
 def one_shard(loads: Sequence[Workload]) -> list[int]:
-    """Return the tokens of documents drawn from all collections as they are mixed: no more than a shard has."""
+    """Return the tokens of up to a shard of documents, drawn from all collections as they are mixed."""
     random = np.random.default_rng(0)
     counts = np.array([load.documents for load in loads])
     chosen = random.choice(len(loads), size=min(SHARD_SIZE, int(counts.sum())), p=counts / counts.sum())

@@ -1,21 +1,24 @@
 """How fast this machine encodes: batches like those of an evaluation, for a minute at most."""
 
+import logging
 import os
 import time
 from collections.abc import Sequence
-from copy import deepcopy
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from llara_eval.checkpoints import default_device, settle_dtype
+from llara_eval.checkpoints import default_device, has, read_model, read_model_config, settle_dtype
 from llara_eval.collection import Corpus
 from llara_eval.datasets import DEMO_FOLDER
 from llara_eval.encoder import Encoder
 from llara_eval.protocols import SILENT, Progress
-from llara_eval.skeleton import Cost, cost, skeleton
-from llara_eval.templates import Templates
+from llara_eval.skeleton import cost, skeleton
+from llara_eval.workload import Reading
+
+logger = logging.getLogger(__name__)
 
 SHORT = 2
 """Layers of the model that is timed where there are no weights."""
@@ -46,28 +49,46 @@ class Probe(NamedTuple):
         return self.operations / self.seconds
 
 
-def fits(model: Cost, dtype: str | None) -> bool:
-    """Whether the weights of a model fit into the memory of this machine's usual device."""
-    device = default_device()
-    if device.type == "cuda":
-        room = int(torch.cuda.mem_get_info(device)[1])
+def open_encoder(
+    folder: Path, reading: Reading, *, dtype: str | None = None, batch_tokens: int | None = None
+) -> Encoder:
+    """Return a checkpoint's encoder, or one of its shape where it lacks weights, or memory for them.
+
+    Args:
+        folder: The checkpoint folder.
+        reading: How it reads texts.
+        dtype: Of weights and products; None takes what the processor supports.
+        batch_tokens: See :class:`Encoder`.
+    """
+    config, device = read_model_config(folder), default_device()
+    kind = settle_dtype(dtype, device)
+    if reading.tokenizer is None or not has(folder, "model*.safetensors"):
+        model, tokenizer = _shortened(config, kind, device), None
+    elif cost(config).parameters * kind.itemsize > _memory(device):
+        logger.warning("%s does not fit into the memory of this machine: %d layers are timed", folder, SHORT)
+        model, tokenizer = _shortened(config, kind, device), None
     else:
-        room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return model.parameters * settle_dtype(dtype, device).itemsize < room
+        model, tokenizer = read_model(folder, dtype=kind)
+    return Encoder(model.to(device).eval(), tokenizer, reading.templates, batch_tokens=batch_tokens)
 
 
-def shortened(config: Any, templates: Templates, *, dtype: str | None, batch_tokens: int | None) -> Encoder:
-    """Return an encoder with few layers of a model's shape, random weights and no tokenizer."""
-    short = deepcopy(config)
-    short.num_hidden_layers = min(SHORT, config.num_hidden_layers)
-    if getattr(short, "layer_types", None):  # Gemma's, one for each layer
-        short.layer_types = short.layer_types[: short.num_hidden_layers]
-    device = default_device()
-    model = skeleton(short).to(settle_dtype(dtype, device)).to_empty(device=device)
+def _memory(device: torch.device) -> int:
+    """Return the bytes of a device's memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _shortened(config: Any, dtype: torch.dtype, device: torch.device) -> Any:
+    """Return a model of few layers and random weights."""
+    config.num_hidden_layers = min(SHORT, config.num_hidden_layers)
+    if getattr(config, "layer_types", None):  # Gemma's, one for each layer
+        config.layer_types = config.layer_types[: config.num_hidden_layers]
+    model = skeleton(config).to(dtype).to_empty(device=device)
     for weight in (*model.parameters(), *model.buffers()):
         # Not constant: graphics processors are faster on numbers that are all the same.
         _ = weight.data.uniform_(-0.02, 0.02) if weight.is_floating_point() else weight.data.zero_()
-    return Encoder(model.eval(), None, templates, batch_tokens=batch_tokens)
+    return model
 
 
 def time_encoder(
@@ -81,7 +102,7 @@ def time_encoder(
     Args:
         encoder: The encoder; one without a tokenizer is given random token ids.
         lengths: n tokens of a document, template included.
-        seconds: When to stop, at the end of a batch.
+        seconds: The most time it takes, unless one batch takes longer.
         progress: Shows the seconds gone by.
     """
     random, model = np.random.default_rng(0), cost(encoder.model.config)
@@ -99,9 +120,10 @@ def time_encoder(
             tokens = sum(map(len, batch))
             work = sum(model.operations(float(len(row))) for row in batch)
             done.append((now - started + tokenising * tokens, tokens, work))
-            advance(min(int(now - began), int(seconds)) - shown)
-            shown = min(int(now - began), int(seconds))
-            if now - began > seconds:
+            gone = min(int(now - began), int(seconds))
+            advance(gone - shown)
+            shown = gone
+            if now - began + (now - started) > seconds:
                 break
     times, counts, operations = zip(*(done[1:] or done), strict=True)
     return Probe(
@@ -117,7 +139,7 @@ def time_encoder(
 def _sequences(
     encoder: Encoder, lengths: Sequence[int], random: np.random.Generator
 ) -> tuple[list[list[int]], float]:
-    """Return n token sequences of about the given lengths, and the seconds it took to make a token of text."""
+    """Return n token sequences of about these lengths, and the seconds it took to make a token of text."""
     tokenizer, template = encoder.tokenizer, encoder.templates.document
     if tokenizer is None:
         vocabulary = encoder.model.config.vocab_size

@@ -43,10 +43,10 @@ class Cost(NamedTuple):
     def memory(self, batch_tokens: int, bytes_each: int) -> int:
         """Return the bytes of weights and of what lives at a time while a batch is encoded.
 
-        That is most inside the feed-forward layer: ``batch tokens (2 width + 3 feed-forward)``, the residual
-        stream and its normalised form, gate, up and their product.
+        That is most inside a feed-forward layer, ``batch tokens (4 width + 3 feed-forward)``: the embeddings
+        looked up, the layer's input, the residual stream and its normalised form; gate, up and their product.
         """
-        alive = batch_tokens * (2 * self.width + 3 * self.feed_forward)
+        alive = batch_tokens * (4 * self.width + 3 * self.feed_forward)
         return bytes_each * (self.parameters + alive)
 
 

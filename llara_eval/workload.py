@@ -97,7 +97,8 @@ def workloads(
         DataError: A collection is neither known nor at hand, or malformed, or its tokens cannot be counted.
     """
     members = dict.fromkeys(member for name in names for member in corpus_sizes.expand(name))
-    return [_workload(name, reading, data_dir, split, progress) for name in members]
+    once = {size.name if (size := corpus_sizes.find(name)) else name: name for name in members}
+    return [_workload(name, reading, data_dir, split, progress) for name in once.values()]
 
 
 def _workload(name: str, reading: Reading, data_dir: Path, split: str | None, progress: Progress) -> Workload:
@@ -115,7 +116,8 @@ def _workload(name: str, reading: Reading, data_dir: Path, split: str | None, pr
     if size is not None:
         return _published(size, reading)
     raise DataError(
-        f"the tokens of {name} cannot be counted: the checkpoint has no tokenizer; put its files beside config.json"
+        f"the tokens of {name} cannot be counted: the checkpoint has no tokenizer; put its files beside its "
+        "config.json"
     )
 
 

@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from llara_eval.planning import Plan
-    from llara_eval.probe import Probe
-    from llara_eval.protocols import Progress
-    from llara_eval.skeleton import Cost
-    from llara_eval.workload import Reading, Workload
+    from llara_eval.workload import Reading
 
 _LENGTH = 512
 """Tokens of a text where neither the user nor the checkpoint says."""
@@ -31,36 +28,42 @@ class VectorType(StrEnum):
     FLOAT32 = "float32"
 
 
+Datasets = Annotated[
+    str | None,
+    typer.Option(
+        "--datasets",
+        "-d",
+        help="Comma-separated names, groups (beir-13) or folders; MS MARCO and all of BEIR by default.",
+    ),
+]
+DeviceTflops = Annotated[
+    str,
+    typer.Option("--device-tflops", help="h100, h200, a100, l40s, l4, mi300x, or a number of TFLOP/s."),
+]
+Utilisation = Annotated[float, typer.Option("--utilisation", help="The share of them that encoding reaches.")]
+Gpus = Annotated[int, typer.Option("--gpus", min=1, help="Devices that share the work.")]
+VectorDtype = Annotated[VectorType, typer.Option("--vector-dtype", help="Type of the stored vectors.")]
+ShardSize = Annotated[
+    int | None, typer.Option("--shard-size", min=1, help="Documents of a shard; 4,096 by default.")
+]
+WithProbe = Annotated[bool, typer.Option("--probe/--no-probe", help="Time encoding on this machine.")]
+ProbeSeconds = Annotated[
+    float, typer.Option("--probe-seconds", min=1, max=60, help="The most time that takes.")
+]
+
+
 def plan(
     model: training.Model,
     data_dir: options.DataDir,
-    datasets: Annotated[
-        str | None,
-        typer.Option(
-            "--datasets",
-            "-d",
-            help="Comma-separated names, groups (beir-13) or folders; MS MARCO and all of BEIR by default.",
-        ),
-    ] = None,
-    device_tflops: Annotated[
-        str,
-        typer.Option("--device-tflops", help="h100, h200, a100, l40s, l4, mi300x, or a number of TFLOP/s."),
-    ] = "h100",
-    utilisation: Annotated[
-        float, typer.Option("--utilisation", help="The share of them that encoding reaches.")
-    ] = 0.5,
-    gpus: Annotated[int, typer.Option("--gpus", min=1, help="Devices that share the work.")] = 1,
-    vector_dtype: Annotated[
-        VectorType, typer.Option("--vector-dtype", help="Type of the stored vectors.")
-    ] = VectorType.FLOAT16,
-    shard_size: Annotated[
-        int | None, typer.Option("--shard-size", min=1, help="Documents of a shard; ours by default.")
-    ] = None,
+    datasets: Datasets = None,
+    device_tflops: DeviceTflops = "h100",
+    utilisation: Utilisation = 0.5,
+    gpus: Gpus = 1,
+    vector_dtype: VectorDtype = VectorType.FLOAT16,
+    shard_size: ShardSize = None,
     split: options.Split = None,
-    probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Time encoding on this machine.")] = True,
-    probe_seconds: Annotated[
-        float, typer.Option("--probe-seconds", min=1, max=60, help="The most time the probe takes.")
-    ] = 60,
+    probe: WithProbe = True,
+    probe_seconds: ProbeSeconds = 60,
     option: options.Settings = None,
     dtype: options.Dtype = None,
     max_length: options.MaxLength = None,
@@ -79,6 +82,7 @@ def plan(
     from llara_eval import corpus_sizes, planning, skeleton
     from llara_eval.checkpoints import read_model_config
     from llara_eval.encoder import BATCH_TOKENS
+    from llara_eval.probe import open_encoder, time_encoder
     from llara_eval.vectors import SHARD_SIZE
     from llara_eval.workload import workloads
 
@@ -89,6 +93,11 @@ def plan(
     reading = _reading(model, folder, settings)
     names = options.split_list(datasets) if datasets else list(corpus_sizes.load())
     loads = workloads(names, reading, data_dir=data_dir, split=split, progress=watch)
+    measured = None
+    if probe:
+        encoder = open_encoder(folder, reading, dtype=dtype, batch_tokens=batch_tokens)
+        lengths = planning.one_shard(loads)
+        measured = time_encoder(encoder, lengths, seconds=probe_seconds, progress=watch)
     number_bytes = 2 if vector_dtype is VectorType.FLOAT16 else 4
     budget = batch_tokens or BATCH_TOKENS["cuda"]
     made = planning.Plan(
@@ -99,7 +108,7 @@ def plan(
         gpus=gpus,
         batch_tokens=budget,
         peak_memory=cost.memory(budget, 4 if dtype == "float32" else 2),
-        probe=_probe(model, folder, cost, reading, loads, settings, probe_seconds, watch) if probe else None,
+        probe=measured,
     )
     if as_json:
         typer.echo(json.dumps(made.as_json()))
@@ -128,33 +137,6 @@ def _reading(model: str, folder: Path, settings: dict[str, Any]) -> "Reading":
     return Reading(Templates(template, template))
 
 
-def _probe(
-    model: str,
-    folder: Path,
-    cost: "Cost",
-    reading: "Reading",
-    loads: "list[Workload]",
-    settings: dict[str, Any],
-    seconds: float,
-    watch: "Progress",
-) -> "Probe":
-    """Time the model on this machine, or a short one of its shape where it has no weights."""
-    from adapters import open_system
-    from adapters.options import Context
-    from llara_eval.checkpoints import has, read_model_config
-    from llara_eval.home import home
-    from llara_eval.planning import one_shard
-    from llara_eval.probe import fits, shortened, time_encoder
-
-    given = {name: settings.get(name) for name in ("dtype", "batch_tokens")}
-    encoder: Any
-    if reading.tokenizer is not None and has(folder, "model*.safetensors") and fits(cost, given["dtype"]):
-        encoder = vars(open_system(model, settings, Context(home=home(), offline=True)))["encoder"]
-    else:
-        encoder = shortened(read_model_config(folder), reading.templates, **given)
-    return time_encoder(encoder, one_shard(loads), seconds=seconds, progress=watch)
-
-
 def _show(plan: "Plan", reading: "Reading") -> None:
     """Show a row for each collection, then what they take together."""
     from rich.box import SIMPLE
@@ -163,7 +145,7 @@ def _show(plan: "Plan", reading: "Reading") -> None:
     everything, speed = plan.total, plan.device.speed
     limit = reading.templates.document.max_length
     table = Table("data set", title=f"{plan.model}, documents of at most {limit:,} tokens", box=SIMPLE)
-    for title in ("documents", "tokens/ doc", "tokens (B)", f"{plan.device.name}- hours", "GB"):
+    for title in ("documents", "tokens/doc", "tokens (B)", f"{plan.device.name}-hours", "GB"):
         table.add_column(title, justify="right")
     if plan.probe:
         table.add_column("here", justify="right")
@@ -200,14 +182,15 @@ def _summary(plan: "Plan") -> "Table":
         f"{device.tflops:g} TFLOP/s",
         "memory there": f"{plan.peak_memory / 2**30:.1f} GiB: {cost.parameters:,} weights and the states of "
         f"{plan.batch_tokens:,} tokens",
-        "vectors": f"{everything.vector_bytes / 1e9:.1f} GB, {cost.width:,} wide, in {everything.shards:,} shards",
+        "vectors": f"{everything.vector_bytes / 1e9:.1f} GB in {everything.shards:,} shards",
         "queries": f"{everything.queries:,}, in tokens and hours, not in vectors",
     }
     if (probe := plan.probe) is not None:
-        layers = "" if probe.layers == cost.layers else f" by {probe.layers} of {cost.layers} layers"
+        part = "" if probe.layers == cost.layers else f" on {probe.layers} of {cost.layers} layers"
         lines["time here"] = (
-            f"{_duration(everything.hours(probe.speed))} at {plan.tokens_per_second:,.0f} tokens/s, "
-            f"{probe.speed / 1e9:,.0f} GFLOP/s, measured{layers} for {probe.seconds:.0f} s ({probe.device}, {probe.dtype})"
+            f"{_duration(everything.hours(probe.speed))} at {plan.tokens_per_second:,.1f} tokens/s, "
+            f"{probe.speed / 1e9:,.0f} GFLOP/s: measured{part} for {probe.seconds:.0f} s "
+            f"({probe.device}, {probe.dtype})"
         )
     table = Table("together", "", box=SIMPLE)
     for name, value in lines.items():
@@ -220,7 +203,7 @@ def _summary(plan: "Plan") -> "Table":
 
 
 def _duration(hours: float) -> str:
-    """Return a time in the unit that suits it."""
-    if hours >= 1:
-        return f"{hours:,.1f} h"
-    return f"{hours * 60:.0f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"
+    """Return a time in the largest unit of which there is one."""
+    units = {"years": 365 * 24, "days": 24, "h": 1, "min": 1 / 60, "s": 1 / 3600}
+    unit = next((unit for unit, size in units.items() if hours >= size), "s")
+    return f"{hours / units[unit]:,.1f} {unit}"
