@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from llara_eval.planning import Plan
     from llara_eval.workload import Reading
 
-_LENGTH = 512
-"""Tokens of a text where neither the user nor the checkpoint says."""
-
 
 class VectorType(StrEnum):
     """Types vectors are stored in."""
@@ -74,13 +71,13 @@ def plan(
 ) -> None:
     """Say what evaluating a model will take: tokens, GPU-hours, disk, memory.
 
-    The model's configuration is enough. Where it comes with a tokenizer, data sets at hand are sampled; where
-    it comes with weights, these are timed here. Nothing is downloaded but the model.
+    The model's configuration is enough. Where it comes with a tokenizer, data sets at hand are
+    sampled; where it comes with weights, these are timed here. Nothing is downloaded but the model.
     """
     set_up_logging(quiet=quiet, verbose=False)
     from adapters import checkpoint_folder
     from llara_eval import corpus_sizes, planning, skeleton
-    from llara_eval.checkpoints import read_model_config
+    from llara_eval.checkpoints import default_device, read_model_config, settle_dtype
     from llara_eval.encoder import BATCH_TOKENS
     from llara_eval.probe import open_encoder, time_encoder
     from llara_eval.vectors import SHARD_SIZE
@@ -91,23 +88,27 @@ def plan(
     folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
     cost = skeleton.cost(read_model_config(folder))
     reading = _reading(model, folder, settings)
-    names = options.split_list(datasets) if datasets else list(corpus_sizes.load())
+    names = options.split_list(datasets) if datasets is not None else list(corpus_sizes.load())
     loads = workloads(names, reading, data_dir=data_dir, split=split, progress=watch)
+    if not loads:
+        raise UsageError(f"--datasets {datasets!r} names no data set")
+    number_bytes = 2 if vector_dtype is VectorType.FLOAT16 else 4
+    rows = [planning.row(load, cost, number_bytes, shard_size or SHARD_SIZE) for load in loads]
+    dtype, batch_tokens = settings.get("dtype"), int(settings.get("batch_tokens", 0)) or None
+    there, budget = settle_dtype(dtype or "bfloat16", default_device()), batch_tokens or BATCH_TOKENS["cuda"]
     measured = None
     if probe:
         encoder = open_encoder(folder, reading, dtype=dtype, batch_tokens=batch_tokens)
         lengths = planning.one_shard(loads)
         measured = time_encoder(encoder, lengths, seconds=probe_seconds, progress=watch)
-    number_bytes = 2 if vector_dtype is VectorType.FLOAT16 else 4
-    budget = batch_tokens or BATCH_TOKENS["cuda"]
     made = planning.Plan(
         model=Path(model).name if Path(model).exists() else model,
         cost=cost,
-        rows=[planning.row(load, cost, number_bytes, shard_size or SHARD_SIZE) for load in loads],
+        rows=rows,
         device=device,
         gpus=gpus,
         batch_tokens=budget,
-        peak_memory=cost.memory(budget, 4 if dtype == "float32" else 2),
+        peak_memory=cost.memory(budget, there.itemsize),
         probe=measured,
     )
     if as_json:
@@ -130,11 +131,11 @@ def _reading(model: str, folder: Path, settings: dict[str, Any]) -> "Reading":
     if has(folder, "tokenizer*", "vocab*"):
         tokenizer, templates = checkpoint_texts(model, settings, folder)
         return Reading(templates, tokenizer)
+    lengths = {name: value for name, value in settings.items() if name == "max_length"}
     unusable = set(settings) - {"dtype", "max_length", "batch_tokens"}
-    if unusable:
-        raise UsageError(f"--option {min(unusable)}: needs a tokenizer, and {folder} has none")
-    template = Template(max_length=int(settings.get("max_length", _LENGTH)))
-    return Reading(Templates(template, template))
+    if unusable or not all(isinstance(value, int) for value in lengths.values()):
+        raise UsageError(f"--option: needs a tokenizer, and {folder} has none")
+    return Reading(Templates(Template(), Template()).with_changes(**lengths))
 
 
 def _show(plan: "Plan", reading: "Reading") -> None:
@@ -144,12 +145,13 @@ def _show(plan: "Plan", reading: "Reading") -> None:
 
     everything, speed = plan.total, plan.device.speed
     limit = reading.templates.document.max_length
-    table = Table("data set", title=f"{plan.model}, documents of at most {limit:,} tokens", box=SIMPLE)
-    for title in ("documents", "tokens/doc", "tokens (B)", f"{plan.device.name}-hours", "GB"):
-        table.add_column(title, justify="right")
-    if plan.probe:
-        table.add_column("here", justify="right")
-    table.add_column("tokens from")
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+    table.title = f"{plain(plan.model)}, documents of at most {limit:,} tokens"
+    table.add_column("data set", no_wrap=True)
+    here = ["here"] if plan.probe else []
+    for title in ("documents", "tokens\n/doc", "tokens\n(B)", f"{plan.device.name}-\nhours", "GB", *here):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("tokens\nfrom", no_wrap=True)
     for row in (*plan.rows, everything):
         if row is everything:
             table.add_section()
@@ -204,6 +206,6 @@ def _summary(plan: "Plan") -> "Table":
 
 def _duration(hours: float) -> str:
     """Return a time in the largest unit of which there is one."""
-    units = {"years": 365 * 24, "days": 24, "h": 1, "min": 1 / 60, "s": 1 / 3600}
+    units = {"y": 365 * 24, "d": 24, "h": 1, "min": 1 / 60, "s": 1 / 3600}
     unit = next((unit for unit, size in units.items() if hours >= size), "s")
-    return f"{hours / units[unit]:,.1f} {unit}"
+    return f"{hours / units[unit]:,.{0 if unit == 'min' else 1}f} {unit}"
