@@ -131,10 +131,10 @@ def _reading(model: str, folder: Path, settings: dict[str, Any]) -> "Reading":
     if has(folder, "tokenizer*", "vocab*"):
         tokenizer, templates = checkpoint_texts(model, settings, folder)
         return Reading(templates, tokenizer)
+    unusable = [name for name, value in settings.items() if name != "dtype" and not isinstance(value, int)]
+    if unusable:
+        raise UsageError(f"--option {unusable[0]}: needs a tokenizer, and {folder} has none")
     lengths = {name: value for name, value in settings.items() if name == "max_length"}
-    unusable = set(settings) - {"dtype", "max_length", "batch_tokens"}
-    if unusable or not all(isinstance(value, int) for value in lengths.values()):
-        raise UsageError(f"--option: needs a tokenizer, and {folder} has none")
     return Reading(Templates(Template(), Template()).with_changes(**lengths))
 
 
