@@ -7,12 +7,15 @@ import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from adapters.options import Context
 from llara_eval.errors import UsageError
 from llara_eval.maxp import MaxP, Windows
 from llara_eval.protocols import Retriever
+
+if TYPE_CHECKING:
+    from llara_eval.templates import Templates
 
 
 class System(NamedTuple):
@@ -100,3 +103,20 @@ def checkpoint_folder(model: str, *, offline: bool = False) -> Path:
     if "package" in options:
         return packaged_folder(model, options["package"], options["within"])
     return resolve(model, offline=offline)
+
+
+def checkpoint_texts(model: str, options: Mapping[str, Any], folder: Path) -> "tuple[Any, Templates]":
+    """Return the tokenizer and the templates a checkpoint is used with; its weights are not read.
+
+    Args:
+        model: As for :func:`open_system`.
+        options: The user's settings.
+        folder: Its folder, see :func:`checkpoint_folder`.
+
+    Raises:
+        UsageError: An option is unknown, or nobody knows the templates.
+        DataError: The tokenizer or the configuration cannot be read.
+    """
+    from adapters.dense import read_texts
+
+    return read_texts(model, folder, SYSTEMS[model].options if model in SYSTEMS else {}, options)

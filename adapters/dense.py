@@ -88,6 +88,27 @@ def open_packaged(name: str, base: Mapping[str, Any], given: Mapping[str, Any], 
     return Dense(full_name, folder, config, context)
 
 
+def read_texts(
+    model: str, folder: Path, base: Mapping[str, Any], given: Mapping[str, Any]
+) -> tuple[Any, Templates]:
+    """Return the tokenizer and the templates a checkpoint is used with; its weights are not read."""
+    own = {key: value for key, value in base.items() if key not in ("package", "within")}
+    config, _ = configure(DenseConfig, own, given, model)
+    tokenizer = checkpoints.read_tokenizer(folder)
+    model_config = checkpoints.read_model_config(folder)
+    return tokenizer, checkpoints.settle_templates(folder, tokenizer, model_config, **_reading(config))[0]
+
+
+def _reading(config: DenseConfig) -> dict[str, Any]:
+    """Return what settings say of how a checkpoint's templates are found."""
+    changes = {"max_length": config.max_length, "pooling": config.pooling}
+    return {
+        "changes": {key: value for key, value in changes.items() if value is not None},
+        "chosen": TEMPLATES[config.template] if config.template else None,
+        "recognisers": (llara.recognise, repllama.recognise),
+    }
+
+
 def packaged_folder(name: str, package: str, within: str) -> Path:
     """Return the folder of a model that comes inside a Python package.
 
@@ -115,15 +136,12 @@ class Dense:
         self.name = name
         self.config = config
         self.phases: dict[str, dict[str, float]] = {}
-        changes = {"max_length": config.max_length, "pooling": config.pooling}
         self.encoder: Encoder = checkpoints.load(
             folder,
             dtype=config.dtype,
             batch_tokens=config.batch_tokens,
-            changes={key: value for key, value in changes.items() if value is not None},
             text_length=context.text_length,
-            chosen=TEMPLATES[config.template] if config.template else None,
-            recognisers=(llara.recognise, repllama.recognise),
+            **_reading(config),
         )
         self._checkpoint = checkpoints.content_hash(folder)
         self._training_files = declared(folder)

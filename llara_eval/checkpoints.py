@@ -117,21 +117,38 @@ def load(
         UsageError: The dtype is unknown, or the checkpoint needs something we do not have.
     """
     device = default_device()
-    kind = default_dtype(device) if dtype is None else _dtype(dtype)
+    kind = settle_dtype(dtype, device)
     model, tokenizer = read_model(folder, dtype=kind)
+    templates, source = settle_templates(
+        folder,
+        tokenizer,
+        model.config,
+        changes=changes,
+        text_length=text_length,
+        chosen=chosen,
+        recognisers=recognisers,
+    )
+    return Encoder(model.to(device).eval(), tokenizer, templates, batch_tokens=batch_tokens, source=source)
+
+
+def settle_templates(
+    folder: Path,
+    tokenizer: Any,
+    config: Any,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    text_length: int | None = None,
+    chosen: Callable[[Any], Templates] | None = None,
+    recognisers: Sequence[Recogniser] = (),
+) -> tuple[Templates, str]:
+    """Return the templates :func:`load` uses, and from where they are known; see there."""
     if chosen is not None:
         templates, source = chosen(tokenizer), "chosen"
     else:
-        templates, source = read_templates(folder, tokenizer, model.config, recognisers)
+        templates, source = read_templates(folder, tokenizer, config, recognisers)
     if text_length is not None:
-        changes = {"max_length": min(text_length, positions(model.config, tokenizer)), **(changes or {})}
-    return Encoder(
-        model.to(device).eval(),
-        tokenizer,
-        templates.with_changes(**(changes or {})),
-        batch_tokens=batch_tokens,
-        source=source,
-    )
+        changes = {"max_length": min(text_length, positions(config, tokenizer)), **(changes or {})}
+    return templates.with_changes(**(changes or {})), source
 
 
 def positions(config: Any, tokenizer: Any) -> int:
@@ -248,6 +265,14 @@ def read_templates(
     return Templates(plain, plain), "none"
 
 
+def has(folder: Path, *patterns: str) -> bool:
+    """Whether a checkpoint, or a base whose weights it updates, has files of such names."""
+    if any(file for pattern in patterns for file in _transformer_folder(folder).glob(pattern)):
+        return True
+    update = lora.read_config(folder)
+    return update is not None and has(lora.base_of(folder, update, resolve), *patterns)
+
+
 def content_hash(folder: Path) -> str:
     """Return a SHA-256 over weights, configuration and tokenizer of a checkpoint, and of its base."""
     transformer = _transformer_folder(folder)
@@ -318,7 +343,14 @@ def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(tokens[:start]), tuple(tokens[start + len(bare) :])
 
 
-def _dtype(name: str) -> torch.dtype:
+def settle_dtype(name: str | None, device: torch.device) -> torch.dtype:
+    """Return the type of a name; None is what the processor supports.
+
+    Raises:
+        UsageError: The name is unknown.
+    """
+    if name is None:
+        return default_dtype(device)
     kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in kinds:
         raise UsageError(f"dtype {name!r} is not one of {', '.join(kinds)}")

@@ -91,7 +91,7 @@ class Encoder:
         template = self.templates.of(side)
         sequences = template.token_ids(self.tokenizer, texts)
         out = np.empty((len(texts), self.width), dtype=np.float32)
-        for batch in self._batches(sequences):
+        for batch in self.batches(sequences):
             out[batch] = self.embed([sequences[i] for i in batch], template).cpu().numpy()
             if advance is not None:
                 advance(len(batch))
@@ -110,7 +110,7 @@ class Encoder:
         self.work.padded += len(sequences) * max(map(len, sequences))
         return embed(self.model, sequences, template, causal=self.causal, left=left)
 
-    def _batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    def batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Yield row numbers, longest sequences first, at most ``batch_tokens`` padded tokens at a time."""
         order = sorted(range(len(sequences)), key=lambda i: (-len(sequences[i]), i))
         start = 0

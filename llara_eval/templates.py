@@ -106,6 +106,10 @@ class Template:
         """Return the token ids after the text."""
         return self._pieces(tokenizer, self.suffix)
 
+    def own_tokens(self, tokenizer: Any) -> int:
+        """Return how many tokens of a sequence are the template's: prefix, prompt and suffix."""
+        return len(self._pieces(tokenizer, (*self.prefix, self.prompt, *self.suffix)))
+
     @staticmethod
     def _pieces(tokenizer: Any, pieces: Sequence[str]) -> list[int]:
         return [

@@ -16,7 +16,7 @@ LAYERS = [
     # Nouns and what needs nothing but the standard library.
     "llara_eval llara_eval.errors llara_eval.types llara_eval.files llara_eval.home llara_eval.catalogue",
     "llara_eval.msmarco llara_eval.published llara_eval.statistics llara_eval.provenance llara_eval.receipts",
-    "llara_eval.contamination llara_eval.matching",
+    "llara_eval.contamination llara_eval.matching llara_eval.corpus_sizes",
     # One job each, on the nouns.
     "llara_eval.collection llara_eval.ranking llara_eval.measure llara_eval.templates llara_eval.download",
     "llara_eval.protocols llara_eval.trec llara_eval.baselines",
@@ -24,10 +24,12 @@ LAYERS = [
     "llara_eval.msmarco_download",
     "llara_eval.datasets llara_eval.results",
     "llara_eval.inventory llara_eval.means llara_eval.overlap",
+    "llara_eval.workload",
     # Models and vectors.
-    "llara_eval.encoder llara_eval.gguf llara_eval.lora",
+    "llara_eval.encoder llara_eval.gguf llara_eval.lora llara_eval.skeleton",
     "llara_eval.checkpoints llara_eval.vectors llara_eval.export_files",
-    "llara_eval.search llara_eval.export",
+    "llara_eval.search llara_eval.export llara_eval.probe",
+    "llara_eval.planning",
     # Training that every system shares.
     "llara_eval.training llara_eval.training.config llara_eval.training.batching",
     "llara_eval.training.objective llara_eval.training.distributed llara_eval.training.rows",
@@ -54,7 +56,7 @@ LAYERS = [
     "llara_eval.cli.console llara_eval.cli.options",
     "llara_eval.cli.tables llara_eval.cli.training llara_eval.cli.repro_tables",
     "llara_eval.cli.adapt llara_eval.cli.finetune llara_eval.cli.mine llara_eval.cli.verify_joint",
-    "llara_eval.cli.export llara_eval.cli.check llara_eval.cli.overlap",
+    "llara_eval.cli.export llara_eval.cli.check llara_eval.cli.overlap llara_eval.cli.plan",
     "llara_eval.cli.evaluate llara_eval.cli.compare llara_eval.cli.datasets llara_eval.cli.doctor",
     "llara_eval.cli.beir llara_eval.cli.msmarco llara_eval.cli.leaderboard llara_eval.cli.score",
     "llara_eval.cli.systems llara_eval.cli.repro",
@@ -75,11 +77,12 @@ HOMES = {
     "torch": {
         *("llara_eval.encoder", "llara_eval.checkpoints", "llara_eval.gguf", "llara_eval.search"),
         *("llara_eval.export", "llara_eval.export_files", "llara_eval.cli.verify_joint"),
+        *("llara_eval.skeleton", "llara_eval.probe"),
         *TRAINING,
     },
     "transformers": {
         *("llara_eval.checkpoints", "llara_eval.gguf", "llara_eval.export_files"),
-        "llara_eval.training.plan",
+        "llara_eval.skeleton",
     },
     "peft": {"llara_eval.lora", "llara_eval.training.models"},
     "tokenizers": {"llara_eval.export_files"},

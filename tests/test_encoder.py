@@ -107,7 +107,7 @@ def test_nan_is_refused_and_names_a_text() -> None:
 def test_batches_keep_to_the_token_budget_and_lose_nothing() -> None:
     encoder = make_encoder(batch_tokens=128)
     sequences = [[1] * n for n in (5, 64, 3, 64, 200, 10, 10)]
-    batches = list(encoder._batches(sequences))
+    batches = list(encoder.batches(sequences))
     assert sorted(row for batch in batches for row in batch) == list(range(len(sequences)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(len(sequences[row]) for row in batch) <= 128

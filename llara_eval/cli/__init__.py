@@ -22,6 +22,7 @@ from llara_eval.cli import (
     mine,
     msmarco,
     overlap,
+    plan,
     repro,
     score,
     systems,
@@ -93,6 +94,7 @@ app.command("finetune")(finetune.finetune)
 app.command("mine")(mine.mine)
 app.command("overlap")(overlap.overlap)
 app.command("verify-joint")(verify_joint.verify_joint)
+app.command("plan")(plan.plan)
 app.command("check")(check.check)
 app.command("export")(export.export)
 app.add_typer(datasets.app, name="datasets")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from llara_eval.checkpoints import read_model_config
+from llara_eval.skeleton import products, skeleton
 from llara_eval.training.config import Schedule
 from llara_eval.training.models import prepare
 
@@ -80,8 +80,11 @@ def make_plan(
         DataError: The configuration is missing or unreadable.
         UsageError: LoRA is wanted on layers that the model lacks.
     """
-    model = _skeleton(folder, head, new_tokens)
-    config, products = model.config, _products(model)
+    config = read_model_config(folder)
+    # A table grows only where it lacks a row.
+    config.vocab_size = max(config.vocab_size, *(token + 1 for token in new_tokens), 0)
+    model = skeleton(config, head=head)
+    multiplied = products(model)
     trained_model = prepare(model, schedule.lora, new_tokens, gradient_checkpointing=gradient_checkpointing)
     sizes = [(weight.numel(), weight.requires_grad) for weight in trained_model.parameters()]
     trained = sum(size for size, wanted in sizes if wanted)
@@ -92,7 +95,7 @@ def make_plan(
     fixed = 4 * parameters + 12 * trained
     kept = 1 if gradient_checkpointing else _activations(config)
     moving = 4 * micro_tokens * (config.num_hidden_layers * kept * config.hidden_size)
-    work = (passes + gradient_checkpointing) * 2 * products * tokens
+    work = (passes + gradient_checkpointing) * 2 * multiplied * tokens
     return Plan(
         parameters=parameters,
         trained=trained,
@@ -104,14 +107,6 @@ def make_plan(
     )
 
 
-def _products(model: Any) -> int:
-    """Return how many weights a token is multiplied with: a table of embeddings only if it is the head."""
-    tables = {part.weight for part in model.modules() if isinstance(part, nn.Embedding)}
-    head = model.get_output_embeddings()
-    looked_up = tables - ({head.weight} if head is not None else set())
-    return sum(weight.numel() for weight in model.parameters() if weight.ndim > 1 and weight not in looked_up)
-
-
 def _activations(config: Any) -> float:
     """Return the activations kept for a token and layer, in units of the width.
 
@@ -121,16 +116,6 @@ def _activations(config: Any) -> float:
     heads = config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", heads) / heads
     return float(9 + 2 * keys + 4 * config.intermediate_size / config.hidden_size)
-
-
-def _skeleton(folder: Path, head: bool, new_tokens: Sequence[int]) -> Any:
-    """Return the model without memory for its weights; its table grows only where it lacks a row."""
-    from transformers import AutoModel, AutoModelForCausalLM
-
-    config = read_model_config(folder)
-    config.vocab_size = max(config.vocab_size, *(token + 1 for token in new_tokens), 0)
-    with torch.device("meta"):
-        return (AutoModelForCausalLM if head else AutoModel).from_config(config)
 
 
 def products_per_second(width: int) -> float:

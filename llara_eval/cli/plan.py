@@ -1,0 +1,211 @@
+"""``llara-eval plan``: what an evaluation will take, before anything is encoded."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llara_eval.cli import options, training
+from llara_eval.cli.console import plain, progress, set_up_logging, show
+from llara_eval.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from llara_eval.planning import Plan
+    from llara_eval.workload import Reading
+
+
+class VectorType(StrEnum):
+    """Types vectors are stored in."""
+
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
+Datasets = Annotated[
+    str | None,
+    typer.Option(
+        "--datasets",
+        "-d",
+        help="Comma-separated names, groups (beir-13) or folders; MS MARCO and all of BEIR by default.",
+    ),
+]
+DeviceTflops = Annotated[
+    str,
+    typer.Option("--device-tflops", help="h100, h200, a100, l40s, l4, mi300x, or a number of TFLOP/s."),
+]
+Utilisation = Annotated[float, typer.Option("--utilisation", help="The share of them that encoding reaches.")]
+Gpus = Annotated[int, typer.Option("--gpus", min=1, help="Devices that share the work.")]
+VectorDtype = Annotated[VectorType, typer.Option("--vector-dtype", help="Type of the stored vectors.")]
+ShardSize = Annotated[
+    int | None, typer.Option("--shard-size", min=1, help="Documents of a shard; 4,096 by default.")
+]
+WithProbe = Annotated[bool, typer.Option("--probe/--no-probe", help="Time encoding on this machine.")]
+ProbeSeconds = Annotated[
+    float, typer.Option("--probe-seconds", min=1, max=60, help="The most time that takes.")
+]
+
+
+def plan(
+    model: training.Model,
+    data_dir: options.DataDir,
+    datasets: Datasets = None,
+    device_tflops: DeviceTflops = "h100",
+    utilisation: Utilisation = 0.5,
+    gpus: Gpus = 1,
+    vector_dtype: VectorDtype = VectorType.FLOAT16,
+    shard_size: ShardSize = None,
+    split: options.Split = None,
+    probe: WithProbe = True,
+    probe_seconds: ProbeSeconds = 60,
+    option: options.Settings = None,
+    dtype: options.Dtype = None,
+    max_length: options.MaxLength = None,
+    batch_tokens: options.BatchTokens = None,
+    offline: options.Offline = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Say what evaluating a model will take: tokens, GPU-hours, disk, memory.
+
+    The model's configuration is enough. Where it comes with a tokenizer, data sets at hand are
+    sampled; where it comes with weights, these are timed here. Nothing is downloaded but the model.
+    """
+    set_up_logging(quiet=quiet, verbose=False)
+    from adapters import checkpoint_folder
+    from llara_eval import corpus_sizes, planning, skeleton
+    from llara_eval.checkpoints import default_device, read_model_config, settle_dtype
+    from llara_eval.encoder import BATCH_TOKENS
+    from llara_eval.probe import open_encoder, time_encoder
+    from llara_eval.vectors import SHARD_SIZE
+    from llara_eval.workload import workloads
+
+    device = planning.device(device_tflops, utilisation)
+    settings = options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens)
+    folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
+    cost = skeleton.cost(read_model_config(folder))
+    reading = _reading(model, folder, settings)
+    names = options.split_list(datasets) if datasets is not None else list(corpus_sizes.load())
+    loads = workloads(names, reading, data_dir=data_dir, split=split, progress=watch)
+    if not loads:
+        raise UsageError(f"--datasets {datasets!r} names no data set")
+    number_bytes = 2 if vector_dtype is VectorType.FLOAT16 else 4
+    rows = [planning.row(load, cost, number_bytes, shard_size or SHARD_SIZE) for load in loads]
+    dtype, batch_tokens = settings.get("dtype"), int(settings.get("batch_tokens", 0)) or None
+    there, budget = settle_dtype(dtype or "bfloat16", default_device()), batch_tokens or BATCH_TOKENS["cuda"]
+    measured = None
+    if probe:
+        encoder = open_encoder(folder, reading, dtype=dtype, batch_tokens=batch_tokens)
+        lengths = planning.one_shard(loads)
+        measured = time_encoder(encoder, lengths, seconds=probe_seconds, progress=watch)
+    made = planning.Plan(
+        model=Path(model).name if Path(model).exists() else model,
+        cost=cost,
+        rows=rows,
+        device=device,
+        gpus=gpus,
+        batch_tokens=budget,
+        peak_memory=cost.memory(budget, there.itemsize),
+        probe=measured,
+    )
+    if as_json:
+        typer.echo(json.dumps(made.as_json()))
+    else:
+        _show(made, reading)
+
+
+def _reading(model: str, folder: Path, settings: dict[str, Any]) -> "Reading":
+    """Return how the model reads texts; without a tokenizer only lengths are known of that.
+
+    Raises:
+        UsageError: A setting needs the tokenizer that is not there.
+    """
+    from adapters import checkpoint_texts
+    from llara_eval.checkpoints import has
+    from llara_eval.templates import Template, Templates
+    from llara_eval.workload import Reading
+
+    if has(folder, "tokenizer*", "vocab*"):
+        tokenizer, templates = checkpoint_texts(model, settings, folder)
+        return Reading(templates, tokenizer)
+    unusable = [name for name, value in settings.items() if name != "dtype" and not isinstance(value, int)]
+    if unusable:
+        raise UsageError(f"--option {unusable[0]}: needs a tokenizer, and {folder} has none")
+    lengths = {name: value for name, value in settings.items() if name == "max_length"}
+    return Reading(Templates(Template(), Template()).with_changes(**lengths))
+
+
+def _show(plan: "Plan", reading: "Reading") -> None:
+    """Show a row for each collection, then what they take together."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    everything, speed = plan.total, plan.device.speed
+    limit = reading.templates.document.max_length
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+    table.title = f"{plain(plan.model)}, documents of at most {limit:,} tokens"
+    table.add_column("data set", no_wrap=True)
+    here = ["here"] if plan.probe else []
+    for title in ("documents", "tokens\n/doc", "tokens\n(B)", f"{plan.device.name}-\nhours", "GB", *here):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("tokens\nfrom", no_wrap=True)
+    for row in (*plan.rows, everything):
+        if row is everything:
+            table.add_section()
+        table.add_row(
+            plain(row.name.removeprefix("beir/")),
+            f"{row.documents:,}",
+            f"{row.tokens_per_document:.0f}",
+            f"{row.tokens / 1e9:.2f}",
+            f"{row.hours(speed):.2f}",
+            f"{row.vector_bytes / 1e9:.1f}",
+            *([_duration(row.hours(plan.probe.speed))] if plan.probe else []),
+            row.tokens_from,
+        )
+    show(table)
+    show(_summary(plan))
+
+
+def _summary(plan: "Plan") -> "Table":
+    """Return what all collections take together, and from what that follows."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    everything, device, cost = plan.total, plan.device, plan.cost
+    attention = everything.operations / everything.tokens - 2 * cost.products
+    wall = everything.hours(device.speed) / plan.gpus
+    lines = {
+        "operations of a token": f"{2 * cost.products / 1e9:.4g} GFLOP (two for each of its weights) and "
+        f"{attention / 1e9:.2g} of attention",
+        f"time on {plan.gpus} {device.name}": f"{_duration(wall)} at {device.utilisation:.0%} of "
+        f"{device.tflops:g} TFLOP/s",
+        "memory there": f"{plan.peak_memory / 2**30:.1f} GiB: {cost.parameters:,} weights and the states of "
+        f"{plan.batch_tokens:,} tokens",
+        "vectors": f"{everything.vector_bytes / 1e9:.1f} GB in {everything.shards:,} shards",
+        "queries": f"{everything.queries:,}, in tokens and hours, not in vectors",
+    }
+    if (probe := plan.probe) is not None:
+        part = "" if probe.layers == cost.layers else f" on {probe.layers} of {cost.layers} layers"
+        lines["time here"] = (
+            f"{_duration(everything.hours(probe.speed))} at {plan.tokens_per_second:,.1f} tokens/s, "
+            f"{probe.speed / 1e9:,.0f} GFLOP/s: measured{part} for {probe.seconds:.0f} s "
+            f"({probe.device}, {probe.dtype})"
+        )
+    table = Table("together", "", box=SIMPLE)
+    for name, value in lines.items():
+        table.add_row(name, value)
+    table.caption = (
+        "sample: counted by the model's tokenizer on documents at hand; published: from totals of WordPiece "
+        "tokens, within 10 %"
+    )
+    return table
+
+
+def _duration(hours: float) -> str:
+    """Return a time in the largest unit of which there is one."""
+    units = {"y": 365 * 24, "d": 24, "h": 1, "min": 1 / 60, "s": 1 / 3600}
+    unit = next((unit for unit, size in units.items() if hours >= size), "s")
+    return f"{hours / units[unit]:,.{0 if unit == 'min' else 1}f} {unit}"

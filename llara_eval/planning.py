@@ -1,0 +1,187 @@
+"""What encoding a choice of collections takes: operations, time, disk, shards."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from llara_eval.errors import UsageError
+from llara_eval.probe import Probe
+from llara_eval.skeleton import Cost
+from llara_eval.vectors import SHARD_SIZE
+from llara_eval.workload import Workload
+
+DEVICES = {"h100": 989.0, "h200": 989.0, "a100": 312.0, "l40s": 362.0, "l4": 121.0, "mi300x": 1307.0}
+"""Dense bfloat16 TFLOP/s by the data sheets of NVIDIA (SXM; half of what is given with sparsity) and AMD."""
+
+
+class Device(NamedTuple):
+    """A processor by what is said of it.
+
+    Attributes:
+        name: How it is called.
+        tflops: The TFLOP/s it could do.
+        utilisation: The share of them that encoding reaches.
+    """
+
+    name: str
+    tflops: float
+    utilisation: float
+
+    @property
+    def speed(self) -> float:
+        """Floating-point operations of a second."""
+        return self.tflops * 1e12 * self.utilisation
+
+
+class Row(NamedTuple):
+    """What one collection, or all of them, take.
+
+    Attributes:
+        name: Its name.
+        documents: Number of documents.
+        queries: Number of queries.
+        tokens_per_document: Mean tokens of a document, template included.
+        tokens_from: ``sample`` or ``published``, see :class:`~llara_eval.workload.Workload`.
+        tokens: Tokens of documents and queries.
+        operations: Floating-point operations of encoding them.
+        vector_bytes: Bytes of the documents' vectors.
+        shards: Shards of them.
+    """
+
+    name: str
+    documents: int
+    queries: int
+    tokens_per_document: float
+    tokens_from: str
+    tokens: float
+    operations: float
+    vector_bytes: int
+    shards: int
+
+    def hours(self, speed: float) -> float:
+        """Return the hours at a number of operations a second."""
+        return self.operations / speed / 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """An estimate.
+
+    Attributes:
+        model: The model's name.
+        cost: What encoding with it costs.
+        rows: What each collection takes.
+        device: Where it shall run.
+        gpus: How many of these share the work.
+        batch_tokens: Tokens of one batch there.
+        peak_memory: Bytes of weights and activations there.
+        probe: What was measured on this machine.
+    """
+
+    model: str
+    cost: Cost
+    rows: Sequence[Row]
+    device: Device
+    gpus: int
+    batch_tokens: int
+    peak_memory: int
+    probe: Probe | None
+
+    @property
+    def total(self) -> Row:
+        """What all collections take."""
+        return total(self.rows)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens of these collections this machine encodes in a second, with all layers of the model."""
+        return self.probe and self.probe.speed * self.total.tokens / self.total.operations
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as one object."""
+        everything = self.total
+        return {
+            "model": self.model,
+            **self.cost._asdict(),
+            "gflop_per_token": everything.operations / everything.tokens / 1e9,
+            "device": {**self.device._asdict(), "gpus": self.gpus},
+            "datasets": [self._row_as_json(row) for row in self.rows],
+            "total": self._row_as_json(everything),
+            "wall_hours": everything.hours(self.device.speed) / self.gpus,
+            "batch_tokens": self.batch_tokens,
+            "peak_memory_bytes": self.peak_memory,
+            "probe": self.probe and {**self.probe._asdict(), "tokens_per_second": self.tokens_per_second},
+        }
+
+    def _row_as_json(self, row: Row) -> dict[str, Any]:
+        here = self.probe and row.hours(self.probe.speed)
+        return {**row._asdict(), "gpu_hours": row.hours(self.device.speed), "hours_here": here}
+
+
+def device(named: str, utilisation: float) -> Device:
+    """Return a device by a name of ``DEVICES``, or by its TFLOP/s.
+
+    Raises:
+        UsageError: It is neither, or the utilisation is not a share.
+    """
+    if not 0 < utilisation <= 1:
+        raise UsageError(f"--utilisation {utilisation:g}: expected a share above 0 and at most 1")
+    if named.lower() in DEVICES:
+        return Device(named.upper(), DEVICES[named.lower()], utilisation)
+    try:
+        tflops = float(named)
+    except ValueError:
+        tflops = 0.0
+    if not 0 < tflops < math.inf:
+        raise UsageError(f"--device-tflops {named!r}: expected a number, or one of {', '.join(DEVICES)}")
+    return Device("GPU", tflops, utilisation)
+
+
+def row(load: Workload, cost: Cost, number_bytes: int, shard_size: int) -> Row:
+    """Return what a collection takes.
+
+    Args:
+        load: The collection.
+        cost: The model.
+        number_bytes: Bytes of a number of a vector.
+        shard_size: Documents of a shard.
+    """
+    sides = ((load.documents, load.document_tokens), (load.queries, load.query_tokens))
+    return Row(
+        name=load.name,
+        documents=load.documents,
+        queries=load.queries,
+        tokens_per_document=float(load.document_tokens.mean()),
+        tokens_from=load.tokens_from,
+        tokens=sum(texts * float(tokens.mean()) for texts, tokens in sides),
+        operations=sum(texts * float(cost.operations(tokens).mean()) for texts, tokens in sides),
+        vector_bytes=load.documents * cost.width * number_bytes,
+        shards=math.ceil(load.documents / shard_size),
+    )
+
+
+def total(rows: Sequence[Row]) -> Row:
+    """Return what all collections take."""
+    documents = sum(row.documents for row in rows)
+    return Row(
+        name="all",
+        documents=documents,
+        queries=sum(row.queries for row in rows),
+        tokens_per_document=sum(row.documents * row.tokens_per_document for row in rows) / documents,
+        tokens_from=" and ".join(sorted({row.tokens_from for row in rows})),
+        tokens=sum(row.tokens for row in rows),
+        operations=sum(row.operations for row in rows),
+        vector_bytes=sum(row.vector_bytes for row in rows),
+        shards=sum(row.shards for row in rows),
+    )
+
+
+def one_shard(loads: Sequence[Workload]) -> list[int]:
+    """Return the tokens of up to a shard of documents, drawn from all collections as they are mixed."""
+    random = np.random.default_rng(0)
+    counts = np.array([load.documents for load in loads])
+    chosen = random.choice(len(loads), size=min(SHARD_SIZE, int(counts.sum())), p=counts / counts.sum())
+    return [round(float(random.choice(loads[place].document_tokens))) for place in chosen]

@@ -1,0 +1,157 @@
+"""How fast this machine encodes: batches like those of an evaluation, for a minute at most."""
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from llara_eval.checkpoints import default_device, has, read_model, read_model_config, settle_dtype
+from llara_eval.collection import Corpus
+from llara_eval.datasets import DEMO_FOLDER
+from llara_eval.encoder import Encoder
+from llara_eval.protocols import SILENT, Progress
+from llara_eval.skeleton import cost, skeleton
+from llara_eval.workload import Reading
+
+logger = logging.getLogger(__name__)
+
+SHORT = 2
+"""Layers of the model that is timed where there are no weights."""
+
+
+class Probe(NamedTuple):
+    """What was measured.
+
+    Attributes:
+        seconds: What encoding took, the making of token ids included.
+        tokens: Tokens encoded, padding not counted.
+        operations: Their floating-point operations, padding not counted.
+        layers: Layers of the model that was timed.
+        device: Type of the device.
+        dtype: Type of weights and products.
+    """
+
+    seconds: float
+    tokens: int
+    operations: float
+    layers: int
+    device: str
+    dtype: str
+
+    @property
+    def speed(self) -> float:
+        """Useful floating-point operations of a second; what padding and tokenising cost is in it."""
+        return self.operations / self.seconds
+
+
+def open_encoder(
+    folder: Path, reading: Reading, *, dtype: str | None = None, batch_tokens: int | None = None
+) -> Encoder:
+    """Return a checkpoint's encoder, or one of its shape where it lacks weights, or memory for them.
+
+    Args:
+        folder: The checkpoint folder.
+        reading: How it reads texts.
+        dtype: Of weights and products; None takes what the processor supports.
+        batch_tokens: See :class:`Encoder`.
+    """
+    config, device = read_model_config(folder), default_device()
+    kind = settle_dtype(dtype, device)
+    if reading.tokenizer is None or not has(folder, "model*.safetensors"):
+        model, tokenizer = _shortened(config, kind, device), None
+    elif cost(config).parameters * kind.itemsize > _memory(device):
+        logger.warning("%s does not fit into the memory of this machine: %d layers are timed", folder, SHORT)
+        model, tokenizer = _shortened(config, kind, device), None
+    else:
+        model, tokenizer = read_model(folder, dtype=kind)
+    return Encoder(model.to(device).eval(), tokenizer, reading.templates, batch_tokens=batch_tokens)
+
+
+def _memory(device: torch.device) -> int:
+    """Return the bytes of a device's memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _shortened(config: Any, dtype: torch.dtype, device: torch.device) -> Any:
+    """Return a model of few layers and random weights."""
+    config.num_hidden_layers = min(SHORT, config.num_hidden_layers)
+    if getattr(config, "layer_types", None):  # Gemma's, one for each layer
+        config.layer_types = config.layer_types[: config.num_hidden_layers]
+    model = skeleton(config).to(dtype).to_empty(device=device)
+    for weight in (*model.parameters(), *model.buffers()):
+        # Not constant: graphics processors are faster on numbers that are all the same.
+        _ = weight.data.uniform_(-0.02, 0.02) if weight.is_floating_point() else weight.data.zero_()
+    return model
+
+
+def time_encoder(
+    encoder: Encoder, lengths: Sequence[int], *, seconds: float, progress: Progress = SILENT
+) -> Probe:
+    """Encode documents of given lengths until the time is over.
+
+    They are sorted and batched as those of a shard are, and the batches taken in random order, so that a part
+    of them tells what all would take. The first one warms up and does not count.
+
+    Args:
+        encoder: The encoder; one without a tokenizer is given random token ids.
+        lengths: n tokens of a document, template included.
+        seconds: The most time it takes, unless one batch takes longer.
+        progress: Shows the seconds gone by.
+    """
+    random, model = np.random.default_rng(0), cost(encoder.model.config)
+    template, began = encoder.templates.document, time.perf_counter()
+    sequences, tokenising = _sequences(encoder, lengths, random)
+    batches = list(encoder.batches(sequences))
+    done: list[tuple[float, int, float]] = []  # seconds, tokens, operations
+    with progress.task("probe", int(seconds)) as advance:
+        shown = 0
+        for place in random.permutation(len(batches)):
+            batch = [sequences[row] for row in batches[place]]
+            started = time.perf_counter()
+            encoder.embed(batch, template).cpu()
+            now = time.perf_counter()
+            tokens = sum(map(len, batch))
+            work = sum(model.operations(float(len(row))) for row in batch)
+            done.append((now - started + tokenising * tokens, tokens, work))
+            gone = min(int(now - began), int(seconds))
+            advance(gone - shown)
+            shown = gone
+            if now - began + (now - started) > seconds:
+                break
+    times, counts, operations = zip(*(done[1:] or done), strict=True)
+    return Probe(
+        seconds=sum(times),
+        tokens=sum(counts),
+        operations=sum(operations),
+        layers=model.layers,
+        device=encoder.device.type,
+        dtype=str(encoder.model.dtype).removeprefix("torch."),
+    )
+
+
+def _sequences(
+    encoder: Encoder, lengths: Sequence[int], random: np.random.Generator
+) -> tuple[list[list[int]], float]:
+    """Return n token sequences of about these lengths, and the seconds it took to make a token of text."""
+    tokenizer, template = encoder.tokenizer, encoder.templates.document
+    if tokenizer is None:
+        vocabulary = encoder.model.config.vocab_size
+        return [random.integers(vocabulary, size=length).tolist() for length in lengths], 0.0
+    prose = " ".join(document.contents for document in Corpus(DEMO_FOLDER / "corpus.jsonl"))
+    ids = tokenizer(prose, add_special_tokens=False)["input_ids"]
+    endless, own = np.resize(ids, len(ids) + max(lengths)), template.own_tokens(tokenizer)
+    starts = random.integers(len(ids), size=len(lengths)).tolist()
+    texts = [
+        tokenizer.decode(endless[start : start + max(1, length - own)].tolist())
+        for start, length in zip(starts, lengths, strict=True)
+    ]
+    began = time.perf_counter()
+    sequences = template.token_ids(tokenizer, texts)
+    return sequences, (time.perf_counter() - began) / sum(map(len, sequences))
