@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from llara_eval import lora
+from llara_eval.devices import default_device, settle_dtype
 from llara_eval.encoder import Encoder
 from llara_eval.errors import DataError, UsageError
 from llara_eval.files import sha256_of
@@ -66,24 +67,6 @@ def resolve(model: str, *, offline: bool = False) -> Path:
         raise DataError(
             f"{model!r} is neither a folder nor to be had from the hub: {str(error).splitlines()[0]}"
         ) from error
-
-
-def default_dtype(device: torch.device) -> torch.dtype:
-    """Return bfloat16 where the processor computes it natively, else float32.
-
-    On a CPU without AVX-512 BF16 or AMX a bfloat16 product is a hundred times slower than float32.
-    """
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if device.type == "cpu":
-        able = torch.cpu.get_capabilities()
-        return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
-    return torch.float32
-
-
-def default_device() -> torch.device:
-    """Return the first CUDA device if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 Recogniser = Callable[[Any, Mapping[str, Any] | None], Templates | None]
@@ -341,20 +324,6 @@ def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
     tokens = tokenizer.convert_ids_to_tokens(full)
     return tuple(tokens[:start]), tuple(tokens[start + len(bare) :])
-
-
-def settle_dtype(name: str | None, device: torch.device) -> torch.dtype:
-    """Return the type of a name; None is what the processor supports.
-
-    Raises:
-        UsageError: The name is unknown.
-    """
-    if name is None:
-        return default_dtype(device)
-    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in kinds:
-        raise UsageError(f"dtype {name!r} is not one of {', '.join(kinds)}")
-    return kinds[name]
 
 
 def _json(path: Path) -> Any:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from llara_eval.checkpoints import default_device, has, read_model, read_model_config, settle_dtype
+from llara_eval.checkpoints import has, read_model, read_model_config
 from llara_eval.collection import Corpus
 from llara_eval.datasets import DEMO_FOLDER
+from llara_eval.devices import default_device, settle_dtype
 from llara_eval.encoder import Encoder
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.skeleton import cost, skeleton

@@ -26,7 +26,7 @@ LAYERS = [
     "llara_eval.inventory llara_eval.means llara_eval.overlap",
     "llara_eval.workload",
     # Models and vectors.
-    "llara_eval.encoder llara_eval.gguf llara_eval.lora llara_eval.skeleton",
+    "llara_eval.devices llara_eval.encoder llara_eval.gguf llara_eval.lora llara_eval.skeleton",
     "llara_eval.checkpoints llara_eval.vectors llara_eval.export_files",
     "llara_eval.search llara_eval.export llara_eval.probe",
     "llara_eval.planning",
@@ -75,8 +75,8 @@ TRAINING = {module for module in RANK if module.startswith(("llara_eval.training
 
 HOMES = {
     "torch": {
-        *("llara_eval.encoder", "llara_eval.checkpoints", "llara_eval.gguf", "llara_eval.search"),
-        *("llara_eval.export", "llara_eval.export_files", "llara_eval.cli.verify_joint"),
+        *("llara_eval.devices", "llara_eval.encoder", "llara_eval.checkpoints", "llara_eval.gguf"),
+        *("llara_eval.search", "llara_eval.export", "llara_eval.export_files", "llara_eval.cli.verify_joint"),
         *("llara_eval.skeleton", "llara_eval.probe"),
         *TRAINING,
     },

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import TEXTS, make_model, make_tokenizer, save_checkpoint
 
-from llara_eval import checkpoints
+from llara_eval import checkpoints, devices
 from llara_eval.errors import DataError, UsageError
 from llara_eval.templates import Template, Templates
 
@@ -167,7 +167,7 @@ def test_bfloat16_only_where_the_processor_has_it(monkeypatch) -> None:
     cpu = torch.device("cpu")
     for able, expected in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_bf16": able})
-        assert checkpoints.default_dtype(cpu) is expected
+        assert devices.default_dtype(cpu) is expected
 
 
 def test_special_tokens_a_tokenizer_adds_become_prefix_and_suffix() -> None:

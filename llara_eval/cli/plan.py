@@ -77,7 +77,8 @@ def plan(
     set_up_logging(quiet=quiet, verbose=False)
     from adapters import checkpoint_folder
     from llara_eval import corpus_sizes, planning, skeleton
-    from llara_eval.checkpoints import default_device, read_model_config, settle_dtype
+    from llara_eval.checkpoints import read_model_config
+    from llara_eval.devices import default_device, settle_dtype
     from llara_eval.encoder import BATCH_TOKENS
     from llara_eval.probe import open_encoder, time_encoder
     from llara_eval.vectors import SHARD_SIZE

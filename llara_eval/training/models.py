@@ -12,6 +12,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from llara_eval import checkpoints
 from llara_eval.contamination import RECORD
+from llara_eval.devices import default_dtype
 from llara_eval.encoder import check, embed
 from llara_eval.errors import CheckFailedError, UsageError
 from llara_eval.files import write_json
@@ -170,7 +171,7 @@ def precision_of(name: str | None, device: torch.device) -> torch.dtype:
     Raises:
         UsageError: The type is not one that training supports.
     """
-    usual = checkpoints.default_dtype(device)
+    usual = default_dtype(device)
     kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if name is None:
         return torch.bfloat16 if usual == torch.bfloat16 else torch.float32

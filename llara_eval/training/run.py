@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from llara_eval.checkpoints import default_device
 from llara_eval.contamination import RECORD, TRAINING_FILES
+from llara_eval.devices import default_device
 from llara_eval.errors import UsageError
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.provenance import describe
