@@ -44,7 +44,7 @@ class Row(NamedTuple):
         documents: Number of documents.
         queries: Number of queries.
         tokens_per_document: Mean tokens of a document, template included.
-        tokens_from: ``sample`` or ``published``, see :class:`~llara_eval.workload.Workload`.
+        tokens_from: ``sample``, ``published`` (see :class:`~llara_eval.workload.Workload`) or ``both``.
         tokens: Tokens of documents and queries.
         operations: Floating-point operations of encoding them.
         vector_bytes: Bytes of the documents' vectors.
@@ -171,7 +171,7 @@ def total(rows: Sequence[Row]) -> Row:
         documents=documents,
         queries=sum(row.queries for row in rows),
         tokens_per_document=sum(row.documents * row.tokens_per_document for row in rows) / documents,
-        tokens_from=" and ".join(sorted({row.tokens_from for row in rows})),
+        tokens_from=rows[0].tokens_from if len({row.tokens_from for row in rows}) == 1 else "both",
         tokens=sum(row.tokens for row in rows),
         operations=sum(row.operations for row in rows),
         vector_bytes=sum(row.vector_bytes for row in rows),

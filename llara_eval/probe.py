@@ -87,8 +87,10 @@ def _shortened(config: Any, dtype: torch.dtype, device: torch.device) -> Any:
         config.layer_types = config.layer_types[: config.num_hidden_layers]
     model = skeleton(config).to(dtype).to_empty(device=device)
     for weight in (*model.parameters(), *model.buffers()):
-        # Not constant: graphics processors are faster on numbers that are all the same.
-        _ = weight.data.uniform_(-0.02, 0.02) if weight.is_floating_point() else weight.data.zero_()
+        if weight.is_floating_point():  # not constant: GPUs are faster on numbers that are all the same
+            weight.data.uniform_(-0.02, 0.02)
+        else:
+            weight.data.zero_()
     return model
 
 

@@ -160,9 +160,7 @@ def _show(plan: "Plan", reading: "Reading") -> None:
             plain(row.name.removeprefix("beir/")),
             f"{row.documents:,}",
             f"{row.tokens_per_document:.0f}",
-            f"{row.tokens / 1e9:.2f}",
-            f"{row.hours(speed):.2f}",
-            f"{row.vector_bytes / 1e9:.1f}",
+            *map(_number, (row.tokens / 1e9, row.hours(speed), row.vector_bytes / 1e9)),
             *([_duration(row.hours(plan.probe.speed))] if plan.probe else []),
             row.tokens_from,
         )
@@ -181,11 +179,11 @@ def _summary(plan: "Plan") -> "Table":
     lines = {
         "operations of a token": f"{2 * cost.products / 1e9:.4g} GFLOP (two for each of its weights) and "
         f"{attention / 1e9:.2g} of attention",
-        f"time on {plan.gpus} {device.name}": f"{_duration(wall)} at {device.utilisation:.0%} of "
+        f"time on {plan.gpus} {device.name}": f"{_number(wall)} h at {device.utilisation:.0%} of "
         f"{device.tflops:g} TFLOP/s",
         "memory there": f"{plan.peak_memory / 2**30:.1f} GiB: {cost.parameters:,} weights and the states of "
         f"{plan.batch_tokens:,} tokens",
-        "vectors": f"{everything.vector_bytes / 1e9:.1f} GB in {everything.shards:,} shards",
+        "vectors": f"{_number(everything.vector_bytes / 1e9)} GB in {everything.shards:,} shards",
         "queries": f"{everything.queries:,}, in tokens and hours, not in vectors",
     }
     if (probe := plan.probe) is not None:
@@ -203,6 +201,11 @@ def _summary(plan: "Plan") -> "Table":
         "tokens, within 10 %"
     )
     return table
+
+
+def _number(value: float) -> str:
+    """Return a number in at most six characters, small ones with one digit that is not nought."""
+    return f"{value:.1f}" if value >= 100 else f"{value:.2f}" if value >= 0.01 else f"{value:.1g}"
 
 
 def _duration(hours: float) -> str:
