@@ -16,6 +16,9 @@ from llara_eval.workload import Workload
 DEVICES = {"h100": 989.0, "h200": 989.0, "a100": 312.0, "l40s": 362.0, "l4": 121.0, "mi300x": 1307.0}
 """Dense bfloat16 TFLOP/s by the data sheets of NVIDIA (SXM; half of what is given with sparsity) and AMD."""
 
+NUMBER_BYTES = 2
+"""Bytes of a number of a vector: they are kept as float16."""
+
 
 class Device(NamedTuple):
     """A processor by what is said of it.
@@ -140,14 +143,12 @@ def device(named: str, utilisation: float) -> Device:
     return Device("GPU", tflops, utilisation)
 
 
-def row(load: Workload, cost: Cost, number_bytes: int, shard_size: int) -> Row:
+def row(load: Workload, cost: Cost) -> Row:
     """Return what a collection takes.
 
     Args:
         load: The collection.
         cost: The model.
-        number_bytes: Bytes of a number of a vector.
-        shard_size: Documents of a shard.
     """
     sides = ((load.documents, load.document_tokens), (load.queries, load.query_tokens))
     return Row(
@@ -158,8 +159,8 @@ def row(load: Workload, cost: Cost, number_bytes: int, shard_size: int) -> Row:
         tokens_from=load.tokens_from,
         tokens=sum(texts * float(tokens.mean()) for texts, tokens in sides),
         operations=sum(texts * float(cost.operations(tokens).mean()) for texts, tokens in sides),
-        vector_bytes=load.documents * cost.width * number_bytes,
-        shards=math.ceil(load.documents / shard_size),
+        vector_bytes=load.documents * cost.width * NUMBER_BYTES,
+        shards=math.ceil(load.documents / SHARD_SIZE),
     )
 
 

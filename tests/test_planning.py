@@ -174,9 +174,9 @@ def test_a_folder_is_counted_with_the_models_own_tokenizer_and_template(make_col
     expected = [min(20, own + len("title ") + i) for i in range(1, 31)]
     assert sorted(load.document_tokens) == expected
     assert load.query_tokens.tolist() == [own + len("what")]
-    row = planning.row(load, skeleton.cost(make_config("llama")), 2, 8)
+    row = planning.row(load, skeleton.cost(make_config("llama")))
     assert row.tokens == sum(expected) + own + len("what")
-    assert (row.vector_bytes, row.shards) == (30 * 32 * 2, 4)
+    assert (row.vector_bytes, row.shards) == (30 * 32 * 2, 1)
 
 
 def test_a_large_corpus_is_counted_whole_and_sampled_evenly(make_collection, tmp_path) -> None:
@@ -308,13 +308,13 @@ def test_hours_follow_device_utilisation_and_number(llama_2_7b) -> None:
     assert hours("--gpus", "8") == (pytest.approx(usual), pytest.approx(usual / 8))
 
 
-def test_disk_shards_and_memory_follow_their_options(llama_2_7b) -> None:
+def test_disk_shards_and_memory(llama_2_7b) -> None:
     def found(*words: str) -> dict:
         return object_of(plan(llama_2_7b, "-d", "nfcorpus", "--no-probe", "--json", *words))
 
     usual = found()
-    assert found("--vector-dtype", "float32")["total"]["vector_bytes"] == 2 * 3633 * 4096 * 2
-    assert found("--shard-size", "1000")["total"]["shards"] == 4
+    assert usual["total"]["vector_bytes"] == 3633 * 4096 * 2
+    assert usual["total"]["shards"] == 1
     assert found("--max-length", "128")["total"]["tokens_per_document"] <= 128
     assert usual["peak_memory_bytes"] / 2**30 == pytest.approx(12.3 + 6.0, abs=0.1)
     assert found("--dtype", "float32")["peak_memory_bytes"] == 2 * usual["peak_memory_bytes"]

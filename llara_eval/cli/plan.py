@@ -1,7 +1,6 @@
 """``llara-eval plan``: what an evaluation will take, before anything is encoded."""
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,13 +17,6 @@ if TYPE_CHECKING:
     from llara_eval.workload import Reading
 
 
-class VectorType(StrEnum):
-    """Types vectors are stored in."""
-
-    FLOAT16 = "float16"
-    FLOAT32 = "float32"
-
-
 Datasets = Annotated[
     str | None,
     typer.Option(
@@ -39,10 +31,6 @@ DeviceTflops = Annotated[
 ]
 Utilisation = Annotated[float, typer.Option("--utilisation", help="The share of them that encoding reaches.")]
 Gpus = Annotated[int, typer.Option("--gpus", min=1, help="Devices that share the work.")]
-VectorDtype = Annotated[VectorType, typer.Option("--vector-dtype", help="Type of the stored vectors.")]
-ShardSize = Annotated[
-    int | None, typer.Option("--shard-size", min=1, help="Documents of a shard; 4,096 by default.")
-]
 WithProbe = Annotated[bool, typer.Option("--probe/--no-probe", help="Time encoding on this machine.")]
 ProbeSeconds = Annotated[
     float, typer.Option("--probe-seconds", min=1, max=60, help="The most time that takes.")
@@ -56,8 +44,6 @@ def plan(
     device_tflops: DeviceTflops = "h100",
     utilisation: Utilisation = 0.5,
     gpus: Gpus = 1,
-    vector_dtype: VectorDtype = VectorType.FLOAT16,
-    shard_size: ShardSize = None,
     split: options.Split = None,
     probe: WithProbe = True,
     probe_seconds: ProbeSeconds = 60,
@@ -81,7 +67,6 @@ def plan(
     from llara_eval.devices import default_device, settle_dtype
     from llara_eval.encoder import BATCH_TOKENS
     from llara_eval.probe import open_encoder, time_encoder
-    from llara_eval.vectors import SHARD_SIZE
     from llara_eval.workload import workloads
 
     device = planning.device(device_tflops, utilisation)
@@ -93,8 +78,7 @@ def plan(
     loads = workloads(names, reading, data_dir=data_dir, split=split, progress=watch)
     if not loads:
         raise UsageError(f"--datasets {datasets!r} names no data set")
-    number_bytes = 2 if vector_dtype is VectorType.FLOAT16 else 4
-    rows = [planning.row(load, cost, number_bytes, shard_size or SHARD_SIZE) for load in loads]
+    rows = [planning.row(load, cost) for load in loads]
     dtype, batch_tokens = settings.get("dtype"), int(settings.get("batch_tokens", 0)) or None
     there, budget = settle_dtype(dtype or "bfloat16", default_device()), batch_tokens or BATCH_TOKENS["cuda"]
     measured = None
