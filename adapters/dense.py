@@ -16,10 +16,11 @@ from adapters.options import Context, configure, unnamed
 from llara_eval import checkpoints
 from llara_eval.collection import Corpus
 from llara_eval.contamination import TRAINING_FILES, declared
-from llara_eval.encoder import Encoder, check
+from llara_eval.encoder import Encoder
 from llara_eval.errors import MissingPartError
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.search import search
+from llara_eval.soundness import check
 from llara_eval.templates import Pooling, Side, Templates
 from llara_eval.types import Hits, Query
 from llara_eval.vectors import SHARD_SIZE, VectorStore, fill
