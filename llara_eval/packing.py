@@ -87,13 +87,15 @@ class Packed:
 
 def _sums(counts: NDArray[np.integer]) -> NDArray[np.integer]:
     """Return (n + 1,) the sums of the first 0, 1, …, n numbers."""
-    return np.concatenate([[0], counts.cumsum()])
+    sums: NDArray[np.integer] = np.concatenate([[0], counts.cumsum()])
+    return sums
 
 
 def _ranges(starts: NDArray[np.integer], counts: NDArray[np.integer]) -> NDArray[np.integer]:
     """Return ``starts[i], starts[i] + 1, …``, ``counts[i]`` of them, for one i after the other."""
     before = _sums(counts)
-    return np.arange(int(before[-1])) + np.repeat(starts - before[:-1], counts)
+    ranges: NDArray[np.integer] = np.arange(int(before[-1])) + np.repeat(starts - before[:-1], counts)
+    return ranges
 
 
 class PackedModel:

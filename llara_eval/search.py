@@ -58,7 +58,7 @@ def search(
     best = np.empty((len(asked), 0), dtype=np.float32)
     rows = np.empty((len(asked), 0), dtype=np.int64)
     offset = 0
-    with progress.task(f"search ({backend})", len(documents.manifest)) as advance:
+    with progress.task(f"search ({backend})", len(documents.listing.pieces)) as advance:
         for shard in documents:
             scores, found = propose(asked, shard.vectors.astype(np.float32), min(wanted, len(shard.ids)))
             best = np.concatenate([best, scores], axis=1)

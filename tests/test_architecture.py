@@ -19,7 +19,8 @@ LAYERS = [
     "llara_eval.contamination llara_eval.matching llara_eval.corpus_sizes",
     # One job each, on the nouns.
     "llara_eval.collection llara_eval.ranking llara_eval.measure llara_eval.templates llara_eval.download",
-    "llara_eval.protocols llara_eval.trec llara_eval.baselines",
+    "llara_eval.protocols llara_eval.trec llara_eval.baselines llara_eval.shards llara_eval.leases",
+    "llara_eval.tokens",
     "llara_eval.maxp llara_eval.msmarco_files",
     "llara_eval.msmarco_download",
     "llara_eval.datasets llara_eval.results",

@@ -1,7 +1,6 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
+from stores import store_vectors
 
 from llara_eval.errors import UsageError
 from llara_eval.ranking import rank
@@ -10,14 +9,8 @@ from llara_eval.vectors import VectorStore
 
 
 def make_store(root, vectors, cuts=(0.3, 0.7), letter="d") -> VectorStore:
-    store = VectorStore(root, {"cuts": list(cuts), "letter": letter})
-    bounds = [0, *(int(cut * len(vectors)) for cut in cuts), len(vectors)]
-    records = []
-    for number, (start, end) in enumerate(pairwise(bounds)):
-        store.write(number, [f"{letter}{i:05d}" for i in range(start, end)], vectors[start:end], {})
-        records.append(store.sidecar(number))
-    store.finish(records)
-    return store
+    ends = [*(int(cut * len(vectors)) for cut in cuts), len(vectors)]
+    return store_vectors(root, [f"{letter}{i:05d}" for i in range(len(vectors))], vectors, ends, letter)
 
 
 def unit(rows, width, seed=0):
