@@ -14,10 +14,12 @@ from adapters import repllama
 from adapters.llara import template as llara
 from adapters.options import Context, configure, unnamed
 from llara_eval import checkpoints
+from llara_eval.allocator import keep_freed_memory
 from llara_eval.collection import Corpus
 from llara_eval.contamination import TRAINING_FILES, declared
 from llara_eval.encoder import Encoder
 from llara_eval.errors import MissingPartError
+from llara_eval.layers import compile_layers
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.search import search
 from llara_eval.soundness import check
@@ -56,6 +58,7 @@ class DenseConfig:
         template: Use these templates whatever the checkpoint says; see ``TEMPLATES``.
         dtype: Type of weights and products; scores are float32 always.
         batch_tokens: Tokens of one batch, padding included.
+        compile: Compile the model's layers first (a minute or two on a CPU, then about a tenth faster).
         backend: What proposes candidates in the exact search, ``torch`` or ``faiss``.
     """
 
@@ -64,6 +67,7 @@ class DenseConfig:
     template: Literal["llara", "llara-paper", "llara-paper-acl", "repllama"] | None = None
     dtype: str | None = unnamed(None)
     batch_tokens: int | None = unnamed(None)
+    compile: bool = unnamed(False)
     backend: str = unnamed("torch")
 
 
@@ -145,6 +149,8 @@ class Dense:
             text_length=context.text_length,
             **_reading(config),
         )
+        if config.compile:
+            compile_layers(self.encoder.model, self.encoder.device)
         self._checkpoint = checkpoints.content_hash(folder)
         self._training_files = declared(folder)
         self._home = context.home
@@ -164,6 +170,8 @@ class Dense:
             "runtime": {
                 "device": encoder.device.type,
                 "batch_tokens": encoder.batch_tokens,
+                "packed": encoder.packed,
+                "compile": self.config.compile,
                 "backend": self.config.backend,
             },
         }
@@ -175,6 +183,8 @@ class Dense:
             CheckFailedError: The encoder does not do what its templates say.
         """
         sample = [document.contents for document, _ in zip(corpus, range(_CHECKED_TEXTS), strict=False)]
+        if self.encoder.device.type == "cpu":
+            keep_freed_memory()
         check(self.encoder, sorted(sample, key=len))
         items = ((document.doc_id, document.contents) for document in corpus)
         self._store, self.phases["index"] = self._fill(
@@ -212,6 +222,7 @@ class Dense:
             "device": encoder.device.type,
             "batch_tokens": encoder.batch_tokens,
             "packed": encoder.packed,
+            "compile": self.config.compile,
         }
         store = VectorStore(self._home / "vectors", key, name)
         tokens = TokenStore(self._home / "tokens", encoder.tokenizer, encoder.templates.of(side))

@@ -162,7 +162,8 @@ class _LastLayer:
     def __init__(self, model: nn.Module) -> None:
         self._rows: Tensor | None = None
         self._length = 0
-        last = layers_of(model)[-1]
+        layers = layers_of(model)
+        last = layers[-1] if len(layers) else model
         attention = getattr(last, "self_attn", None)
         parts = (getattr(attention, "q_proj", None), getattr(attention, "o_proj", None))
         for part in (*parts, getattr(last, "mlp", None)):

@@ -6,6 +6,7 @@ from tiny_models import CAUSAL, KINDS, TEXTS, make_model, make_tokenizer
 from llara_eval import packing
 from llara_eval.encoder import Encoder, can_pack, embed
 from llara_eval.errors import CheckFailedError
+from llara_eval.layers import compile_layers
 from llara_eval.soundness import check
 from llara_eval.templates import Template, Templates
 
@@ -162,6 +163,13 @@ def test_a_packed_model_can_still_be_called_with_padding() -> None:
     with torch.inference_mode():
         padded = embed(encoder.model, sequences, POOLINGS["mean"], causal=False)
     assert torch.allclose(packed, padded, atol=1e-5)
+
+
+def test_compiled_layers_give_the_vectors_of_those_that_are_not() -> None:
+    encoder = make_encoder(template=POOLINGS["last"], packed=True, batch_tokens=80)
+    expected = encoder.encode(TEXTS, "document")
+    compile_layers(encoder.model, encoder.device)
+    assert np.allclose(encoder.encode(TEXTS, "document"), expected, atol=1e-5)
 
 
 def test_less_memory_makes_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
