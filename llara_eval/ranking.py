@@ -15,8 +15,10 @@ from llara_eval.errors import DataError
 from llara_eval.types import Hits, Ids, Run, as_ids
 
 _LARGEST_FLOAT32 = 0x7F7FFFFF
+"""The bits of the largest finite float32: its steps above zero."""
+
 _SIGN = np.int32(-(2**31))
-"""The bits of the largest finite float32, and its sign's."""
+"""The bit of a float32's sign."""
 
 
 def rank(hits: Hits, *, depth: int, drop_own_ids: bool = False) -> Run:
@@ -36,7 +38,7 @@ def rank(hits: Hits, *, depth: int, drop_own_ids: bool = False) -> Run:
         DataError: A score is NaN or infinite, or a document occurs twice for one query.
     """
     _refuse_non_finite(hits)
-    key = np.left_shift(hits.query, 32, dtype=np.int64)  # by query, then by score descending
+    key = np.left_shift(hits.query, 32, dtype=np.int64)  # one integer: by query, then by score descending
     key -= _steps(hits.score)
     order = np.argsort(key, kind="stable")
     key, query, score = key[order], hits.query[order], hits.score[order]
@@ -108,7 +110,7 @@ def strictly_decreasing(scores: NDArray[np.float32], offsets: NDArray[np.int64])
 
 def _steps(scores: NDArray[np.float32]) -> NDArray[np.int32]:
     """Return how many representable steps each float32 is above zero."""
-    bits = (scores + np.float32(0.0)).view(np.int32)
+    bits = (np.asarray(scores, dtype=np.float32) + np.float32(0.0)).view(np.int32)  # -0.0 becomes 0.0
     return np.where(bits >= 0, bits, -(bits & ~_SIGN))
 
 
@@ -118,7 +120,7 @@ def _offsets(query: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _break_ties(doc_ids: Ids, ties_next: NDArray[np.bool_]) -> None:
-    """Sort each stretch of tied documents by id, largest first (for ``str``, code-point order is byte order)."""
+    """Sort each stretch of tied documents in place, largest id first (code-point order is byte order)."""
     edges = np.flatnonzero(np.diff(ties_next, prepend=False))
     for start, last in edges.reshape(-1, 2).tolist():
         doc_ids[start : last + 1] = sorted(doc_ids[start : last + 1].tolist(), reverse=True)
@@ -137,11 +139,13 @@ def _refuse_non_finite(hits: Hits) -> None:
 
 def _refuse_repeats(query_ids: Ids, offsets: NDArray[np.int64], doc_ids: Ids) -> None:
     """Raise if a document occurs twice for one query, whatever its scores."""
-    repeats = []
-    for query_id, (start, end) in zip(query_ids, pairwise(offsets.tolist()), strict=True):
-        found = doc_ids[start:end].tolist()
-        if len(set(found)) < len(found):
-            repeats += [(query_id, doc_id, times - 1) for doc_id, times in Counter(found).items() if times > 1]
+    repeats = [
+        (query_id, doc_id, times - 1)
+        for query_id, (start, end) in zip(query_ids, pairwise(offsets.tolist()), strict=True)
+        if len(set(found := doc_ids[start:end].tolist())) < len(found)
+        for doc_id, times in Counter(found).items()
+        if times > 1
+    ]
     if repeats:
         query_id, doc_id, _ = repeats[0]
         raise DataError(
