@@ -16,7 +16,7 @@ LAYERS = [
     # Nouns and what needs nothing but the standard library.
     "llara_eval llara_eval.errors llara_eval.types llara_eval.files llara_eval.home llara_eval.catalogue",
     "llara_eval.msmarco llara_eval.published llara_eval.statistics llara_eval.provenance llara_eval.receipts",
-    "llara_eval.contamination llara_eval.matching llara_eval.corpus_sizes",
+    "llara_eval.contamination llara_eval.matching llara_eval.corpus_sizes llara_eval.formulas",
     # One job each, on the nouns.
     "llara_eval.collection llara_eval.ranking llara_eval.measure llara_eval.templates llara_eval.download",
     "llara_eval.protocols llara_eval.trec llara_eval.baselines llara_eval.shards llara_eval.leases",
@@ -94,6 +94,7 @@ HOMES = {
     "sentence_transformers": {"llara_eval.export"},
     "huggingface_hub": {"llara_eval.checkpoints"},
     "ir_measures": {"llara_eval.measure"},
+    "pyarrow": {"llara_eval.trec"},
     "scipy": {"llara_eval.statistics"},
     "faiss": {"llara_eval.search"},
     "datasketch": {"llara_eval.matching"},
@@ -243,6 +244,7 @@ def test_each_library_has_its_home():
         "pyserini",
         "jnius",
         "datasketch",
+        "pyarrow",
     ],
 )
 def test_heavy_libraries_are_imported_only_when_used(library):
