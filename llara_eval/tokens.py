@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.files import atomic_write, write_json
-from llara_eval.leases import Leases
+from llara_eval.leases import EXPIRES, Leases
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.shards import Listing, cut
 from llara_eval.templates import Template
@@ -48,7 +48,13 @@ class TokenStore:
             write_json(self.folder / "key.json", key)
 
     def prepare(
-        self, name: str, items: Iterable[tuple[str, str]], *, total: int | None, progress: Progress = SILENT
+        self,
+        name: str,
+        items: Iterable[tuple[str, str]],
+        *,
+        total: int | None,
+        lease_seconds: float = EXPIRES,
+        progress: Progress = SILENT,
     ) -> Listing:
         """Tokenise what the store still lacks of a collection.
 
@@ -56,12 +62,13 @@ class TokenStore:
             name: Of the collection, by its content.
             items: (identifier, text) in a fixed order; not read if all is there.
             total: Number of items, for the progress shown.
+            lease_seconds: How long another worker may be silent before this one takes over.
             progress: Where to show it.
 
         Returns:
             The collection's shards.
         """
-        leases = Leases(self.folder / "leases")
+        leases = Leases(self.folder / "leases", expires=lease_seconds)
         with leases.hold(name, wait=True):
             known = Listing.load(self.folder, name)
             if known is not None and all(self.read(piece.content) is not None for piece in known.pieces):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from llara_eval.encoder import Encoder, Work
 from llara_eval.errors import DataError
 from llara_eval.files import atomic_write, sha256_of, write_json
-from llara_eval.leases import Leases
+from llara_eval.leases import EXPIRES, Leases
 from llara_eval.protocols import SILENT, Advance, Progress
 from llara_eval.shards import Listing
 from llara_eval.templates import Side
@@ -132,6 +132,7 @@ def fill(
     side: Side,
     *,
     total: int | None,
+    lease_seconds: float = EXPIRES,
     progress: Progress = SILENT,
 ) -> dict[str, float]:
     """Tokenise and encode what a store still lacks of its collection.
@@ -145,6 +146,7 @@ def fill(
         items: (identifier, text) in a fixed order.
         side: Which template to use.
         total: Number of items, for the progress shown.
+        lease_seconds: How long another worker may be silent before this one takes over its shard.
         progress: Where to show it.
 
     Returns:
@@ -154,9 +156,12 @@ def fill(
     records = store.records()
     made = 0
     if records is None:
-        listing = tokens.prepare(store.name, items, total=total, progress=progress)
+        listing = tokens.prepare(
+            store.name, items, total=total, lease_seconds=lease_seconds, progress=progress
+        )
+        leases = Leases(store.folder / "leases", expires=lease_seconds)
         with progress.task(f"encode {side}s", total) as advance:
-            made = _encode(store, encoder, tokens, listing, side, advance)
+            made = _encode(store, encoder, tokens, listing, side, leases, advance)
         listing.copy_to(store.folder)
         records = store.records()
         if records is None:
@@ -171,10 +176,10 @@ def _encode(
     tokens: TokenStore,
     listing: Listing,
     side: Side,
+    leases: Leases,
     advance: Advance,
 ) -> int:
     """Encode shards until all are there; return how many rows were made here."""
-    leases = Leases(store.folder / "leases")
     waiting = list(dict.fromkeys(listing.pieces))
     made = 0
     while waiting:

