@@ -6,14 +6,14 @@ the others stand, and whatever is made of a shard is made once.
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from llara_eval.files import atomic_write, sha256_of, write_json
+from llara_eval.files import atomic_write
+from llara_eval.records import seal, sealed
 from llara_eval.types import Ids, as_ids
 
 SHARD_SIZE = 4_096
@@ -90,13 +90,8 @@ class Listing:
     @classmethod
     def load(cls, folder: Path, name: str) -> "Listing | None":
         """Read a listing; None if it is not there, or not whole."""
-        try:
-            value = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-            whole = sha256_of(folder / f"{name}.ids") == value["ids"]
-            pieces = [Piece(*piece) for piece in value["shards"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return cls(folder, name, pieces) if whole else None
+        facts = sealed(folder / f"{name}.json", folder / f"{name}.ids")
+        return None if facts is None else cls(folder, name, [Piece(*piece) for piece in facts["shards"]])
 
     def ids(self, number: int) -> Ids:
         """Return (n,) the identifiers of a shard's texts."""
@@ -107,31 +102,26 @@ class Listing:
         return as_ids(lines.split("\n")[:-1])
 
     def copy_to(self, folder: Path) -> None:
-        """Write the same listing into another folder."""
-        with (
-            atomic_write(folder / f"{self.name}.ids") as file,
-            (self.folder / f"{self.name}.ids").open("rb") as own,
-        ):
-            shutil.copyfileobj(own, file)
-        self._seal(folder)
+        """Write the same listing into another folder; what says that it is whole comes last."""
+        for kind in ("ids", "json"):
+            name = f"{self.name}.{kind}"
+            with atomic_write(folder / name) as file, (self.folder / name).open("rb") as own:
+                shutil.copyfileobj(own, file)
 
     @classmethod
     @contextmanager
     def writer(cls, folder: Path, name: str) -> Iterator[Callable[[Shard], "Listing"]]:
         """Give a function that adds a shard and returns the listing; it is kept if the block ends well."""
-        listing = cls(folder, name, [])
+        listing, content = cls(folder, name, []), hashlib.sha256()
         with atomic_write(folder / f"{name}.ids") as file:
 
             def add(shard: Shard) -> Listing:
                 lines = "".join(f"{identifier}\n" for identifier in shard.ids)
-                file.write(lines.encode(errors="surrogatepass"))
+                encoded = lines.encode(errors="surrogatepass")
+                content.update(encoded)
+                file.write(encoded)
                 listing.pieces.append(Piece(shard.content, len(shard.ids), file.tell()))
                 return listing
 
             yield add
-        listing._seal(folder)
-
-    def _seal(self, folder: Path) -> None:
-        """Write, last, what says that the identifiers in a folder are whole."""
-        checksum = sha256_of(folder / f"{self.name}.ids")
-        write_json(folder / f"{self.name}.json", {"ids": checksum, "shards": self.pieces})
+        seal(folder / f"{name}.json", content, {"shards": listing.pieces})

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval.files import atomic_write, write_json
+from llara_eval.files import atomic_write
 from llara_eval.leases import EXPIRES, Leases
 from llara_eval.protocols import SILENT, Progress
+from llara_eval.records import claim
 from llara_eval.shards import Listing, cut
 from llara_eval.templates import Template
 
@@ -34,7 +35,7 @@ class TokenStore:
     def __init__(self, root: Path, tokenizer: Any, template: Template) -> None:
         self.tokenizer = tokenizer
         self.template = template
-        key = {
+        self.key = {
             "format": 1,
             "tokenizer": _fingerprint(tokenizer),
             "prefix": template.prefix,
@@ -42,10 +43,8 @@ class TokenStore:
             "suffix": template.suffix,
             "max_length": template.max_length,
         }
-        text = json.dumps(key, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(self.key, sort_keys=True, ensure_ascii=False)
         self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:32]
-        if not (self.folder / "key.json").is_file():
-            write_json(self.folder / "key.json", key)
 
     def prepare(
         self,
@@ -67,7 +66,11 @@ class TokenStore:
 
         Returns:
             The collection's shards.
+
+        Raises:
+            DataError: The store's folder holds token ids of another key.
         """
+        claim(self.folder, self.key)
         leases = Leases(self.folder / "leases", expires=lease_seconds)
         with leases.hold(name, wait=True):
             known = Listing.load(self.folder, name)
@@ -87,8 +90,8 @@ class TokenStore:
         try:
             with np.load(self._file(content), allow_pickle=False) as file:
                 ids, ends = file["ids"], file["ends"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None  # every array in the archive has a checksum
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
+            return None  # every array in the archive has a checksum; its directory has none
         return np.split(ids, ends[:-1])
 
     def _write(self, content: str, sequences: Sequence[Sequence[int]]) -> None:

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from llara_eval.encoder import Encoder, Work
 from llara_eval.errors import DataError
-from llara_eval.files import atomic_write, sha256_of, write_json
+from llara_eval.files import atomic_write, remove_drafts
 from llara_eval.leases import EXPIRES, Leases
 from llara_eval.protocols import SILENT, Advance, Progress
+from llara_eval.records import claim, seal, sealed
 from llara_eval.shards import Listing
 from llara_eval.templates import Side
 from llara_eval.tokens import TokenStore
@@ -58,20 +59,11 @@ class VectorStore:
         self.name = name
         text = json.dumps(self.key, sort_keys=True, ensure_ascii=False)
         self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:32]
-        key_file = self.folder / "key.json"
-        if not key_file.is_file():
-            write_json(key_file, self.key)
-        elif json.loads(key_file.read_text(encoding="utf-8")) != json.loads(text):
-            raise DataError(f"{self.folder} holds vectors of another key; delete that folder")
+        claim(self.folder, self.key)
 
     def sidecar(self, content: str) -> dict[str, Any] | None:
         """Return a shard's record if the shard is whole and its checksum holds, else None."""
-        try:
-            record: dict[str, Any] = json.loads(self._file(content, "json").read_text(encoding="utf-8"))
-            whole = sha256_of(self._file(content, "npy")) == record["npy"]
-        except (OSError, ValueError, KeyError):
-            return None
-        return record if whole else None
+        return sealed(self._file(content, "json"), self._file(content, "npy"))
 
     def write(self, content: str, vectors: NDArray[np.float32], cost: Mapping[str, float]) -> None:
         """Write one shard; its sidecar last, so that a shard with a sidecar is whole.
@@ -81,13 +73,12 @@ class VectorStore:
             vectors: (n, D), kept as float16.
             cost: What the work took, for the record.
         """
-        self._file(content, "json").unlink(missing_ok=True)
         packed = io.BytesIO()
         np.save(packed, vectors.astype(np.float16), allow_pickle=False)
         with atomic_write(self._file(content, "npy")) as file:
             file.write(packed.getbuffer())
-        checksum = hashlib.sha256(packed.getbuffer()).hexdigest()
-        write_json(self._file(content, "json"), {"rows": len(vectors), "npy": checksum, **cost})
+        checksum = hashlib.sha256(packed.getbuffer())
+        seal(self._file(content, "json"), checksum, {"rows": len(vectors), **cost})
 
     def records(self) -> list[dict[str, Any]] | None:
         """Return the records of all shards, None if the store is not complete and whole."""
@@ -165,7 +156,13 @@ def fill(
         listing.copy_to(store.folder)
         records = store.records()
         if records is None:
-            raise DataError(f"{store.folder}: a shard reads back other than it was written")
+            raise DataError(f"{store.folder}: a file reads back other than it was written; run this again")
+    for folder, done in (
+        (tokens.folder, {store.name}),
+        (store.folder, {piece.content for piece in store.listing.pieces}),
+    ):
+        remove_drafts(folder)
+        Leases(folder / "leases").forget(done)
     cost = {name: sum(record[name] for record in records) for name in ("seconds", "tokens", "padded", "rows")}
     return {**cost, "reused": cost["rows"] - made}
 

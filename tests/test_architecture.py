@@ -14,12 +14,14 @@ PACKAGES = ("llara_eval", "adapters")
 
 LAYERS = [
     # Nouns and what needs nothing but the standard library.
-    "llara_eval llara_eval.errors llara_eval.types llara_eval.files llara_eval.home llara_eval.catalogue",
+    "llara_eval llara_eval.errors llara_eval.types llara_eval.home llara_eval.catalogue",
+    "llara_eval.files",
     "llara_eval.msmarco llara_eval.published llara_eval.statistics llara_eval.provenance llara_eval.receipts",
     "llara_eval.contamination llara_eval.matching llara_eval.corpus_sizes llara_eval.formulas",
     # One job each, on the nouns.
     "llara_eval.collection llara_eval.ranking llara_eval.measure llara_eval.templates llara_eval.download",
-    "llara_eval.protocols llara_eval.trec llara_eval.baselines llara_eval.shards llara_eval.leases",
+    "llara_eval.protocols llara_eval.trec llara_eval.baselines llara_eval.records llara_eval.leases",
+    "llara_eval.shards",
     "llara_eval.tokens",
     "llara_eval.maxp llara_eval.msmarco_files",
     "llara_eval.msmarco_download",

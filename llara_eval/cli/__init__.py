@@ -51,6 +51,16 @@ class _Group(typer.core.TyperGroup):
         except LlaraEvalError as error:
             say(f"error: {error}", style="red")
             raise typer.Exit(error.exit_code) from error
+        except OSError as error:
+            from llara_eval.files import WAYS_OUT
+
+            if error.errno not in WAYS_OUT:
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            say(
+                f"error: {error.strerror}{where}; the same command goes on from what is finished", style="red"
+            )
+            raise typer.Exit(LlaraEvalError.exit_code) from error
         except KeyboardInterrupt as error:
             say("interrupted; what was finished is kept, the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from error
