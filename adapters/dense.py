@@ -23,6 +23,7 @@ from llara_eval.layers import compile_layers
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.search import search
 from llara_eval.soundness import check
+from llara_eval.storage import open_place
 from llara_eval.templates import Pooling, Side, Templates
 from llara_eval.tokens import TokenStore
 from llara_eval.types import Hits, Query
@@ -134,8 +135,8 @@ class Dense:
         name: The system's name.
         folder: The checkpoint.
         config: Settings.
-        context: Its surroundings; token ids and vectors live in ``tokens`` and ``vectors`` of the
-            cache folder, in stores named by what decides their content.
+        context: Its surroundings; token ids and vectors live in ``tokens`` and ``vectors`` of its
+            ``store``, in folders named by what decides their content.
     """
 
     def __init__(self, name: str, folder: Path, config: DenseConfig, context: Context) -> None:
@@ -238,9 +239,9 @@ class Dense:
             "packed": encoder.packed,
             "compile": self.config.compile,
         }
-        home, lease = self._context.home, self._context.lease_seconds
-        store = VectorStore(home / "vectors", key, name)
-        tokens = TokenStore(home / "tokens", encoder.tokenizer, encoder.templates.of(side))
+        place, lease = open_place(self._context.store, self._context.home), self._context.lease_seconds
+        store = VectorStore(place / "vectors", key, name)
+        tokens = TokenStore(place / "tokens", encoder.tokenizer, encoder.templates.of(side))
         return store, fill(
             store, encoder, tokens, items, side, total=total, lease_seconds=lease, progress=progress
         )

@@ -88,7 +88,7 @@ class Leases:
         except FileNotFoundError:
             return False
         here = holder["host"] == self._owner["host"]
-        return silent > self.expires or (here and not _is_alive(holder["pid"]))
+        return silent > self.expires or (here and not is_alive(holder["pid"]))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.lease"
@@ -102,7 +102,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {"host": "", "pid": 0, "id": ""}
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether a process of this machine is there, and more than an exit status that nobody asked for."""
     try:
         os.kill(pid, 0)

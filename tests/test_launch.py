@@ -373,11 +373,13 @@ def test_local_workers_one_killed_and_one_that_hangs(alone, tmp_path) -> None:
     assert not list(place.home.rglob("*.lease"))
 
 
-def test_torchrun(alone, tmp_path) -> None:
-    place = Place(tmp_path / "home", alone.words)
-    report = finished(place.start("--launcher", "torchrun", "--workers", "2"))
+def test_torchrun_and_a_store_at_a_url(alone, tmp_path) -> None:
+    place, there = Place(tmp_path / "home", alone.words), Place(tmp_path / "there", alone.words)
+    where = f"file://{there.home}"
+    report = finished(place.start("--launcher", "torchrun", "--workers", "2", "--store", where))
     assert report["documents"]["rows"] == SHARDS * shards.SHARD_SIZE // 4
-    assert place.contents() == alone.contents()
+    assert report["documents"]["vectors"].startswith(where)
+    assert there.contents() == alone.contents()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs: pip install 'llara-eval[ray]'")

@@ -46,6 +46,7 @@ def encode(
         typer.Option("--dataset", "-d", help="A folder in BEIR layout, a known name, or demo; repeatable."),
     ],
     data_dir: options.DataDir,
+    store: options.Store,
     split: options.Split = None,
     option: options.Settings = None,
     dtype: options.Dtype = None,
@@ -80,7 +81,7 @@ def encode(
 
     names = list(dict.fromkeys(part for name in dataset for part in expand(name)))
     settings = options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens)
-    surroundings = Context(home().absolute(), offline=offline, lease_seconds=lease_seconds)
+    surroundings = Context(home().absolute(), offline=offline, store=store, lease_seconds=lease_seconds)
     work = partial(_work, model, names, settings, data_dir.absolute(), split, surroundings)
     if launcher is Launcher.LOCAL and workers == 1:
         first = int(os.environ.get("RANK", "0")) == 0  # of several that torchrun started
@@ -132,14 +133,14 @@ def _work(
             {
                 "system": system.name,
                 "dataset": dataset.name,
-                "documents": _account(system.phases["index"], system.documents.folder),
-                "queries": _account(system.phases["encode queries"], queries.folder),
+                "documents": _account(system.phases["index"], system.documents.place),
+                "queries": _account(system.phases["encode queries"], queries.place),
             }
         )
     return rows
 
 
-def _account(cost: dict[str, float], folder: Path) -> dict[str, Any]:
+def _account(cost: dict[str, float], place: object) -> dict[str, Any]:
     """Return what vectors cost when they were made, how many were made now, and where they are."""
     made = cost["rows"] - cost["reused"]
     return {
@@ -147,7 +148,7 @@ def _account(cost: dict[str, float], folder: Path) -> dict[str, Any]:
         "made": made,
         "tokens": cost["tokens"],
         "seconds": cost["seconds"],
-        "vectors": str(folder),
+        "vectors": str(place),
     }
 
 
