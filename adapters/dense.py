@@ -23,6 +23,7 @@ from llara_eval.layers import compile_layers
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.search import search
 from llara_eval.soundness import check
+from llara_eval.storage import open_place
 from llara_eval.templates import Pooling, Side, Templates
 from llara_eval.tokens import TokenStore
 from llara_eval.types import Hits, Query
@@ -134,8 +135,8 @@ class Dense:
         name: The system's name.
         folder: The checkpoint.
         config: Settings.
-        context: Its surroundings; token ids and vectors live in ``tokens`` and ``vectors`` of the
-            cache folder, in stores named by what decides their content.
+        context: Its surroundings; token ids and vectors live in ``tokens`` and ``vectors`` of its
+            ``store``, in folders named by what decides their content.
     """
 
     def __init__(self, name: str, folder: Path, config: DenseConfig, context: Context) -> None:
@@ -153,8 +154,8 @@ class Dense:
             compile_layers(self.encoder.model, self.encoder.device)
         self._checkpoint = checkpoints.content_hash(folder)
         self._training_files = declared(folder)
-        self._home = context.home
-        self._store: VectorStore | None = None
+        self._context = context
+        self._documents: VectorStore | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -187,22 +188,36 @@ class Dense:
             keep_freed_memory()
         check(self.encoder, sorted(sample, key=len))
         items = ((document.doc_id, document.contents) for document in corpus)
-        self._store, self.phases["index"] = self._fill(
+        self._documents, self.phases["index"] = self._fill(
             "document", corpus.fingerprint, items, len(corpus), progress
         )
 
-    def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
-        """Encode the queries, or find that they already are, and search the store exactly."""
-        if self._store is None:
-            raise RuntimeError("index() comes before search()")
+    def encode_queries(self, queries: Sequence[Query], progress: Progress = SILENT) -> VectorStore:
+        """Encode queries, or find that they already are."""
         content = hashlib.sha256(
             "".join(f"{query.query_id}\x1f{query.text}\x1e" for query in queries).encode()
         )
-        asked, self.phases["encode queries"] = self._fill(
+        store, self.phases["encode queries"] = self._fill(
             "query", content.hexdigest(), queries, len(queries), progress
         )
+        return store
+
+    @property
+    def documents(self) -> VectorStore:
+        """The vectors of the corpus.
+
+        Raises:
+            RuntimeError: There is none yet.
+        """
+        if self._documents is None:
+            raise RuntimeError("index() comes first")
+        return self._documents
+
+    def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
+        """Encode the queries, or find that they already are, and search the store exactly."""
+        documents, asked = self.documents, self.encode_queries(queries, progress)
         started = time.perf_counter()
-        hits = search(asked, self._store, depth, backend=self.config.backend, progress=progress)
+        hits = search(asked, documents, depth, backend=self.config.backend, progress=progress)
         self.phases["search"] = {"seconds": round(time.perf_counter() - started, 3), "queries": len(queries)}
         return hits
 
@@ -224,6 +239,9 @@ class Dense:
             "packed": encoder.packed,
             "compile": self.config.compile,
         }
-        store = VectorStore(self._home / "vectors", key, name)
-        tokens = TokenStore(self._home / "tokens", encoder.tokenizer, encoder.templates.of(side))
-        return store, fill(store, encoder, tokens, items, side, total=total, progress=progress)
+        place, lease = open_place(self._context.store, self._context.home), self._context.lease_seconds
+        store = VectorStore(place / "vectors", key, name)
+        tokens = TokenStore(place / "tokens", encoder.tokenizer, encoder.templates.of(side))
+        return store, fill(
+            store, encoder, tokens, items, side, total=total, lease_seconds=lease, progress=progress
+        )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llara_eval.errors import UsageError
+from llara_eval.leases import EXPIRES
 
 Config = TypeVar("Config")
 
@@ -22,12 +23,16 @@ class Context:
         text_length: Tokens of a document that the task would have read, where nothing else is said and
             the model can; None leaves it to the checkpoint.
         maxp: Whether documents are searched by their passages.
+        store: Where token ids and vectors live; None: in the folder for caches.
+        lease_seconds: How long a worker may be silent before another takes over what it works on.
     """
 
     home: Path
     offline: bool = False
     text_length: int | None = None
     maxp: bool = False
+    store: str | None = None
+    lease_seconds: float = EXPIRES
 
 
 def unnamed(default: Any) -> Any:

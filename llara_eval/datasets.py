@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from llara_eval import catalogue, msmarco_files
 from llara_eval.catalogue import KnownSet
 from llara_eval.collection import Corpus, find_file, read_queries
 from llara_eval.errors import DataError
+from llara_eval.home import home
+from llara_eval.leases import Leases
 from llara_eval.msmarco import MSMARCO_SETS, MsMarcoSet
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.trec import read_qrels
@@ -21,6 +24,9 @@ DEMO = "demo"
 """Name of the small test collection that comes with the package."""
 
 DEMO_FOLDER = Path(__file__).parent / "data" / "demo"
+
+_LONGEST_DOWNLOAD = 86_400.0
+"""Seconds after which a download that another process began is taken for given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +183,8 @@ def _official_files(official: MsMarcoSet, data_dir: Path, offline: bool) -> msma
     if not offline and msmarco_files.missing(official, data_dir):
         from llara_eval.msmarco_download import fetch
 
-        fetch(official, data_dir)
+        with _alone():
+            fetch(official, data_dir)
     return msmarco_files.find(official, data_dir)
 
 
@@ -215,8 +222,15 @@ def locate(name_or_folder: str, *, data_dir: Path, offline: bool = False) -> Pat
         )
     from llara_eval.download import fetch_archive
 
-    fetch_archive(known, data_dir)
+    with _alone():
+        if not (data_dir / known.folder).is_dir():
+            fetch_archive(known, data_dir)
     return data_dir / known.folder
+
+
+def _alone() -> AbstractContextManager[bool]:
+    """Let one process at a time download; the others wait, and find what it has brought."""
+    return Leases(home() / "leases", expires=_LONGEST_DOWNLOAD).hold("download", wait=True)
 
 
 def read_judged(folder: Path, split: str) -> tuple[dict[str, dict[str, int]], tuple[Query, ...]]:

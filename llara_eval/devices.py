@@ -1,13 +1,27 @@
 """Where a model is computed, and in which type."""
 
+import os
+
 import torch
 
 from llara_eval.errors import UsageError
 
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+"""Asks MKL, before it is first used, for products that depend neither on where operands lie in memory nor on
+the number of threads: workers have different ones. It costs nothing that could be measured."""
+
 
 def default_device() -> torch.device:
-    """Return the first CUDA device if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the CUDA device of this process if there are any, else the CPU.
+
+    Where several processes of one machine are numbered (``LOCAL_RANK``, as torchrun does), its devices are
+    dealt out among them.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    return torch.device("cuda")
 
 
 def default_dtype(device: torch.device) -> torch.dtype:

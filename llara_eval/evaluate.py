@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from llara_eval import results
 from llara_eval.datasets import Dataset
-from llara_eval.errors import LlaraEvalError, UsageError
+from llara_eval.errors import DataError, LlaraEvalError, UsageError
+from llara_eval.files import remove_drafts
 from llara_eval.measure import DEFAULT_MEASURES, Scores, parse_measures, score, within_depth
 from llara_eval.protocols import SILENT, Progress, Retriever
 from llara_eval.provenance import describe
@@ -71,6 +72,7 @@ def evaluate(
     names = within_depth(parse_measures(measures), depth)
     if not names:
         raise UsageError(f"no measure has a cut-off within depth {depth}")
+    remove_drafts(folder)
     if on_existing != "always" and (folder / results.RESULT).is_file():
         kept = results.load(folder)
         if on_existing == "only-missing":
@@ -142,6 +144,7 @@ def _refuse_other(
     pairs = {
         "data set": (kept.dataset_fingerprint[:12], dataset.fingerprint[:12]),
         "depth": (kept.depth, depth),
+        "run file": (_run_sha256(folder), kept.run_sha256[:12]),
         "measures": (", ".join(sorted(kept.measures)), ", ".join(sorted(names))),
         **{
             name: (kept.settings.get(name), _plain(retriever.settings.get(name)))
@@ -156,6 +159,13 @@ def _refuse_other(
             f"{folder} holds a result of other conditions: {'; '.join(differing)}. "
             "Use --on-existing always to replace it, never to keep it, or another --runs-dir"
         )
+
+
+def _run_sha256(folder: Path) -> str:
+    try:
+        return results.run_sha256(folder)[:12]
+    except DataError:
+        return "damaged"
 
 
 def _plain(value: Any) -> Any:

@@ -1,5 +1,8 @@
 """Files that are whole or absent, and their checksums."""
 
+import errno
+import fcntl
+import glob
 import gzip
 import hashlib
 import io
@@ -7,39 +10,138 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, TextIO
 
+from llara_eval.errors import LlaraEvalError
+
 CHUNK = 1 << 20
+
+WAYS_OUT: Mapping[int | None, str] = MappingProxyType(
+    {
+        errno.ENOSPC: "Make room there",
+        errno.EDQUOT: "Make room there",
+        errno.EFBIG: "Allow larger files (ulimit -f)",
+        errno.EROFS: "Make that folder writable",
+        errno.EACCES: "Make that folder writable",
+        errno.EPERM: "Make that folder writable",
+    }
+)
+"""What is wrong with a place rather than with us, and what helps."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a binary file that appears under ``path`` only when the block ends without an error.
 
-    Temporary file in the same folder, fsync, rename: a process killed at any instant leaves
-    either the old content or the new one.
+    Temporary file in the same folder, fsync, rename, fsync of the folder: a process killed at any instant
+    leaves either the old content or the new one, and files appear in the order in which they were written
+    even if the power fails.
 
     Args:
         path: Where the file shall appear; its folder is made.
 
     Yields:
         The temporary file, open for writing.
+
+    Raises:
+        LlaraEvalError: There is no room for it, or it may not be written there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
+    with draft(path) as (file, name):
+        yield file
+        file.flush()
+        with _explained(path, file.tell()):
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+            name.replace(path)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def draft(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """Open a temporary file beside ``path`` that is gone after the block, unless the block renamed it.
+
+    It is locked as long as its writer lives. What a killed one leaves behind is removed by whoever next
+    makes a draft of the same file.
+
+    Yields:
+        The file, open for writing, and where it is.
+
+    Raises:
+        LlaraEvalError: There is no room for it, or it may not be written there.
+    """
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_drafts(path.parent, path.name)
+        handle, name = _locked_file(path)
+    raw = _Raw(handle, path)
+    try:
+        yield io.BufferedWriter(raw), name
+    finally:
+        raw.close()  # and not the buffer: what it still holds is of a file that is given up
+        name.unlink(missing_ok=True)
+
+
+def remove_drafts(folder: Path, name: str | None = None) -> None:
+    """Remove the drafts, of one file or of all in a folder, whose writers were killed."""
+    for left in folder.glob(f".{'*' if name is None else glob.escape(name)}.*.tmp"):
+        with suppress(OSError), left.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
+
+
+def _locked_file(path: Path) -> tuple[int, Path]:
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with suppress(OSError):  # a file system without locks: nothing is removed there either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        os.fchmod(handle, 0o644)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # removed by another before it was locked
+
+
+class _Raw(io.FileIO):
+    """A file whose writing fails with a sentence."""
+
+    def __init__(self, handle: int, path: Path) -> None:
+        super().__init__(handle, "wb")
+        self.path = path
+
+    def write(self, data: Any) -> int:
+        """Write, and say how large the file had to be if it cannot be."""
+        with _explained(self.path, self.tell() + len(data)):
+            return super().write(data)
+
+
+@contextmanager
+def _explained(path: Path, size: int = 0) -> Iterator[None]:
+    """Turn what a full or closed disk says into a sentence; ``size`` is what the file has to hold."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in WAYS_OUT:
+            raise
+        needed = f"; it takes {size:,} bytes or more" if size else ""
+        raise LlaraEvalError(
+            f"{path} cannot be written ({error.strerror}{needed}). {WAYS_OUT[error.errno]}, or use "
+            "another place (LLARA_EVAL_HOME, --runs-dir), and give the same command again: what is finished "
+            "is kept"
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """See to it that a folder's entries outlive a loss of power, where its file system can do that."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
 
 
 @contextmanager

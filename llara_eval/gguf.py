@@ -47,6 +47,8 @@ def convert_gguf(path: Path) -> Path:
         tokenizer.save_pretrained(unfinished)
         unfinished.rename(folder)
     except (OSError, ValueError, KeyError) as error:
+        if (folder / "config.json").is_file():  # another process came first
+            return folder
         raise DataError(f"{path}: cannot be read as a GGUF model: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

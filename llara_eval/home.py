@@ -12,6 +12,11 @@ def home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llara-eval"
 
 
+def store() -> str | None:
+    """Return where token ids and vectors live: ``LLARA_EVAL_STORE``, or None for the cache folder."""
+    return os.environ.get("LLARA_EVAL_STORE") or None
+
+
 def data_dir() -> Path:
     """Return where named data sets live: ``LLARA_EVAL_DATA``, or ``data`` in the cache folder."""
     set_by_user = os.environ.get("LLARA_EVAL_DATA")

@@ -10,13 +10,15 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
+from llara_eval.files import draft, remove_drafts
+
 EXPIRES = 600.0
-"""Seconds without a sign of life after which a lease is free; a batch takes less than that."""
+"""Seconds without a sign of life after which a lease usually is free; a batch takes less than that."""
 
 _POLL = 0.5  # seconds between two looks at a lease that another holds
 
@@ -26,7 +28,7 @@ class Leases:
 
     Args:
         folder: Where the leases of all workers lie.
-        expires: Seconds.
+        expires: Seconds without a sign of life after which a lease is free.
     """
 
     def __init__(self, folder: Path, *, expires: float = EXPIRES) -> None:
@@ -37,18 +39,15 @@ class Leases:
     def take(self, name: str) -> bool:
         """Take a lease that is free or was left behind; return False if another worker holds it."""
         path = self._path(name)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self._is_left_behind(path):
-            with suppress(FileNotFoundError):  # of those who see it, one is first
-                path.rename(self._own_file())
-        own = self._own_file()
-        own.write_text(json.dumps(self._owner), encoding="utf-8")
-        try:
-            os.link(own, path)  # appears whole, or not at all because another one is there
-        except FileExistsError:
-            return False
-        finally:
-            own.unlink()
+        with draft(path) as (file, own):
+            if self._is_left_behind(path, own.stat().st_mtime):
+                path.unlink(missing_ok=True)
+            file.write(json.dumps(self._owner).encode())
+            file.flush()
+            try:
+                os.link(own, path)  # appears whole, or not at all because another one is there
+            except FileExistsError:
+                return False
         return True
 
     def renew(self, name: str) -> None:
@@ -60,6 +59,13 @@ class Leases:
         """Give a lease back; one that another worker has taken over is left alone."""
         if _read(self._path(name)) == self._owner:
             self._path(name).unlink(missing_ok=True)
+
+    def forget(self, done: Container[str]) -> None:
+        """Remove what killed workers left here, leases of work that others have done since among it."""
+        remove_drafts(self.folder)
+        for path in self.folder.glob("*.lease"):
+            if path.stem in done:
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def hold(self, name: str, *, wait: bool = False) -> Iterator[bool]:
@@ -74,41 +80,36 @@ class Leases:
             if mine:
                 self.release(name)
 
-    def _is_left_behind(self, path: Path) -> bool:
+    def _is_left_behind(self, path: Path, now: float) -> bool:
         """Whether a lease's holder is dead, or was not heard of for too long by the clock of the folder."""
         holder = _read(path)
-        own = self._own_file()
-        own.touch()
         try:
-            silent = own.stat().st_mtime - path.stat().st_mtime
+            silent = now - path.stat().st_mtime
         except FileNotFoundError:
             return False
-        finally:
-            own.unlink()
         here = holder["host"] == self._owner["host"]
-        return silent > self.expires or (here and not _is_alive(holder["pid"]))
+        return silent > self.expires or (here and not is_alive(holder["pid"]))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.lease"
 
-    def _own_file(self) -> Path:
-        return self.folder / f".{self._owner['id']}"
-
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return who holds a lease; nobody if it is not there."""
+    """Return who holds a lease; nobody if it is not there, or empty after a loss of power."""
     try:
         return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return {"host": "", "pid": 0, "id": ""}
 
 
-def _is_alive(pid: int) -> bool:
-    """Whether a process of this machine is there."""
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine is there, and more than an exit status that nobody asked for."""
     try:
         os.kill(pid, 0)
     except PermissionError:  # another user's
         return True
     except ProcessLookupError:
         return False
+    with suppress(OSError):  # where there is no /proc, nothing more is known
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] != b"Z"
     return True

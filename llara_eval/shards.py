@@ -6,14 +6,15 @@ the others stand, and whatever is made of a shard is made once.
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from llara_eval.files import atomic_write, sha256_of, write_json
+from llara_eval.files import atomic_write
+from llara_eval.records import seal
+from llara_eval.storage import Folder
 from llara_eval.types import Ids, as_ids
 
 SHARD_SIZE = 4_096
@@ -77,61 +78,56 @@ class Listing:
     """Which shards a collection is made of, and its identifiers: ``<name>.json`` and ``<name>.ids``.
 
     Args:
-        folder: Where both lie.
+        place: Where both lie.
         name: Of the collection, by its content.
         pieces: Its shards, in order.
     """
 
-    def __init__(self, folder: Path, name: str, pieces: list[Piece]) -> None:
-        self.folder = folder
+    def __init__(self, place: Folder, name: str, pieces: list[Piece]) -> None:
+        self.place = place
         self.name = name
         self.pieces = pieces
 
     @classmethod
-    def load(cls, folder: Path, name: str) -> "Listing | None":
+    def load(cls, where: Path | Folder, name: str) -> "Listing | None":
         """Read a listing; None if it is not there, or not whole."""
-        try:
-            value = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-            whole = sha256_of(folder / f"{name}.ids") == value["ids"]
-            pieces = [Piece(*piece) for piece in value["shards"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return cls(folder, name, pieces) if whole else None
+        place = Folder.of(where)
+        facts = place.record(f"{name}.json", f"{name}.ids")
+        return None if facts is None else cls(place, name, [Piece(*piece) for piece in facts["shards"]])
 
     def ids(self, number: int) -> Ids:
         """Return (n,) the identifiers of a shard's texts."""
         begin = self.pieces[number - 1].ids_end if number else 0
-        with (self.folder / f"{self.name}.ids").open("rb") as file:
+        with self.place.need(f"{self.name}.json", f"{self.name}.ids").open("rb") as file:
             file.seek(begin)
             lines = file.read(self.pieces[number].ids_end - begin).decode(errors="surrogatepass")
         return as_ids(lines.split("\n")[:-1])
 
-    def copy_to(self, folder: Path) -> None:
-        """Write the same listing into another folder."""
-        with (
-            atomic_write(folder / f"{self.name}.ids") as file,
-            (self.folder / f"{self.name}.ids").open("rb") as own,
-        ):
-            shutil.copyfileobj(own, file)
-        self._seal(folder)
+    def copy_to(self, where: Path | Folder) -> None:
+        """Write the same listing into another folder; what says that it is whole comes last."""
+        place, names = Folder.of(where), (f"{self.name}.ids", f"{self.name}.json")
+        self.place.need(names[1], names[0])
+        for name in names:
+            with atomic_write(place.path / name) as file, (self.place.path / name).open("rb") as own:
+                shutil.copyfileobj(own, file)
+        place.share(*names)
 
     @classmethod
     @contextmanager
-    def writer(cls, folder: Path, name: str) -> Iterator[Callable[[Shard], "Listing"]]:
+    def writer(cls, where: Path | Folder, name: str) -> Iterator[Callable[[Shard], "Listing"]]:
         """Give a function that adds a shard and returns the listing; it is kept if the block ends well."""
-        listing = cls(folder, name, [])
-        with atomic_write(folder / f"{name}.ids") as file:
+        place = Folder.of(where)
+        listing, content = cls(place, name, []), hashlib.sha256()
+        with atomic_write(place.path / f"{name}.ids") as file:
 
             def add(shard: Shard) -> Listing:
                 lines = "".join(f"{identifier}\n" for identifier in shard.ids)
-                file.write(lines.encode(errors="surrogatepass"))
+                encoded = lines.encode(errors="surrogatepass")
+                content.update(encoded)
+                file.write(encoded)
                 listing.pieces.append(Piece(shard.content, len(shard.ids), file.tell()))
                 return listing
 
             yield add
-        listing._seal(folder)
-
-    def _seal(self, folder: Path) -> None:
-        """Write, last, what says that the identifiers in a folder are whole."""
-        checksum = sha256_of(folder / f"{self.name}.ids")
-        write_json(folder / f"{self.name}.json", {"ids": checksum, "shards": self.pieces})
+        seal(place.path / f"{name}.json", content, {"shards": listing.pieces})
+        place.share(f"{name}.ids", f"{name}.json")

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval.files import atomic_write, write_json
-from llara_eval.leases import Leases
+from llara_eval.files import atomic_write
+from llara_eval.leases import EXPIRES
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.shards import Listing, cut
+from llara_eval.storage import Folder
 from llara_eval.templates import Template
 
 
@@ -26,15 +27,15 @@ class TokenStore:
     """The token ids of shards, for one tokenizer and template.
 
     Args:
-        root: The folder that holds all stores.
+        root: Where all stores live.
         tokenizer: A Hugging Face tokenizer.
         template: How texts become sequences.
     """
 
-    def __init__(self, root: Path, tokenizer: Any, template: Template) -> None:
+    def __init__(self, root: Path | Folder, tokenizer: Any, template: Template) -> None:
         self.tokenizer = tokenizer
         self.template = template
-        key = {
+        self.key = {
             "format": 1,
             "tokenizer": _fingerprint(tokenizer),
             "prefix": template.prefix,
@@ -42,13 +43,18 @@ class TokenStore:
             "suffix": template.suffix,
             "max_length": template.max_length,
         }
-        text = json.dumps(key, sort_keys=True, ensure_ascii=False)
-        self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:32]
-        if not (self.folder / "key.json").is_file():
-            write_json(self.folder / "key.json", key)
+        text = json.dumps(self.key, sort_keys=True, ensure_ascii=False)
+        self.place = Folder.of(root) / hashlib.sha256(text.encode()).hexdigest()[:32]
+        self.folder = self.place.path
 
     def prepare(
-        self, name: str, items: Iterable[tuple[str, str]], *, total: int | None, progress: Progress = SILENT
+        self,
+        name: str,
+        items: Iterable[tuple[str, str]],
+        *,
+        total: int | None,
+        lease_seconds: float = EXPIRES,
+        progress: Progress = SILENT,
     ) -> Listing:
         """Tokenise what the store still lacks of a collection.
 
@@ -56,19 +62,24 @@ class TokenStore:
             name: Of the collection, by its content.
             items: (identifier, text) in a fixed order; not read if all is there.
             total: Number of items, for the progress shown.
+            lease_seconds: How long another worker may be silent before this one takes over.
             progress: Where to show it.
 
         Returns:
             The collection's shards.
+
+        Raises:
+            DataError: The store's folder holds token ids of another key.
         """
-        leases = Leases(self.folder / "leases")
+        self.place.claim(self.key)
+        leases = self.place.leases(lease_seconds)
         with leases.hold(name, wait=True):
-            known = Listing.load(self.folder, name)
-            if known is not None and all(self.read(piece.content) is not None for piece in known.pieces):
+            known = Listing.load(self.place, name)
+            if known is not None and all(self._has(piece.content) for piece in known.pieces):
                 return known
-            with progress.task("tokenise", total) as advance, Listing.writer(self.folder, name) as add:
+            with progress.task("tokenise", total) as advance, Listing.writer(self.place, name) as add:
                 for shard in cut(items):
-                    if self.read(shard.content) is None:
+                    if not self._has(shard.content):
                         self._write(shard.content, self.template.token_ids(self.tokenizer, shard.texts))
                     listing = add(shard)
                     leases.renew(name)
@@ -77,11 +88,23 @@ class TokenStore:
 
     def read(self, content: str) -> list[NDArray[np.integer]] | None:
         """Return the sequences of a shard; None if they are not there, or not whole."""
+        sequences, file = self._load(content), self._file(content).name
+        if sequences is None and self.place.bring(file):
+            sequences = self._load(content)
+            if sequences is None:
+                self.place.drop(file)
+        return sequences
+
+    def _has(self, content: str) -> bool:
+        """Whether the sequences of a shard are there."""
+        return self.place.has(self._file(content).name, here=self._load(content) is not None)
+
+    def _load(self, content: str) -> list[NDArray[np.integer]] | None:
         try:
             with np.load(self._file(content), allow_pickle=False) as file:
                 ids, ends = file["ids"], file["ends"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None  # every array in the archive has a checksum
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
+            return None  # every array in the archive has a checksum; its directory has none
         return np.split(ids, ends[:-1])
 
     def _write(self, content: str, sequences: Sequence[Sequence[int]]) -> None:
@@ -92,6 +115,7 @@ class TokenStore:
         np.savez(packed, ids=ids.astype(kind), ends=ends)
         with atomic_write(self._file(content)) as file:
             file.write(packed.getbuffer())
+        self.place.share(self._file(content).name)
 
     def _file(self, content: str) -> Path:
         return self.folder / f"{content}.npz"

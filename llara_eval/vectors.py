@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from llara_eval.encoder import Encoder, Work
 from llara_eval.errors import DataError
-from llara_eval.files import atomic_write, sha256_of, write_json
-from llara_eval.leases import Leases
+from llara_eval.files import atomic_write
+from llara_eval.leases import EXPIRES, Leases
 from llara_eval.protocols import SILENT, Advance, Progress
+from llara_eval.records import seal
 from llara_eval.shards import Listing
+from llara_eval.storage import Folder
 from llara_eval.templates import Side
 from llara_eval.tokens import TokenStore
 from llara_eval.types import Ids
@@ -48,30 +50,22 @@ class VectorStore:
     """The vectors of one collection in a folder of shards that others may share.
 
     Args:
-        root: The folder that holds all stores.
+        root: Where all stores live.
         key: Everything that decides the vector of a text, as JSON values.
         name: Of the collection, by its content.
     """
 
-    def __init__(self, root: Path, key: Mapping[str, Any], name: str) -> None:
+    def __init__(self, root: Path | Folder, key: Mapping[str, Any], name: str) -> None:
         self.key = dict(key)
         self.name = name
         text = json.dumps(self.key, sort_keys=True, ensure_ascii=False)
-        self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:32]
-        key_file = self.folder / "key.json"
-        if not key_file.is_file():
-            write_json(key_file, self.key)
-        elif json.loads(key_file.read_text(encoding="utf-8")) != json.loads(text):
-            raise DataError(f"{self.folder} holds vectors of another key; delete that folder")
+        self.place = Folder.of(root) / hashlib.sha256(text.encode()).hexdigest()[:32]
+        self.folder = self.place.path
+        self.place.claim(self.key)
 
     def sidecar(self, content: str) -> dict[str, Any] | None:
         """Return a shard's record if the shard is whole and its checksum holds, else None."""
-        try:
-            record: dict[str, Any] = json.loads(self._file(content, "json").read_text(encoding="utf-8"))
-            whole = sha256_of(self._file(content, "npy")) == record["npy"]
-        except (OSError, ValueError, KeyError):
-            return None
-        return record if whole else None
+        return self.place.record(f"{content}.json", f"{content}.npy")
 
     def write(self, content: str, vectors: NDArray[np.float32], cost: Mapping[str, float]) -> None:
         """Write one shard; its sidecar last, so that a shard with a sidecar is whole.
@@ -81,17 +75,17 @@ class VectorStore:
             vectors: (n, D), kept as float16.
             cost: What the work took, for the record.
         """
-        self._file(content, "json").unlink(missing_ok=True)
         packed = io.BytesIO()
         np.save(packed, vectors.astype(np.float16), allow_pickle=False)
         with atomic_write(self._file(content, "npy")) as file:
             file.write(packed.getbuffer())
-        checksum = hashlib.sha256(packed.getbuffer()).hexdigest()
-        write_json(self._file(content, "json"), {"rows": len(vectors), "npy": checksum, **cost})
+        checksum = hashlib.sha256(packed.getbuffer())
+        seal(self._file(content, "json"), checksum, {"rows": len(vectors), **cost})
+        self.place.share(f"{content}.npy", f"{content}.json")
 
     def records(self) -> list[dict[str, Any]] | None:
         """Return the records of all shards, None if the store is not complete and whole."""
-        listing = Listing.load(self.folder, self.name)
+        listing = Listing.load(self.place, self.name)
         if listing is None:
             return None
         records = [self.sidecar(piece.content) for piece in listing.pieces]
@@ -104,7 +98,7 @@ class VectorStore:
         Raises:
             DataError: The store is not complete.
         """
-        listing = Listing.load(self.folder, self.name)
+        listing = Listing.load(self.place, self.name)
         if listing is None:
             raise DataError(f"{self.folder} is not a complete store of vectors of {self.name}")
         return listing
@@ -117,7 +111,8 @@ class VectorStore:
         """
         listing = self.listing
         for number, piece in enumerate(listing.pieces):
-            vectors = np.load(self._file(piece.content, "npy"), mmap_mode="r", allow_pickle=False)
+            file = self.place.need(f"{piece.content}.json", f"{piece.content}.npy")
+            vectors = np.load(file, mmap_mode="r", allow_pickle=False)
             yield Vectors(listing.ids(number), vectors)
 
     def _file(self, content: str, kind: str) -> Path:
@@ -132,6 +127,7 @@ def fill(
     side: Side,
     *,
     total: int | None,
+    lease_seconds: float = EXPIRES,
     progress: Progress = SILENT,
 ) -> dict[str, float]:
     """Tokenise and encode what a store still lacks of its collection.
@@ -145,6 +141,7 @@ def fill(
         items: (identifier, text) in a fixed order.
         side: Which template to use.
         total: Number of items, for the progress shown.
+        lease_seconds: How long another worker may be silent before this one takes over its shard.
         progress: Where to show it.
 
     Returns:
@@ -154,13 +151,18 @@ def fill(
     records = store.records()
     made = 0
     if records is None:
-        listing = tokens.prepare(store.name, items, total=total, progress=progress)
+        listing = tokens.prepare(
+            store.name, items, total=total, lease_seconds=lease_seconds, progress=progress
+        )
+        leases = store.place.leases(lease_seconds)
         with progress.task(f"encode {side}s", total) as advance:
-            made = _encode(store, encoder, tokens, listing, side, advance)
-        listing.copy_to(store.folder)
+            made = _encode(store, encoder, tokens, listing, side, leases, advance)
+        listing.copy_to(store.place)
         records = store.records()
         if records is None:
-            raise DataError(f"{store.folder}: a shard reads back other than it was written")
+            raise DataError(f"{store.folder}: a file reads back other than it was written; run this again")
+    tokens.place.tidy({store.name})
+    store.place.tidy({piece.content for piece in store.listing.pieces})
     cost = {name: sum(record[name] for record in records) for name in ("seconds", "tokens", "padded", "rows")}
     return {**cost, "reused": cost["rows"] - made}
 
@@ -171,10 +173,10 @@ def _encode(
     tokens: TokenStore,
     listing: Listing,
     side: Side,
+    leases: Leases,
     advance: Advance,
 ) -> int:
     """Encode shards until all are there; return how many rows were made here."""
-    leases = Leases(store.folder / "leases")
     waiting = list(dict.fromkeys(listing.pieces))
     made = 0
     while waiting:

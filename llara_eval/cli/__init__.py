@@ -3,6 +3,8 @@
 Nothing heavy is imported here or at the top of a command's module, so that ``--help`` is instant.
 """
 
+import signal
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +17,7 @@ from llara_eval.cli import (
     compare,
     datasets,
     doctor,
+    encode,
     evaluate,
     export,
     finetune,
@@ -31,7 +34,7 @@ from llara_eval.cli import (
 from llara_eval.cli.console import say
 from llara_eval.errors import LlaraEvalError
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 
 class _Group(typer.core.TyperGroup):
@@ -48,6 +51,16 @@ class _Group(typer.core.TyperGroup):
         except LlaraEvalError as error:
             say(f"error: {error}", style="red")
             raise typer.Exit(error.exit_code) from error
+        except OSError as error:
+            from llara_eval.files import WAYS_OUT
+
+            if error.errno not in WAYS_OUT:
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            say(
+                f"error: {error.strerror}{where}; the same command goes on from what is finished", style="red"
+            )
+            raise typer.Exit(LlaraEvalError.exit_code) from error
         except KeyboardInterrupt as error:
             say("interrupted; what was finished is kept, the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from error
@@ -85,6 +98,7 @@ def _root(
 app.command("beir")(beir.beir)
 app.command("msmarco")(msmarco.msmarco)
 app.command("evaluate")(evaluate.evaluate)
+app.command("encode")(encode.encode)
 app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("leaderboard")(leaderboard.leaderboard)
@@ -103,5 +117,6 @@ app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
-    """Run the program."""
+    """Run the program; whoever ends it has its leases given back and its workers ended."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     app()

@@ -20,6 +20,7 @@ def beir(
         str, typer.Option("--model", "-m", help="A checkpoint folder, a system's name or a hub name.")
     ],
     data_dir: options.DataDir,
+    store: options.Store,
     datasets: Annotated[
         str | None,
         typer.Option(
@@ -51,6 +52,7 @@ def beir(
         models=[model],
         datasets=options.split_list(datasets) if datasets else usual,
         data_dir=data_dir,
+        store=store,
         runs_dir=runs_dir,
         split=None,
         measures=options.split_list(DEFAULT_MEASURES),

@@ -31,6 +31,7 @@ def evaluate(
         typer.Option("--dataset", "-d", help="A folder in BEIR layout, a BEIR name, or demo; repeatable."),
     ],
     data_dir: options.DataDir,
+    store: options.Store,
     runs_dir: options.RunsDir = Path("runs"),
     split: options.Split = None,
     measures: options.Measures = DEFAULT_MEASURES,
@@ -54,6 +55,7 @@ def evaluate(
         models=model,
         datasets=dataset,
         data_dir=data_dir,
+        store=store,
         runs_dir=runs_dir,
         split=split,
         measures=options.split_list(measures),
@@ -79,6 +81,7 @@ def run_all(
     models: list[str],
     datasets: list[str],
     data_dir: Path,
+    store: str | None,
     runs_dir: Path,
     split: str | None,
     measures: list[str],
@@ -110,7 +113,7 @@ def run_all(
 
     outcomes: list[Outcome] = []
     errors: list[LlaraEvalError] = []
-    context = Context(home(), offline=offline, text_length=text_length, maxp=maxp)
+    context = Context(home(), offline=offline, text_length=text_length, maxp=maxp, store=store)
     names = list(dict.fromkeys(part for name in datasets for part in expand(name)))
     for model in models:
         retriever: Retriever | None = None  # opened once for all data sets: weights are large

@@ -51,6 +51,7 @@ def msmarco(
         Task, typer.Option("--task", "-t", help="Dev queries on passages or documents, or those of TREC.")
     ],
     data_dir: options.DataDir,
+    store: options.Store,
     titled: Annotated[
         bool, typer.Option("--titled", help="Passages with titles: another data set than the official one.")
     ] = False,
@@ -88,6 +89,7 @@ def msmarco(
         models=[model],
         datasets=[known.name],
         data_dir=data_dir,
+        store=store,
         runs_dir=runs_dir,
         split=None,
         measures=list(known.measures),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from llara_eval.errors import UsageError
-from llara_eval.home import data_dir
+from llara_eval.home import data_dir, store
 
 
 class Existing(StrEnum):
@@ -24,6 +24,16 @@ DataDir = Annotated[
         "--data-dir",
         help="Folder of named data sets, also for downloads \\[env: LLARA_EVAL_DATA].",
         default_factory=data_dir,
+        show_default=False,
+    ),
+]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="FOLDER|URL",
+        help="Where token ids and vectors live, also s3://, gs://, … \\[env: LLARA_EVAL_STORE].",
+        default_factory=store,
         show_default=False,
     ),
 ]

@@ -174,6 +174,7 @@ def _means(cell: "Cell", member: str, surroundings: Mapping[str, Any]) -> dict[s
     """Return measure → mean of one data set of a cell."""
     from llara_eval.cli.evaluate import run_all
     from llara_eval.evaluate import DEPTH
+    from llara_eval.home import store
 
     (outcome,), _ = run_all(
         models=[str(cell.model)],
@@ -182,6 +183,7 @@ def _means(cell: "Cell", member: str, surroundings: Mapping[str, Any]) -> dict[s
         measures=list(cell.measures),
         depth=DEPTH,
         settings=dict(cell.settings),
+        store=store(),
         **surroundings,
     )
     result = outcome.result

@@ -1,0 +1,412 @@
+"""Workers of one command: started, started again, ended; and the same bytes whoever starts them."""
+
+import hashlib
+import importlib.util
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import make_model, make_tokenizer, save_checkpoint
+from typer.testing import CliRunner
+
+from llara_eval import datasets, devices, launch, shards, slurm
+from llara_eval.cli import app
+from llara_eval.encoder import Encoder
+from llara_eval.errors import DataError, LlaraEvalError, UsageError
+from llara_eval.files import sha256_of
+from llara_eval.templates import Template, Templates
+
+SHARDS = 8
+
+
+@pytest.fixture
+def workers_do(monkeypatch, tmp_path):
+    """Return a function that exchanges the program for some code; it may count in the file ``count()``."""
+
+    def exchange(code: str) -> None:
+        head = (
+            "import os, signal, sys, time\n"
+            f"folder = {str(tmp_path)!r}\n"
+            "number = os.environ['LOCAL_RANK']\n"
+            "open(f'{folder}/starts-{number}', 'a').write(f'{os.getpid()}\\n')\n"
+            "starts = len(open(f'{folder}/starts-{number}').readlines())\n"
+        )
+        monkeypatch.setattr(launch, "program", lambda words: [sys.executable, "-c", head + code, *words])
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    return exchange
+
+
+def pids(folder: Path) -> list[int]:
+    """Return the processes of all workers there have been."""
+    return [int(line) for path in folder.glob("starts-*") for line in path.read_text().split()]
+
+
+def is_running(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_each_worker_has_its_number_its_share_of_threads_and_but_one_is_quiet(workers_do) -> None:
+    workers_do("print(number, os.environ['OMP_NUM_THREADS'], *sys.argv[1:])")
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert launch.local(["a b"], 2) == [f"0 {share} a b\n", f"1 {share} a b --quiet\n"]
+
+
+def test_threads_that_somebody_chose_are_kept(workers_do, monkeypatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    workers_do("print(os.environ['OMP_NUM_THREADS'])")
+    assert launch.local([], 2) == ["7\n", "7\n"]
+
+
+def test_a_worker_that_dies_is_started_again(workers_do, tmp_path) -> None:
+    workers_do("number == '1' and starts <= 2 and os.kill(os.getpid(), signal.SIGKILL)\nprint(starts)")
+    assert launch.local([], 2) == ["1\n", "3\n"]
+    assert len(pids(tmp_path)) == 4
+
+
+def test_one_that_dies_again_and_again_is_given_up_and_the_others_are_ended(workers_do, tmp_path) -> None:
+    workers_do("number == '0' and time.sleep(60)\nsys.stderr.write('out of luck\\n')\nsys.exit(1)")
+    with pytest.raises(
+        LlaraEvalError, match=r"worker 1 died 4 times, at last with exit code 1\. out of luck"
+    ):
+        launch.local([], 2)
+    assert len(pids(tmp_path)) == 1 + 1 + launch.RESTARTS
+    assert not any(map(is_running, pids(tmp_path)))
+
+
+def test_an_error_made_on_purpose_is_not_tried_again(workers_do, tmp_path) -> None:
+    workers_do(
+        "number == '1' and time.sleep(60)\nsys.stderr.write('a note\\nerror: x.jsonl:3: bad\\n')\nsys.exit(3)"
+    )
+    with pytest.raises(DataError, match=r"^x\.jsonl:3: bad$"):
+        launch.local([], 2)
+    assert len(pids(tmp_path)) == 2
+    assert not any(map(is_running, pids(tmp_path)))
+
+
+def test_one_that_hangs_does_not_keep_the_others_that_are_done(workers_do, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(launch, "LATE", 0.3)
+    monkeypatch.setattr(launch, "_ENDING", 0.1)
+    workers_do("number == '1' and signal.signal(15, signal.SIG_IGN) == 0 and time.sleep(60)\nprint('done')")
+    assert launch.local([], 2) == ["done\n"]
+    assert not any(map(is_running, pids(tmp_path)))
+
+
+def test_devices_are_dealt_out(monkeypatch) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert devices.default_device() == torch.device("cuda")
+    for number in range(3):
+        monkeypatch.setenv("LOCAL_RANK", str(number))
+        devices.default_device()
+    assert chosen == [0, 1, 0]
+
+
+def test_one_at_a_time_downloads_and_the_others_find_it(tmp_path, monkeypatch) -> None:
+    calls = []
+
+    def fetch(known, data_dir: Path) -> None:
+        calls.append(known.name)
+        time.sleep(0.2)
+        (data_dir / known.folder).mkdir(parents=True)
+
+    monkeypatch.setattr("llara_eval.download.fetch_archive", fetch)
+    found: list[Path] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(datasets.locate("scifact", data_dir=tmp_path)))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(calls), len(found), len(set(found))) == (1, 3, 1)
+
+
+def test_two_that_convert_a_model_at_once_end_with_one(tmp_path, monkeypatch) -> None:
+    import transformers
+
+    from llara_eval.gguf import convert_gguf
+
+    class Converted:
+        def save_pretrained(self, folder: Path, **_) -> None:
+            others = folder.with_name(folder.name.split(".")[1])  # which comes in between
+            for made, text in ((folder, "second"), (others, "first")):
+                made.mkdir(parents=True, exist_ok=True)
+                (made / "config.json").write_text(text)
+
+    for name in ("AutoModelForCausalLM", "AutoTokenizer"):
+        kind = type(name, (), {"from_pretrained": staticmethod(lambda *_, **__: Converted())})
+        monkeypatch.setattr(transformers, name, kind)
+    monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
+    (tmp_path / "model.gguf").write_bytes(b"weights")
+    folder = convert_gguf(tmp_path / "model.gguf")
+    assert (folder / "config.json").read_text() == "first"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_vectors_do_not_depend_on_the_number_of_threads(kind: str) -> None:
+    template = Template(suffix=("</s>",), max_length=64)
+    encoder = Encoder(make_model(kind), make_tokenizer(), Templates(template, template), packed=True)
+    texts = [f"{'many words ' * (i % 7)}{i}" for i in range(200)]
+    before, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 4):
+            torch.set_num_threads(count)
+            found.append(encoder.encode(texts, "document"))
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
+# --- what a launcher is given ---
+
+
+def test_the_command_is_given_again_as_it_was_but_for_who_starts_it(tmp_path, monkeypatch) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr(launch, "torchrun", lambda words, workers: given.append(words))
+    words = [
+        *("-m", "my model", "-d", "one", "-d", "beir/two", "--data-dir", str(tmp_path), "--split", "dev"),
+        *("-o", "template=llara", "-o", "compile=true", "--dtype", "float32", "--max-length", "99"),
+        *("--batch-tokens", "7", "--lease-seconds", "9.5", "--offline", "--json", "--verbose"),
+    ]
+    CliRunner().invoke(app, ["encode", *words, "--launcher", "torchrun", "--workers", "3"])
+    CliRunner().invoke(app, [*given[0], "--launcher", "torchrun", "--workers", "3"])
+    assert given[0] == given[1]
+    assert given[0][0] == "encode"
+    assert {word for word in words if not word.startswith("-")} <= set(given[0])
+    pairs = list(itertools.pairwise(given[0]))
+    assert {("--launcher", "local"), ("--workers", "1"), ("--dataset", "beir/two")} <= set(pairs)
+    assert {"--offline", "--json", "--verbose"} <= set(given[0])
+    assert "--quiet" not in given[0]
+
+
+def test_a_system_without_vectors_is_refused(make_collection) -> None:
+    folder = make_collection({"d": "text"}, {"q": "text"}, {"q": {"d": 1}})
+    result = CliRunner().invoke(app, ["encode", "-m", "bm25", "-d", str(folder)])
+    assert result.exit_code == UsageError.exit_code
+    assert "not a dense retriever" in result.stderr
+
+
+def test_a_script_of_slurm_is_sound_and_says_what_is_meant(tmp_path) -> None:
+    words = ["printf", r"%s\n", "a b", "$HOME", "it's", "--flag"]
+    text = slurm.script(words, 4, folder=tmp_path, home=tmp_path / "a 'home'")
+    file = tmp_path / "x.sbatch"
+    file.write_text(text)
+    subprocess.run(["bash", "-n", file], check=True)
+    done = subprocess.run(["bash", file], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == words[2:]
+    directives = [line for line in text.splitlines() if line.startswith("#SBATCH")]
+    assert "#SBATCH --array=0-3" in directives
+    assert text.index("#SBATCH --requeue") < text.index("set -euo pipefail")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_script_is_submitted_where_that_is_possible(tmp_path, monkeypatch, there) -> None:
+    (tmp_path / "bin").mkdir()
+    if there:
+        sbatch = tmp_path / "bin" / "sbatch"
+        sbatch.write_text('#!/bin/sh\ntest -s "$1" && echo "Submitted batch job 7"\n')
+        sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin" if there else str(tmp_path / "bin"))
+    monkeypatch.setenv("HF_TOKEN", "a secret")
+    monkeypatch.chdir(tmp_path)
+    words = ["encode", "-m", "some/model", "-d", "demo", "--launcher", "slurm", "--workers", "4"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.stderr
+    assert ("Submitted batch job 7" if there else "there is no sbatch here") in " ".join(
+        result.stderr.split()
+    )
+    script = (tmp_path / "encode-model.sbatch").read_text()
+    assert "--array=0-3" in script
+    assert "--model some/model --dataset demo" in script
+    assert "a secret" not in script
+
+
+def test_slurms_refusal_is_an_error(tmp_path, monkeypatch) -> None:
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho no such partition >&2\nexit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    with pytest.raises(LlaraEvalError, match=r"refuses .*: no such partition"):
+        slurm.submit("text", tmp_path / "x.sbatch")
+
+
+# --- whoever starts them, the bytes are the same ---
+
+
+class Place:
+    """A folder for caches, and what was made there."""
+
+    def __init__(self, home: Path, words: list[str]) -> None:
+        self.home = home
+        self.words = words
+
+    def command(self, *more: str) -> list[str]:
+        return [sys.executable, "-m", "llara_eval", "encode", *self.words, "--json", *more]
+
+    def start(self, *more: str) -> subprocess.Popen[str]:
+        environment = {**os.environ, "LLARA_EVAL_HOME": str(self.home)}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(self.command(*more), env=environment, cwd=self.home.parent, **streams)
+
+    def contents(self) -> dict[str, str]:
+        """Return file → checksum of all but the shards' records, which hold times."""
+        found = {path.relative_to(self.home): path for path in self.home.rglob("*") if path.is_file()}
+        return {
+            str(name): sha256_of(path)
+            for name, path in found.items()
+            if path.suffix in (".npy", ".npz", ".ids")
+            or path.name == "key.json"
+            or path.with_suffix(".ids").exists()
+        }
+
+    def catch(self, *but: int) -> int:
+        """Stop a process that holds a shard, and return its number."""
+        limit = time.monotonic() + 120
+        while time.monotonic() < limit:
+            for lease in self.home.glob("vectors/*/leases/*.lease"):
+                try:
+                    held = lease.read_text()
+                    pid = json.loads(held)["pid"]
+                    if pid in but:
+                        continue
+                    os.kill(pid, signal.SIGSTOP)
+                    if lease.read_text() == held:
+                        return pid
+                    os.kill(pid, signal.SIGCONT)
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+            time.sleep(0.002)
+        raise TimeoutError("nobody holds a shard")
+
+    def is_complete(self) -> bool:
+        return len(list(self.home.glob("vectors/*/*.ids"))) == 2
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory) -> list[str]:
+    """Return a model and a data set of eight shards, as options.
+
+    A shard ends at the first text past the smallest size whose hash says so; such texts are put there.
+    """
+    folder = tmp_path_factory.mktemp("launched")
+    save_checkpoint(folder / "model")
+    template = Template(suffix=("</s>",), max_length=32)
+    Templates(template, template).save(folder / "model")
+    smallest, ends = shards.SHARD_SIZE // 4, shards.SHARD_SIZE - shards.SHARD_SIZE // 4
+
+    def ends_a_shard(text: str) -> bool:
+        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        return int.from_bytes(digest[:8], "big") % ends == 0
+
+    last = filter(ends_a_shard, map(str, itertools.count()))
+    texts = [f"{'x' * (i % 11)} {i}" for i in range(SHARDS * smallest)]
+    texts[smallest - 1 :: smallest] = [next(last) for _ in range(SHARDS)]
+    (folder / "set" / "qrels").mkdir(parents=True)
+    rows = [json.dumps({"_id": f"d{i}", "text": text}) for i, text in enumerate(texts)]
+    (folder / "set" / "corpus.jsonl").write_text("\n".join(rows))
+    queries = [json.dumps({"_id": f"q{i}", "text": f"query {i}"}) for i in range(9)]
+    (folder / "set" / "queries.jsonl").write_text("\n".join(queries))
+    judged = [f"q{i}\td{i}\t1" for i in range(9)]
+    (folder / "set" / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]))
+    return ["--model", str(folder / "model"), "--dataset", str(folder / "set"), "--offline"]
+
+
+@pytest.fixture(scope="module")
+def alone(words, tmp_path_factory) -> Place:
+    """Return what one process makes, this one."""
+    place = Place(tmp_path_factory.mktemp("alone") / "home", words)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLARA_EVAL_HOME", str(place.home))
+        result = CliRunner().invoke(app, ["encode", *words, "--json"])
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["documents"]["rows"] == report["documents"]["made"] == SHARDS * shards.SHARD_SIZE // 4
+    assert report["queries"]["rows"] == report["queries"]["made"] == 9
+    assert len(list(Path(report["documents"]["vectors"]).glob("*.npy"))) >= SHARDS
+    return place
+
+
+def finished(process: subprocess.Popen[str]) -> dict:
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return json.loads(output)
+
+
+def test_what_is_there_is_found_and_shown(alone, monkeypatch) -> None:
+    monkeypatch.setenv("LLARA_EVAL_HOME", str(alone.home))
+    result = CliRunner().invoke(app, ["encode", *alone.words])
+    assert result.exit_code == 0, result.stderr
+    cells = [cell.strip() for cell in result.stdout.replace("┃", "│").split("│")]
+    assert cells[cells.index("documents") + 1 :][:2] == ["8,192", "0"]
+    assert cells[cells.index("queries") + 1 :][:2] == ["9", "0"]
+
+
+def test_local_workers_one_killed_and_one_that_hangs(alone, tmp_path) -> None:
+    place = Place(tmp_path / "home", alone.words)
+    process = place.start("--workers", "3", "--lease-seconds", "2")
+    hangs = place.catch()
+    killed = place.catch(hangs)
+    os.kill(killed, signal.SIGKILL)
+    while not place.is_complete():
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert place.contents() == alone.contents(), "the others have made what it held"
+    os.kill(hangs, signal.SIGCONT)
+    report = finished(process)
+    assert place.contents() == alone.contents()
+    assert 0 < report["documents"]["made"] <= report["documents"]["rows"]
+    assert not list(place.home.rglob("*.lease"))
+
+
+def test_torchrun_and_a_store_at_a_url(alone, tmp_path) -> None:
+    place, there = Place(tmp_path / "home", alone.words), Place(tmp_path / "there", alone.words)
+    where = f"file://{there.home}"
+    report = finished(place.start("--launcher", "torchrun", "--workers", "2", "--store", where))
+    assert report["documents"]["rows"] == SHARDS * shards.SHARD_SIZE // 4
+    assert report["documents"]["vectors"].startswith(where)
+    assert there.contents() == alone.contents()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs: pip install 'llara-eval[ray]'")
+def test_ray_with_actors_killed_while_they_work(alone, tmp_path) -> None:
+    place = Place(tmp_path / "home", alone.words)
+    process = place.start("--launcher", "ray", "--workers", "2")
+    for _ in range(2):
+        os.kill(place.catch(), signal.SIGKILL)
+    report = finished(process)
+    assert place.contents() == alone.contents()
+    assert report["documents"]["rows"] == SHARDS * shards.SHARD_SIZE // 4
+
+
+def test_without_ray_the_command_that_installs_it_is_named(words, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = CliRunner().invoke(app, ["encode", *words, "--launcher", "ray"])
+    assert result.exit_code == 7
+    assert "pip install 'llara-eval[ray]'" in " ".join(result.stderr.split())
+
+
+def test_ctrl_c_ends_all_workers_and_says_that_the_state_is_kept(words, tmp_path) -> None:
+    process = Place(tmp_path / "home", words).start("--workers", "2")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while len(workers := children.read_text().split()) < 2:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "what was finished is kept" in " ".join(errors.split())
+    assert not any(is_running(int(pid)) for pid in workers)

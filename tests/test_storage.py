@@ -1,0 +1,326 @@
+"""Stores at URLs of fsspec: the same bytes, whatever breaks in between."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from stores import CountingEncoder
+from tiny_models import make_tokenizer
+from typer.testing import CliRunner
+
+from llara_eval import shards, vectors
+from llara_eval.cli import app
+from llara_eval.errors import DataError, LlaraEvalError, MissingPartError, UsageError
+from llara_eval.objects import Objects
+from llara_eval.storage import Folder, Remote, open_place
+from llara_eval.templates import Template
+from llara_eval.tokens import TokenStore
+from llara_eval.vectors import VectorStore, fill
+
+ITEMS = [(f"d{i}", f"text number {i}") for i in range(60)]
+TEMPLATE = Template(suffix=("</s>",), max_length=16)
+TOKENIZER = make_tokenizer()
+
+
+@pytest.fixture(autouse=True)
+def small_and_fast(monkeypatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_SIZE", 16)
+    monkeypatch.setattr(vectors, "_POLL", 0.01)
+    monkeypatch.setattr("llara_eval.leases._POLL", 0.01)
+
+
+@pytest.fixture(params=["memory", "file"])
+def url(request, tmp_path) -> str:
+    """Return the address of an empty store."""
+    return f"memory://{uuid.uuid4().hex}/deep" if request.param == "memory" else f"file://{tmp_path}/there"
+
+
+def made(
+    place: Folder, encoder: CountingEncoder, lease_seconds: float = 600.0
+) -> tuple[VectorStore, dict[str, float]]:
+    store = VectorStore(place / "vectors", {"checkpoint": "abc"}, "x")
+    tokens = TokenStore(place / "tokens", TOKENIZER, TEMPLATE)
+    kept = {"total": len(ITEMS), "lease_seconds": lease_seconds}
+    return store, fill(store, encoder, tokens, iter(ITEMS), "document", **kept)
+
+
+def contents(address: str) -> dict[str, bytes]:
+    """Return name → bytes of all files but the shards' records, which hold times."""
+    files, root = fsspec.core.url_to_fs(address)
+    found = {str(name).removeprefix(root): files.cat_file(name) for name in files.find(root)}
+    listings = {name.replace(".ids", ".json") for name in found if name.endswith(".ids")}
+    return {
+        name: data
+        for name, data in found.items()
+        if not name.endswith(".json") or name in listings or name.endswith("/key.json")
+    }
+
+
+@pytest.fixture
+def local(tmp_path) -> dict[str, bytes]:
+    """Return the files of a store in a local folder."""
+    made(Folder(tmp_path / "local"), CountingEncoder())
+    return contents(f"file://{tmp_path}/local")
+
+
+def rows(store: VectorStore) -> list[tuple[str, list[float]]]:
+    return [(i, row.tolist()) for part in store for i, row in zip(part.ids, part.vectors, strict=True)]
+
+
+def test_the_same_files_are_there_as_in_a_folder(url, local, tmp_path) -> None:
+    made(open_place(url, tmp_path / "home"), CountingEncoder())
+    assert contents(url) == local
+    assert len(local) > 10
+
+
+def test_another_machine_encodes_nothing_and_copies_what_it_reads(url, tmp_path) -> None:
+    here, _ = made(open_place(url, tmp_path / "home"), CountingEncoder())
+    encoder = CountingEncoder()
+    there, cost = made(open_place(url, tmp_path / "other"), encoder)
+    assert (encoder.sequences, cost["reused"], cost["rows"]) == ([], 60, 60)
+    assert not list((tmp_path / "other").rglob("*.np?")), "nothing is copied before it is read"
+    assert rows(there) == rows(here)
+    part = next(iter(there))
+    assert isinstance(part.vectors, np.memmap)
+    assert not list((tmp_path / "other").rglob("*.npz"))
+
+
+def test_machines_share_the_work(url, local, tmp_path) -> None:
+    class Slow(CountingEncoder):
+        def encode_tokens(self, sequences, side, advance):
+            time.sleep(0.1)
+            return super().encode_tokens(sequences, side, advance)
+
+    encoders = [Slow() for _ in range(3)]
+
+    def work(number: int) -> None:
+        made(open_place(url, tmp_path / f"home {number}"), encoders[number])
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert contents(url) == local
+    assert sum(len(each.sequences) for each in encoders) >= 60
+    assert max(len(each.sequences) for each in encoders) < 60
+
+
+def test_what_is_here_already_is_copied_there_not_made_again(url, local, tmp_path) -> None:
+    made(Folder(tmp_path / "home"), CountingEncoder())
+    encoder = CountingEncoder()
+    _, cost = made(open_place(url, tmp_path / "home"), encoder)
+    assert (encoder.sequences, cost["reused"]) == ([], 60)
+    shared = contents(url)
+    assert shared == {name: data for name, data in local.items() if name.startswith("/vectors")}
+
+
+@pytest.mark.parametrize("how", ["flip", "truncate", "remove"])
+def test_a_shard_that_is_damaged_there_is_noticed_when_it_is_read_and_made_anew(
+    url, local, tmp_path, how
+) -> None:
+    store, _ = made(open_place(url, tmp_path / "home"), CountingEncoder())
+    piece = store.listing.pieces[1]
+    files, root = fsspec.core.url_to_fs(f"{url}/vectors/{store.folder.name}/{piece.content}.npy")
+    data = files.cat_file(root)
+    if how == "remove":
+        files.rm_file(root)
+    else:
+        files.pipe_file(root, data[:-3] if how == "truncate" else data[:-1] + bytes([data[-1] ^ 1]))
+    there, _ = made(open_place(url, tmp_path / "other"), CountingEncoder())
+    with pytest.raises(DataError, match=f"{piece.content}.npy is damaged there; give the same command again"):
+        rows(there)
+    encoder = CountingEncoder()
+    there, _ = made(open_place(url, tmp_path / "other"), encoder)
+    assert len(encoder.sequences) == piece.rows
+    assert rows(there) == rows(store)
+    assert contents(url) == local
+
+
+def test_token_ids_that_are_damaged_there_are_made_anew(url, local, tmp_path) -> None:
+    made(open_place(url, tmp_path / "home"), CountingEncoder())
+    files, root = fsspec.core.url_to_fs(url)
+    files.pipe_file(next(name for name in files.find(root) if name.endswith(".npz")), b"PK")
+    files.rm(f"{root}/vectors", recursive=True)
+    other = tmp_path / "other"
+    with pytest.raises(DataError, match=r"token ids of shard .* are damaged; run this again"):
+        made(open_place(url, other), CountingEncoder())
+    made(open_place(url, other), CountingEncoder())
+    assert contents(url) == local
+
+
+def test_a_store_there_that_is_of_another_key_is_refused(url, tmp_path) -> None:
+    store, _ = made(open_place(url, tmp_path / "home"), CountingEncoder())
+    files, root = fsspec.core.url_to_fs(f"{url}/vectors/{store.folder.name}/key.json")
+    files.pipe_file(root, b'{"checkpoint": "other"}')
+    with pytest.raises(DataError, match="of another key"):
+        made(open_place(url, tmp_path / "other"), CountingEncoder())
+    made(Folder(tmp_path / "other"), CountingEncoder())
+
+
+class Flaky(LocalFileSystem):
+    """A file system that fails at its nth operation, in the middle of it when it writes."""
+
+    protocol = ("flaky",)
+    cachable = False
+    left = 0
+
+    def __getattribute__(self, name: str):
+        value = super().__getattribute__(name)
+        if name not in ("cat_file", "pipe_file", "mv", "rm_file", "exists", "ls", "makedirs"):
+            return value
+
+        def operation(path, *words, **named):
+            Flaky.left -= 1
+            if Flaky.left == 0:
+                if name == "pipe_file":
+                    Path(path).write_bytes(words[0][: len(words[0]) // 2])
+                raise ConnectionResetError("the network is gone")
+            return value(path, *words, **named)
+
+        return operation
+
+
+def test_wherever_the_network_fails_nothing_there_is_half_and_the_same_command_ends(local, tmp_path) -> None:
+    failures = 0
+    for operation in range(1, 1000):
+        there = tmp_path / "there"
+        Flaky.left = operation
+        place = Remote(tmp_path / "home", Objects(Flaky(), str(there)))
+        try:
+            made(place, CountingEncoder())
+        except LlaraEvalError as error:  # its leases may stay, and this process lives on
+            failures += 1
+            assert "the network is gone" in str(error)
+            assert "it goes on from what is finished" in str(error)
+            present = contents(f"file://{there}") if there.exists() else {}
+            named = {name: data for name, data in present.items() if not name.endswith((".tmp", ".lease"))}
+            assert named.items() <= local.items()
+            Flaky.left = 0
+            made(place, CountingEncoder(), lease_seconds=0.01)
+        else:
+            break
+        assert contents(f"file://{there}") == local
+        assert not list(there.rglob("*.tmp"))
+        shutil.rmtree(there)
+        shutil.rmtree(tmp_path / "home")
+    assert failures > 90
+
+
+# --- leases ---
+
+
+@pytest.fixture
+def two(url, tmp_path):
+    """Return the leases of two workers on two machines."""
+    pair = [(open_place(url, tmp_path / name) / "x").leases(0.2) for name in ("one", "other")]
+    pair[1]._owner["host"] = "elsewhere"
+    return pair
+
+
+def test_a_lease_has_one_holder(two) -> None:
+    one, other = two
+    assert one.take("a")
+    assert not other.take("a")
+    assert other.take("b")
+    other.release("a")
+    assert not other.take("a"), "it was not the other's to give back"
+    one.release("a")
+    assert other.take("a")
+
+
+def test_a_silent_holder_loses_it_one_that_gives_signs_of_life_does_not(two) -> None:
+    one, other = two
+    one.take("a")
+    for _ in range(5):
+        assert not other.take("a")
+        time.sleep(0.1)
+        one.renew("a")
+    assert not other.take("a")
+    time.sleep(0.25)
+    assert other.take("a")
+    one.renew("a")
+    one.release("a")
+    assert not one.take("a")
+
+
+def test_a_holder_that_died_on_this_machine_is_noticed_at_once(two, url, tmp_path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    one, other = two
+    one.expires = other.expires = 60.0
+    one._owner["pid"] = dead.pid
+    assert one.take("a")
+    assert not other.take("a"), "a process of another machine may have any number"
+    same = (open_place(url, tmp_path / "same") / "x").leases(60.0)
+    assert same.take("a")
+
+
+def test_leases_of_work_that_is_done_are_removed(two, url) -> None:
+    one, _ = two
+    one.take("done")
+    one.take("not done")
+    one.forget({"done"})
+    files, root = fsspec.core.url_to_fs(url)
+    assert [name.rpartition("/")[2] for name in files.find(root)] == ["not done.lease"]
+
+
+def test_a_lease_that_is_half_written_expires_too(two, url) -> None:
+    one, _ = two
+    files, root = fsspec.core.url_to_fs(url)
+    one.take("b")
+    files.pipe_file(f"{root}/x/leases/a.lease", b'{"ho')
+    assert not one.take("a")
+    time.sleep(0.25)
+    assert one.take("a")
+
+
+# --- the command line ---
+
+
+def test_places_that_cannot_be_opened(tmp_path, monkeypatch) -> None:
+    with pytest.raises(
+        LlaraEvalError, match=r"file:///proc/x/vectors/\w+: cannot make it \(FileNotFoundError"
+    ):
+        made(open_place("file:///proc/x", tmp_path), CountingEncoder())
+    with pytest.raises(UsageError, match="nowhere://x: Protocol not known"):
+        open_place("nowhere://x", tmp_path)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(MissingPartError, match="s3://bucket/x: Install s3fs"):
+        open_place("s3://bucket/x", tmp_path)
+    assert type(open_place(None, tmp_path)) is Folder
+    assert open_place("~/x", tmp_path).path == Path.home() / "x"
+
+
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_encode_and_evaluate_use_the_store_they_are_told(make_collection, tmp_path, monkeypatch, by) -> None:
+    from tiny_models import save_checkpoint
+
+    model = save_checkpoint(tmp_path / "model")
+    data = make_collection({"d1": "red", "d2": "blue"}, {"q": "red"}, {"q": {"d1": 1}})
+    monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
+    where = ["--store", f"file://{tmp_path}/there"]
+    if by == "variable":
+        monkeypatch.setenv("LLARA_EVAL_STORE", where[1])
+        where = []
+    words = ["-m", str(model), "-d", str(data), *where, "--json"]
+    result = CliRunner().invoke(app, ["encode", *words])
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["documents"]["vectors"].startswith(f"file://{tmp_path}/there/vectors/")
+    assert list((tmp_path / "there" / "vectors").rglob("*.npy"))
+    monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "other"))
+    again = CliRunner().invoke(app, ["evaluate", *words, "--runs-dir", str(tmp_path / "runs")])
+    assert again.exit_code == 0, again.stderr
+    (record,) = (tmp_path / "runs").rglob("result.json")
+    phases = json.loads(record.read_text())["phases"]
+    assert (phases["index"]["reused"], phases["encode queries"]["reused"]) == (2, 1)
+    assert any((tmp_path / "other" / "vectors").iterdir())
