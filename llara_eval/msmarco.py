@@ -14,6 +14,9 @@ _MICROSOFT = "https://msmarco.z22.web.core.windows.net/msmarcoranking"
 _NIST = "https://trec.nist.gov/data/deep"
 _TITLED = "https://huggingface.co/datasets/Tevatron/msmarco-passage-corpus"
 
+FIRSTP_TOKENS = 2_048
+"""Tokens of a page read as one text, as RepLLaMA (arXiv 2310.08319) and LLaRA do."""
+
 
 class Source(NamedTuple):
     """Where an official file comes from.
@@ -127,6 +130,11 @@ class MsMarcoSet(NamedTuple):
     def is_documents(self) -> bool:
         """Whether its documents are whole pages rather than passages."""
         return self.folder == "msmarco-document"
+
+    @property
+    def text_length(self) -> int | None:
+        """Tokens that a system reads of a document, if it can; None leaves that to the system."""
+        return FIRSTP_TOKENS if self.is_documents else None
 
     @property
     def files(self) -> tuple[tuple[str, ...], ...]:

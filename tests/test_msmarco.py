@@ -551,6 +551,18 @@ def test_only_documents_that_are_one_text_are_read_at_length(call, pinned, monke
     ]
 
 
+def test_evaluate_reads_a_data_set_as_msmarco_does(call, pinned, monkeypatch, official, tmp_path):
+    """Else one system's name would stand for two numbers, whichever command came first."""
+    seen, original = [], fakes.open_words
+    monkeypatch.setattr(fakes, "open_words", lambda *given: seen.append(given[-1]) or original(*given))
+    names = ["msmarco-passage/dev", "demo", "msmarco-document/dev", "msmarco-document/trec-dl-2019", "demo"]
+    words = ["evaluate", "-m", "words", *(word for name in names for word in ("-d", name))]
+    folders = ["--data-dir", str(official), "--runs-dir", str(tmp_path / "runs")]
+    done = CliRunner().invoke(app, [*words, *folders, "--measures", "RR@100", "--offline"])
+    assert done.exit_code == 0, done.output
+    assert [context.text_length for context in seen] == [None, 2_048], "opened anew only where it must"
+
+
 def test_the_table_stands_beside_published_values(call, pinned):
     untitled = call("--task", "passage").stdout
     assert "0.1840*" in untitled

@@ -11,6 +11,7 @@ from llara_eval.cli.console import progress, say, set_up_logging, show
 from llara_eval.errors import LlaraEvalError, PartialResultsError
 
 if TYPE_CHECKING:
+    from adapters.options import Context
     from llara_eval.evaluate import Outcome
     from llara_eval.protocols import Retriever
 
@@ -87,7 +88,6 @@ def run_all(
     on_existing: options.Existing,
     offline: bool,
     quiet: bool,
-    text_length: int | None = None,
     maxp: bool = False,
 ) -> "tuple[list[Outcome], list[LlaraEvalError]]":
     """Evaluate every system on every data set; a failure does not lose what comes after it.
@@ -102,24 +102,25 @@ def run_all(
 
     require_own_adapters()
     from adapters import open_system
-    from adapters.options import Context
     from llara_eval import datasets as sets
     from llara_eval.catalogue import expand
     from llara_eval.evaluate import evaluate as evaluate_one
-    from llara_eval.home import home
 
     outcomes: list[Outcome] = []
     errors: list[LlaraEvalError] = []
-    context = Context(home(), offline=offline, text_length=text_length, maxp=maxp)
     names = list(dict.fromkeys(part for name in datasets for part in expand(name)))
     for model in models:
-        retriever: Retriever | None = None  # opened once for all data sets: weights are large
+        retriever: Retriever | None = None
+        opened: Context | None = None  # once for all data sets that are read alike: weights are large
         for name in names:
             try:
                 dataset = sets.load(
                     name, data_dir=data_dir, split=split, offline=offline, progress=progress(quiet=quiet)
                 )
-                retriever = retriever or open_system(model, settings, context)
+                context = _context(name, offline=offline, maxp=maxp)
+                if retriever is None or context != opened:
+                    retriever = None  # two at a time might not fit into memory
+                    retriever, opened = open_system(model, settings, context), context
                 outcome = evaluate_one(
                     retriever,
                     dataset,
@@ -141,6 +142,16 @@ def run_all(
     if errors and not outcomes:
         raise errors[0]
     return outcomes, errors
+
+
+def _context(dataset: str, *, offline: bool, maxp: bool) -> "Context":
+    """Return what a system is told before it reads a data set: how much of a page, if pages are one text."""
+    from adapters.options import Context
+    from llara_eval.home import home
+    from llara_eval.msmarco import MSMARCO_SETS
+
+    official = None if maxp else MSMARCO_SETS.get(dataset)
+    return Context(home(), offline=offline, text_length=official and official.text_length, maxp=maxp)
 
 
 def raise_failures(errors: list[LlaraEvalError], *, done: int) -> None:

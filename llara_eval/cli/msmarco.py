@@ -21,9 +21,6 @@ _MARKS = {
     "†": "on passages with titles",
 }
 
-FIRSTP_TOKENS = 2_048
-"""Tokens of a document read as one text, as RepLLaMA (arXiv 2310.08319) and LLaRA do."""
-
 
 class Task(StrEnum):
     """What is searched, and for which queries."""
@@ -83,7 +80,6 @@ def msmarco(
 
     set_up_logging(quiet=quiet, verbose=verbose)
     known = _chosen(task, titled=titled, maxp=documents is Reading.MAXP)
-    firstp = known.is_documents and documents is Reading.FIRSTP
     outcomes, _ = run_all(  # one evaluation: where it fails, its error is raised
         models=[model],
         datasets=[known.name],
@@ -96,7 +92,6 @@ def msmarco(
         on_existing=on_existing,
         offline=offline,
         quiet=quiet,
-        text_length=FIRSTP_TOKENS if firstp else None,
         maxp=documents is Reading.MAXP,
     )
     if as_json:
