@@ -70,9 +70,9 @@ def measured(results: Iterable[Result], measure: str) -> dict[str, dict[str, flo
 
 
 def published(rows: Iterable[PublishedScore], measure: str) -> dict[str, dict[str, float]]:
-    """Return system → its published values, the latest where one supersedes another."""
+    """Return system → its published values on the usual splits, the latest where one supersedes another."""
     out: dict[str, dict[str, float]] = defaultdict(dict)
     for row in rows:
-        if row.measure == measure:
+        if row.measure == measure and row.split is None:
             out[row.system][row.dataset] = row.value
     return out

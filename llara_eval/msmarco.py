@@ -185,6 +185,11 @@ _TREC = {
 }
 
 
+def titled(name: str) -> str:
+    """Return the name of the title-augmented passages for that of the official ones; others as they are."""
+    return name.replace("msmarco-passage/", "msmarco-passage-titled/")
+
+
 def _read() -> dict[str, MsMarcoSet]:
     sets = {}
     for corpus, (folder, files, documents) in _CORPORA.items():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MARKS = {
     "*": "published, not measured here (source: leaderboard.md)",
-    "†": "on passages with titles",
+    "§": "on passages with titles",
 }
 
 
@@ -156,15 +156,11 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
 
 
 def _published(system: str, dataset: str, measure: str) -> tuple[float | None, str]:
-    """Return a published value and its marks; BM25's without titles is none of the titled set.
-
-    Published tables say R@1000 where the relevant grade is the data set's own.
-    """
+    """Return a published value and its marks; without titles there may be one with titles, marked as such."""
     from llara_eval import published
+    from llara_eval.msmarco import titled
 
-    titled = "-titled/" in dataset
-    row = published.find(system, dataset.replace("-titled/", "/"), measure.replace("(rel=2)", ""))
-    with_titles = row is not None and "title-augmented" in row.note
-    if row is None or (titled and not with_titles):
-        return None, ""
-    return row.value, "*" if titled or not with_titles else "*†"
+    for name, mark in ((dataset, "*"), (titled(dataset), "*§")):
+        if row := published.find(system, name, measure):
+            return row.value, mark
+    return None, ""
