@@ -219,6 +219,27 @@ def test_cqadupstack_is_one_collection_and_at_hand_only_with_all_forums(make_col
     )
 
 
+def test_ms_marco_is_sampled_from_its_official_files(tmp_path) -> None:
+    folder = tmp_path / "msmarco-passage"
+    folder.mkdir()
+    (folder / "queries.dev.small.tsv").write_text("q\twhat\nr\tunjudged\n")
+    (folder / "qrels.dev.small.tsv").write_text("q\t0\t1\t1\n")
+    (folder / "corpus.jsonl").write_text('{"docid": "1", "title": "title", "text": "some text"}\n')
+    names = ["msmarco-passage/dev", "msmarco-passage-titled/dev"]
+    first, second = workloads(names, reading(), data_dir=tmp_path)
+    assert (first.name, first.tokens_from) == ("beir/msmarco", "published"), "titled passages are another set"
+    assert (second.name, second.documents, second.queries) == (names[1], 1, 1)
+    (folder / "collection.tsv").write_text("1\tsome text\n2\tmore\n")
+    loads = workloads([*names, "msmarco-passage", "msmarco-document"], reading(), data_dir=tmp_path)
+    assert [(load.documents, load.tokens_from) for load in loads] == [
+        (2, "sample"),
+        (1, "sample"),
+        (3_213_835, "published"),
+    ]
+    assert loads[0].document_tokens.tolist() == [9, 4]
+    assert loads[1].document_tokens.tolist() == [15]
+
+
 # Time on this machine
 
 
