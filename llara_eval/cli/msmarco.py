@@ -122,9 +122,10 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
     """Return all measures of a system beside the baselines: measured where there is a run, else published."""
     from rich.table import Table
 
-    from llara_eval import published
-    from llara_eval.cli.tables import baseline_cell, measured_means
+    from llara_eval import means, published
+    from llara_eval.cli.tables import baseline_cell
     from llara_eval.leaderboard import MEASURES
+    from llara_eval.results import walk
 
     result = outcome.result
     tuned, settings = (
@@ -139,15 +140,15 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
         "LLaRA-7B": ("", published.LLARA),
     }
     others = {title: names for title, names in baselines.items() if names[0] != result.system}
-    measured = measured_means(runs_dir)
+    stored = [kept for _, kept in walk(runs_dir)]
     table = Table("measure", title=f"{plain(result.dataset)}, n = {result.n_queries:,}")
     for title in (plain(result.system), *others):
         table.add_column(title, justify="right", overflow="fold")
     marks = set()
     for measure, mean in result.means.items():
-        cells = []
+        cells, measured = [], means.measured(stored, measure)
         for own, theirs in others.values():
-            here = measured.get((own, result.dataset), {}).get(measure)
+            here = measured.get(own, {}).get(result.dataset)
             cells.append(baseline_cell(here, *_published(theirs, result.dataset, measure)))
         marks |= set("".join(cells)) & set(_MARKS)
         table.add_row(MEASURES.get(measure, measure), f"[bold]{mean:.4f}[/]", *cells)
