@@ -141,12 +141,6 @@ class MsMarcoSet(NamedTuple):
         """Names of the files of documents, queries and judgements; of each any one will do."""
         return self.corpus, (self.queries_file,), (self.qrels_file,)
 
-    @property
-    def archives(self) -> dict[str, str]:
-        """The files as they are distributed → md5, where it is pinned."""
-        sources = (SOURCES[name] for names in self.files for name in names)
-        return {source.url.rpartition("/")[2]: source.md5 for source in sources if source.md5}
-
 
 _CORPORA = {
     "msmarco-passage": ("msmarco-passage", ("collection.tsv",), 8_841_823),
