@@ -565,6 +565,7 @@ def test_the_table_stands_beside_published_values(call, pinned):
     untitled = call("--task", "passage").stdout
     assert "0.1840*" in untitled
     assert "0.1875*" in untitled
+    assert "BM25: Lucene, k1=0.9, b=0.4" in untitled
     assert "0.4120*§" in untitled, "published with titles"
     titled = call("--task", "passage", "--titled").stdout
     assert "0.4120*" in titled

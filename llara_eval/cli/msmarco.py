@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from llara_eval.evaluate import Outcome
     from llara_eval.msmarco import MsMarcoSet
 
-_MARKS = {
-    "*": "published, not measured here (source: leaderboard.md)",
-    "§": "on passages with titles",
-}
-
 
 class Task(StrEnum):
     """What is searched, and for which queries."""
@@ -123,7 +118,7 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
     from rich.table import Table
 
     from llara_eval import means, published
-    from llara_eval.cli.tables import baseline_cell
+    from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell
     from llara_eval.leaderboard import MEASURES
     from llara_eval.results import walk
 
@@ -134,8 +129,8 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
         else (published.BM25_TUNED_PASSAGE, "k1=0.82,b=0.68")
     )
     baselines = {
-        "BM25": ("bm25", published.BM25),
-        f"BM25 {settings}": (f"bm25,{settings}", tuned),
+        "BM25 flat": ("bm25", published.BM25),
+        f"BM25 flat {settings}": (f"bm25,{settings}", tuned),
         "RepLLaMA-7B": ("", published.REPLLAMA),
         "LLaRA-7B": ("", published.LLARA),
     }
@@ -144,15 +139,16 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
     table = Table("measure", title=f"{plain(result.dataset)}, n = {result.n_queries:,}")
     for title in (plain(result.system), *others):
         table.add_column(title, justify="right", overflow="fold")
-    marks = set()
+    legend = {"*": PUBLISHED_IS, "§": "§ on passages with titles"}
+    shown = ""
     for measure, mean in result.means.items():
         cells, measured = [], means.measured(stored, measure)
         for own, theirs in others.values():
             here = measured.get(own, {}).get(result.dataset)
             cells.append(baseline_cell(here, *_published(theirs, result.dataset, measure)))
-        marks |= set("".join(cells)) & set(_MARKS)
+        shown += "".join(cells)
         table.add_row(MEASURES.get(measure, measure), f"[bold]{mean:.4f}[/]", *cells)
-    table.caption = "; ".join(f"{mark} {_MARKS[mark]}" for mark in _MARKS if mark in marks)
+    table.caption = "\n".join([BM25_IS, *(text for mark, text in legend.items() if mark in shown)])
     return table
 
 

@@ -10,6 +10,11 @@ from llara_eval.leaderboard import MEASURES
 
 ABSENT = "–"
 
+BM25_IS = "BM25: Lucene, k1=0.9, b=0.4 unless it says otherwise"
+"""Stands under a table with BM25: with another toolkit or other settings, nDCG@10 is up to 27 points off."""
+
+PUBLISHED_IS = "* published, not measured here (source: leaderboard.md)"
+
 
 def baseline_cell(here: float | None, there: float | None = None, mark: str = "*") -> str:
     """Return a value: measured here where there is a run, else as published, with a mark, else a dash."""
