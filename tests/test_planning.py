@@ -337,6 +337,7 @@ def test_disk_shards_and_memory(llama_2_7b) -> None:
     assert usual["total"]["vector_bytes"] == 3633 * 4096 * 2
     assert usual["total"]["shards"] == 1
     assert found("--max-length", "128")["total"]["tokens_per_document"] <= 128
+    assert found("-o", "max_length=128") == found("--max-length", "128")
     assert usual["peak_memory_bytes"] / 2**30 == pytest.approx(12.3 + 6.0, abs=0.1)
     assert found("--dtype", "float32")["peak_memory_bytes"] == 2 * usual["peak_memory_bytes"]
 
@@ -350,6 +351,7 @@ def test_disk_shards_and_memory(llama_2_7b) -> None:
         (["--device-tflops", "nan"], 2, "expected a number"),
         (["--utilisation", "50"], 2, "expected a share above 0 and at most 1"),
         (["-o", "template=llara"], 2, "--option template: needs a tokenizer"),
+        (["-o", "lenght=128"], 2, "has no option 'lenght'; it has max_length"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(llama_2_7b, words, code, problem) -> None:
