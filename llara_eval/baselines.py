@@ -1,4 +1,4 @@
-"""The systems whose published values can be measured again: how exactly, and under which conditions."""
+"""The systems whose published values can be measured again, and how exactly."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -51,47 +51,15 @@ class System(NamedTuple):
     settings: Mapping[str, Any] = NO_SETTINGS
 
 
-_MINILM = "all-MiniLM-L6-v2"
-
 SYSTEMS = (
     System("bm25", published.BM25, "bm25", LEXICAL),
     System("bm25-multifield", published.BM25_MULTIFIELD, "bm25-multifield", LEXICAL),
-    System("bm25-tuned", "BM25 (Lucene, flat, k1=0.82, b=0.68)", "bm25", LEXICAL, {"k1": 0.82, "b": 0.68}),
-    System("bm25-tuned", "BM25 (Lucene, flat, k1=3.44, b=0.87)", "bm25", LEXICAL, {"k1": 3.44, "b": 0.87}),
-    System("all-minilm-l6-v2", _MINILM, "all-minilm-l6-v2", DENSE),
+    System("bm25-tuned", published.BM25_TUNED_PASSAGE, "bm25", LEXICAL, {"k1": 0.82, "b": 0.68}),
+    System("bm25-tuned", published.BM25_TUNED_DOCUMENT, "bm25", LEXICAL, {"k1": 3.44, "b": 0.87}),
+    System("all-minilm-l6-v2", "all-MiniLM-L6-v2", "all-minilm-l6-v2", DENSE),
     System("repllama", published.REPLLAMA, None, DENSE),
     System("llara", published.LLARA, None, DENSE),
 )
 """BM25 was tuned on passages and on documents: one name, two settings."""
 
 NAMES = tuple(dict.fromkeys(system.name for system in SYSTEMS))
-
-
-class Condition(NamedTuple):
-    """What a published value is really of, where its row's data set does not say it.
-
-    Attributes:
-        dataset: The data set.
-        split: The judgements; None for the usual ones.
-        settings: Settings of the system.
-    """
-
-    dataset: str
-    split: str | None = None
-    settings: Mapping[str, Any] = NO_SETTINGS
-
-
-CONDITIONS = {
-    (_MINILM, "beir/fiqa"): Condition("beir/fiqa", "dev"),
-    (_MINILM, "beir/quora"): Condition("beir/quora", "dev"),
-    **{
-        (system, f"msmarco-passage/{queries}"): Condition(f"msmarco-passage-titled/{queries}")
-        for system in (published.REPLLAMA, published.LLARA)
-        for queries in ("dev", "trec-dl-2019", "trec-dl-2020")
-    },
-    **{
-        (system, "msmarco-document/dev"): Condition("msmarco-document/dev", settings={"max_length": 2048})
-        for system in (published.REPLLAMA, published.LLARA)
-    },
-}
-"""From the sources and notes of the published scores: splits, titled passages, one long input (FirstP)."""

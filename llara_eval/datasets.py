@@ -57,7 +57,7 @@ class Dataset:
     mismatch: str | None = None
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """A data set as it lies on disk, before its documents are read.
 
     Attributes:
@@ -99,13 +99,7 @@ def load(
     Raises:
         DataError: The set is not to be had, or anything in it is malformed.
     """
-    official = MSMARCO_SETS.get(name_or_folder)
-    if official is None:
-        found = _in_folder(name_or_folder, data_dir, split, offline)
-    else:
-        if split not in (None, official.split):
-            raise DataError(f"{official.name} has no split {split!r}: its judgements are in its name")
-        found = _in_official_files(official, data_dir, offline)
+    found = find(name_or_folder, data_dir=data_dir, split=split, offline=offline)
     judged = frozenset(doc_id for grades in found.qrels.values() for doc_id in grades)
     title, expected = (found.known.name, found.known.documents) if found.known else ("documents", None)
     with progress.task(f"read {title}", expected) as advance:
@@ -147,6 +141,16 @@ def load(
     )
 
 
+def find(name_or_folder: str, *, data_dir: Path, split: str | None = None, offline: bool = False) -> Found:
+    """Find a data set and read its judgements and queries; arguments and errors are those of :func:`load`."""
+    official = MSMARCO_SETS.get(name_or_folder)
+    if official is None:
+        return _in_folder(name_or_folder, data_dir, split, offline)
+    if split not in (None, official.split):
+        raise DataError(f"{official.name} has no split {split!r}: its judgements are in its name")
+    return _in_official_files(official, data_dir, offline)
+
+
 def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
     """Return the judgements of a data set that is at hand, by the name of its results.
 
@@ -159,23 +163,23 @@ def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
     return read_qrels(qrels_file(locate(name, data_dir=data_dir, offline=True), split))
 
 
-def _in_folder(name_or_folder: str, data_dir: Path, split: str | None, offline: bool) -> _Found:
+def _in_folder(name_or_folder: str, data_dir: Path, split: str | None, offline: bool) -> Found:
     """Read judgements and queries of a folder in BEIR layout."""
     folder = locate(name_or_folder, data_dir=data_dir, offline=offline)
     known = _expected(name_or_folder, folder)
     split = split or (known.split if known else "test")
     qrels, queries = read_judged(folder, split)
     corpus = Corpus(find_file(folder, "corpus.jsonl"))
-    return _Found(known, folder.resolve().name, split, qrels, queries, corpus)
+    return Found(known, folder.resolve().name, split, qrels, queries, corpus)
 
 
-def _in_official_files(official: MsMarcoSet, data_dir: Path, offline: bool) -> _Found:
+def _in_official_files(official: MsMarcoSet, data_dir: Path, offline: bool) -> Found:
     """Read judgements and queries of MS MARCO."""
     files = _official_files(official, data_dir, offline)
     qrels = read_qrels(files.qrels)
     queries = _judged(files.queries, msmarco_files.read_queries(files.queries), qrels, official.split)
     other_name = _own_name(official.name, data_dir)
-    return _Found(official, other_name, official.split, qrels, queries, files.documents)
+    return Found(official, other_name, official.split, qrels, queries, files.documents)
 
 
 def _official_files(official: MsMarcoSet, data_dir: Path, offline: bool) -> msmarco_files.Files:

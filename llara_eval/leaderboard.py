@@ -9,6 +9,7 @@ from llara_eval import means
 from llara_eval.catalogue import AVERAGES
 from llara_eval.contamination import TRAINING_FILES, Finding
 from llara_eval.means import Mean
+from llara_eval.msmarco import titled
 from llara_eval.published import BASELINES, PUBLISHED_FILE, PublishedScore
 from llara_eval.results import RESULT, Result, split_to_name
 
@@ -30,6 +31,7 @@ _MSMARCO = (
 )
 _ABSENT = "–"
 _SEEN = "‡"
+_TITLED = "§"
 _LEGEND = (
     f"{_SEEN}: queries or relevant documents of the data set, or texts close to them, are in the system's "
     "training data. A value without the mark is not thereby clean: a system that is not listed declares no "
@@ -184,15 +186,19 @@ def _published(published: Sequence[PublishedScore]) -> list[str]:
         chosen = [row for row in chosen if row.dataset.startswith(("beir/", "mean/"))]
         if chosen:
             parts += [title, _beir_table(chosen), _sources(chosen)]
-    chosen = [row for row in published if (row.dataset, row.measure) in _MSMARCO]
+    columns = {*_MSMARCO, *((titled(dataset), measure) for dataset, measure in _MSMARCO)}
+    chosen = [row for row in published if (row.dataset, row.measure) in columns]
     if chosen:
-        parts += ["### MS MARCO", _msmarco_table(chosen), _sources(chosen)]
+        legend = [f"{_TITLED} on passages with titles, which are another data set."]
+        with_titles = any(row.dataset not in dict(_MSMARCO) for row in chosen)
+        parts += ["### MS MARCO", _msmarco_table(chosen), *(legend if with_titles else []), _sources(chosen)]
     return parts
 
 
 def _beir_table(rows: Sequence[PublishedScore]) -> str:
     """Return a table with a row a system; columns: the means that are complete, then the data sets."""
     values = means.published(rows, "nDCG@10")
+    others = {(row.system, row.dataset): f"{_value(row.value)} ({row.split})" for row in rows if row.split}
     averages = means.complete(values.values())
     datasets = sorted({row.dataset for row in rows if row.dataset.count("/") == 1} - set(AVERAGES))
     datasets = [dataset for dataset in datasets if dataset.startswith("beir/")]
@@ -201,7 +207,7 @@ def _beir_table(rows: Sequence[PublishedScore]) -> str:
         own = values[system]
         cells = [
             *(_mean(means.mean(name, own)) for name in averages),
-            *(_value(own.get(name)) for name in datasets),
+            *(_value(own[name]) if name in own else others.get((system, name), _ABSENT) for name in datasets),
         ]
         table.append([_text(system), *cells])
     header = [
@@ -219,12 +225,15 @@ def _mean(whole: Mean | None) -> str:
 
 
 def _msmarco_table(rows: Sequence[PublishedScore]) -> str:
-    values = {(row.system, row.dataset, row.measure): row for row in rows}
+    values = {row[:3]: row.value for row in rows}
     table = []
     for system in _systems(rows):
-        found = [values.get((system, dataset, measure)) for dataset, measure in _MSMARCO]
-        notes = dict.fromkeys(row.note for row in found if row is not None and row.note)
-        table.append([_text(system), *(_value(row and row.value) for row in found), _text("; ".join(notes))])
+        cells = []
+        for dataset, measure in _MSMARCO:
+            value, other = (values.get((system, name, measure)) for name in (dataset, titled(dataset)))
+            cells.append(f"{_value(other)} {_TITLED}" if value is None and other else _value(value))
+        notes = dict.fromkeys(row.note for row in rows if row.system == system and row.note)
+        table.append([_text(system), *cells, _text("; ".join(notes))])
     header = [f"{dataset.removeprefix('msmarco-')} {MEASURES[measure]}" for dataset, measure in _MSMARCO]
     return _table(["system", *header, "note"], table)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from llara_eval import catalogue
 from llara_eval.catalogue import AVERAGES
 from llara_eval.published import PublishedScore
-from llara_eval.results import Result
+from llara_eval.results import Result, split_to_name
 
 Values = Mapping[str, float]
 """Data set → value of one measure of one system; ``mean/<set of sets>`` → a mean published without parts."""
@@ -64,15 +64,16 @@ def measured(results: Iterable[Result], measure: str) -> dict[str, dict[str, flo
     out: dict[str, dict[str, float]] = defaultdict(dict)
     for result in results:
         known = catalogue.find(result.dataset)
-        if measure in result.measures and result.split == (known.split if known else "test"):
+        usual = result.split == known.split if known else not split_to_name(result.dataset, result.split)
+        if usual and measure in result.measures:
             out[result.system][result.dataset] = result.means[measure]
     return out
 
 
 def published(rows: Iterable[PublishedScore], measure: str) -> dict[str, dict[str, float]]:
-    """Return system → its published values, the latest where one supersedes another."""
+    """Return system → its published values on the usual splits, the latest where one supersedes another."""
     out: dict[str, dict[str, float]] = defaultdict(dict)
     for row in rows:
-        if row.measure == measure:
+        if row.measure == measure and row.split is None:
             out[row.system][row.dataset] = row.value
     return out

@@ -14,6 +14,9 @@ _MICROSOFT = "https://msmarco.z22.web.core.windows.net/msmarcoranking"
 _NIST = "https://trec.nist.gov/data/deep"
 _TITLED = "https://huggingface.co/datasets/Tevatron/msmarco-passage-corpus"
 
+FIRSTP_TOKENS = 2_048
+"""Tokens of a page read as one text, as RepLLaMA (arXiv 2310.08319) and LLaRA do."""
+
 
 class Source(NamedTuple):
     """Where an official file comes from.
@@ -129,15 +132,14 @@ class MsMarcoSet(NamedTuple):
         return self.folder == "msmarco-document"
 
     @property
+    def text_length(self) -> int | None:
+        """Tokens that a system reads of a document, if it can; None leaves that to the system."""
+        return FIRSTP_TOKENS if self.is_documents else None
+
+    @property
     def files(self) -> tuple[tuple[str, ...], ...]:
         """Names of the files of documents, queries and judgements; of each any one will do."""
         return self.corpus, (self.queries_file,), (self.qrels_file,)
-
-    @property
-    def archives(self) -> dict[str, str]:
-        """The files as they are distributed → md5, where it is pinned."""
-        sources = (SOURCES[name] for names in self.files for name in names)
-        return {source.url.rpartition("/")[2]: source.md5 for source in sources if source.md5}
 
 
 _CORPORA = {
@@ -177,6 +179,11 @@ _TREC = {
 }
 
 
+def titled(name: str) -> str:
+    """Return the name of the title-augmented passages for that of the official ones; others as they are."""
+    return name.replace("msmarco-passage/", "msmarco-passage-titled/")
+
+
 def _read() -> dict[str, MsMarcoSet]:
     sets = {}
     for corpus, (folder, files, documents) in _CORPORA.items():
@@ -201,3 +208,9 @@ def _read() -> dict[str, MsMarcoSet]:
 
 MSMARCO_SETS: Mapping[str, MsMarcoSet] = MappingProxyType(_read())
 """Full name → what is known of it."""
+
+
+def text_length(dataset: str) -> int | None:
+    """Return the tokens of a document that a data set's evaluations read; None leaves it to the checkpoint."""
+    official = MSMARCO_SETS.get(dataset)
+    return official.text_length if official else None

@@ -51,7 +51,7 @@ class Row(NamedTuple):
         tokens: Tokens of documents and queries.
         operations: Floating-point operations of encoding them.
         vector_bytes: Bytes of the documents' vectors.
-        shards: Shards of them.
+        shards: Shards of them, which are of ``SHARD_SIZE`` documents on average.
     """
 
     name: str

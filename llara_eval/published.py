@@ -31,6 +31,7 @@ class PublishedScore(NamedTuple):
         confidence: A: read in the primary source; B: agreed by independent secondary sources.
         zero_shot: Whether the system was trained without the training splits of BEIR.
         note: Conditions.
+        split: The judgements, where they are not those everybody reports; else None.
     """
 
     system: str
@@ -41,6 +42,7 @@ class PublishedScore(NamedTuple):
     confidence: str
     zero_shot: bool
     note: str
+    split: str | None = None
 
 
 @cache
@@ -57,12 +59,13 @@ def load() -> Sequence[PublishedScore]:
                 row["confidence"],
                 row["zero_shot"] == "yes",
                 row["note"],
+                row["split"] or None,
             )
             for row in csv.DictReader(file)
         )
 
 
 def find(system: str, dataset: str, measure: str) -> PublishedScore | None:
-    """Return a published score, the latest where one supersedes another, or None."""
-    found = [row for row in load() if row[:3] == (system, dataset, measure)]
+    """Return a published score on the usual judgements, the latest where one supersedes another, or None."""
+    found = [row for row in load() if row[:3] == (system, dataset, measure) and row.split is None]
     return found[-1] if found else None

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from llara_eval.baselines import CONDITIONS, NAMES, NO_SETTINGS, SYSTEMS, Condition, Tolerance
+from llara_eval.baselines import NAMES, NO_SETTINGS, SYSTEMS, Tolerance
 from llara_eval.catalogue import expand
 from llara_eval.errors import LlaraEvalError, UsageError
 from llara_eval.measure import DEFAULT_MEASURES
@@ -83,35 +83,24 @@ def cells(scores: Iterable[PublishedScore]) -> tuple[Cell, ...]:
         scores: Of any systems; where two are of the same, the later one counts and the other is
             reported if it differs.
     """
-    said: dict[tuple[str, str], dict[str, list[PublishedScore]]] = {}
+    said: dict[tuple[str, str, str | None], dict[str, list[PublishedScore]]] = {}
     for score in scores:
-        measures = said.setdefault((score.system, score.dataset), {})
-        measures.setdefault(_full_measure(score), []).append(score)
-    out = []
-    for system in SYSTEMS:
-        for (name, dataset), measures in said.items():
-            if name != system.published:
-                continue
-            of = CONDITIONS.get((name, dataset), Condition(dataset))
-            out.append(
-                Cell(
-                    system.name,
-                    system.model,
-                    of.dataset,
-                    tuple(_expected(measure, found) for measure, found in measures.items()),
-                    system.tolerance,
-                    of.split,
-                    {**system.settings, **of.settings},
-                )
-            )
-    return tuple(out)
-
-
-def _full_measure(score: PublishedScore) -> str:
-    """Return the measure with what tables leave out: recall on TREC-DL passages counts grades from 2 on."""
-    if score.dataset.startswith("msmarco-passage/trec-dl-") and score.measure.startswith("R@"):
-        return score.measure.replace("@", "(rel=2)@")
-    return score.measure
+        measures = said.setdefault((score.system, score.dataset, score.split), {})
+        measures.setdefault(score.measure, []).append(score)
+    return tuple(
+        Cell(
+            system.name,
+            system.model,
+            dataset,
+            tuple(_expected(measure, found) for measure, found in measures.items()),
+            system.tolerance,
+            split,
+            system.settings,
+        )
+        for system in SYSTEMS
+        for (name, dataset, split), measures in said.items()
+        if name == system.published
+    )
 
 
 def _expected(measure: str, scores: Sequence[PublishedScore]) -> Expected:

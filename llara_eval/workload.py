@@ -13,11 +13,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval import catalogue, corpus_sizes
-from llara_eval.collection import Corpus, find_file
+from llara_eval import catalogue, corpus_sizes, datasets
 from llara_eval.corpus_sizes import TEMPLATE_TOKENS, TOKENS_PER_WORD, CorpusSize
-from llara_eval.datasets import locate, read_judged
+from llara_eval.datasets import Found
 from llara_eval.errors import DataError
+from llara_eval.msmarco import MSMARCO_SETS
 from llara_eval.protocols import SILENT, Advance, Progress
 from llara_eval.templates import Side, Templates
 
@@ -103,16 +103,18 @@ def workloads(
 
 def _workload(name: str, reading: Reading, data_dir: Path, split: str | None, progress: Progress) -> Workload:
     size = corpus_sizes.find(name)
-    try:  # CQADupStack is at hand if all its forums are
-        folders = [locate(part, data_dir=data_dir, offline=True) for part in catalogue.expand(name)]
-        corpora = [Corpus(find_file(folder, "corpus.jsonl")) for folder in folders]
+    parts = [f"{part}/dev" if f"{part}/dev" in MSMARCO_SETS else part for part in catalogue.expand(name)]
+    try:
+        for part in parts:  # CQADupStack is at hand if all its forums are
+            datasets.locate(part, data_dir=data_dir, offline=True)
     except DataError as error:
         if size is None:
             known = ", ".join(row.removeprefix("beir/") for row in corpus_sizes.load())
             raise DataError(f"{error}. Without their texts, these can be planned: {known}") from error
         return _published(size, reading)
     if reading.tokenizer is not None:
-        return _sampled(size.name if size else folders[0].resolve().name, corpora, reading, split, progress)
+        found = [datasets.find(part, data_dir=data_dir, split=split, offline=True) for part in parts]
+        return _sampled(size, found, reading, progress)
     if size is not None:
         return _published(size, reading)
     raise DataError(
@@ -134,17 +136,15 @@ def _published(size: CorpusSize, reading: Reading) -> Workload:
 
 
 def _sampled(
-    name: str, corpora: Sequence[Corpus], reading: Reading, split: str | None, progress: Progress
+    size: CorpusSize | None, found: Sequence[Found], reading: Reading, progress: Progress
 ) -> Workload:
-    known = catalogue.find(name)
-    split = split or (known.split if known else "test")
-    queries = [query.text for corpus in corpora for query in read_judged(corpus.path.parent, split)[1]]
-    with progress.task(f"sample {name}", known and known.documents) as advance:
-        documents, texts = _draw((document.contents for corpus in corpora for document in corpus), advance)
+    known = found[0].known
+    name = size.name if size else known.name if known else found[0].other_name
+    queries = [query.text for part in found for query in part.queries]
+    with progress.task(f"sample {name}", size and size.documents) as advance:
+        documents, texts = _draw((document.contents for part in found for document in part.corpus), advance)
     if not texts:
-        raise DataError(f"{corpora[0].path}: the corpus is empty")
-    if not queries:
-        raise DataError(f"{corpora[0].path.parent}: no query of split {split!r} is judged")
+        raise DataError(f"{found[0].corpus.path}: the corpus is empty")
     return Workload(
         name,
         documents,

@@ -206,6 +206,22 @@ def test_further_sets_do_not_enter_the_mean_of_beir_13():
     assert "tex" not in text
 
 
+def test_values_of_other_splits_and_of_titled_passages_are_marked_and_enter_no_mean():
+    rows = [published("s", dataset, 0.5) for dataset in BEIR_13[1:]]
+    rows.append(published("s", BEIR_13[0], 0.9, split="dev"))
+    text = render([], rows, Path("x.md"))
+    assert cells(text, "s")[1:3] == ["0.900 (dev)", "0.500"]
+    assert "BEIR-13" not in text
+    titled = published("both", "msmarco-passage-titled/dev", 0.4, measure="RR@10")
+    rows = [titled, titled._replace(system="one", measure="R@1000", value=0.3)]
+    rows.append(titled._replace(dataset="msmarco-passage/dev", value=0.2))
+    text = render([], rows, Path("x.md"))
+    assert cells(text, "both")[1:3] == ["0.200", "–"], "where both are known, that of the column"
+    assert cells(text, "one")[1:3] == ["–", "0.300 §"]
+    assert "§ on passages with titles" in text
+    assert "§" not in render([], rows[2:], Path("x.md"))
+
+
 def test_systems_trained_on_beir_have_a_table_of_their_own():
     rows = [published("a", "beir/nq", 0.5), published("b", "beir/nq", 0.6, zero_shot=False)]
     zero_shot, trained = render([], rows, Path("x.md")).split("(not zero-shot)")

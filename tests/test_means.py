@@ -65,9 +65,12 @@ def test_only_results_of_the_usual_split_count():
         result("beir/msmarco", "dev", 0.4),
         result("own", "test", 0.5),
         result("own", "dev", 0.6),
+        result("msmarco-passage/dev", "dev", 0.7),
     ]
     for order in (results, results[::-1]):
-        assert measured(order, "nDCG@10") == {"s": {"beir/scifact": 0.1, "beir/msmarco": 0.4, "own": 0.5}}
+        assert measured(order, "nDCG@10") == {
+            "s": {"beir/scifact": 0.1, "beir/msmarco": 0.4, "own": 0.5, "msmarco-passage/dev": 0.7}
+        }
     assert measured(results, "RR@10") == {}
 
 

@@ -219,6 +219,27 @@ def test_cqadupstack_is_one_collection_and_at_hand_only_with_all_forums(make_col
     )
 
 
+def test_ms_marco_is_sampled_from_its_official_files(tmp_path) -> None:
+    folder = tmp_path / "msmarco-passage"
+    folder.mkdir()
+    (folder / "queries.dev.small.tsv").write_text("q\twhat\nr\tunjudged\n")
+    (folder / "qrels.dev.small.tsv").write_text("q\t0\t1\t1\n")
+    (folder / "corpus.jsonl").write_text('{"docid": "1", "title": "title", "text": "some text"}\n')
+    names = ["msmarco-passage/dev", "msmarco-passage-titled/dev"]
+    first, second = workloads(names, reading(), data_dir=tmp_path)
+    assert (first.name, first.tokens_from) == ("beir/msmarco", "published"), "titled passages are another set"
+    assert (second.name, second.documents, second.queries) == (names[1], 1, 1)
+    (folder / "collection.tsv").write_text("1\tsome text\n2\tmore\n")
+    loads = workloads([*names, "msmarco-passage", "msmarco-document"], reading(), data_dir=tmp_path)
+    assert [(load.documents, load.tokens_from) for load in loads] == [
+        (2, "sample"),
+        (1, "sample"),
+        (3_213_835, "published"),
+    ]
+    assert loads[0].document_tokens.tolist() == [9, 4]
+    assert loads[1].document_tokens.tolist() == [15]
+
+
 # Time on this machine
 
 
@@ -316,6 +337,7 @@ def test_disk_shards_and_memory(llama_2_7b) -> None:
     assert usual["total"]["vector_bytes"] == 3633 * 4096 * 2
     assert usual["total"]["shards"] == 1
     assert found("--max-length", "128")["total"]["tokens_per_document"] <= 128
+    assert found("-o", "max_length=128") == found("--max-length", "128")
     assert usual["peak_memory_bytes"] / 2**30 == pytest.approx(12.3 + 6.0, abs=0.1)
     assert found("--dtype", "float32")["peak_memory_bytes"] == 2 * usual["peak_memory_bytes"]
 
@@ -329,6 +351,7 @@ def test_disk_shards_and_memory(llama_2_7b) -> None:
         (["--device-tflops", "nan"], 2, "expected a number"),
         (["--utilisation", "50"], 2, "expected a share above 0 and at most 1"),
         (["-o", "template=llara"], 2, "--option template: needs a tokenizer"),
+        (["-o", "lenght=128"], 2, "has no option 'lenght'; it has max_length"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(llama_2_7b, words, code, problem) -> None:

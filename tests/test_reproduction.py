@@ -120,7 +120,7 @@ def test_recall_counts_grades_from_2_on_trec_dl_passages_only(every):
 
 def test_the_published_table_and_the_jar_agree_wherever_both_have_a_value(jar, every):
     def keys(scores):
-        return {(row.system, row.dataset, row.measure.replace("(rel=2)", "")) for row in scores}
+        return {row[:3] for row in scores}
 
     ours = [row for row in published.load() if row.system.startswith("BM25")]
     assert len(keys(ours)) > 200
@@ -141,19 +141,25 @@ def test_of_two_values_the_later_counts_and_the_other_is_reported():
     assert cell.expected == (Expected("nDCG@10", 0.2, "jar"),)
 
 
-def test_splits_and_titled_passages_are_those_the_published_rows_name(every):
-    of = {(cell.system, cell.dataset): cell for cell in every}
-    names = {system.published: system.name for system in SYSTEMS if system.tolerance is DENSE}
-    rows = [row for row in published.load() if row.system in names]
-    assert len(rows) > 30
-    for row in rows:
-        assert row.dataset.startswith("msmarco-passage/") == row.note.startswith("title-augmented corpus")
-        cell = of[names[row.system], row.dataset.replace("msmarco-passage/", "msmarco-passage-titled/")]
+def test_published_rows_are_of_the_data_set_and_split_that_their_source_and_note_name():
+    splits = set()
+    for row in published.load():
+        assert ("-titled/" in row.dataset) == row.note.startswith("title-augmented corpus"), row
         split = re.search(r"split (\w+)\)", row.source)
         usual = find(row.dataset)
         if split and usual:
-            assert (cell.split or usual.split) == split[1], row
-    assert of["repllama", "msmarco-document/dev"].settings == {"max_length": 2048}
+            assert (row.split or usual.split) == split[1], row
+            assert row.split != usual.split, "said only where it is another"
+            splits.add(row.split)
+    assert splits == {None, "dev"}
+
+
+def test_a_cell_is_measured_on_the_split_of_its_value(every):
+    of = {(cell.system, cell.dataset): cell for cell in every}
+    for name, split in {"fiqa": "dev", "quora": "dev", "nq": None}.items():
+        cell = of["all-minilm-l6-v2", f"beir/{name}"]
+        assert (cell.split, f"--split {split}" in cell.command) == (split, split is not None)
+    assert "-d msmarco-passage-titled/dev" in of["repllama", "msmarco-passage-titled/dev"].command
 
 
 def test_means_are_over_their_members(every):

@@ -74,7 +74,7 @@ def _comparison(outcomes: "list[Outcome]", runs_dir: Path) -> "Table":
     from rich.table import Table
 
     from llara_eval import means, published
-    from llara_eval.cli.tables import baseline_cell
+    from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell
     from llara_eval.results import walk
 
     results = [outcome.result for outcome in outcomes]
@@ -86,9 +86,7 @@ def _comparison(outcomes: "list[Outcome]", runs_dir: Path) -> "Table":
         "BM25 multifield": (here.get("bm25-multifield", {}), there[published.BM25_MULTIFIELD]),
         "RepLLaMA-7B": ({}, there[published.REPLLAMA]),
     }
-    table = Table(
-        "data set", "n", title="nDCG@10", caption="* published, not measured here (source: leaderboard.md)"
-    )
+    table = Table("data set", "n", title="nDCG@10", caption=f"{BM25_IS}\n{PUBLISHED_IS}")
     for title in (results[0].system, "MRR@10", *baselines):
         table.add_column(plain(title), justify="right")
     for result in results:

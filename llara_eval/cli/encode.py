@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -119,12 +120,15 @@ def _work(
     """
     from adapters import open_system
     from llara_eval import datasets as sets
+    from llara_eval.msmarco import text_length
 
     rows: Rows = []
     system: Any = None
     for name in names:
         dataset = sets.load(name, data_dir=data_dir, split=split, offline=context.offline, progress=watch)
-        system = system or open_system(model, settings, context)
+        needed = replace(context, text_length=text_length(name))
+        if system is None or needed != context:
+            system, context = open_system(model, settings, needed), needed
         if not hasattr(system, "encode_queries"):
             raise UsageError(f"{model} encodes nothing: it is not a dense retriever")
         system.index(dataset.corpus, watch)

@@ -90,7 +90,6 @@ def run_all(
     on_existing: options.Existing,
     offline: bool,
     quiet: bool,
-    text_length: int | None = None,
     maxp: bool = False,
 ) -> "tuple[list[Outcome], list[LlaraEvalError]]":
     """Evaluate every system on every data set; a failure does not lose what comes after it.
@@ -110,19 +109,24 @@ def run_all(
     from llara_eval.catalogue import expand
     from llara_eval.evaluate import evaluate as evaluate_one
     from llara_eval.home import home
+    from llara_eval.msmarco import text_length
 
     outcomes: list[Outcome] = []
     errors: list[LlaraEvalError] = []
-    context = Context(home(), offline=offline, text_length=text_length, maxp=maxp, store=store)
     names = list(dict.fromkeys(part for name in datasets for part in expand(name)))
     for model in models:
-        retriever: Retriever | None = None  # opened once for all data sets: weights are large
+        retriever: Retriever | None = None
+        opened: Context | None = None  # once for all data sets that are read alike: weights are large
         for name in names:
             try:
                 dataset = sets.load(
                     name, data_dir=data_dir, split=split, offline=offline, progress=progress(quiet=quiet)
                 )
-                retriever = retriever or open_system(model, settings, context)
+                length = None if maxp else text_length(name)
+                context = Context(home(), offline=offline, text_length=length, maxp=maxp, store=store)
+                if retriever is None or context != opened:
+                    retriever = None  # two at a time might not fit into memory
+                    retriever, opened = open_system(model, settings, context), context
                 outcome = evaluate_one(
                     retriever,
                     dataset,

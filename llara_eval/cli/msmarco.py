@@ -16,14 +16,6 @@ if TYPE_CHECKING:
     from llara_eval.evaluate import Outcome
     from llara_eval.msmarco import MsMarcoSet
 
-_MARKS = {
-    "*": "published, not measured here (source: leaderboard.md)",
-    "†": "on passages with titles",
-}
-
-FIRSTP_TOKENS = 2_048
-"""Tokens of a document read as one text, as RepLLaMA (arXiv 2310.08319) and LLaRA do."""
-
 
 class Task(StrEnum):
     """What is searched, and for which queries."""
@@ -84,7 +76,6 @@ def msmarco(
 
     set_up_logging(quiet=quiet, verbose=verbose)
     known = _chosen(task, titled=titled, maxp=documents is Reading.MAXP)
-    firstp = known.is_documents and documents is Reading.FIRSTP
     outcomes, _ = run_all(  # one evaluation: where it fails, its error is raised
         models=[model],
         datasets=[known.name],
@@ -98,7 +89,6 @@ def msmarco(
         on_existing=on_existing,
         offline=offline,
         quiet=quiet,
-        text_length=FIRSTP_TOKENS if firstp else None,
         maxp=documents is Reading.MAXP,
     )
     if as_json:
@@ -129,9 +119,10 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
     """Return all measures of a system beside the baselines: measured where there is a run, else published."""
     from rich.table import Table
 
-    from llara_eval import published
-    from llara_eval.cli.tables import baseline_cell, measured_means
+    from llara_eval import means, published
+    from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell
     from llara_eval.leaderboard import MEASURES
+    from llara_eval.results import walk
 
     result = outcome.result
     tuned, settings = (
@@ -140,38 +131,35 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
         else (published.BM25_TUNED_PASSAGE, "k1=0.82,b=0.68")
     )
     baselines = {
-        "BM25": ("bm25", published.BM25),
-        f"BM25 {settings}": (f"bm25,{settings}", tuned),
+        "BM25 flat": ("bm25", published.BM25),
+        f"BM25 flat {settings}": (f"bm25,{settings}", tuned),
         "RepLLaMA-7B": ("", published.REPLLAMA),
         "LLaRA-7B": ("", published.LLARA),
     }
     others = {title: names for title, names in baselines.items() if names[0] != result.system}
-    measured = measured_means(runs_dir)
+    stored = [kept for _, kept in walk(runs_dir)]
     table = Table("measure", title=f"{plain(result.dataset)}, n = {result.n_queries:,}")
     for title in (plain(result.system), *others):
         table.add_column(title, justify="right", overflow="fold")
-    marks = set()
+    legend = {"*": PUBLISHED_IS, "§": "§ on passages with titles"}
+    shown = ""
     for measure, mean in result.means.items():
-        cells = []
+        cells, measured = [], means.measured(stored, measure)
         for own, theirs in others.values():
-            here = measured.get((own, result.dataset), {}).get(measure)
+            here = measured.get(own, {}).get(result.dataset)
             cells.append(baseline_cell(here, *_published(theirs, result.dataset, measure)))
-        marks |= set("".join(cells)) & set(_MARKS)
+        shown += "".join(cells)
         table.add_row(MEASURES.get(measure, measure), f"[bold]{mean:.4f}[/]", *cells)
-    table.caption = "; ".join(f"{mark} {_MARKS[mark]}" for mark in _MARKS if mark in marks)
+    table.caption = "\n".join([BM25_IS, *(text for mark, text in legend.items() if mark in shown)])
     return table
 
 
 def _published(system: str, dataset: str, measure: str) -> tuple[float | None, str]:
-    """Return a published value and its marks; BM25's without titles is none of the titled set.
-
-    Published tables say R@1000 where the relevant grade is the data set's own.
-    """
+    """Return a published value and its marks; without titles there may be one with titles, marked as such."""
     from llara_eval import published
+    from llara_eval.msmarco import titled
 
-    titled = "-titled/" in dataset
-    row = published.find(system, dataset.replace("-titled/", "/"), measure.replace("(rel=2)", ""))
-    with_titles = row is not None and "title-augmented" in row.note
-    if row is None or (titled and not with_titles):
-        return None, ""
-    return row.value, "*" if titled or not with_titles else "*†"
+    for name, mark in ((dataset, "*"), (titled(dataset), "*§")):
+        if row := published.find(system, name, measure):
+            return row.value, mark
+    return None, ""

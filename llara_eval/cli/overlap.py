@@ -95,7 +95,7 @@ def overlap(
     watch = progress(quiet=quiet)
     reports = []
     for name in (part for given in dataset for part in expand(given)):
-        loaded = datasets.load(name, data_dir=data_dir, split=split, offline=offline)
+        loaded = datasets.load(name, data_dir=data_dir, split=split, offline=offline, progress=watch)
         index = Index(items(loaded, documents.value, watch))
         for path in train:
             report = compare(path, loaded, index, watch)

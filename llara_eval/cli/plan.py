@@ -106,9 +106,11 @@ def _reading(model: str, folder: Path, settings: dict[str, Any]) -> "Reading":
     """Return how the model reads texts; without a tokenizer only lengths are known of that.
 
     Raises:
-        UsageError: A setting needs the tokenizer that is not there.
+        UsageError: A setting is unknown, or needs the tokenizer that is not there.
     """
     from adapters import checkpoint_texts
+    from adapters.dense import DenseConfig
+    from adapters.options import configure
     from llara_eval.checkpoints import has
     from llara_eval.templates import Template, Templates
     from llara_eval.workload import Reading
@@ -116,11 +118,11 @@ def _reading(model: str, folder: Path, settings: dict[str, Any]) -> "Reading":
     if has(folder, "tokenizer*", "vocab*"):
         tokenizer, templates = checkpoint_texts(model, settings, folder)
         return Reading(templates, tokenizer)
-    unusable = [name for name, value in settings.items() if name != "dtype" and not isinstance(value, int)]
-    if unusable:
-        raise UsageError(f"--option {unusable[0]}: needs a tokenizer, and {folder} has none")
-    lengths = {name: value for name, value in settings.items() if name == "max_length"}
-    return Reading(Templates(Template(), Template()).with_changes(**lengths))
+    config, _ = configure(DenseConfig, {}, settings, model)
+    if config.template is not None:
+        raise UsageError(f"--option template: needs a tokenizer, and {folder} has none")
+    template = Template(max_length=config.max_length or Template().max_length)
+    return Reading(Templates(template, template))
 
 
 def _show(plan: "Plan", reading: "Reading") -> None:

@@ -1,21 +1,19 @@
 """Rich tables of results."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from rich.table import Table
 
 from llara_eval.cli.console import plain
 from llara_eval.evaluate import Outcome
 from llara_eval.leaderboard import MEASURES
-from llara_eval.results import walk
 
 ABSENT = "–"
 
+BM25_IS = "BM25: Lucene, k1=0.9, b=0.4 unless it says otherwise"
+"""Stands under a table with BM25: with another toolkit or other settings, nDCG@10 is up to 27 points off."""
 
-def measured_means(runs_dir: Path) -> dict[tuple[str, str], Mapping[str, float]]:
-    """Return the means of all stored results, by system and data set."""
-    return {(result.system, result.dataset): result.means for _, result in walk(runs_dir)}
+PUBLISHED_IS = "* published, not measured here (source: leaderboard.md)"
 
 
 def baseline_cell(here: float | None, there: float | None = None, mark: str = "*") -> str:
