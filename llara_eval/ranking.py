@@ -33,10 +33,8 @@ def rank(hits: Hits, *, depth: int, drop_own_ids: bool = False) -> Run:
         DataError: A score is NaN or infinite, or a document occurs twice for one query.
     """
     _refuse_non_finite(hits)
-    query, doc = hits.query, hits.doc
-    place = _places(hits.doc_ids)
-    order = np.lexsort((-place[doc], -hits.score, query))
-    query, doc, score = query[order], doc[order], hits.score[order]
+    order = _order(hits)
+    query, doc, score = hits.query[order], hits.doc[order], hits.score[order]
     _refuse_duplicates(hits, query, doc)
     if drop_own_ids:
         kept = doc != _own_rows(hits)[query]
@@ -55,6 +53,16 @@ def rank(hits: Hits, *, depth: int, drop_own_ids: bool = False) -> Run:
         scores=strictly_decreasing(score, offsets),
         ties_next=ties_next[inside],
     )
+
+
+def best(hits: Hits, depth: int) -> NDArray[np.bool_]:
+    """Return which hits (H,) are the first ``depth`` of their query in the canonical order."""
+    order = _order(hits)
+    query = hits.query[order]
+    starts = np.searchsorted(query, np.arange(len(hits.query_ids)))
+    chosen = np.zeros(len(order), dtype=np.bool_)
+    chosen[order] = np.arange(len(order)) - starts[query] < depth
+    return chosen
 
 
 def best_passages(hits: Hits) -> Hits:
@@ -103,6 +111,11 @@ def strictly_decreasing(scores: NDArray[np.float32], offsets: NDArray[np.int64])
         raise DataError("scores too close to the smallest float32 value to be told apart")
     back = np.where(out >= 0, out, -out | np.int64(0x80000000))
     return back.astype(np.uint32).view(np.float32)
+
+
+def _order(hits: Hits) -> NDArray[np.int64]:
+    """Return the hits (H,) in canonical order, query after query."""
+    return np.lexsort((-_places(hits.doc_ids)[hits.doc], -hits.score, hits.query))
 
 
 def _places(ids: Ids) -> NDArray[np.int64]:

@@ -1,0 +1,151 @@
+"""Exact scores of chosen pairs: float64 inner products, rounded once to float32.
+
+Products of float16 are multiples of 2⁻⁴⁸. Where the lengths of two vectors multiply to 32 at most, as those
+of unit vectors do, every sum of them is exact in float64, in any order; so a score depends on nothing but
+the two vectors.
+
+Shapes: Q queries, N documents, n documents of a shard, D width, P pairs.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from llara_eval.ranking import best
+from llara_eval.types import Hits
+from llara_eval.vectors import Shard, VectorStore
+
+EXACT = 1 << 21
+"""Components of documents turned into float64 at a time (16 MiB)."""
+
+Rows = NDArray[Any]
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What is searched.
+
+    Attributes:
+        shards: The documents, in order; gone through more than once.
+        size: N.
+        decode: Makes rows of a shard a tensor (n, D), of any type whose values float32 holds exactly.
+    """
+
+    shards: Iterable[Shard]
+    size: int
+    decode: Callable[[Rows], torch.Tensor]
+
+
+class Pairs(NamedTuple):
+    """Pairs of a query and a document.
+
+    Attributes:
+        query: (P,) rows of queries, ascending.
+        row: (P,) rows of documents.
+        score: (P,) float32.
+    """
+
+    query: Numbers
+    row: Numbers
+    score: NDArray[np.float32]
+
+    def take(self, chosen: NDArray[np.bool_] | Numbers) -> "Pairs":
+        """Return some of the pairs."""
+        return Pairs(self.query[chosen], self.row[chosen], self.score[chosen])
+
+
+def as_tensor(rows: Rows) -> torch.Tensor:
+    """Return an array as a tensor on the same memory, which is not to be written to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(rows)
+
+
+def stored(documents: VectorStore) -> Index:
+    """Return the documents of a store, to be searched as they are."""
+    return Index(documents, sum(record["rows"] for record in documents.manifest), as_tensor)
+
+
+def gather(store: VectorStore) -> Shard:
+    """Return a small store as one shard."""
+    shards = list(store)
+    ids = np.concatenate([shard.ids for shard in shards])
+    return Shard(ids, np.concatenate([shard.vectors for shard in shards]))
+
+
+def score(asked: Rows, index: Index, query: Numbers, row: Numbers) -> Pairs:
+    """Score pairs, a few documents at a time.
+
+    Args:
+        asked: (Q, D) queries.
+        index: The documents.
+        query: (P,) rows of queries, ascending.
+        row: (P,) rows of documents.
+    """
+    order = np.argsort(row, kind="stable")
+    used, starts = np.unique(row[order], return_index=True)
+    starts = np.append(starts, len(row))
+    queries = torch.from_numpy(asked).double()
+    scores = np.empty(len(row), dtype=np.float32)
+    step = max(1, EXACT // asked.shape[1])
+    first = 0
+    for shard in index.shards:
+        begin, end = np.searchsorted(used, (first, first + len(shard.ids)))
+        for low in range(begin, end, step):
+            high = min(low + step, end)
+            documents = index.decode(shard.vectors[used[low:high] - first]).double()
+            mine = order[starts[low] : starts[high]]
+            scores[mine] = _products(documents, queries, starts[low : high + 1] - starts[low], query[mine])
+        first += len(shard.ids)
+    return Pairs(query, row, scores)
+
+
+def _products(
+    left: torch.Tensor, right: torch.Tensor, bounds: Numbers, columns: Numbers
+) -> NDArray[np.float64]:
+    """Return the products of row i of ``left`` with rows ``columns[bounds[i]:bounds[i + 1]]`` of ``right``."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        wanted = torch.sparse_csr_tensor(
+            torch.from_numpy(bounds),
+            torch.from_numpy(columns),
+            torch.zeros(len(columns), dtype=torch.float64),
+            (len(left), len(right)),
+            check_invariants=False,
+        )
+    products: NDArray[np.float64] = torch.sparse.sampled_addmm(wanted, left, right.T, beta=0).values().numpy()
+    return products
+
+
+def first(pairs: Pairs, queries: Shard, index: Index, depth: int) -> NDArray[np.bool_]:
+    """Return which pairs (P,) are the first ``depth`` of their query in the canonical order."""
+    chosen = np.ones(len(pairs.query), dtype=np.bool_)
+    tied = []
+    for mine in np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(pairs.query)) + 1):
+        if len(mine) > depth:
+            scores = pairs.score[mine]
+            chosen[mine] = scores >= np.partition(scores, -depth)[-depth]
+            if chosen[mine].sum() > depth:
+                tied.append(mine[chosen[mine]])
+    if tied:
+        mine = np.concatenate(tied)
+        chosen[mine] = best(as_hits(pairs.take(mine), queries, index), depth)
+    return chosen
+
+
+def as_hits(pairs: Pairs, queries: Shard, index: Index) -> Hits:
+    """Bring pairs together with the identifiers of their documents."""
+    used, doc = np.unique(pairs.row, return_inverse=True)
+    doc_ids = np.empty(len(used), dtype=object)
+    start = 0
+    for shard in index.shards:
+        begin, end = np.searchsorted(used, (start, start + len(shard.ids)))
+        doc_ids[begin:end] = shard.ids[used[begin:end] - start]
+        start += len(shard.ids)
+    return Hits(queries.ids, doc_ids, pairs.query, doc, pairs.score)
