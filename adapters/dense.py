@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +18,10 @@ from llara_eval.contamination import TRAINING_FILES, declared
 from llara_eval.encoder import Encoder, check
 from llara_eval.errors import MissingPartError
 from llara_eval.protocols import SILENT, Progress
-from llara_eval.search import search
+from llara_eval.quantise import Kind, check_dims
 from llara_eval.templates import Pooling, Side, Templates
 from llara_eval.types import Hits, Query
+from llara_eval.variants import Variant, search_variant
 from llara_eval.vectors import SHARD_SIZE, VectorStore, fill
 
 _INSTALL = {
@@ -55,6 +55,8 @@ class DenseConfig:
         dtype: Type of weights and products; scores are float32 always.
         batch_tokens: Tokens of one batch, padding included.
         backend: What proposes candidates in the exact search, ``torch`` or ``faiss``.
+        vectors: Search ``fp16`` exactly, or ``int8`` or ``binary`` codes, of which the best are scored exactly.
+        dims: The first dimensions that are kept.
     """
 
     max_length: int | None = None
@@ -63,6 +65,8 @@ class DenseConfig:
     dtype: str | None = unnamed(None)
     batch_tokens: int | None = unnamed(None)
     backend: str = unnamed("torch")
+    vectors: Kind = "fp16"
+    dims: int | None = None
 
 
 def open_checkpoint(
@@ -143,6 +147,7 @@ class Dense:
             text_length=context.text_length,
             **_reading(config),
         )
+        check_dims(config.dims, self.encoder.width)
         self._checkpoint = checkpoints.content_hash(folder)
         self._training_files = declared(folder)
         self._vectors = context.home / "vectors"
@@ -158,6 +163,8 @@ class Dense:
             "templates": encoder.templates.as_json(),
             "dtype": str(encoder.model.dtype).removeprefix("torch."),
             "width": encoder.width,
+            **({"vectors": self.config.vectors} if self.config.vectors != "fp16" else {}),
+            **({"dims": self.config.dims} if self.config.dims else {}),
             "parameters": encoder.model.num_parameters(),
             "runtime": {
                 "device": encoder.device.type,
@@ -181,7 +188,7 @@ class Dense:
         )
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
-        """Encode the queries, or find that they already are, and search the store exactly."""
+        """Encode the queries, or find that they already are, and search the store."""
         if self._store is None:
             raise RuntimeError("index() comes before search()")
         content = hashlib.sha256(
@@ -191,10 +198,17 @@ class Dense:
         self.phases["encode queries"] = fill(
             asked, self.encoder, queries, "query", total=len(queries), progress=progress
         )
-        started = time.perf_counter()
-        hits = search(asked, self._store, depth, backend=self.config.backend, progress=progress)
-        self.phases["search"] = {"seconds": round(time.perf_counter() - started, 3), "queries": len(queries)}
-        return hits
+        found = search_variant(
+            asked,
+            self._store,
+            depth,
+            Variant(self.config.vectors, self.config.dims, unit=self.encoder.templates.document.normalize),
+            scratch=self._vectors,
+            backend=self.config.backend,
+            progress=progress,
+        )
+        self.phases.update(found.phases)
+        return found.hits
 
     def _open_store(self, side: Side, content: str) -> VectorStore:
         """Open the store whose key says everything that decides its vectors."""

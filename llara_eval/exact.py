@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from llara_eval.ranking import best
-from llara_eval.types import Hits
+from llara_eval.types import Hits, Ids
 from llara_eval.vectors import Shard, VectorStore
 
 EXACT = 1 << 21
@@ -40,6 +40,18 @@ class Index:
     shards: Iterable[Shard]
     size: int
     decode: Callable[[Rows], torch.Tensor]
+
+
+class Queries(NamedTuple):
+    """What is asked.
+
+    Attributes:
+        ids: (Q,).
+        vectors: (Q, D) float16 or float32.
+    """
+
+    ids: Ids
+    vectors: Rows
 
 
 class Pairs(NamedTuple):
@@ -72,11 +84,11 @@ def stored(documents: VectorStore) -> Index:
     return Index(documents, sum(record["rows"] for record in documents.manifest), as_tensor)
 
 
-def gather(store: VectorStore) -> Shard:
-    """Return a small store as one shard."""
+def gather(store: VectorStore) -> Queries:
+    """Read a store of queries into memory."""
     shards = list(store)
     ids = np.concatenate([shard.ids for shard in shards])
-    return Shard(ids, np.concatenate([shard.vectors for shard in shards]))
+    return Queries(ids, np.concatenate([shard.vectors for shard in shards]))
 
 
 def score(asked: Rows, index: Index, query: Numbers, row: Numbers) -> Pairs:
@@ -109,7 +121,7 @@ def score(asked: Rows, index: Index, query: Numbers, row: Numbers) -> Pairs:
 def _products(
     left: torch.Tensor, right: torch.Tensor, bounds: Numbers, columns: Numbers
 ) -> NDArray[np.float64]:
-    """Return the products of row i of ``left`` with rows ``columns[bounds[i]:bounds[i + 1]]`` of ``right``."""
+    """Return products of row i of ``left`` with rows ``columns[bounds[i]:bounds[i + 1]]`` of ``right``."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
         wanted = torch.sparse_csr_tensor(
@@ -123,7 +135,7 @@ def _products(
     return products
 
 
-def first(pairs: Pairs, queries: Shard, index: Index, depth: int) -> NDArray[np.bool_]:
+def first(pairs: Pairs, queries: Queries, index: Index, depth: int) -> NDArray[np.bool_]:
     """Return which pairs (P,) are the first ``depth`` of their query in the canonical order."""
     chosen = np.ones(len(pairs.query), dtype=np.bool_)
     tied = []
@@ -139,7 +151,7 @@ def first(pairs: Pairs, queries: Shard, index: Index, depth: int) -> NDArray[np.
     return chosen
 
 
-def as_hits(pairs: Pairs, queries: Shard, index: Index) -> Hits:
+def as_hits(pairs: Pairs, queries: Queries, index: Index) -> Hits:
     """Bring pairs together with the identifiers of their documents."""
     used, doc = np.unique(pairs.row, return_inverse=True)
     doc_ids = np.empty(len(used), dtype=object)

@@ -14,24 +14,21 @@ import torch
 from numpy.typing import NDArray
 
 from llara_eval.errors import DataError
-from llara_eval.exact import Index, Numbers, Pairs, as_hits, first, gather, score, stored
+from llara_eval.exact import Index, Numbers, Pairs, Queries, as_hits, first, gather, score, stored
 from llara_eval.proposers import Proposer, backend_named, device, full_precision, rounding
 from llara_eval.protocols import SILENT, Advance, Progress
 from llara_eval.reservoir import Reservoir
 from llara_eval.types import Hits
-from llara_eval.vectors import Shard, VectorStore
+from llara_eval.vectors import VectorStore
 
 CANDIDATES = 1 << 24
 """Candidates held at a time (200 MB); more queries than they suffice for take another pass."""
 
-PRODUCT, BLOCK = 1 << 22, 1 << 23
-"""The most scores (16 MiB), and components of documents (32 MiB), of one matrix product."""
-
-STRIP = 1 << 20
-"""Scores weighed at a time: while little is known of the best, nearly all become candidates."""
+SCORES, COMPONENTS = 1 << 20, 1 << 23
+"""The most scores (4 MiB), and components of documents (32 MiB), of one block."""
 
 SMALLEST = 256
-"""Queries of a pass, and documents of a block or strip, at least."""
+"""Queries of a pass, and documents of a block, at least."""
 
 
 def search(
@@ -63,7 +60,7 @@ def search(
     return as_hits(nearest(asked, index, depth, backend, progress), asked, index)
 
 
-def nearest(asked: Shard, index: Index, depth: int, backend: str, progress: Progress) -> Pairs:
+def nearest(asked: Queries, index: Index, depth: int, backend: str, progress: Progress) -> Pairs:
     """Find what :func:`search` does in any index; queries are float16 or float32."""
     proposer = backend_named(backend)
     at_once = max(SMALLEST, CANDIDATES // (2 * depth))
@@ -71,7 +68,7 @@ def nearest(asked: Shard, index: Index, depth: int, backend: str, progress: Prog
     found = []
     with progress.task(f"search ({backend})", index.size * len(passes)) as advance, full_precision():
         for start in passes:
-            some = Shard(*(part[start : start + at_once] for part in asked))
+            some = Queries(asked.ids[start : start + at_once], asked.vectors[start : start + at_once])
             pairs = score(some.vectors, index, *_candidates(some, index, depth, proposer, advance))
             pairs = pairs.take(first(pairs, some, index, depth))
             found.append(pairs._replace(query=pairs.query + start))
@@ -79,17 +76,16 @@ def nearest(asked: Shard, index: Index, depth: int, backend: str, progress: Prog
 
 
 def _candidates(
-    asked: Shard, index: Index, depth: int, backend: type[Proposer], advance: Advance
+    asked: Queries, index: Index, depth: int, backend: type[Proposer], advance: Advance
 ) -> tuple[Numbers, Numbers]:
     """Return every pair that may be among the best: rows of queries, ascending, and of documents."""
     queries = torch.from_numpy(asked.vectors).float()
     lengths = _lengths(queries)
     if (bad := _not_finite(lengths)) is not None:
         raise DataError(f"the vector of query {asked.ids[bad]!r} is not finite")
-    size = max(min(PRODUCT // len(queries), BLOCK // queries.shape[1]), SMALLEST)
-    strip = min(max(STRIP // len(queries), SMALLEST), size)
-    proposer = backend(queries, depth, size)
-    reservoir = Reservoir(len(queries), depth, strip)
+    size = max(min(SCORES // len(queries), COMPONENTS // queries.shape[1]), SMALLEST)
+    propose = backend(queries, depth, size)
+    reservoir = Reservoir(len(queries), depth, size)
     row, longest = 0, 0.0
     for block in _blocks(index, size, queries.shape[1]):
         norms = _lengths(block)
@@ -97,21 +93,18 @@ def _candidates(
             raise DataError(f"the vector of document {_id(index, row + bad)!r} is not finite")
         longest = max(longest, norms.max())
         reservoir.slack = 2 * rounding(queries.shape[1]) * lengths * longest
-        proposer.take(block)
-        for start in range(0, len(block), strip):
-            some = slice(start, min(start + strip, len(block)))
-            reservoir.add(*proposer.reaching(reservoir.floor, some), row + start, some.stop - start)
-            if reservoir.crowded.any():
-                reservoir.compress()
-            if reservoir.crowded.any():
-                _settle_ties(reservoir, asked, index, depth)
+        reservoir.add(*propose(block, reservoir.floor), row, len(block))
+        if reservoir.crowded.any():
+            reservoir.compress()
+        if reservoir.crowded.any():
+            _settle_ties(reservoir, asked, index, depth)
         row += len(block)
         advance(len(block))
     reservoir.compress()
     return reservoir.pairs()
 
 
-def _settle_ties(reservoir: Reservoir, asked: Shard, index: Index, depth: int) -> None:
+def _settle_ties(reservoir: Reservoir, asked: Queries, index: Index, depth: int) -> None:
     """Where a query has more ties than room, keep those that come first in the canonical order."""
     query, row = reservoir.pairs()
     mine = reservoir.crowded[query]

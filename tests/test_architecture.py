@@ -28,7 +28,9 @@ LAYERS = [
     # Models and vectors.
     "llara_eval.devices llara_eval.encoder llara_eval.gguf llara_eval.lora llara_eval.skeleton",
     "llara_eval.checkpoints llara_eval.vectors llara_eval.export_files",
-    "llara_eval.search llara_eval.export llara_eval.probe",
+    "llara_eval.exact llara_eval.reservoir llara_eval.proposers llara_eval.export llara_eval.probe",
+    "llara_eval.search llara_eval.quantise",
+    "llara_eval.variants",
     "llara_eval.planning",
     # Training that every system shares.
     "llara_eval.training llara_eval.training.config llara_eval.training.batching",
@@ -76,7 +78,13 @@ TRAINING = {module for module in RANK if module.startswith(("llara_eval.training
 HOMES = {
     "torch": {
         *("llara_eval.devices", "llara_eval.encoder", "llara_eval.checkpoints", "llara_eval.gguf"),
-        *("llara_eval.search", "llara_eval.export", "llara_eval.export_files", "llara_eval.cli.verify_joint"),
+        *("llara_eval.search", "llara_eval.exact", "llara_eval.proposers", "llara_eval.quantise"),
+        *(
+            "llara_eval.variants",
+            "llara_eval.export",
+            "llara_eval.export_files",
+            "llara_eval.cli.verify_joint",
+        ),
         *("llara_eval.skeleton", "llara_eval.probe"),
         *TRAINING,
     },
@@ -90,7 +98,7 @@ HOMES = {
     "huggingface_hub": {"llara_eval.checkpoints"},
     "ir_measures": {"llara_eval.measure"},
     "scipy": {"llara_eval.statistics"},
-    "faiss": {"llara_eval.search"},
+    "faiss": {"llara_eval.proposers"},
     "datasketch": {"llara_eval.matching"},
     "requests": {"llara_eval.download"},
     "tqdm": {"llara_eval.download"},
