@@ -27,8 +27,8 @@ CANDIDATES = 1 << 24
 SCORES, COMPONENTS = 1 << 20, 1 << 23
 """The most scores (4 MiB), and components of documents (32 MiB), of one block."""
 
-SMALLEST = 256
-"""Queries of a pass, and documents of a block, at least."""
+SMALLEST, LARGEST = 256, 8_192
+"""Documents of a block, at least and at most; and queries of a pass, at least."""
 
 
 def search(
@@ -83,7 +83,7 @@ def _candidates(
     lengths = _lengths(queries)
     if (bad := _not_finite(lengths)) is not None:
         raise DataError(f"the vector of query {asked.ids[bad]!r} is not finite")
-    size = max(min(SCORES // len(queries), COMPONENTS // queries.shape[1]), SMALLEST)
+    size = max(min(SCORES // len(queries), COMPONENTS // queries.shape[1], LARGEST), SMALLEST)
     propose = backend(queries, depth, size)
     reservoir = Reservoir(len(queries), depth, size)
     row, longest = 0, 0.0
