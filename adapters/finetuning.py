@@ -14,12 +14,12 @@ from adapters.llara.template import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.template import templates as llara_templates
 from llara_eval.checkpoints import content_hash, read_model, read_tokenizer
 from llara_eval.contamination import declared
+from llara_eval.layers import compile_layers
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.templates import Templates
 from llara_eval.training import groups
 from llara_eval.training.config import Contrast, Schedule
 from llara_eval.training.finetune import Finetune
-from llara_eval.training.layers import compile_layers
 from llara_eval.training.models import precision_of, prepare
 from llara_eval.training.plan import SAMPLE, Plan, make_plan
 from llara_eval.training.rows import Rows

@@ -44,7 +44,7 @@ STAGES = {
     "load": (datasets, "load"),
     "read": (Dense, "index"),
     "tokenise": (Template, "token_ids"),
-    "encode": (Encoder, "encode"),
+    "encode": (Encoder, "encode_tokens"),
     "store": (VectorStore, "write"),
     "verify": (VectorStore, "sidecar"),
     "search": (Dense, "search"),

@@ -31,12 +31,12 @@ from adapters.llara.adapt import Adapt, Adaptation, AdaptationModel, Reader
 from adapters.llara.joint import Frame
 from adapters.llara.template import RELEASED, add_tokens, fit_embeddings, templates
 from adapters.llara.trainer import read_rows as read_texts
+from llara_eval.allocator import keep_freed_memory
 from llara_eval.home import home
+from llara_eval.layers import compile_layers
 from llara_eval.training.config import Contrast
 from llara_eval.training.finetune import Finetune
 from llara_eval.training.groups import draw
-from llara_eval.training.layers import compile_layers
-from llara_eval.training.memory import keep_freed_memory
 from llara_eval.training.models import precision_of
 from llara_eval.training.rows import Rows
 

@@ -19,7 +19,7 @@ import torch
 
 from llara_eval import lora
 from llara_eval.devices import default_device, settle_dtype
-from llara_eval.encoder import Encoder
+from llara_eval.encoder import Encoder, can_pack
 from llara_eval.errors import DataError, UsageError
 from llara_eval.files import sha256_of
 from llara_eval.gguf import convert_gguf
@@ -111,7 +111,9 @@ def load(
         chosen=chosen,
         recognisers=recognisers,
     )
-    return Encoder(model.to(device).eval(), tokenizer, templates, batch_tokens=batch_tokens, source=source)
+    model = model.to(device).eval()
+    packed = can_pack(model, templates)
+    return Encoder(model, tokenizer, templates, batch_tokens=batch_tokens, source=source, packed=packed)
 
 
 def settle_templates(

@@ -1,12 +1,13 @@
 """Language model + templates → unit vectors.
 
 Stock transformers models, language-model head never run. Sequences are batched by a token budget
-after sorting by exact length and padded on the right; the pooled positions come from the template,
-so a tokenizer's padding side plays no part.
+after sorting by exact length, side by side where the model can do that and padded on the right where
+it cannot; the pooled positions come from the template, so a tokenizer's padding side plays no part.
 
 Shapes: B sequences, L tokens, D width.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llara_eval.errors import CheckFailedError
+from llara_eval.packing import PackedModel, Tokens
 from llara_eval.protocols import Advance
 from llara_eval.templates import Side, Template, Templates
+
+logger = logging.getLogger(__name__)
 
 BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536, "mps": 16_384}
 """Tokens of one batch, padding included, by device type; measured to be past the knee on each."""
@@ -49,6 +53,7 @@ class Encoder:
         templates: How queries and documents become token sequences.
         batch_tokens: Tokens of one batch, padding included; None takes what suits the device.
         source: From where the templates are known.
+        packed: Whether sequences are put side by side; :func:`llara_eval.packing.can_pack` knows.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Encoder:
         *,
         batch_tokens: int | None = None,
         source: str = "given",
+        packed: bool = False,
     ) -> None:
         self.source = source
         self.model = model
@@ -67,12 +73,18 @@ class Encoder:
         self.device: torch.device = model.device
         self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, 4_096)
         self.work = Work()
-        self.causal = _is_causal(model)
+        self.causal = is_causal(model)
+        self._packed = PackedModel(model, causal=self.causal) if packed else None
 
     @property
     def width(self) -> int:
         """Width D of the vectors."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def packed(self) -> bool:
+        """Whether sequences are put side by side, without padding."""
+        return self._packed is not None
 
     def encode(self, texts: Sequence[str], side: Side, advance: Advance | None = None) -> NDArray[np.float32]:
         """Encode texts.
@@ -88,29 +100,70 @@ class Encoder:
         Raises:
             CheckFailedError: A vector holds NaN or infinity.
         """
-        template = self.templates.of(side)
-        sequences = template.token_ids(self.tokenizer, texts)
-        out = np.empty((len(texts), self.width), dtype=np.float32)
-        for batch in self.batches(sequences):
-            out[batch] = self.embed([sequences[i] for i in batch], template).cpu().numpy()
-            if advance is not None:
-                advance(len(batch))
+        sequences = self.templates.of(side).token_ids(self.tokenizer, texts)
+        return self.encode_tokens(sequences, side, advance)
+
+    def encode_tokens(
+        self, sequences: Sequence[Tokens], side: Side, advance: Advance | None = None
+    ) -> NDArray[np.float32]:
+        """Encode what the template made of texts; see :meth:`encode`.
+
+        A GPU that lacks the memory for a batch is given smaller ones from then on.
+        """
+        while True:
+            try:
+                out = self._encode(sequences, self.templates.of(side), advance)
+                break
+            except torch.OutOfMemoryError:
+                if self.batch_tokens <= max(map(len, sequences)):
+                    raise
+                self.batch_tokens //= 2
+                logger.warning("out of memory: batches of %d tokens from here on", self.batch_tokens)
         bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
         if len(bad):
+            text = self.tokenizer.decode(sequences[bad[0]], skip_special_tokens=True)
             raise CheckFailedError(
-                f"{len(bad)} of {len(texts)} embeddings hold NaN or infinity, the first for "
-                f"{texts[bad[0]][:60]!r}; try --dtype float32"
+                f"{len(bad)} of {len(out)} embeddings hold NaN or infinity, the first for "
+                f"{text[:60]!r}; try --dtype float32"
             )
         return out
 
-    @torch.inference_mode()
-    def embed(self, sequences: Sequence[Sequence[int]], template: Template, *, left: bool = False) -> Tensor:
-        """Encode one batch of token sequences: :func:`embed`, without a graph."""
-        self.work.tokens += sum(map(len, sequences))
-        self.work.padded += len(sequences) * max(map(len, sequences))
-        return embed(self.model, sequences, template, causal=self.causal, left=left)
+    def _encode(
+        self, sequences: Sequence[Tokens], template: Template, advance: Advance | None
+    ) -> NDArray[np.float32]:
+        batches = list(self.batches(sequences))
+        order = [row for batch in batches for row in batch]
+        parts = []
+        for part in self._embeddings([sequences[row] for row in order], template, list(map(len, batches))):
+            parts.append(part)
+            if advance is not None:
+                advance(len(part))
+        out = np.empty((len(sequences), self.width), dtype=np.float32)
+        out[order] = torch.cat(parts).cpu().numpy()  # the one time that a GPU is waited for
+        return out
 
-    def batches(self, sequences: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    def embed(self, sequences: Sequence[Tokens], template: Template) -> Tensor:
+        """Return the embeddings, (B, D) float32, of one batch of token sequences."""
+        (embeddings,) = self._embeddings(sequences, template, [len(sequences)])
+        return embeddings
+
+    @torch.inference_mode()
+    def _embeddings(
+        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int]
+    ) -> Iterator[Tensor]:
+        """Yield the embeddings of one batch after the other; ``sizes`` says how many sequences each has."""
+        ends = np.cumsum(sizes).tolist()
+        batches = [sequences[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        self.work.tokens += sum(map(len, sequences))
+        if self._packed is not None:
+            self.work.padded += sum(map(len, sequences))
+            yield from self._packed.embeddings(sequences, template, sizes)
+        else:
+            self.work.padded += sum(len(batch) * max(map(len, batch)) for batch in batches)
+            for batch in batches:
+                yield embed(self.model, batch, template, causal=self.causal)
+
+    def batches(self, sequences: Sequence[Tokens]) -> Iterator[list[int]]:
         """Yield row numbers, longest sequences first, at most ``batch_tokens`` padded tokens at a time."""
         order = sorted(range(len(sequences)), key=lambda i: (-len(sequences[i]), i))
         start = 0
@@ -122,13 +175,13 @@ class Encoder:
 
 def embed(
     model: Any,
-    sequences: Sequence[Sequence[int]],
+    sequences: Sequence[Tokens],
     template: Template,
     *,
     causal: bool,
     left: bool = False,
 ) -> Tensor:
-    """Return the embeddings of one batch of token sequences; training and encoding both call this.
+    """Return the embeddings of one batch of token sequences, padded; training calls this too.
 
     Args:
         model: A transformers base model.
@@ -147,7 +200,7 @@ def embed(
     pooled = torch.zeros(ids.shape, dtype=torch.float32)
     for row, sequence in enumerate(sequences):
         begin = longest - len(sequence) if left else 0
-        ids[row, begin : begin + len(sequence)] = torch.tensor(sequence)
+        ids[row, begin : begin + len(sequence)] = torch.tensor(np.asarray(sequence, dtype=np.int64))
         mask[row, begin : begin + len(sequence)] = 1
         start, end = template.pooled_span(len(sequence))
         pooled[row, begin + start : begin + end] = 1.0 / (end - start)
@@ -167,87 +220,8 @@ def embed(
     return torch.nn.functional.normalize(embedding, dim=-1) if template.normalize else embedding
 
 
-def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
-    """Check on a few real texts that an encoder does what its templates say, before a corpus is encoded.
-
-    Args:
-        encoder: The encoder.
-        texts: A few real texts, of different lengths.
-
-    Returns:
-        The smallest cosine of each comparison, for the record.
-
-    Raises:
-        CheckFailedError: The suffix does not survive truncation, a slot is not a token of its own, a
-            batch of one differs from a batch of many, padding on the left differs from padding on the
-            right, or both sides give the same sequences although their templates differ.
-    """
-    floor = 0.9999 if encoder.model.dtype == torch.float32 else 0.995
-    worst = {"batch of one": 1.0, "left padding": 1.0}
-    sequences: dict[Side, list[list[int]]] = {}
-    sides: tuple[Side, Side] = ("query", "document")
-    for side in sides:
-        template = encoder.templates.of(side)
-        sequences[side] = template.token_ids(encoder.tokenizer, texts)
-        _check_suffix(encoder, template, texts)
-        _check_slots(encoder, template)
-        many = encoder.embed(sequences[side], template)
-        if not bool(torch.isfinite(many).all()):
-            raise CheckFailedError(f"{side} embeddings hold NaN or infinity; try --dtype float32")
-        others = {
-            "batch of one": torch.cat([encoder.embed([row], template) for row in sequences[side]]),
-            "left padding": encoder.embed(sequences[side], template, left=True),
-        }
-        for name, other in others.items():
-            cosine = float(torch.nn.functional.cosine_similarity(many, other).min())
-            worst[name] = min(worst[name], cosine)
-            if not cosine >= floor:
-                raise CheckFailedError(
-                    f"{side}: {name} gives other vectors than a padded batch (cosine {cosine:.5f}, "
-                    f"needed {floor}); this model cannot be evaluated reliably"
-                )
-    query, document = encoder.templates.query, encoder.templates.document
-    if (query.prefix, query.prompt, query.suffix) != (
-        document.prefix,
-        document.prompt,
-        document.suffix,
-    ) and sequences["query"] == sequences["document"]:
-        raise CheckFailedError(
-            "query and document templates differ but give the same token ids: the tokenizer drops what "
-            "sets them apart"
-        )
-    encoder.work = Work()
-    return worst
-
-
-def _check_suffix(encoder: Encoder, template: Template, texts: Sequence[str]) -> None:
-    """Raise if truncating a long text loses or changes the tokens after it."""
-    suffix = template.token_ids(encoder.tokenizer, ["a"])[0]
-    long_text = " ".join(texts) * (1 + template.max_length // max(1, sum(map(len, texts)) // 8))
-    full = template.token_ids(encoder.tokenizer, [long_text])[0]
-    kept = len(template.suffix_ids(encoder.tokenizer))
-    if len(full) > template.max_length or (kept and full[-kept:] != suffix[-kept:]):
-        raise CheckFailedError("the template's suffix does not survive truncation")
-
-
-def _check_slots(encoder: Encoder, template: Template) -> None:
-    """Raise if several pooled positions are not tokens that were made to be slots."""
-    if template.pooling != "last" or template.slots == 1:
-        return
-    pooled = template.suffix_ids(encoder.tokenizer)[-template.slots :]
-    added = set(encoder.tokenizer.get_added_vocab().values())
-    tokens = encoder.tokenizer.convert_ids_to_tokens(pooled)
-    ordinary = [token for token, number in zip(tokens, pooled, strict=True) if number not in added]
-    if ordinary or len(pooled) < template.slots:
-        raise CheckFailedError(
-            f"the last {template.slots} tokens of the suffix {''.join(template.suffix)!r} are pooled, but "
-            f"the tokenizer makes {' '.join(tokens) or 'none'} of its end, not {template.slots} added "
-            "tokens: is this the tokenizer the model was adapted with?"
-        )
-
-
 @torch.inference_mode()
-def _is_causal(model: Any) -> bool:
+def is_causal(model: Any) -> bool:
     """Whether a position sees only what is before it, found by trying: names and flags may lie."""
     vocabulary = int(model.config.vocab_size)
     short = torch.tensor([[token % vocabulary for token in (11, 7, 5, 3)]], device=model.device)
@@ -255,3 +229,32 @@ def _is_causal(model: Any) -> bool:
     one = model(input_ids=short).last_hidden_state.float()
     two = model(input_ids=longer).last_hidden_state.float()[:, : short.shape[1]]
     return bool((one - two).norm() <= _CAUSAL_TOLERANCE.get(model.dtype, 0.03) * one.norm())
+
+
+@torch.inference_mode()
+def can_pack(model: Any, templates: Templates) -> bool:
+    """Whether a model gives the same vectors in rows as alone, found by trying on random token ids.
+
+    It does not where attention is not exchangeable or has a window, a cap or sinks of its own, where
+    positions do not count from zero, and on a GPU in float32, for which there is no kernel.
+    """
+    config, device, causal = model.config, model.device, is_causal(model)
+    longest = max(templates.query.max_length, templates.document.max_length)
+    windows = [getattr(config, name, None) for name in ("sliding_window", "local_attention")]
+    if any(window and window < longest for window in windows):
+        return False
+    if device.type == "cuda" and (
+        model.dtype not in (torch.float16, torch.bfloat16)
+        or torch.cuda.get_device_capability(device) < (8, 0)
+    ):
+        return False
+    random, template = np.random.default_rng(0), Template(pooling="last")
+    tried = [random.integers(config.vocab_size, size=length) for length in (9, 4, 4, 1)]
+    packed = PackedModel(model, causal=causal)
+    try:
+        (together,) = packed.embeddings(tried, template, [len(tried)])
+    except (TypeError, ValueError, AttributeError, NotImplementedError):
+        return False
+    alone = torch.cat([embed(model, [ids], template, causal=causal) for ids in tried])
+    floor = 0.9999 if model.dtype == torch.float32 else 0.99
+    return bool((torch.nn.functional.cosine_similarity(together, alone) >= floor).all())

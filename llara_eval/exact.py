@@ -10,15 +10,15 @@ Shapes: Q queries, N documents, n documents of a shard, D width, P pairs.
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llara_eval.ranking import best
 from llara_eval.types import Hits, Ids
-from llara_eval.vectors import Shard, VectorStore
+from llara_eval.vectors import Vectors, VectorStore
 
 EXACT = 1 << 21
 """Components of documents turned into float64 at a time (16 MiB)."""
@@ -37,7 +37,7 @@ class Index:
         decode: Makes rows of a shard a tensor (n, D), of any type whose values float32 holds exactly.
     """
 
-    shards: Iterable[Shard]
+    shards: Iterable[Vectors]
     size: int
     decode: Callable[[Rows], torch.Tensor]
 
@@ -81,7 +81,7 @@ def as_tensor(rows: Rows) -> torch.Tensor:
 
 def stored(documents: VectorStore) -> Index:
     """Return the documents of a store, to be searched as they are."""
-    return Index(documents, sum(record["rows"] for record in documents.manifest), as_tensor)
+    return Index(documents, sum(piece.rows for piece in documents.listing.pieces), as_tensor)
 
 
 def gather(store: VectorStore) -> Queries:
@@ -138,16 +138,20 @@ def _products(
 def first(pairs: Pairs, queries: Queries, index: Index, depth: int) -> NDArray[np.bool_]:
     """Return which pairs (P,) are the first ``depth`` of their query in the canonical order."""
     chosen = np.ones(len(pairs.query), dtype=np.bool_)
-    tied = []
+    ties = []
     for mine in np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(pairs.query)) + 1):
         if len(mine) > depth:
             scores = pairs.score[mine]
-            chosen[mine] = scores >= np.partition(scores, -depth)[-depth]
-            if chosen[mine].sum() > depth:
-                tied.append(mine[chosen[mine]])
-    if tied:
-        mine = np.concatenate(tied)
-        chosen[mine] = best(as_hits(pairs.take(mine), queries, index), depth)
+            last = np.partition(scores, -depth)[-depth]
+            chosen[mine] = scores >= last
+            if excess := chosen[mine].sum() - depth:
+                ties.append((mine[scores == last], excess))
+    if ties:
+        tied = as_hits(pairs.take(np.concatenate([mine for mine, _ in ties])), queries, index)
+        ids = iter(tied.doc_ids[tied.doc])
+        for mine, excess in ties:
+            by_id = sorted(zip(islice(ids, len(mine)), mine.tolist(), strict=True))
+            chosen[[pair for _, pair in by_id[:excess]]] = False
     return chosen
 
 

@@ -1,14 +1,17 @@
-"""(judgements, run) → per-query values and means, through ir_measures."""
+"""(judgements, run) → per-query values and means: by our formulas, or else through ir_measures."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from typing import Any
 
 import ir_measures
 import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.errors import DataError, UsageError
+from llara_eval.formulas import FORMULAS, Graded
 from llara_eval.types import Ids, Qrels, Run, as_ids
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "RR@100", "R@100", "R@1000", "Judged@10")
@@ -78,22 +81,52 @@ def score(qrels: Qrels, run: Run, measures: Sequence[str]) -> Scores:
     if not qrels:
         raise DataError("there are no judgements to score against")
     names = parse_measures(measures)
+    query_ids = as_ids(sorted(qrels))
+    found, ideal = _graded(qrels, run, query_ids)
+    if not found.lengths.any() and len(run.doc_ids):
+        raise DataError(
+            f"no judged query is in the run: it has {run.query_ids[0]!r}, …; "
+            f"the judgements have {next(iter(qrels))!r}, …"
+        )
+    values = {name: np.zeros(len(query_ids)) for name in names}
+    others = []
+    for name in names:
+        measure = ir_measures.parse_measure(name)
+        if measure.NAME in FORMULAS and measure.params.keys() <= {"cutoff", "rel"}:
+            cutoff, rel = measure.params.get("cutoff", math.inf), measure.params.get("rel", 1)
+            values[name] = FORMULAS[measure.NAME](found, ideal, cutoff, rel)
+        else:
+            others.append(measure)
+    if others and found.lengths.any():
+        row = {query_id: i for i, query_id in enumerate(query_ids)}
+        for query_id, name, value in _by_ir_measures(qrels, run, others):
+            values[name][row[query_id]] = value
+    return Scores(query_ids=query_ids, values=values)
+
+
+def _graded(qrels: Qrels, run: Run, query_ids: Ids) -> tuple[Graded, Graded]:
+    """Return the judged documents that a run ranks, and all judged ones, the best first."""
+    rankings = {query_id: doc_ids for query_id, doc_ids, _ in run}
+    lengths, found, ideal = [], [], []
+    for row, query_id in enumerate(query_ids):
+        judged = qrels[query_id]
+        docs = rankings[query_id].tolist() if query_id in rankings else []
+        lengths.append(len(docs))
+        places = compress(range(len(docs)), map(judged.__contains__, docs))
+        found += [(row, place + 1, judged[docs[place]]) for place in places]
+        ideal += [(row, rank, grade) for rank, grade in enumerate(sorted(judged.values(), reverse=True), 1)]
+    columns = (np.array(rows, dtype=np.int64).reshape(-1, 3).T for rows in (found, ideal))
+    of_run, of_judgements = (Graded(np.array(lengths), *three) for three in columns)
+    return of_run, of_judgements
+
+
+def _by_ir_measures(qrels: Qrels, run: Run, measures: Sequence[Any]) -> Iterator[tuple[str, str, float]]:
+    """Yield (query_id, name of the measure, value), from dictionaries of all documents."""
     asked = {query: {doc: max(grade, 0) for doc, grade in docs.items()} for query, docs in qrels.items()}
     found = {
         query_id: dict(zip(doc_ids, scores.tolist(), strict=True))
         for query_id, doc_ids, scores in run
         if query_id in asked and len(doc_ids)
     }
-    if not found and len(run.doc_ids):
-        raise DataError(
-            f"no judged query is in the run: it has {run.query_ids[0]!r}, …; "
-            f"the judgements have {next(iter(asked))!r}, …"
-        )
-    query_ids = as_ids(sorted(asked))
-    row = {query_id: i for i, query_id in enumerate(query_ids)}
-    values = {name: np.zeros(len(query_ids)) for name in names}
-    wanted = {ir_measures.parse_measure(name): name for name in names}
-    if found:
-        for metric in ir_measures.iter_calc(list(wanted), asked, found):
-            values[wanted[metric.measure]][row[metric.query_id]] = metric.value
-    return Scores(query_ids=query_ids, values=values)
+    for metric in ir_measures.iter_calc(list(measures), asked, found):
+        yield metric.query_id, str(metric.measure), metric.value

@@ -14,7 +14,7 @@ from llara_eval.checkpoints import has, read_model, read_model_config
 from llara_eval.collection import Corpus
 from llara_eval.datasets import DEMO_FOLDER
 from llara_eval.devices import default_device, settle_dtype
-from llara_eval.encoder import Encoder
+from llara_eval.encoder import Encoder, can_pack
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.skeleton import cost, skeleton
 from llara_eval.workload import Reading
@@ -70,7 +70,9 @@ def open_encoder(
         model, tokenizer = _shortened(config, kind, device), None
     else:
         model, tokenizer = read_model(folder, dtype=kind)
-    return Encoder(model.to(device).eval(), tokenizer, reading.templates, batch_tokens=batch_tokens)
+    model = model.to(device).eval()
+    packed = can_pack(model, reading.templates)
+    return Encoder(model, tokenizer, reading.templates, batch_tokens=batch_tokens, packed=packed)
 
 
 def _memory(device: torch.device) -> int:

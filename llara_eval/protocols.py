@@ -1,11 +1,15 @@
-"""What the harness asks of others: a retriever to evaluate, a place to report progress to."""
+"""What the harness asks of others: a retriever to evaluate, a place to report progress to.
+
+Every command imports this module, so that it imports nothing itself.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from llara_eval.collection import Corpus
-from llara_eval.types import Hits, Query
+if TYPE_CHECKING:
+    from llara_eval.collection import Corpus
+    from llara_eval.types import Hits, Query
 
 
 class Advance(Protocol):
@@ -48,8 +52,8 @@ class Retriever(Protocol):
     settings: Mapping[str, Any]
     phases: dict[str, dict[str, float]]
 
-    def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
+    def index(self, corpus: "Corpus", progress: Progress = SILENT) -> None:
         """Make the corpus searchable, or find that it already is."""
 
-    def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
+    def search(self, queries: "Sequence[Query]", depth: int, progress: Progress = SILENT) -> "Hits":
         """Return at least the ``depth`` best documents of each query (fewer if there are no more)."""

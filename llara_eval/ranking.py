@@ -5,6 +5,7 @@ written away: score descending, then document id descending as byte strings (tre
 scores that strictly decrease in float32, from which every tool rebuilds exactly this order.
 """
 
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +15,10 @@ from llara_eval.errors import DataError
 from llara_eval.types import Hits, Ids, Run, as_ids
 
 _LARGEST_FLOAT32 = 0x7F7FFFFF
+"""The bits of the largest finite float32: its steps above zero."""
+
+_SIGN = np.int32(-(2**31))
+"""The bit of a float32's sign."""
 
 
 def rank(hits: Hits, *, depth: int, drop_own_ids: bool = False) -> Run:
@@ -33,36 +38,28 @@ def rank(hits: Hits, *, depth: int, drop_own_ids: bool = False) -> Run:
         DataError: A score is NaN or infinite, or a document occurs twice for one query.
     """
     _refuse_non_finite(hits)
-    order = _order(hits)
-    query, doc, score = hits.query[order], hits.doc[order], hits.score[order]
-    _refuse_duplicates(hits, query, doc)
+    key = np.left_shift(hits.query, 32, dtype=np.int64)  # one integer: by query, then by score descending
+    key -= _steps(hits.score)
+    order = np.argsort(key, kind="stable")
+    key, query, score = key[order], hits.query[order], hits.score[order]
+    doc_ids = hits.doc_ids[hits.doc[order]]
+    _refuse_repeats(hits.query_ids, _offsets(query, len(hits.query_ids)), doc_ids)
     if drop_own_ids:
-        kept = doc != _own_rows(hits)[query]
-        query, doc, score = query[kept], doc[kept], score[kept]
+        kept = doc_ids != hits.query_ids[query]
+        key, query, score, doc_ids = key[kept], query[kept], score[kept], doc_ids[kept]
 
-    starts = np.searchsorted(query, np.arange(len(hits.query_ids) + 1))
-    ties_next = np.zeros(len(query), dtype=np.bool_)
-    ties_next[:-1] = (query[:-1] == query[1:]) & (score[:-1] == score[1:])
-    inside = np.arange(len(query)) - starts[query] < depth
-    query, doc, score = query[inside], doc[inside], score[inside]
-    offsets = np.searchsorted(query, np.arange(len(hits.query_ids) + 1))
+    ties_next = np.zeros(len(key), dtype=np.bool_)
+    ties_next[:-1] = key[:-1] == key[1:]
+    _break_ties(doc_ids, ties_next)
+    inside = np.arange(len(query)) - _offsets(query, len(hits.query_ids))[query] < depth
+    offsets = _offsets(query[inside], len(hits.query_ids))
     return Run(
         query_ids=hits.query_ids,
-        offsets=offsets.astype(np.int64),
-        doc_ids=hits.doc_ids[doc],
-        scores=strictly_decreasing(score, offsets),
+        offsets=offsets,
+        doc_ids=doc_ids[inside],
+        scores=strictly_decreasing(score[inside], offsets),
         ties_next=ties_next[inside],
     )
-
-
-def best(hits: Hits, depth: int) -> NDArray[np.bool_]:
-    """Return which hits (H,) are the first ``depth`` of their query in the canonical order."""
-    order = _order(hits)
-    query = hits.query[order]
-    starts = np.searchsorted(query, np.arange(len(hits.query_ids)))
-    chosen = np.zeros(len(order), dtype=np.bool_)
-    chosen[order] = np.arange(len(order)) - starts[query] < depth
-    return chosen
 
 
 def best_passages(hits: Hits) -> Hits:
@@ -101,34 +98,32 @@ def strictly_decreasing(scores: NDArray[np.float32], offsets: NDArray[np.int64])
     Returns:
         (H,) float32, equal to ``scores`` wherever there was no tie.
     """
-    bits = np.ascontiguousarray(scores + np.float32(0.0), dtype=np.float32).view(np.int32)
-    steps = np.where(bits >= 0, bits, -(bits & 0x7FFFFFFF)).astype(np.int64)
-    out = np.empty_like(steps)
+    steps = _steps(scores)
     for start, end in pairwise(offsets.tolist()):
         index = np.arange(end - start)
-        out[start:end] = np.minimum.accumulate(steps[start:end] + index) - index
-    if len(out) and out.min() < -_LARGEST_FLOAT32:
-        raise DataError("scores too close to the smallest float32 value to be told apart")
-    back = np.where(out >= 0, out, -out | np.int64(0x80000000))
-    return back.astype(np.uint32).view(np.float32)
+        lowered = np.minimum.accumulate(steps[start:end] + index) - index
+        if end > start and lowered[-1] < -_LARGEST_FLOAT32:
+            raise DataError("scores too close to the smallest float32 value to be told apart")
+        steps[start:end] = lowered
+    return np.where(steps >= 0, steps, -steps | _SIGN).view(np.float32)
 
 
-def _order(hits: Hits) -> NDArray[np.int64]:
-    """Return the hits (H,) in canonical order, query after query."""
-    return np.lexsort((-_places(hits.doc_ids)[hits.doc], -hits.score, hits.query))
+def _steps(scores: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Return how many representable steps each float32 is above zero."""
+    bits = (np.asarray(scores, dtype=np.float32) + np.float32(0.0)).view(np.int32)  # -0.0 becomes 0.0
+    return np.where(bits >= 0, bits, -(bits & ~_SIGN))
 
 
-def _places(ids: Ids) -> NDArray[np.int64]:
-    """Return the place of each id in ascending byte order (for ``str``, code-point order is that)."""
-    places = np.empty(len(ids), dtype=np.int64)
-    places[np.argsort(ids, kind="stable")] = np.arange(len(ids))
-    return places
+def _offsets(query: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return where the rows of each of so many queries begin, and their end, in a sorted column."""
+    return np.searchsorted(query, np.arange(count + 1)).astype(np.int64)
 
 
-def _own_rows(hits: Hits) -> NDArray[np.int64]:
-    """Return, for each query, the row of the document with the query's id, or -1."""
-    row_of = {doc_id: row for row, doc_id in enumerate(hits.doc_ids)}
-    return np.array([row_of.get(query_id, -1) for query_id in hits.query_ids], dtype=np.int64)
+def _break_ties(doc_ids: Ids, ties_next: NDArray[np.bool_]) -> None:
+    """Sort each stretch of tied documents in place, largest id first (code-point order is byte order)."""
+    edges = np.flatnonzero(np.diff(ties_next, prepend=False))
+    for start, last in edges.reshape(-1, 2).tolist():
+        doc_ids[start : last + 1] = sorted(doc_ids[start : last + 1].tolist(), reverse=True)
 
 
 def _refuse_non_finite(hits: Hits) -> None:
@@ -142,13 +137,18 @@ def _refuse_non_finite(hits: Hits) -> None:
         raise DataError(f"{len(bad)} scores are NaN or infinite: {shown}")
 
 
-def _refuse_duplicates(hits: Hits, query: NDArray[np.int64], doc: NDArray[np.int64]) -> None:
-    """Raise if a (query, document) pair occurs twice, whatever its scores."""
-    pair = np.sort(query * (len(hits.doc_ids) + 1) + doc)
-    twice = np.flatnonzero(pair[:-1] == pair[1:])
-    if len(twice):
-        query_row, doc_row = divmod(int(pair[twice[0]]), len(hits.doc_ids) + 1)
+def _refuse_repeats(query_ids: Ids, offsets: NDArray[np.int64], doc_ids: Ids) -> None:
+    """Raise if a document occurs twice for one query, whatever its scores."""
+    repeats = [
+        (query_id, doc_id, times - 1)
+        for query_id, (start, end) in zip(query_ids, pairwise(offsets.tolist()), strict=True)
+        if len(set(found := doc_ids[start:end].tolist())) < len(found)
+        for doc_id, times in Counter(found).items()
+        if times > 1
+    ]
+    if repeats:
+        query_id, doc_id, _ = repeats[0]
         raise DataError(
-            f"document {hits.doc_ids[doc_row]!r} is ranked more than once for query "
-            f"{hits.query_ids[query_row]!r} ({len(twice)} such repeats in the run)"
+            f"document {doc_id!r} is ranked more than once for query {query_id!r} "
+            f"({sum(times for *_, times in repeats)} such repeats in the run)"
         )

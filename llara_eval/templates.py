@@ -19,6 +19,12 @@ Side = Literal["query", "document"]
 TEMPLATE_FILE = "template.json"
 _VERSION = 1
 
+_CHARACTERS = 10
+"""Characters that hold a token with certainty, in practice; English has 4 to 5 a token."""
+
+_SPARE = 8
+"""Ids beyond those wanted: what stands behind a cut may change the last ids before it, but not as many."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
@@ -81,14 +87,7 @@ class Template:
                 f"max_length {self.max_length} leaves no room for text beside the template's "
                 f"{len(prefix) + len(suffix)} tokens; raise --max-length"
             )
-        encoded = tokenizer(
-            [self.prompt + text for text in texts],
-            add_special_tokens=False,
-            truncation=True,
-            max_length=room,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
+        encoded = _first_ids(tokenizer, [self.prompt + text for text in texts], room)
         filler = [] if prefix or suffix else [_filler(tokenizer)]
         return [[*prefix, *(ids or filler), *suffix] for ids in encoded]
 
@@ -187,6 +186,40 @@ class Templates:
         except (KeyError, TypeError, AttributeError, UsageError) as error:
             raise DataError(f"{source}: not a template ({error})") from error
         return cls(*sides)
+
+
+def _first_ids(tokenizer: Any, texts: Sequence[str], room: int) -> list[list[int]]:
+    """Return the first ``room`` ids of each text; of a very long one no more is tokenised than that takes.
+
+    It is cut between two words, so far on that more ids than wanted come before. Should they be fewer, it is
+    tokenised as a whole.
+    """
+    begins = [_beginning(text, _CHARACTERS * (room + _SPARE)) for text in texts]
+    encoded = _ids(tokenizer, begins)
+    for row, ids in enumerate(encoded):
+        if len(ids) < room + _SPARE and len(begins[row]) < len(texts[row]):
+            (encoded[row],) = _ids(tokenizer, [texts[row]])
+    return [ids[:room] for ids in encoded]
+
+
+def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Return the ids of texts, without special tokens."""
+    options = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
+    ids: list[list[int]] = tokenizer(list(texts), verbose=False, **options)["input_ids"]
+    return ids
+
+
+def _beginning(text: str, characters: int) -> str:
+    """Return a text up to the last space behind a word within so many characters; all of it without one.
+
+    No tokenizer in use joins a word to the space that follows; to a line break some do.
+    """
+    if len(text) <= characters:
+        return text
+    end = text.rfind(" ", 0, characters)
+    while end > 0 and text[end - 1].isspace():
+        end = text.rfind(" ", 0, end)
+    return text[:end] if end > 0 else text
 
 
 def _filler(tokenizer: Any) -> int:

@@ -59,7 +59,7 @@ class Hits:
 
     Attributes:
         query_ids: (Q,) the queries that were searched, in the order of the run.
-        doc_ids: (U,) the documents that occur.
+        doc_ids: (U,) the documents that occur, in any order; one may stand there twice.
         query: (H,) int, row of ``query_ids``.
         doc: (H,) int, row of ``doc_ids``.
         score: (H,) float32, larger is better.

@@ -21,7 +21,7 @@ from llara_eval.protocols import SILENT, Progress
 from llara_eval.quantise import Grid, Kind, bits, shorten, signs
 from llara_eval.search import nearest
 from llara_eval.types import Hits
-from llara_eval.vectors import Shard, VectorStore
+from llara_eval.vectors import Vectors, VectorStore
 
 RESCORED = 4
 """Documents scored with the full vectors for each that is wanted.
@@ -154,11 +154,11 @@ def _grid(full: Index) -> Grid:
 class _Coded:
     """Shards with codes in place of vectors."""
 
-    shards: Iterable[Shard]
+    shards: Iterable[Vectors]
     codes: Rows
 
-    def __iter__(self) -> Iterator[Shard]:
+    def __iter__(self) -> Iterator[Vectors]:
         start = 0
         for shard in self.shards:
-            yield Shard(shard.ids, self.codes[start : start + len(shard.ids)])
+            yield Vectors(shard.ids, self.codes[start : start + len(shard.ids)])
             start += len(shard.ids)

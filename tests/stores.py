@@ -1,27 +1,66 @@
-"""Vectors in memory, in shards, as a store gives them; and what an exact search must find in them."""
+"""Vector stores made of given vectors, an encoder that costs nothing, and what a search must find."""
 
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from llara_eval.encoder import Work
+from llara_eval.shards import Listing, Piece, Shard
 from llara_eval.types import Hits, as_ids
-from llara_eval.vectors import Shard
+from llara_eval.vectors import Vectors, VectorStore
+
+
+def store_vectors(
+    root: Path, ids: Sequence[str], vectors: NDArray[np.float32], ends: Iterable[int], name: str = "made"
+) -> VectorStore:
+    """Return a complete store whose shards end at the given rows."""
+    store = VectorStore(root, {"ends": (ends := list(ends)), "name": name}, name)
+    with Listing.writer(store.folder, name) as add:
+        for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+            shard = Shard(f"{name}{number}", ids[begin:end], [])
+            store.write(shard.content, vectors[begin:end], {})
+            add(shard)
+    return store
+
+
+class CountingEncoder:
+    """Gives each sequence a vector made of its ids, and remembers the sequences."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.sequences: list[list[int]] = []
+        self.work = Work()
+        self.stop_after = stop_after
+
+    def encode_tokens(self, sequences, side, advance):
+        if self.stop_after is not None and len(self.sequences) >= self.stop_after:
+            raise KeyboardInterrupt
+        self.sequences += [list(map(int, sequence)) for sequence in sequences]
+        self.work.tokens += sum(map(len, sequences))
+        self.work.padded += sum(map(len, sequences))
+        advance(len(sequences))
+        rows = [[len(sequence), sum(map(int, sequence)) % 97, 1.0] for sequence in sequences]
+        return np.array(rows, dtype=np.float32)
 
 
 class Shards:
-    """A store: vectors as float16, cut where ``cuts`` says (shares of the whole)."""
+    """A store in memory: vectors as float16, cut where ``cuts`` says (shares of the whole)."""
 
     def __init__(self, vectors: Any, cuts: tuple[float, ...] = (0.3, 0.7), letter: str = "d") -> None:
         self.vectors = np.asarray(vectors, dtype=np.float16)
         self.vectors.setflags(write=False)
         self.ids = as_ids(f"{letter}{row:05d}" for row in range(len(vectors)))
         self.bounds = [0, *(int(cut * len(vectors)) for cut in cuts), len(vectors)]
-        self.manifest = [{"rows": end - start} for start, end in pairwise(self.bounds)]
+        pieces = [Piece("", end - start, 0) for start, end in pairwise(self.bounds)]
+        self.listing = SimpleNamespace(pieces=pieces)
 
     def __iter__(self):
         for start, end in pairwise(self.bounds):
-            yield Shard(self.ids[start:end], self.vectors[start:end])
+            yield Vectors(self.ids[start:end], self.vectors[start:end])
 
 
 def unit(rows: int, width: int, seed: int = 0) -> Any:

@@ -15,6 +15,7 @@ from transformers import AutoModel
 
 from adapters.llara.template import templates
 from llara_eval.errors import UsageError
+from llara_eval.layers import compile_layers
 from llara_eval.training.config import Contrast, LoRA
 from llara_eval.training.contrastive import (
     NO_KEY,
@@ -27,7 +28,6 @@ from llara_eval.training.contrastive import (
 from llara_eval.training.finetune import Finetune
 from llara_eval.training.gradient_cache import cached_backward
 from llara_eval.training.groups import draw
-from llara_eval.training.layers import compile_layers
 from llara_eval.training.models import add_lora
 
 TOKENIZER = make_tokenizer()

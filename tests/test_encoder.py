@@ -3,8 +3,11 @@ import pytest
 import torch
 from tiny_models import CAUSAL, KINDS, TEXTS, make_model, make_tokenizer
 
-from llara_eval.encoder import Encoder, check
+from llara_eval import packing
+from llara_eval.encoder import Encoder, can_pack, embed
 from llara_eval.errors import CheckFailedError
+from llara_eval.layers import compile_layers
+from llara_eval.soundness import check
 from llara_eval.templates import Template, Templates
 
 TOKENIZER = make_tokenizer()
@@ -47,7 +50,11 @@ def test_padding_side_plays_no_part(kind: str, pooling: str) -> None:
     template = POOLINGS[pooling]
     encoder = make_encoder(kind, template)
     sequences = template.token_ids(TOKENIZER, TEXTS)
-    right, left = encoder.embed(sequences, template), encoder.embed(sequences, template, left=True)
+    with torch.inference_mode():
+        right, left = (
+            embed(encoder.model, sequences, template, causal=encoder.causal, left=side)
+            for side in (False, True)
+        )
     assert torch.allclose(right, left, atol=1e-5)
     TOKENIZER.padding_side = "left"
     assert np.allclose(encoder.encode(TEXTS, "query"), right.numpy(), atol=1e-5)
@@ -111,6 +118,73 @@ def test_batches_keep_to_the_token_budget_and_lose_nothing() -> None:
     assert sorted(row for batch in batches for row in batch) == list(range(len(sequences)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(len(sequences[row]) for row in batch) <= 128
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma3", "bert"])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_packed_sequences_have_the_vectors_of_each_alone_and_no_padding(kind: str, pooling: str) -> None:
+    encoder = make_encoder(kind, POOLINGS[pooling], packed=True, batch_tokens=80)
+    texts = [*TEXTS, *TEXTS[1:3], "", "a"]
+    vectors = encoder.encode(texts, "document")
+    for text, vector in zip(texts, vectors, strict=True):
+        assert np.allclose(vector, oracle(encoder, text, POOLINGS[pooling]), atol=1e-5)
+    assert encoder.work.padded == encoder.work.tokens
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_check_passes_on_packed_sequences(kind: str) -> None:
+    encoder = make_encoder(kind, packed=kind != "gemma2")
+    assert min(check(encoder, TEXTS).values()) > 0.9999
+
+
+def test_the_check_finds_sequences_that_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = make_encoder(packed=True)
+    together = packing.attend
+    monkeypatch.setattr(
+        packing, "attend", lambda q, k, v, starts, *rest: together(q, k, v, starts[[0, -1]], *rest)
+    )
+    with pytest.raises(CheckFailedError, match="batch of one"):
+        check(encoder, TEXTS)
+
+
+def test_what_can_be_packed_is_found_by_trying() -> None:
+    def packable(kind: str, max_length: int = 64) -> bool:
+        template = Template(max_length=max_length)
+        return can_pack(make_model(kind), Templates(template, template))
+
+    assert [kind for kind in KINDS if packable(kind)] == ["llama", "qwen2", "gemma3", "bert"]
+    assert not packable("gemma3", 65)  # longer than its window
+
+
+def test_a_packed_model_can_still_be_called_with_padding() -> None:
+    encoder = make_encoder("bert", POOLINGS["mean"], packed=True)
+    sequences = POOLINGS["mean"].token_ids(TOKENIZER, TEXTS)
+    packed = encoder.embed(sequences, POOLINGS["mean"])
+    with torch.inference_mode():
+        padded = embed(encoder.model, sequences, POOLINGS["mean"], causal=False)
+    assert torch.allclose(packed, padded, atol=1e-5)
+
+
+def test_compiled_layers_give_the_vectors_of_those_that_are_not() -> None:
+    encoder = make_encoder(template=POOLINGS["last"], packed=True, batch_tokens=80)
+    expected = encoder.encode(TEXTS, "document")
+    compile_layers(encoder.model, encoder.device)
+    assert np.allclose(encoder.encode(TEXTS, "document"), expected, atol=1e-5)
+
+
+def test_less_memory_makes_smaller_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = make_encoder(packed=True, batch_tokens=4096)
+    expected = encoder.encode(TEXTS, "document")
+    usual = encoder._embeddings
+
+    def limited(sequences, template, sizes):
+        if encoder.batch_tokens > 1024:
+            raise torch.OutOfMemoryError
+        return usual(sequences, template, sizes)
+
+    monkeypatch.setattr(encoder, "_embeddings", limited)
+    assert np.allclose(encoder.encode(TEXTS, "document"), expected, atol=1e-5)
+    assert encoder.batch_tokens == 1024
 
 
 def test_vectors_do_not_depend_on_order_or_budget() -> None:

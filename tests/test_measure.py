@@ -4,6 +4,7 @@ from math import log2
 import numpy as np
 import pytest
 
+from llara_eval import measure
 from llara_eval.errors import DataError, UsageError
 from llara_eval.measure import DEFAULT_MEASURES, parse_measures, score, within_depth
 from llara_eval.ranking import rank
@@ -203,6 +204,29 @@ def test_what_is_no_measure_is_refused_by_its_name(name) -> None:
     assert str(caught.value).startswith(repr(name))
     with pytest.raises(UsageError):
         score({"q": {"a": 1}}, run_of({"q": ["a"]}), [name])
+
+
+def test_the_usual_measures_make_no_dictionaries(monkeypatch) -> None:
+    monkeypatch.setattr(measure, "_by_ir_measures", None)
+    names = [*DEFAULT_MEASURES, "nDCG", "AP(rel=2)@100", "P@5", "Success@5", "MRR"]
+    assert score({"q": {"a": 2}}, run_of({"q": ["a"]}), names).means["AP(rel=2)@100"] == 1.0
+    with pytest.raises(TypeError):
+        score({"q": {"a": 2}}, run_of({"q": ["a"]}), ["Rprec"])
+
+
+def test_other_measures_are_ir_measures_own_and_keep_their_places() -> None:
+    qrels = {"q2": {"a": 1, "b": 3}, "q1": {"a": 2, "c": -1}, "q0": {"a": 1}}
+    run = run_of({"q1": ["x", "a"], "q2": ["a", "b"], "other": ["a"]})
+    names = ["Bpref", "RR@10", "Rprec", "RR(judged_only=True)", "nDCG(gains={1:0,3:1})@10"]
+    scores = score(qrels, run, names)
+    assert list(scores.values) == parse_measures(names)
+    assert [column.tolist() for column in scores.values.values()] == [
+        [0, 1, 1],
+        [0, 1 / 2, 1],
+        [0, 0, 1],
+        [0, 1, 1],
+        pytest.approx([0, 1 / log2(3), 1 / log2(3)]),
+    ]
 
 
 def test_measures_beyond_the_depth_of_a_run_are_left_out() -> None:

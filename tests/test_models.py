@@ -12,7 +12,7 @@ import torch
 import adapters
 from adapters.options import Context
 from llara_eval import checkpoints, datasets
-from llara_eval.encoder import check
+from llara_eval.soundness import check
 
 pytestmark = pytest.mark.models
 

@@ -184,6 +184,18 @@ def test_a_document_found_twice_is_an_error(second_score) -> None:
         rank(hits, depth=1)
 
 
+def test_a_document_is_its_id_whatever_row_it_stands_in() -> None:
+    def hits(*query):
+        rows = np.arange(3)
+        return Hits(as_ids(["q", "a"]), as_ids(["a", "b", "a"]), np.array(query), rows, np.float32([2, 1, 1]))
+
+    run = rank(hits(0, 0, 1), depth=9)
+    assert [(query_id, list(docs)) for query_id, docs, _ in run] == [("q", ["a", "b"]), ("a", ["a"])]
+    assert list(rank(hits(0, 0, 1), depth=9, drop_own_ids=True).doc_ids) == ["a", "b"]
+    with pytest.raises(DataError, match=r"document 'a' .* query 'q' \(1 such"):
+        rank(hits(0, 0, 0), depth=9)
+
+
 def test_queries_without_hits_keep_an_empty_ranking_in_their_place() -> None:
     run = rank(as_hits({"q3": {}, "q1": {"a": 1.0}, "q2": {}}), depth=10)
     assert [(query_id, list(docs)) for query_id, docs, _ in run] == [("q3", []), ("q1", ["a"]), ("q2", [])]

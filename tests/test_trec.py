@@ -5,7 +5,10 @@ import ir_measures
 import numpy as np
 import pytest
 import pytrec_eval
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from llara_eval import trec
 from llara_eval.errors import DataError
 from llara_eval.ranking import rank
 from llara_eval.trec import read_qrels, read_run, write_run
@@ -171,6 +174,84 @@ def test_other_tools_rebuild_the_same_order(tmp_path) -> None:
 )
 def test_all_dialects_of_trec_give_the_same_run(put, content, name) -> None:
     assert as_lists(read_run(put(content, name))) == TREC_AS_LISTS
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TREC,
+        TREC.replace(" ", "\t"),
+        TREC.replace(" ", "\t").replace("a", "Geneva Durben").replace("q1", "é\u2003"),
+        TREC.replace("\n", "\r\n"),
+        "\ufeff" + TREC,
+        "\n" + TREC + "\r\n\n",
+        "q1 b 1\nq1 a 2\nq2 a 1\n",
+        'q1 Q0 "b 1 2.5 #\nq1 Q0 NA 2 +1.5e0 t\n',
+    ],
+    ids=["spaces", "tabs", "spaces inside tabs", "CRLF", "BOM", "blank lines around", "MS MARCO", "quotes"],
+)
+@pytest.mark.parametrize("name", ["run", "run.gz"])
+def test_plain_files_are_read_by_column(put, monkeypatch, content, name) -> None:
+    path = put(content, name)
+    expected = as_lists(rank(trec._hits_by_line(path, *trec._sniff(path)), depth=9))
+    monkeypatch.setattr(trec, "_hits_by_line", None)
+    assert as_lists(read_run(path)) == expected
+
+
+ODD = [
+    *("\t", " ", "\n", "\r", "\r\n", "\x0b", "\x0c", "\x1c", "\x1f", "\x00", "\x85", "\xa0", "\u2003"),
+    *("\u2028", "\ufeff", '"', "'", "\\", "#", ",", "é", "\U0001f600", "NA", "null", "nan", "nan(1)", "inf"),
+    *("-", "+", ".", "_", "e", "e400", "e-400", "0x", "\uff11", "3.4028235677973366e38", "0" * 400),
+    "t\nq1 Q0 d1 1 2.0 ",
+]
+PLAIN_ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["q1", "NA", "007"]),
+        st.sampled_from(["d1", "d2", "d3", "1e5", "NA", "é"]),
+        st.integers(-4, 4) | st.floats(allow_nan=False, width=32),
+    ),
+    min_size=1,
+    max_size=8,
+    unique_by=lambda row: row[:2],
+)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True, database=None)
+@given(
+    rows=PLAIN_ROWS,
+    dialect=st.tuples(st.sampled_from([6, 3]), st.sampled_from("\t "), st.sampled_from(["\n", "\r\n"])),
+    odd=st.lists(st.tuples(st.integers(0, 200), st.sampled_from(ODD) | st.text(max_size=2)), max_size=2),
+    raw=st.none() | st.integers(0, 200),
+    block=st.integers(1, 80),
+)
+@example([("q1", "d1", 1)], (6, "\t", "\n"), [(0, "\ufeff\ufeff")], None, 9)
+@example([("q1", "d1", 1), ("q2", "d1", 1)], (6, "\t", "\n"), [(16, "\ufeff")], None, 1)
+@example([("q1", "d1", 1)], (6, "\t", "\n"), [(15, "\rq1\tQ0\td2\t1\t2.0\tt")], None, 9)
+@example([("q1", "d1", 1)], (6, " ", "\n"), [(3, " ")], None, 9)
+@example([("q1", "d1", 1)], (6, " ", "\n"), [(2, "\u2003")], None, 9)
+def test_both_readers_agree_on_whatever_stands_in_a_file(tmp_path_factory, rows, dialect, odd, raw, block):
+    columns, separator, end = dialect
+    cells = [(q, "Q0", d, "1", str(v), "t") if columns == 6 else (q, d, str(v)) for q, d, v in rows]
+    text = "".join(separator.join(row) + end for row in cells)
+    for place, inserted in odd:
+        place %= len(text) + 1
+        text = text[:place] + inserted + text[place:]
+    data = text.encode()
+    path = tmp_path_factory.getbasetemp() / "odd.run"
+    path.write_bytes(data if raw is None else data[:raw] + b"\xff" + data[raw:])
+
+    def outcome():
+        try:
+            run = read_run(path)
+        except DataError as error:
+            return str(error)
+        return as_lists(run), run.ties_next.tolist()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trec, "_BLOCK", block)
+        found = outcome()
+        patch.setattr(trec, "_hits_by_column", lambda *_: None)
+        assert found == outcome()
 
 
 def test_scores_not_ranks_decide_and_ties_are_broken(put) -> None:

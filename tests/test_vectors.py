@@ -1,83 +1,87 @@
 import json
+import os
 import shutil
+import threading
+import time
 
 import numpy as np
 import pytest
+from stores import CountingEncoder, store_vectors
+from tiny_models import make_tokenizer
 
-from llara_eval import vectors
-from llara_eval.encoder import Work
+from llara_eval import shards, vectors
 from llara_eval.errors import DataError
+from llara_eval.leases import Leases
+from llara_eval.templates import Template
+from llara_eval.tokens import TokenStore
 from llara_eval.vectors import VectorStore, fill
 
-ITEMS = [(f"d{i}", f"text number {i}") for i in range(25)]
-KEY = {"checkpoint": "abc", "content": "def"}
-
-
-class CountingEncoder:
-    """Gives each text a vector made of its characters, and counts the texts."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        self.texts: list[str] = []
-        self.work = Work()
-        self.stop_after = stop_after
-
-    def encode(self, texts, side, advance=None):
-        if self.stop_after is not None and len(self.texts) >= self.stop_after:
-            raise KeyboardInterrupt
-        self.texts += texts
-        self.work.tokens += len(texts)
-        self.work.padded += len(texts)
-        return np.array([[len(text), sum(map(ord, text)) % 97, 1.0] for text in texts], dtype=np.float32)
+ITEMS = [(f"d{i}", f"text number {i}") for i in range(100)]
+KEY = {"checkpoint": "abc"}
+TEMPLATE = Template(suffix=("</s>",), max_length=16)
+TOKENIZER = make_tokenizer()
+SEQUENCES = TEMPLATE.token_ids(TOKENIZER, [text for _, text in ITEMS])
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(vectors, "SHARD_SIZE", 10)
+    monkeypatch.setattr(shards, "SHARD_SIZE", 16)
 
 
-def fill_store(root, encoder, key=KEY):
-    store = VectorStore(root, key)
-    return store, fill(store, encoder, ITEMS, "document", total=len(ITEMS))
+def fill_store(root, encoder, key=KEY, items=ITEMS, name="x"):
+    store = VectorStore(root / "vectors", key, name)
+    tokens = TokenStore(root / "tokens", TOKENIZER, TEMPLATE)
+    return store, fill(store, encoder, tokens, iter(items), "document", total=len(items))
 
 
 def contents(root):
-    return {path.name: path.read_bytes() for path in root.rglob("*") if path.suffix in (".npy", ".ids")}
+    kinds = (".npy", ".ids", ".npz")
+    return {
+        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.suffix in kinds
+    }
 
 
 def test_all_items_are_stored_in_order(tmp_path) -> None:
-    store, cost = fill_store(tmp_path, CountingEncoder())
-    shards = list(store)
-    assert [len(shard.ids) for shard in shards] == [10, 10, 5]
-    assert [i for shard in shards for i in shard.ids] == [i for i, _ in ITEMS]
-    assert all(shard.vectors.dtype == np.float16 for shard in shards)
-    assert (cost["rows"], cost["tokens"], cost["reused"]) == (25, 25, 0)
+    encoder = CountingEncoder()
+    store, cost = fill_store(tmp_path, encoder)
+    parts = list(store)
+    assert len(parts) > 3
+    assert [i for part in parts for i in part.ids] == [i for i, _ in ITEMS]
+    assert encoder.sequences == SEQUENCES
+    assert all(part.vectors.dtype == np.float16 for part in parts)
+    assert [row[0] for part in parts for row in part.vectors] == [len(sequence) for sequence in SEQUENCES]
+    assert (cost["rows"], cost["tokens"], cost["reused"]) == (100, sum(map(len, SEQUENCES)), 0)
 
 
-def test_a_complete_store_is_not_encoded_again(tmp_path) -> None:
+def test_a_complete_store_is_not_encoded_again_nor_are_its_texts_read(tmp_path) -> None:
     fill_store(tmp_path, CountingEncoder())
+    shutil.rmtree(tmp_path / "tokens")
     encoder = CountingEncoder()
     _, cost = fill_store(tmp_path, encoder)
-    assert encoder.texts == []
-    assert cost["reused"] == 25
-    assert cost["tokens"] == 25  # what the vectors cost when they were made
+    assert encoder.sequences == []
+    assert cost["reused"] == 100
+    assert cost["tokens"] == sum(map(len, SEQUENCES))  # what the vectors cost when they were made
+    assert not list((tmp_path / "tokens").rglob("*.npz"))
 
 
 def test_an_interrupted_encoding_goes_on_and_ends_byte_identical(tmp_path) -> None:
     fill_store(tmp_path / "whole", CountingEncoder())
+    first = CountingEncoder(stop_after=40)
     with pytest.raises(KeyboardInterrupt):
-        fill_store(tmp_path / "broken", CountingEncoder(stop_after=10))
+        fill_store(tmp_path / "broken", first)
     encoder = CountingEncoder()
     fill_store(tmp_path / "broken", encoder)
-    assert len(encoder.texts) == 15
+    assert first.sequences + encoder.sequences == SEQUENCES
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("kind", ["npy", "ids", "json"])
+@pytest.mark.parametrize("kind", ["npy", "json"])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_a_damaged_shard_is_made_again_and_the_others_are_kept(tmp_path, kind, damage) -> None:
     store, _ = fill_store(tmp_path, CountingEncoder())
     before = contents(tmp_path)
-    path = store.folder / f"shard-00001.{kind}"
+    piece = store.listing.pieces[1]
+    path = store.folder / f"{piece.content}.{kind}"
     data = path.read_bytes()
     if damage == "remove":
         path.unlink()
@@ -85,35 +89,65 @@ def test_a_damaged_shard_is_made_again_and_the_others_are_kept(tmp_path, kind, d
         path.write_bytes(data[:-3] if damage == "truncate" else data[:-1] + bytes([data[-1] ^ 1]))
     encoder = CountingEncoder()
     fill_store(tmp_path, encoder)
-    assert encoder.texts == [text for _, text in ITEMS[10:20]]
+    first = store.listing.pieces[0].rows
+    assert encoder.sequences == SEQUENCES[first : first + piece.rows]
     assert contents(tmp_path) == before
+
+
+def test_a_damaged_list_of_identifiers_is_made_again(tmp_path) -> None:
+    store, _ = fill_store(tmp_path, CountingEncoder())
+    before = contents(tmp_path)
+    (store.folder / "x.ids").write_text("d7\n")
+    with pytest.raises(DataError, match="not a complete store"):
+        list(store)
+    encoder = CountingEncoder()
+    fill_store(tmp_path, encoder)
+    assert encoder.sequences == []
+    assert contents(tmp_path) == before
+
+
+def test_collections_that_share_texts_share_their_vectors(tmp_path) -> None:
+    fill_store(tmp_path, CountingEncoder())
+    encoder = CountingEncoder()
+    more = [(f"other {i}", text) for i, (_, text) in enumerate(ITEMS)] + [("new", "one more text")]
+    store, cost = fill_store(tmp_path, encoder, items=more, name="y")
+    assert len(encoder.sequences) <= 32
+    assert cost["reused"] == 101 - len(encoder.sequences)
+    assert [i for part in store for i in part.ids] == [i for i, _ in more]
+
+
+def test_equal_shards_in_one_collection_are_made_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_SIZE", 1)
+    encoder = CountingEncoder()
+    store, cost = fill_store(tmp_path, encoder, items=[("a", "the same"), ("b", "the same")])
+    assert [i for part in store for i in part.ids] == ["a", "b"]
+    assert (cost["rows"], len(encoder.sequences)) == (2, 1)
 
 
 def test_another_key_is_another_store(tmp_path) -> None:
     fill_store(tmp_path, CountingEncoder())
     encoder = CountingEncoder()
     fill_store(tmp_path, encoder, {**KEY, "checkpoint": "other"})
-    assert len(encoder.texts) == len(ITEMS)
+    assert len(encoder.sequences) == len(ITEMS)
 
 
 def test_a_store_that_holds_another_key_is_refused(tmp_path) -> None:
     store, _ = fill_store(tmp_path, CountingEncoder())
-    other = VectorStore(tmp_path, {**KEY, "content": "other"})
+    other = VectorStore(tmp_path / "vectors", {"checkpoint": "other"}, "x")
     shutil.rmtree(other.folder)
     store.folder.rename(other.folder)
     with pytest.raises(DataError, match="another key"):
-        VectorStore(tmp_path, {**KEY, "content": "other"})
+        VectorStore(tmp_path / "vectors", {"checkpoint": "other"}, "x")
 
 
 def test_an_incomplete_store_cannot_be_searched(tmp_path) -> None:
-    store = VectorStore(tmp_path, KEY)
     with pytest.raises(DataError, match="not a complete store"):
-        list(store)
+        list(VectorStore(tmp_path, KEY, "x"))
 
 
 def test_no_pickle_is_ever_read(tmp_path) -> None:
-    store, _ = fill_store(tmp_path, CountingEncoder())
-    path = store.folder / "shard-00000.npy"
+    store = store_vectors(tmp_path, ["a"], np.ones((1, 4), dtype=np.float32), [1])
+    path = store.folder / "made0.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="Python objects"):
         list(store)
@@ -121,6 +155,47 @@ def test_no_pickle_is_ever_read(tmp_path) -> None:
 
 def test_sidecars_say_what_the_work_cost(tmp_path) -> None:
     store, _ = fill_store(tmp_path, CountingEncoder())
-    record = json.loads((store.folder / "shard-00002.json").read_text())
-    assert (record["rows"], record["tokens"]) == (5, 5)
+    piece = store.listing.pieces[0]
+    record = json.loads((store.folder / f"{piece.content}.json").read_text())
+    assert (record["rows"], record["tokens"]) == (piece.rows, sum(map(len, SEQUENCES[: piece.rows])))
     assert record["seconds"] >= 0
+
+
+class Slow(CountingEncoder):
+    def encode_tokens(self, sequences, side, advance):
+        time.sleep(0.05)
+        return super().encode_tokens(sequences, side, advance)
+
+
+def test_several_at_once_share_the_work_and_end_byte_identical(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(vectors, "_POLL", 0.01)
+    monkeypatch.setattr(shards, "SHARD_SIZE", 4)
+    fill_store(tmp_path / "one", CountingEncoder())
+    encoders, costs = [Slow(), Slow(), Slow()], []
+    threads = [
+        threading.Thread(target=lambda each=each: costs.append(fill_store(tmp_path / "many", each)[1]))
+        for each in encoders
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(len(each.sequences) for each in encoders) == len(ITEMS)
+    assert min(len(each.sequences) for each in encoders) > 0
+    assert sum(100 - cost["reused"] for cost in costs) == len(ITEMS)
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+    assert not list((tmp_path / "many").rglob("*.lease"))
+
+
+def test_what_a_silent_worker_holds_is_taken_over(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(vectors, "_POLL", 0.01)
+    store, _ = fill_store(tmp_path, CountingEncoder())
+    content = store.listing.pieces[2].content
+    (store.folder / f"{content}.json").unlink()
+    hung = Leases(store.folder / "leases")
+    hung.take(content)
+    lease = hung.folder / f"{content}.lease"
+    threading.Timer(0.2, os.utime, [lease, (0, 0)]).start()
+    encoder = CountingEncoder()
+    fill_store(tmp_path, encoder)
+    assert len(encoder.sequences) == store.listing.pieces[2].rows

@@ -13,9 +13,9 @@ from adapters.llara.joint import Frame
 from adapters.llara.template import add_tokens, fit_embeddings, templates
 from llara_eval.checkpoints import content_hash, read_model, read_tokenizer
 from llara_eval.contamination import declared
+from llara_eval.layers import compile_layers
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.training.config import Schedule
-from llara_eval.training.layers import compile_layers
 from llara_eval.training.models import precision_of, prepare
 from llara_eval.training.plan import SAMPLE, Plan, make_plan
 from llara_eval.training.rows import Rows

@@ -47,8 +47,8 @@ def check(
     set_up_logging(quiet=quiet, verbose=verbose)
     from adapters import open_system
     from adapters.options import Context
-    from llara_eval.encoder import check as check_encoder
     from llara_eval.home import home
+    from llara_eval.soundness import check as check_encoder
 
     texts = _texts(text_file)
     settings = options.settings(option, dtype=dtype, max_length=max_length)

@@ -11,8 +11,8 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
-from llara_eval.training.layers import layers_of
-from llara_eval.training.memory import keep_freed_memory
+from llara_eval.allocator import keep_freed_memory
+from llara_eval.layers import layers_of
 
 Model = TypeVar("Model", bound=nn.Module)
 

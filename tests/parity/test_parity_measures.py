@@ -10,13 +10,16 @@ import pytrec_eval
 import torch
 from beir.retrieval.evaluation import EvaluateRetrieval
 from beir.retrieval.search.dense import DenseRetrievalExactSearch
+from stores import store_vectors
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llara_eval.errors import DataError
+from llara_eval.formulas import FORMULAS
 from llara_eval.measure import DEFAULT_MEASURES, score
 from llara_eval.ranking import rank
 from llara_eval.search import search
 from llara_eval.types import Hits, as_ids
-from llara_eval.vectors import VectorStore
 
 PYTREC_NAMES = {"nDCG@10": "ndcg_cut_10", "R@100": "recall_100", "R@1000": "recall_1000", "RR": "recip_rank"}
 MEASURES = [*DEFAULT_MEASURES, "RR"]
@@ -27,9 +30,13 @@ def rank_of(results, *, depth=1000, drop_own_ids=False):
     doc_ids = sorted({doc_id for docs in results.values() for doc_id in docs})
     place = {doc_id: row for row, doc_id in enumerate(doc_ids)}
     rows = [(i, place[d], value) for i, docs in enumerate(results.values()) for d, value in docs.items()]
-    query, doc, value = zip(*rows, strict=True)
+    query, doc, value = zip(*rows, strict=True) if rows else ([], [], [])
     hits = Hits(
-        as_ids(results), as_ids(doc_ids), np.array(query), np.array(doc), np.array(value, dtype=np.float32)
+        as_ids(results),
+        as_ids(doc_ids),
+        np.array(query, dtype=np.int64),
+        np.array(doc, dtype=np.int64),
+        np.array(value, dtype=np.float32),
     )
     return rank(hits, depth=depth, drop_own_ids=drop_own_ids)
 
@@ -115,6 +122,48 @@ def test_equals_the_definitions_on_every_query(seed, levels) -> None:
     assert per_query(qrels, rank_of(results), MEASURES) == close(oracle(qrels, results, MEASURES))
 
 
+BY_FORMULA = [
+    *("nDCG", "nDCG@1", "nDCG@3", "nDCG@10", "RR", "RR@1", "RR@3", "RR(rel=2)", "RR(rel=2)@3"),
+    *("R@1", "R@3", "R@1000", "R(rel=2)@3", "P@1", "P@5", "P(rel=3)@3", "AP", "AP@1", "AP@3", "AP(rel=2)"),
+    *("AP(rel=2)@3", "Success@1", "Success@3", "Success(rel=3)@5", "Judged", "Judged@1", "Judged@10"),
+]
+DOCS = st.sampled_from([*"abcdefghijkl", "é", "10", "9"])
+GRADES = st.integers(-2, 4)
+
+
+@st.composite
+def judged_runs(draw):
+    """Draw judgements of up to five queries, and rankings of some of these and of another one."""
+    queries = draw(st.lists(st.sampled_from(["q1", "q2", "q3", "é", "10"]), min_size=1, unique=True))
+    qrels = {query_id: draw(st.dictionaries(DOCS, GRADES, min_size=1)) for query_id in queries}
+    answered = draw(st.lists(st.sampled_from([*queries, "unjudged"]), unique=True))
+    return qrels, {query_id: draw(st.lists(DOCS, min_size=1, unique=True)) for query_id in answered}
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(judged_runs())
+def test_each_formula_is_ir_measures_own_to_the_last_bit(case) -> None:
+    qrels, rankings = case
+    run = rank_of({q: {doc: -float(i) for i, doc in enumerate(docs)} for q, docs in rankings.items()})
+    if not qrels.keys() & rankings.keys():
+        if rankings:
+            with pytest.raises(DataError, match="no judged query"):
+                score(qrels, run, BY_FORMULA)
+        return
+    scores = score(qrels, run, BY_FORMULA)
+    clamped = {q: {doc: max(grade, 0) for doc, grade in docs.items()} for q, docs in qrels.items()}
+    theirs = {name: {} for name in BY_FORMULA}
+    parsed = {ir_measures.parse_measure(name): name for name in BY_FORMULA}
+    for metric in ir_measures.iter_calc(list(parsed), clamped, as_results(run)):
+        theirs[parsed[metric.measure]][metric.query_id] = metric.value
+    for name, column in scores.values.items():
+        assert dict(zip(scores.query_ids, column.tolist(), strict=True)) == theirs[name], name
+
+
+def test_the_formulas_are_all_compared() -> None:
+    assert {ir_measures.parse_measure(name).NAME for name in BY_FORMULA} == set(FORMULAS)
+
+
 @pytest.mark.parametrize(("seed", "levels"), CASES)
 def test_equals_beir_where_every_query_is_answered(seed, levels) -> None:
     qrels, results = random_case(seed, levels)
@@ -172,12 +221,12 @@ def beir_search(queries, docs, depth=10):
 
 
 def our_search(folder, queries, docs, depth=10):
-    stores = []
-    for prefix, vectors in (("q", queries), ("d", docs)):
-        store = VectorStore(folder / prefix, {})
-        store.write(0, [f"{prefix}{i}" for i in range(len(vectors))], np.array(vectors, np.float32), {})
-        store.finish([store.sidecar(0)])
-        stores.append(store)
+    stores = [
+        store_vectors(
+            folder, [f"{letter}{i}" for i in range(len(vectors))], np.array(vectors), [len(vectors)], letter
+        )
+        for letter, vectors in (("q", queries), ("d", docs))
+    ]
     return rank(search(*stores, depth), depth=depth)
 
 

@@ -40,8 +40,8 @@ def compile_layers(model: nn.Module, device: torch.device) -> None:
     known = [os.environ.get("CXX", ""), "g++", "clang++"]
     if device.type == "cpu" and not any(shutil.which(name) for name in known if name):
         raise MissingPartError(
-            "--compile needs a C++ compiler on a CPU, and neither CXX, g++ nor clang++ is one: "
-            "apt-get install g++ (or your system's way), or go without --compile"
+            "compiling needs a C++ compiler on a CPU, and neither CXX, g++ nor clang++ is one: "
+            "apt-get install g++ (or your system's way), or go without"
         )
     for layer in layers_of(model):
         part: Any = layer

@@ -1,0 +1,279 @@
+"""Sequences side by side in one row, each attending to itself alone: nothing is padded.
+
+The model is a stock one. Its attention is exchanged, by transformers' own interface, for one that is told
+where each sequence begins: a variable-length kernel on a GPU, one call for each length on a CPU.
+
+Shapes: B sequences, T tokens of all of them, H heads (K of keys and values), P pooled positions, D width.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from llara_eval.layers import layers_of
+from llara_eval.templates import Template
+
+NAME = "llara_eval_packed"
+"""What the attention is called in transformers' register."""
+
+
+Tokens = Sequence[int] | NDArray[np.integer]
+"""The token ids of one text."""
+
+
+class Row(NamedTuple):
+    """One row of sequences, on the model's device.
+
+    Attributes:
+        ids: (T,) token ids.
+        positions: (T,) the place of each token in its sequence.
+        starts: (B + 1,) int32, where each sequence begins, and T.
+        longest: The most tokens of a sequence.
+        pooled: (P,) the positions that are pooled, in order.
+        shares: (B,) how many of them each sequence has.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    starts: Tensor
+    longest: int
+    pooled: Tensor
+    shares: Tensor
+
+
+class Packed:
+    """Sequences made ready for the device at once, to be taken a row at a time.
+
+    To a GPU they are copied from pinned memory, and nobody waits for that.
+
+    Args:
+        sequences: n sequences of token ids, in the order in which they are taken.
+        template: Says which positions are pooled.
+        device: Where the model is.
+    """
+
+    def __init__(self, sequences: Sequence[Tokens], template: Template, device: torch.device) -> None:
+        lengths = np.array([len(sequence) for sequence in sequences])
+        spans = np.array([template.pooled_span(length) for length in lengths.tolist()])
+        shares = spans[:, 1] - spans[:, 0]
+        self._lengths, self._starts, self._pools = lengths, _sums(lengths), _sums(shares)
+
+        def ready(values: NDArray[Any], kind: type = np.int64) -> Tensor:
+            tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=kind))
+            return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+        self._ids, self._positions = ready(np.concatenate(sequences)), ready(_ranges(0 * lengths, lengths))
+        self._offsets = ready(self._starts, np.int32)
+        self._pooled, self._shares = ready(_ranges(self._starts[:-1] + spans[:, 0], shares)), ready(shares)
+
+    def row(self, begin: int, end: int) -> Row:
+        """Return sequences ``begin`` to ``end``, the latter not included."""
+        first, last = int(self._starts[begin]), int(self._starts[end])
+        return Row(
+            ids=self._ids[first:last],
+            positions=self._positions[first:last],
+            starts=self._offsets[begin : end + 1] - first,
+            longest=int(self._lengths[begin:end].max()),
+            pooled=self._pooled[self._pools[begin] : self._pools[end]] - first,
+            shares=self._shares[begin:end],
+        )
+
+
+def _sums(counts: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return (n + 1,) the sums of the first 0, 1, …, n numbers."""
+    sums: NDArray[np.integer] = np.concatenate([[0], counts.cumsum()])
+    return sums
+
+
+def _ranges(starts: NDArray[np.integer], counts: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return ``starts[i], starts[i] + 1, …``, ``counts[i]`` of them, for one i after the other."""
+    before = _sums(counts)
+    ranges: NDArray[np.integer] = np.arange(int(before[-1])) + np.repeat(starts - before[:-1], counts)
+    return ranges
+
+
+class PackedModel:
+    """A model that is given rows.
+
+    Args:
+        model: A transformers base model, in eval mode on its device.
+        causal: Whether a position sees only what is before it.
+    """
+
+    def __init__(self, model: Any, *, causal: bool) -> None:
+        self.model = model
+        self._usual = model.config._attn_implementation
+        self._options = {"use_cache": False} if causal else {}
+        self._last = _LastLayer(model)
+
+    @torch.inference_mode()
+    def embeddings(
+        self,
+        sequences: Sequence[Tokens],
+        template: Template,
+        sizes: Sequence[int],
+    ) -> Iterator[Tensor]:
+        """Yield the embeddings, (B, D) float32, of one row after the other.
+
+        Args:
+            sequences: n sequences of token ids.
+            template: Says which positions are pooled.
+            sizes: How many sequences each row has.
+        """
+        from transformers import AttentionInterface
+
+        packed, end = Packed(sequences, template, self.model.device), 0
+        AttentionInterface.register(NAME, _attention)
+        self.model.set_attn_implementation(NAME)
+        try:
+            for size in sizes:
+                yield self._embed(packed.row(end, end + size), template)
+                end += size
+        finally:
+            self.model.set_attn_implementation(self._usual)
+
+    def _embed(self, row: Row, template: Template) -> Tensor:
+        with self._last.only_at(row.pooled if len(row.pooled) < len(row.ids) else None):
+            hidden = self.model(
+                input_ids=row.ids[None],
+                position_ids=row.positions[None],
+                cu_seq_lens_q=row.starts,
+                max_length_q=row.longest,
+                **self._options,
+            ).last_hidden_state[0]
+        pooled = hidden[row.pooled].float()  # (P, D)
+        embedding = torch.segment_reduce(pooled, "mean", lengths=row.shares)
+        return nn.functional.normalize(embedding, dim=-1) if template.normalize else embedding
+
+
+class _LastLayer:
+    """The last layer's parts that act on each position by itself, made to do so where it matters.
+
+    All positions have keys and values there, but queries, the projection after attention and the
+    feed-forward network are computed at the pooled positions; elsewhere their output is zero, and unused.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._rows: Tensor | None = None
+        self._length = 0
+        layers = layers_of(model)
+        last = layers[-1] if len(layers) else model
+        attention = getattr(last, "self_attn", None)
+        parts = (getattr(attention, "q_proj", None), getattr(attention, "o_proj", None))
+        for part in (*parts, getattr(last, "mlp", None)):
+            if isinstance(part, nn.Module):
+                part.register_forward_pre_hook(self._gather)
+                part.register_forward_hook(self._scatter)
+
+    @contextmanager
+    def only_at(self, rows: Tensor | None) -> Iterator[None]:
+        """Compute these positions only for as long as the block lasts; None: all."""
+        self._rows = rows
+        try:
+            yield
+        finally:
+            self._rows = None
+
+    def _gather(self, part: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        if self._rows is None:
+            return None
+        self._length = inputs[0].shape[1]
+        return inputs[0][:, self._rows], *inputs[1:]
+
+    def _scatter(self, part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        if self._rows is None:
+            return None
+        return output.new_zeros(1, self._length, output.shape[2]).index_copy_(1, self._rows, output)
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    cu_seq_lens_q: Tensor,
+    max_length_q: int,
+    scaling: float,
+    is_causal: bool | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    position_bias: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attend within each sequence; called by transformers, shapes (1, H, T, d) → (1, T, H, d)."""
+    if softcap is not None or s_aux is not None or position_bias is not None:
+        raise NotImplementedError("packed attention has no cap, no sinks and no bias")
+    causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
+    out = attend(query[0], key[0], value[0], cu_seq_lens_q, max_length_q, causal, scaling)
+    return out[None], None
+
+
+@torch.library.custom_op("llara_eval::attend", mutates_args=(), device_types="cpu")
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, causal: bool, scale: float
+) -> Tensor:
+    """Attend within each sequence of a row.
+
+    Args:
+        query: (H, T, d).
+        key: (K, T, d).
+        value: (K, T, d).
+        starts: (B + 1,) where each sequence begins, and T.
+        longest: The most tokens of a sequence.
+        causal: Whether a position sees only what is before it.
+        scale: What products of queries and keys are multiplied with.
+
+    Returns:
+        (T, H, d).
+    """
+    heads, _, width = query.shape
+    out = torch.empty_like(query.transpose(0, 1), memory_format=torch.contiguous_format)
+    first = 0
+    for length, group in groupby(starts.diff().tolist()):
+        last = first + length * sum(1 for _ in group)
+        queries, keys, values = (
+            each[:, first:last].view(len(each), -1, length, width).transpose(0, 1)
+            for each in (query, key, value)
+        )  # (sequences of this length, heads, length, d), views
+        found = torch.nn.functional.scaled_dot_product_attention(
+            queries, keys, values, is_causal=causal, scale=scale, enable_gqa=heads != len(key)
+        )
+        out[first:last] = found.transpose(1, 2).reshape(-1, heads, width)
+        first = last
+    return out
+
+
+@attend.register_fake
+def _(query: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(query.transpose(0, 1), memory_format=torch.contiguous_format)
+
+
+@attend.register_kernel("cuda")
+def _(
+    query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, causal: bool, scale: float
+) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    window = (-1, 0) if causal else (-1, -1)
+    rows = [each.transpose(0, 1).contiguous() for each in (query, key, value)]
+    out = varlen_attn(
+        rows[0],
+        rows[1],
+        rows[2],
+        starts,
+        starts,
+        longest,
+        longest,
+        scale=scale,
+        window_size=window,
+        enable_gqa=len(query) != len(key),
+    )
+    return out if isinstance(out, Tensor) else out[0]

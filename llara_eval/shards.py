@@ -1,0 +1,137 @@
+"""A collection cut into shards by what its texts are: the unit of tokenising, of encoding, and of a crash.
+
+A shard ends behind a text whose hash says so, not after a fixed number, and is named by its texts. Two
+collections that share most of their texts (FEVER and Climate-FEVER) so share most of their shards, wherever
+the others stand, and whatever is made of a shard is made once.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from llara_eval.files import atomic_write, sha256_of, write_json
+from llara_eval.types import Ids, as_ids
+
+SHARD_SIZE = 4_096
+"""Texts of a shard on average; a shard of at least a quarter, and at most twice as many."""
+
+_DIGEST = 16  # bytes of a text's hash
+
+
+class Shard(NamedTuple):
+    """A run of texts of a collection.
+
+    Attributes:
+        content: Hash of the texts, in order.
+        ids: Their identifiers.
+        texts: The texts.
+    """
+
+    content: str
+    ids: Sequence[str]
+    texts: Sequence[str]
+
+
+def cut(items: Iterable[tuple[str, str]]) -> Iterator[Shard]:
+    """Cut a stream of (identifier, text) into shards.
+
+    Content-defined chunking, as Muthitacharoen et al., "A Low-bandwidth Network File System" (SOSP 2001),
+    section 3.1, cut files.
+    """
+    ids: list[str] = []
+    texts: list[str] = []
+    content = hashlib.sha256()
+    smallest, ends = SHARD_SIZE // 4, SHARD_SIZE - SHARD_SIZE // 4
+    for identifier, text in items:
+        digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=_DIGEST).digest()
+        content.update(digest)
+        ids.append(identifier)
+        texts.append(text)
+        marked = int.from_bytes(digest[:8], "big") % ends == 0
+        if (marked and len(ids) >= smallest) or len(ids) >= 2 * SHARD_SIZE:
+            yield Shard(content.hexdigest()[:32], ids, texts)
+            ids, texts, content = [], [], hashlib.sha256()
+    if ids:
+        yield Shard(content.hexdigest()[:32], ids, texts)
+
+
+class Piece(NamedTuple):
+    """A shard as a listing names it.
+
+    Attributes:
+        content: Hash of its texts.
+        rows: How many they are.
+        ids_end: Where its identifiers end in the listing's file of them, in bytes.
+    """
+
+    content: str
+    rows: int
+    ids_end: int
+
+
+class Listing:
+    """Which shards a collection is made of, and its identifiers: ``<name>.json`` and ``<name>.ids``.
+
+    Args:
+        folder: Where both lie.
+        name: Of the collection, by its content.
+        pieces: Its shards, in order.
+    """
+
+    def __init__(self, folder: Path, name: str, pieces: list[Piece]) -> None:
+        self.folder = folder
+        self.name = name
+        self.pieces = pieces
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> "Listing | None":
+        """Read a listing; None if it is not there, or not whole."""
+        try:
+            value = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            whole = sha256_of(folder / f"{name}.ids") == value["ids"]
+            pieces = [Piece(*piece) for piece in value["shards"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return cls(folder, name, pieces) if whole else None
+
+    def ids(self, number: int) -> Ids:
+        """Return (n,) the identifiers of a shard's texts."""
+        begin = self.pieces[number - 1].ids_end if number else 0
+        with (self.folder / f"{self.name}.ids").open("rb") as file:
+            file.seek(begin)
+            lines = file.read(self.pieces[number].ids_end - begin).decode(errors="surrogatepass")
+        return as_ids(lines.split("\n")[:-1])
+
+    def copy_to(self, folder: Path) -> None:
+        """Write the same listing into another folder."""
+        with (
+            atomic_write(folder / f"{self.name}.ids") as file,
+            (self.folder / f"{self.name}.ids").open("rb") as own,
+        ):
+            shutil.copyfileobj(own, file)
+        self._seal(folder)
+
+    @classmethod
+    @contextmanager
+    def writer(cls, folder: Path, name: str) -> Iterator[Callable[[Shard], "Listing"]]:
+        """Give a function that adds a shard and returns the listing; it is kept if the block ends well."""
+        listing = cls(folder, name, [])
+        with atomic_write(folder / f"{name}.ids") as file:
+
+            def add(shard: Shard) -> Listing:
+                lines = "".join(f"{identifier}\n" for identifier in shard.ids)
+                file.write(lines.encode(errors="surrogatepass"))
+                listing.pieces.append(Piece(shard.content, len(shard.ids), file.tell()))
+                return listing
+
+            yield add
+        listing._seal(folder)
+
+    def _seal(self, folder: Path) -> None:
+        """Write, last, what says that the identifiers in a folder are whole."""
+        checksum = sha256_of(folder / f"{self.name}.ids")
+        write_json(folder / f"{self.name}.json", {"ids": checksum, "shards": self.pieces})

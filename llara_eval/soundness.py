@@ -1,0 +1,98 @@
+"""The check before a corpus is encoded: does the encoder do what its templates say?"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from llara_eval.encoder import Encoder, Work, embed
+from llara_eval.errors import CheckFailedError
+from llara_eval.packing import Tokens
+from llara_eval.templates import Side, Template
+
+
+def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
+    """Check on a few real texts that an encoder does what its templates say, before a corpus is encoded.
+
+    Args:
+        encoder: The encoder.
+        texts: A few real texts, of different lengths.
+
+    Returns:
+        The smallest cosine of each comparison, for the record.
+
+    Raises:
+        CheckFailedError: The suffix does not survive truncation, a slot is not a token of its own, a
+            batch of one differs from a batch of many, padding on the left differs from padding on the
+            right, or both sides give the same sequences although their templates differ.
+    """
+    floor = 0.9999 if encoder.model.dtype == torch.float32 else 0.995
+    worst = {"batch of one": 1.0, "left padding": 1.0}
+    sequences: dict[Side, list[list[int]]] = {}
+    sides: tuple[Side, Side] = ("query", "document")
+    for side in sides:
+        template = encoder.templates.of(side)
+        sequences[side] = template.token_ids(encoder.tokenizer, texts)
+        _check_suffix(encoder, template, texts)
+        _check_slots(encoder, template)
+        many = encoder.embed(sequences[side], template)
+        if not bool(torch.isfinite(many).all()):
+            raise CheckFailedError(f"{side} embeddings hold NaN or infinity; try --dtype float32")
+        others = {
+            "batch of one": torch.cat([_padded(encoder, [row], template) for row in sequences[side]]),
+            "left padding": _padded(encoder, sequences[side], template, left=True),
+        }
+        for name, other in others.items():
+            cosine = float(torch.nn.functional.cosine_similarity(many, other).min())
+            worst[name] = min(worst[name], cosine)
+            if not cosine >= floor:
+                raise CheckFailedError(
+                    f"{side}: {name} gives other vectors than a batch of many (cosine {cosine:.5f}, "
+                    f"needed {floor}); this model cannot be evaluated reliably"
+                )
+    query, document = encoder.templates.query, encoder.templates.document
+    if (query.prefix, query.prompt, query.suffix) != (
+        document.prefix,
+        document.prompt,
+        document.suffix,
+    ) and sequences["query"] == sequences["document"]:
+        raise CheckFailedError(
+            "query and document templates differ but give the same token ids: the tokenizer drops what "
+            "sets them apart"
+        )
+    encoder.work = Work()
+    return worst
+
+
+@torch.inference_mode()
+def _padded(
+    encoder: Encoder, sequences: Sequence[Tokens], template: Template, *, left: bool = False
+) -> Tensor:
+    """Return what the plain form gives, whichever one the encoder uses."""
+    return embed(encoder.model, sequences, template, causal=encoder.causal, left=left)
+
+
+def _check_suffix(encoder: Encoder, template: Template, texts: Sequence[str]) -> None:
+    """Raise if truncating a long text loses or changes the tokens after it."""
+    suffix = template.token_ids(encoder.tokenizer, ["a"])[0]
+    long_text = " ".join(texts) * (1 + template.max_length // max(1, sum(map(len, texts)) // 8))
+    full = template.token_ids(encoder.tokenizer, [long_text])[0]
+    kept = len(template.suffix_ids(encoder.tokenizer))
+    if len(full) > template.max_length or (kept and full[-kept:] != suffix[-kept:]):
+        raise CheckFailedError("the template's suffix does not survive truncation")
+
+
+def _check_slots(encoder: Encoder, template: Template) -> None:
+    """Raise if several pooled positions are not tokens that were made to be slots."""
+    if template.pooling != "last" or template.slots == 1:
+        return
+    pooled = template.suffix_ids(encoder.tokenizer)[-template.slots :]
+    added = set(encoder.tokenizer.get_added_vocab().values())
+    tokens = encoder.tokenizer.convert_ids_to_tokens(pooled)
+    ordinary = [token for token, number in zip(tokens, pooled, strict=True) if number not in added]
+    if ordinary or len(pooled) < template.slots:
+        raise CheckFailedError(
+            f"the last {template.slots} tokens of the suffix {''.join(template.suffix)!r} are pooled, but "
+            f"the tokenizer makes {' '.join(tokens) or 'none'} of its end, not {template.slots} added "
+            "tokens: is this the tokenizer the model was adapted with?"
+        )

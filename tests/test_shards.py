@@ -1,0 +1,74 @@
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llara_eval import shards
+from llara_eval.shards import Listing, cut
+
+TEXTS = [f"text number {i}" for i in range(400)]
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_SIZE", 16)
+
+
+def items(texts):
+    return [(f"d{i}", text) for i, text in enumerate(texts)]
+
+
+def test_nothing_is_lost_or_moved_and_sizes_are_within_limits() -> None:
+    made = list(cut(items(TEXTS)))
+    assert [pair for shard in made for pair in zip(shard.ids, shard.texts, strict=True)] == items(TEXTS)
+    assert all(4 <= len(shard.texts) <= 32 for shard in made[:-1])
+    assert 8 <= len(TEXTS) / len(made) <= 24
+    assert not list(cut([]))
+
+
+@pytest.mark.parametrize("at", [0, 137, 399])
+def test_collections_that_differ_in_a_text_share_all_other_shards(at: int) -> None:
+    one = [shard.content for shard in cut(items(TEXTS))]
+    other = [shard.content for shard in cut(items([*TEXTS[:at], "one more", *TEXTS[at:]]))]
+    assert len(set(other) - set(one)) <= 2
+
+
+def test_a_shard_is_named_by_its_texts_not_by_their_identifiers() -> None:
+    renamed = [(f"other {i}", text) for i, text in enumerate(TEXTS)]
+    assert [s.content for s in cut(items(TEXTS))] == [s.content for s in cut(renamed)]
+    assert next(cut([("a", "ab"), ("b", "c")])).content != next(cut([("a", "a"), ("b", "bc")])).content
+    assert next(cut([("a", "\ud800")])).content  # half a surrogate pair, as broken collections have them
+
+
+@settings(max_examples=20)
+@given(st.lists(st.text(max_size=5), min_size=1, max_size=100), st.integers(0, 99))
+def test_a_listing_reads_back_as_it_was_written(tmp_path_factory, texts, seed) -> None:
+    folder = tmp_path_factory.mktemp("listing")
+    numbers = random.Random(seed).sample(range(1000), len(texts))
+    named = [(f"é{number}", text) for number, text in zip(numbers, texts, strict=True)]
+    with Listing.writer(folder, "x") as add:
+        made = list(cut(named))
+        for shard in made:
+            add(shard)
+    listing = Listing.load(folder, "x")
+    assert [list(listing.ids(number)) for number in range(len(made))] == [list(s.ids) for s in made]
+    assert [piece[:2] for piece in listing.pieces] == [(s.content, len(s.texts)) for s in made]
+    listing.copy_to(folder / "copy")
+    assert Listing.load(folder / "copy", "x").pieces == listing.pieces
+
+
+@pytest.mark.parametrize("kind", ["ids", "json"])
+def test_a_listing_that_is_not_whole_is_none(tmp_path, kind: str) -> None:
+    with Listing.writer(tmp_path, "x") as add:
+        add(next(cut(items(TEXTS))))
+    path = tmp_path / f"x.{kind}"
+    path.write_bytes(path.read_bytes()[:-2])
+    assert Listing.load(tmp_path, "x") is None
+
+
+def test_a_listing_whose_making_failed_is_not_there(tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt), Listing.writer(tmp_path, "x") as add:
+        add(next(cut(items(TEXTS))))
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
