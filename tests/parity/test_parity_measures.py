@@ -10,9 +10,9 @@ import pytrec_eval
 import torch
 from beir.retrieval.evaluation import EvaluateRetrieval
 from beir.retrieval.search.dense import DenseRetrievalExactSearch
-from stores import store_vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stores import store_vectors
 
 from llara_eval.errors import DataError
 from llara_eval.formulas import FORMULAS
