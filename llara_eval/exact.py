@@ -101,20 +101,20 @@ def score(asked: Rows, index: Index, query: Numbers, row: Numbers) -> Pairs:
         row: (P,) rows of documents.
     """
     order = np.argsort(row, kind="stable")
-    used, starts = np.unique(row[order], return_index=True)
-    starts = np.append(starts, len(row))
+    used, bounds = np.unique(row[order], return_index=True)
+    bounds = np.append(bounds, len(row))
     queries = torch.from_numpy(asked).double()
     scores = np.empty(len(row), dtype=np.float32)
     step = max(1, EXACT // asked.shape[1])
-    first = 0
+    start = 0
     for shard in index.shards:
-        begin, end = np.searchsorted(used, (first, first + len(shard.ids)))
+        begin, end = np.searchsorted(used, (start, start + len(shard.ids)))
         for low in range(begin, end, step):
             high = min(low + step, end)
-            documents = index.decode(shard.vectors[used[low:high] - first]).double()
-            mine = order[starts[low] : starts[high]]
-            scores[mine] = _products(documents, queries, starts[low : high + 1] - starts[low], query[mine])
-        first += len(shard.ids)
+            documents = index.decode(shard.vectors[used[low:high] - start]).double()
+            mine = order[bounds[low] : bounds[high]]
+            scores[mine] = _products(documents, queries, bounds[low : high + 1] - bounds[low], query[mine])
+        start += len(shard.ids)
     return Pairs(query, row, scores)
 
 

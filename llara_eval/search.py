@@ -21,8 +21,8 @@ from llara_eval.reservoir import Reservoir
 from llara_eval.types import Hits
 from llara_eval.vectors import VectorStore
 
-CANDIDATES = 1 << 24
-"""Candidates held at a time (200 MB); more queries than they suffice for take another pass."""
+CANDIDATES = 3 << 23
+"""Candidates held at a time (300 MB): 10,000 queries of depth 1,000; more queries take another pass."""
 
 SCORES, COMPONENTS = 1 << 20, 1 << 23
 """The most scores (4 MiB), and components of documents (32 MiB), of one block."""
@@ -63,7 +63,7 @@ def search(
 def nearest(asked: Queries, index: Index, depth: int, backend: str, progress: Progress) -> Pairs:
     """Find what :func:`search` does in any index; queries are float16 or float32."""
     proposer = backend_named(backend)
-    at_once = max(SMALLEST, CANDIDATES // (2 * depth))
+    at_once = max(SMALLEST, CANDIDATES // (2 * (depth + SMALLEST)))
     passes = range(0, len(asked.ids), at_once)
     found = []
     with progress.task(f"search ({backend})", index.size * len(passes)) as advance, full_precision():
