@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,12 +20,13 @@ from llara_eval.encoder import Encoder
 from llara_eval.errors import MissingPartError
 from llara_eval.layers import compile_layers
 from llara_eval.protocols import SILENT, Progress
-from llara_eval.search import search
+from llara_eval.quantise import Kind, check_dims
 from llara_eval.soundness import check
 from llara_eval.storage import open_place
 from llara_eval.templates import Pooling, Side, Templates
 from llara_eval.tokens import TokenStore
 from llara_eval.types import Hits, Query
+from llara_eval.variants import Variant, search_variant
 from llara_eval.vectors import VectorStore, fill
 
 _INSTALL = {
@@ -61,6 +61,8 @@ class DenseConfig:
         batch_tokens: Tokens of one batch, padding included.
         compile: Compile the model's layers first (a minute or two on a CPU, then about a tenth faster).
         backend: What proposes candidates in the exact search, ``torch`` or ``faiss``.
+        vectors: Search ``fp16`` exactly, or ``int8`` or ``binary`` codes and score the best exactly.
+        dims: The first dimensions that are kept.
     """
 
     max_length: int | None = None
@@ -70,6 +72,8 @@ class DenseConfig:
     batch_tokens: int | None = unnamed(None)
     compile: bool = unnamed(False)
     backend: str = unnamed("torch")
+    vectors: Kind = "fp16"
+    dims: int | None = None
 
 
 def open_checkpoint(
@@ -150,6 +154,7 @@ class Dense:
             text_length=context.text_length,
             **_reading(config),
         )
+        check_dims(config.dims, self.encoder.width)
         if config.compile:
             compile_layers(self.encoder.model, self.encoder.device)
         self._checkpoint = checkpoints.content_hash(folder)
@@ -167,6 +172,8 @@ class Dense:
             "templates": encoder.templates.as_json(),
             "dtype": str(encoder.model.dtype).removeprefix("torch."),
             "width": encoder.width,
+            **({"vectors": self.config.vectors} if self.config.vectors != "fp16" else {}),
+            **({"dims": self.config.dims} if self.config.dims else {}),
             "parameters": encoder.model.num_parameters(),
             "runtime": {
                 "device": encoder.device.type,
@@ -216,10 +223,17 @@ class Dense:
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
         """Encode the queries, or find that they already are, and search the store exactly."""
         documents, asked = self.documents, self.encode_queries(queries, progress)
-        started = time.perf_counter()
-        hits = search(asked, documents, depth, backend=self.config.backend, progress=progress)
-        self.phases["search"] = {"seconds": round(time.perf_counter() - started, 3), "queries": len(queries)}
-        return hits
+        found = search_variant(
+            asked,
+            documents,
+            depth,
+            Variant(self.config.vectors, self.config.dims, unit=self.encoder.templates.document.normalize),
+            scratch=self._context.home,
+            backend=self.config.backend,
+            progress=progress,
+        )
+        self.phases.update(found.phases)
+        return found.hits
 
     def _fill(
         self, side: Side, name: str, items: Iterable[tuple[str, str]], total: int, progress: Progress

@@ -211,6 +211,6 @@ MSMARCO_SETS: Mapping[str, MsMarcoSet] = MappingProxyType(_read())
 
 
 def text_length(dataset: str) -> int | None:
-    """Return the tokens of a document that a data set's evaluations read; None leaves it to the checkpoint."""
+    """Return how many tokens of a document a data set has read; None leaves it to the checkpoint."""
     official = MSMARCO_SETS.get(dataset)
     return official.text_length if official else None

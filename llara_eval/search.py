@@ -1,30 +1,34 @@
-"""Exact top-k over a vector store: all queries resident, the corpus streamed once.
+"""Exact top-k: all queries resident, the documents streamed in blocks.
 
-A backend proposes candidates in float32, some more than asked for; one function then scores every
-candidate in float64 and rounds once, so that the ranking does not depend on the backend, on how
-the store is cut, or on the number of threads.
+A backend multiplies a block in float32 and proposes what may belong to the best. How far such a product can
+be off is known, so that nothing that belongs is lost; what is proposed is then scored exactly. So the result
+does not depend on the backend, on how the store is cut, on the size of a block, or on the number of threads.
 
-Shapes: Q queries, N documents, n documents of a shard, D width, C candidates a query.
+Shapes: Q queries, n documents of a block, D width.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llara_eval.errors import MissingPartError, UsageError
-from llara_eval.protocols import SILENT, Progress
-from llara_eval.types import Hits, Ids
+from llara_eval.errors import DataError
+from llara_eval.exact import Index, Numbers, Pairs, Queries, as_hits, first, gather, score, stored
+from llara_eval.proposers import Proposer, backend_named, device, full_precision, rounding
+from llara_eval.protocols import SILENT, Advance, Progress
+from llara_eval.reservoir import Reservoir
+from llara_eval.types import Hits
 from llara_eval.vectors import VectorStore
 
-MARGIN = 100
-"""Candidates beyond the wanted depth: rounding can move a document by a few ranks, not by this many."""
+CANDIDATES = 3 << 23
+"""Candidates held at a time (300 MB): 10,000 queries of depth 1,000; more queries take another pass."""
 
-Proposer = Callable[
-    [NDArray[np.float32], NDArray[np.float32], int], tuple[NDArray[np.float32], NDArray[np.int64]]
-]
+SCORES, COMPONENTS = 1 << 20, 1 << 23
+"""The most scores (4 MiB), and components of documents (32 MiB), of one block."""
+
+SMALLEST, LARGEST = 256, 8_192
+"""Documents of a block, at least and at most; and queries of a pass, at least."""
 
 
 def search(
@@ -38,101 +42,112 @@ def search(
     """Find the documents with the largest inner product.
 
     Args:
-        queries: A complete store of Q vectors.
-        documents: A complete store of N vectors.
+        queries: A complete store of query vectors.
+        documents: A complete store of document vectors.
         depth: Documents wanted for each query.
         backend: ``torch`` or ``faiss`` (flat); both give the same hits.
         progress: Where to show how far the work is.
 
     Returns:
-        Hits with min(N, depth + MARGIN) rows a query, in no particular order.
+        The first ``depth`` of each query in the canonical order, or all there are; unordered.
 
     Raises:
         UsageError: The backend is unknown.
         MissingPartError: The backend is not installed.
+        DataError: A vector is not finite.
     """
-    propose = _backend(backend)
-    wanted = depth + MARGIN
-    query_ids = np.concatenate([shard.ids for shard in queries])
-    asked = np.concatenate([shard.vectors for shard in queries]).astype(np.float32)
-    best = np.empty((len(asked), 0), dtype=np.float32)
-    rows = np.empty((len(asked), 0), dtype=np.int64)
-    offset = 0
-    with progress.task(f"search ({backend})", len(documents.listing.pieces)) as advance:
-        for shard in documents:
-            scores, found = propose(asked, shard.vectors.astype(np.float32), min(wanted, len(shard.ids)))
-            best = np.concatenate([best, scores], axis=1)
-            rows = np.concatenate([rows, found + offset], axis=1)
-            if best.shape[1] > wanted:
-                top = np.argpartition(-best, wanted - 1, axis=1)[:, :wanted]
-                best, rows = np.take_along_axis(best, top, 1), np.take_along_axis(rows, top, 1)
-            offset += len(shard.ids)
-            advance(1)
-    return _score(query_ids, asked, documents, rows)
+    asked, index = gather(queries), stored(documents)
+    return as_hits(nearest(asked, index, depth, backend, progress), asked, index)
 
 
-def _score(
-    query_ids: Ids, queries: NDArray[np.float32], documents: VectorStore, rows: NDArray[np.int64]
-) -> Hits:
-    """Score candidates in float64 and round to float32.
-
-    Args:
-        query_ids: (Q,).
-        queries: (Q, D).
-        documents: The documents.
-        rows: (Q, C) row numbers over the whole store.
-    """
-    used, doc = np.unique(rows, return_inverse=True)
-    doc = doc.reshape(rows.shape)
-    scores = np.empty(rows.shape, dtype=np.float32)
-    doc_ids = np.empty(len(used), dtype=object)
-    exact = queries.astype(np.float64)
-    first = 0
-    for shard in documents:
-        begin, end = np.searchsorted(used, (first, first + len(shard.ids)))
-        local = used[begin:end] - first
-        doc_ids[begin:end] = shard.ids[local]
-        vectors = shard.vectors[local].astype(np.float64)
-        for row, query in enumerate(exact):
-            mine = np.flatnonzero((doc[row] >= begin) & (doc[row] < end))
-            scores[row, mine] = vectors[doc[row, mine] - begin] @ query
-        first += len(shard.ids)
-    query_rows = np.repeat(np.arange(len(queries)), rows.shape[1])
-    return Hits(query_ids, doc_ids, query_rows, doc.ravel(), scores.ravel())
+def nearest(asked: Queries, index: Index, depth: int, backend: str, progress: Progress) -> Pairs:
+    """Find what :func:`search` does in any index; queries are float16 or float32."""
+    proposer = backend_named(backend)
+    at_once = max(SMALLEST, CANDIDATES // (2 * (depth + SMALLEST)))
+    passes = range(0, len(asked.ids), at_once)
+    found = []
+    with progress.task(f"search ({backend})", index.size * len(passes)) as advance, full_precision():
+        for start in passes:
+            some = Queries(asked.ids[start : start + at_once], asked.vectors[start : start + at_once])
+            pairs = score(some.vectors, index, *_candidates(some, index, depth, proposer, advance))
+            pairs = pairs.take(first(pairs, some, index, depth))
+            found.append(pairs._replace(query=pairs.query + start))
+    return Pairs(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
-def _torch_top(
-    queries: NDArray[np.float32], documents: NDArray[np.float32], count: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the scores and rows, (Q, count) each, of the best documents of a shard."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    product = torch.from_numpy(queries).to(device) @ torch.from_numpy(documents).to(device).T
-    top = torch.topk(product, count, dim=1, sorted=False)
-    return top.values.cpu().numpy(), top.indices.cpu().numpy()
+def _candidates(
+    asked: Queries, index: Index, depth: int, backend: type[Proposer], advance: Advance
+) -> tuple[Numbers, Numbers]:
+    """Return every pair that may be among the best: rows of queries, ascending, and of documents."""
+    queries = torch.from_numpy(asked.vectors).float()
+    lengths = _lengths(queries)
+    if (bad := _not_finite(lengths)) is not None:
+        raise DataError(f"the vector of query {asked.ids[bad]!r} is not finite")
+    size = max(min(SCORES // len(queries), COMPONENTS // queries.shape[1], LARGEST), SMALLEST)
+    propose = backend(queries, depth, size)
+    reservoir = Reservoir(len(queries), depth, size)
+    row, longest = 0, 0.0
+    for block in _blocks(index, size, queries.shape[1]):
+        norms = _lengths(block)
+        if (bad := _not_finite(norms)) is not None:
+            raise DataError(f"the vector of document {_id(index, row + bad)!r} is not finite")
+        longest = max(longest, norms.max())
+        reservoir.slack = 2 * rounding(queries.shape[1]) * lengths * longest
+        reservoir.add(*propose(block, reservoir.floor), row, len(block))
+        if reservoir.crowded.any():
+            reservoir.compress()
+        if reservoir.crowded.any():
+            _settle_ties(reservoir, asked, index, depth)
+        row += len(block)
+        advance(len(block))
+    reservoir.compress()
+    return reservoir.pairs()
 
 
-def _faiss_top(
-    queries: NDArray[np.float32], documents: NDArray[np.float32], count: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the scores and rows, (Q, count) each, of the best documents of a shard."""
-    import faiss
-
-    index = faiss.IndexFlatIP(documents.shape[1])
-    index.add(documents)
-    scores, found = index.search(queries, count)
-    return scores, found
+def _settle_ties(reservoir: Reservoir, asked: Queries, index: Index, depth: int) -> None:
+    """Where a query has more ties than room, keep those that come first in the canonical order."""
+    query, row = reservoir.pairs()
+    mine = reservoir.crowded[query]
+    pairs = score(asked.vectors, index, query[mine], row[mine])
+    chosen = np.ones(len(query), dtype=np.bool_)
+    chosen[mine] = first(pairs, asked, index, depth)
+    reservoir.keep(chosen)
 
 
-BACKENDS: Mapping[str, Proposer] = MappingProxyType({"torch": _torch_top, "faiss": _faiss_top})
-"""The ways to propose candidates."""
+def _blocks(index: Index, size: int, width: int) -> Iterator[torch.Tensor]:
+    """Yield documents as (n, D) float32 on the device, ``size`` at a time, in memory that is used again."""
+    block = torch.empty(size, width, device=device())
+    filled = 0
+    for shard in index.shards:
+        start = 0
+        while start < len(shard.ids):
+            rows = index.decode(shard.vectors[start : start + size - filled])
+            if block.is_cuda:
+                rows = rows.pin_memory().to(block.device, non_blocking=True)
+            block[filled : filled + len(rows)].copy_(rows)
+            start, filled = start + len(rows), filled + len(rows)
+            if filled == size:
+                yield block
+                filled = 0
+    if filled:
+        yield block[:filled]
 
 
-def _backend(name: str) -> Proposer:
-    if name not in BACKENDS:
-        raise UsageError(f"search backend {name!r} is not one of {', '.join(BACKENDS)}")
-    if name == "faiss":
-        try:
-            import faiss  # noqa: F401
-        except ImportError as error:
-            raise MissingPartError("the faiss backend needs: pip install faiss-cpu") from error
-    return BACKENDS[name]
+def _lengths(vectors: torch.Tensor) -> NDArray[np.float64]:
+    lengths: NDArray[np.float64] = torch.linalg.vector_norm(vectors, dim=1).double().cpu().numpy()
+    return lengths
+
+
+def _not_finite(lengths: NDArray[np.float64]) -> int | None:
+    """Return the first row whose length is not finite."""
+    finite = np.isfinite(lengths)
+    return None if finite.all() else int(np.argmin(finite))
+
+
+def _id(index: Index, row: int) -> str:
+    """Return the identifier of a document."""
+    for shard in index.shards:
+        if row < len(shard.ids):
+            return str(shard.ids[row])
+        row -= len(shard.ids)
+    raise IndexError(row)

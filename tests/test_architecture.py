@@ -36,7 +36,9 @@ LAYERS = [
     "llara_eval.packing",
     "llara_eval.encoder",
     "llara_eval.checkpoints llara_eval.vectors llara_eval.export_files llara_eval.soundness",
-    "llara_eval.search llara_eval.export llara_eval.probe",
+    "llara_eval.exact llara_eval.reservoir llara_eval.proposers llara_eval.export llara_eval.probe",
+    "llara_eval.search llara_eval.quantise",
+    "llara_eval.variants",
     "llara_eval.planning",
     # Training that every system shares.
     "llara_eval.training llara_eval.training.config llara_eval.training.batching",
@@ -85,6 +87,7 @@ HOMES = {
     "torch": {
         *("llara_eval.devices", "llara_eval.encoder", "llara_eval.checkpoints", "llara_eval.gguf"),
         *("llara_eval.search", "llara_eval.export", "llara_eval.export_files", "llara_eval.cli.verify_joint"),
+        *("llara_eval.exact", "llara_eval.proposers", "llara_eval.quantise", "llara_eval.variants"),
         *("llara_eval.skeleton", "llara_eval.probe", "llara_eval.layers", "llara_eval.packing"),
         "llara_eval.soundness",
         *TRAINING,
@@ -100,7 +103,7 @@ HOMES = {
     "ir_measures": {"llara_eval.measure"},
     "pyarrow": {"llara_eval.trec"},
     "scipy": {"llara_eval.statistics"},
-    "faiss": {"llara_eval.search"},
+    "faiss": {"llara_eval.proposers"},
     "datasketch": {"llara_eval.matching"},
     "requests": {"llara_eval.download"},
     "tqdm": {"llara_eval.download"},

@@ -1,68 +1,204 @@
+import hashlib
+import math
+import os
+import subprocess
+import sys
+
+import faiss
 import numpy as np
 import pytest
-from stores import store_vectors
+import torch
+from stores import Shards, as_lists, sorted_exactly, unit
 
-from llara_eval.errors import UsageError
-from llara_eval.ranking import rank
+from llara_eval import search as module
+from llara_eval.errors import DataError, UsageError
+from llara_eval.exact import score, stored
+from llara_eval.proposers import TorchProposer, rounding
 from llara_eval.search import search
-from llara_eval.vectors import VectorStore
+
+DOCUMENTS, QUERIES = unit(3000, 24), Shards(unit(40, 24, seed=1), letter="q")
+
+both = pytest.mark.parametrize("backend", ["torch", "faiss"])
 
 
-def make_store(root, vectors, cuts=(0.3, 0.7), letter="d") -> VectorStore:
-    ends = [*(int(cut * len(vectors)) for cut in cuts), len(vectors)]
-    return store_vectors(root, [f"{letter}{i:05d}" for i in range(len(vectors))], vectors, ends, letter)
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Make every limit bind: several passes over the documents, many blocks, and little room."""
+    monkeypatch.setattr(module, "SMALLEST", 16)
+    monkeypatch.setattr(module, "SCORES", 16)
+    monkeypatch.setattr(module, "CANDIDATES", 100)
 
 
-def unit(rows, width, seed=0):
-    vectors = np.random.default_rng(seed).standard_normal((rows, width)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+@both
+@pytest.mark.parametrize("cuts", [(), (0.3, 0.7), (0.001, 0.002, 0.003, 0.5, 0.5)])
+def test_equals_a_full_sort_in_float64(backend, cuts) -> None:
+    documents = Shards(DOCUMENTS, cuts)
+    expected = sorted_exactly(QUERIES, documents, 50)
+    assert as_lists(search(QUERIES, documents, 50, backend=backend)) == expected
 
 
-def as_lists(run):
-    return {query_id: (list(doc_ids), scores.tolist()) for query_id, doc_ids, scores in run}
+@both
+def test_blocks_passes_and_room_play_no_part(backend, small_blocks) -> None:
+    documents = Shards(DOCUMENTS)
+    assert as_lists(search(QUERIES, documents, 30, backend=backend)) == sorted_exactly(QUERIES, documents, 30)
 
 
-def run_of(store, queries, depth, backend="torch"):
-    asked = make_store(store.folder.parent, queries, cuts=(0.5,), letter="q")
-    return rank(search(asked, store, depth, backend=backend), depth=depth)
+def test_equals_faiss_flat() -> None:
+    documents = Shards(unit(5000, 96, seed=2))
+    queries = Shards(unit(30, 96, seed=3), letter="q")
+    index = faiss.IndexFlatIP(96)
+    index.add(documents.vectors.astype(np.float32))
+    scores, rows = index.search(queries.vectors.astype(np.float32), 101)
+    found = as_lists(search(queries, documents, 100))
+    for query, (mine, theirs) in enumerate(zip(found.values(), scores, strict=True)):
+        assert np.allclose([value for _, value in mine], theirs[:100], atol=1e-6)
+        assert theirs[99] - theirs[100] > 1e-6, "no tie at the cut"
+        assert {doc_id for doc_id, _ in mine} == {f"d{row:05d}" for row in rows[query, :100]}
 
 
-DOCUMENTS, QUERIES = unit(3000, 24), unit(40, 24, seed=1)
+@both
+def test_equal_scores_that_float32_sums_tell_apart_are_ties(backend, small_blocks) -> None:
+    """The numbers of one document in different orders: equal scores, but for rounding on the way."""
+    rng = np.random.default_rng(5)
+    documents = Shards([rng.permutation(row) for row in np.repeat(64 * unit(1, 512), 600, axis=0)])
+    queries = Shards(np.full((4, 512), 0.04), letter="q")
+    sums = queries.vectors.astype(np.float32) @ documents.vectors.astype(np.float32).T
+    assert len(np.unique(sums)) > 4
+    last = {query_id: [f"d{row:05d}" for row in range(599, 579, -1)] for query_id in queries.ids}
+    found = as_lists(search(queries, documents, 20, backend=backend))
+    assert {query_id: [doc_id for doc_id, _ in hits] for query_id, hits in found.items()} == last
 
 
-def test_equals_a_full_sort_in_float64(tmp_path) -> None:
-    found = as_lists(run_of(make_store(tmp_path, DOCUMENTS), QUERIES, 50))
-    stored = DOCUMENTS.astype(np.float16).astype(np.float64)
-    for row, query in enumerate(QUERIES.astype(np.float16).astype(np.float64)):
-        scores = (stored @ query).astype(np.float32)
-        order = sorted(range(len(scores)), key=lambda i: (-scores[i], -i))[:50]
-        assert found[f"q{row:05d}"][0] == [f"d{i:05d}" for i in order]
+@both
+def test_of_more_ties_than_there_is_room_for_the_largest_ids_stay(backend, small_blocks) -> None:
+    documents = Shards(np.concatenate([np.repeat(unit(1, 24), 900, axis=0), DOCUMENTS[1:201]]))
+    queries = Shards([*unit(1, 24), np.zeros(24), *unit(3, 24, seed=4)], letter="q")
+    found = as_lists(search(queries, documents, 10, backend=backend))
+    assert found == sorted_exactly(queries, documents, 10)
+    assert [doc_id for doc_id, _ in found["q00000"]] == [f"d{row:05d}" for row in range(899, 889, -1)]
+    assert found["q00001"] == [(f"d{row:05d}", 0.0) for row in range(1099, 1089, -1)]
 
 
-def test_faiss_proposes_the_same(tmp_path) -> None:
-    store = make_store(tmp_path, DOCUMENTS)
-    assert as_lists(run_of(store, QUERIES, 100, "torch")) == as_lists(run_of(store, QUERIES, 100, "faiss"))
+@both
+@pytest.mark.parametrize(("size", "asked"), [(7, 40), (1, 1), (3000, 1)])
+def test_fewer_documents_than_asked_for_and_a_single_query(backend, size, asked) -> None:
+    documents, queries = Shards(DOCUMENTS[:size]), Shards(QUERIES.vectors[:asked], letter="q")
+    found = as_lists(search(queries, documents, 100, backend=backend))
+    assert found == sorted_exactly(queries, documents, 100)
+    assert {len(hits) for hits in found.values()} == {min(size, 100)}
 
 
-def test_the_cut_into_shards_plays_no_part(tmp_path) -> None:
-    one = run_of(make_store(tmp_path / "1", DOCUMENTS, cuts=()), QUERIES, 100)
-    many = run_of(make_store(tmp_path / "2", DOCUMENTS, cuts=(0.01, 0.02, 0.5, 0.9)), QUERIES, 100)
-    assert as_lists(one) == as_lists(many)
+def test_vectors_of_any_length() -> None:
+    """Later documents are longer, and so is what rounding can do to them."""
+    lengths = np.geomspace(0.01, 300, len(DOCUMENTS))[:, None]
+    documents = Shards(DOCUMENTS * lengths)
+    assert as_lists(search(QUERIES, documents, 50)) == sorted_exactly(QUERIES, documents, 50)
 
 
-@pytest.mark.parametrize("backend", ["torch", "faiss"])
-def test_ties_go_to_the_larger_id(tmp_path, backend) -> None:
-    documents = np.repeat(unit(1, 24), 60, axis=0)
-    (doc_ids, scores) = as_lists(run_of(make_store(tmp_path, documents), unit(1, 24), 10, backend))["q00000"]
-    assert doc_ids == [f"d{i:05d}" for i in range(59, 49, -1)]
-    assert scores == sorted(set(scores), reverse=True)
+@both
+def test_vectors_that_are_not_finite_are_named(backend) -> None:
+    broken = DOCUMENTS.copy()
+    broken[2718, 5] = np.nan
+    with pytest.raises(DataError, match="document 'd02718' is not finite"):
+        search(QUERIES, Shards(broken), 10, backend=backend)
+    with pytest.raises(DataError, match="query 'q00001' is not finite"):
+        search(Shards([[1.0, 0], [np.inf, 0]], letter="q"), Shards([[1.0, 0]]), 1, backend=backend)
 
 
-def test_fewer_documents_than_asked_for(tmp_path) -> None:
-    run = run_of(make_store(tmp_path, DOCUMENTS[:7]), QUERIES, 100)
-    assert all(len(doc_ids) == 7 for _, doc_ids, _ in run)
+def test_exact_scores_are_sums_without_error() -> None:
+    documents, queries = unit(20, 4096).astype(np.float16), unit(3, 4096, seed=1).astype(np.float16)
+    query, row = np.repeat(np.arange(3), 20), np.tile(np.arange(20), 3)
+    found = score(queries, stored(Shards(documents)), query, row).score
+    for pair, (i, j) in enumerate(zip(query, row, strict=True)):
+        products = queries[i].astype(np.float64) * documents[j].astype(np.float64)
+        assert found[pair] == np.float32(math.fsum(products))
 
 
-def test_unknown_backend(tmp_path) -> None:
+def test_no_float32_product_is_further_off_than_is_allowed_for() -> None:
+    for width in (3, 64, 4096):
+        left, right = unit(50, width).astype(np.float16), np.abs(unit(50, width, seed=1)).astype(np.float16)
+        exact = left.astype(np.float64) @ right.astype(np.float64).T
+        off = np.abs(left.astype(np.float32) @ right.astype(np.float32).T - exact)
+        bound = rounding(width) * np.outer(*(np.linalg.norm(x.astype(float), axis=1) for x in (left, right)))
+        assert off.max() > 0 and np.all(off < bound)
+
+
+def test_products_are_of_full_precision_whatever_is_allowed_elsewhere(monkeypatch) -> None:
+    seen = []
+
+    class Watched(TorchProposer):
+        def __call__(self, *block):
+            seen.append(torch.get_float32_matmul_precision())
+            return super().__call__(*block)
+
+    monkeypatch.setattr("llara_eval.proposers.BACKENDS", {"torch": Watched})
+    torch.set_float32_matmul_precision("medium")
+    try:
+        search(QUERIES, Shards(DOCUMENTS), 10)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert set(seen) == {"highest"}
+
+
+def test_unknown_backend() -> None:
     with pytest.raises(UsageError, match="torch, faiss"):
-        run_of(make_store(tmp_path, DOCUMENTS[:7]), QUERIES, 10, "magic")
+        search(QUERIES, Shards(DOCUMENTS[:7]), 10, backend="magic")
+
+
+def search_mapped(path: str) -> str:
+    """Search a file of vectors, and return what says whether the result is the same in every bit."""
+    documents = Shards(np.load(path, mmap_mode="r"), cuts=(0.2, 0.4, 0.6, 0.8))
+    hits = search(Shards(unit(64, 256, seed=1), letter="q"), documents, 100)
+    order = np.lexsort((hits.doc, hits.query))
+    parts = hits.query[order], hits.doc_ids[hits.doc[order]].astype(str), hits.score[order]
+    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+
+
+PROGRAM = """
+import sys, threading, time
+from stores import Shards, unit
+from test_search import search, search_mapped
+
+def held():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) >> 10 for line in file if line.startswith("RssAnon"))
+
+def watch():
+    global peak
+    while not over:
+        peak = max(peak, held())
+        time.sleep(0.002)
+
+search(Shards(unit(64, 256), letter="q"), Shards(unit(100, 256)), 100)
+peak, over, before = 0, False, held()
+watcher = threading.Thread(target=watch)
+watcher.start()
+digest = search_mapped(sys.argv[1])
+over = True
+watcher.join()
+print(peak - before, digest)
+"""
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory):
+    """Write 128 MiB of vectors: 256 MiB in float32."""
+    path = tmp_path_factory.mktemp("mapped") / "vectors.npy"
+    vectors = np.lib.format.open_memmap(path, "w+", np.float16, (1 << 18, 256))
+    for start in range(0, len(vectors), 1 << 15):
+        vectors[start : start + (1 << 15)] = np.random.default_rng(start).uniform(-0.1, 0.1, (1 << 15, 256))
+    vectors.flush()
+    return path
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_memory_does_not_hold_the_documents_and_threads_do_not_matter(mapped) -> None:
+    threads = "1" if torch.get_num_threads() > 1 else "2"
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, mapped], capture_output=True, check=True, env=environment, text=True
+    )
+    taken, digest = done.stdout.split()
+    assert digest == search_mapped(mapped)
+    assert int(taken) < 64, "MiB, a quarter of what faiss would hold"

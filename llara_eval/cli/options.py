@@ -73,6 +73,16 @@ MaxLength = Annotated[
 ]
 BatchTokens = Annotated[int | None, typer.Option("--batch-tokens", min=1, help="Tokens of one batch.")]
 
+Vectors = Annotated[
+    str | None,
+    typer.Option(
+        "--vectors", help="Search fp16 exactly, or int8 or binary codes and score the best of them exactly."
+    ),
+]
+Dims = Annotated[
+    int | None, typer.Option("--dims", min=1, help="Keep the first dimensions of vectors (Matryoshka).")
+]
+
 
 def settings(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
     """Bring ``KEY=VALUE`` options and the named flags that were given into one mapping.

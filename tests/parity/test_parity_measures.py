@@ -12,6 +12,7 @@ from beir.retrieval.evaluation import EvaluateRetrieval
 from beir.retrieval.search.dense import DenseRetrievalExactSearch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stores import store_vectors
 
 from llara_eval.errors import DataError
 from llara_eval.formulas import FORMULAS
@@ -19,7 +20,6 @@ from llara_eval.measure import DEFAULT_MEASURES, score
 from llara_eval.ranking import rank
 from llara_eval.search import search
 from llara_eval.types import Hits, as_ids
-from llara_eval.vectors import VectorStore
 
 PYTREC_NAMES = {"nDCG@10": "ndcg_cut_10", "R@100": "recall_100", "R@1000": "recall_1000", "RR": "recip_rank"}
 MEASURES = [*DEFAULT_MEASURES, "RR"]
@@ -221,12 +221,12 @@ def beir_search(queries, docs, depth=10):
 
 
 def our_search(folder, queries, docs, depth=10):
-    stores = []
-    for prefix, vectors in (("q", queries), ("d", docs)):
-        store = VectorStore(folder / prefix, {})
-        store.write(0, [f"{prefix}{i}" for i in range(len(vectors))], np.array(vectors, np.float32), {})
-        store.finish([store.sidecar(0)])
-        stores.append(store)
+    stores = [
+        store_vectors(
+            folder, [f"{letter}{i}" for i in range(len(vectors))], np.array(vectors), [len(vectors)], letter
+        )
+        for letter, vectors in (("q", queries), ("d", docs))
+    ]
     return rank(search(*stores, depth), depth=depth)
 
 
