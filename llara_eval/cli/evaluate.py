@@ -9,6 +9,8 @@ import typer
 from llara_eval.cli import options
 from llara_eval.cli.console import progress, say, set_up_logging, show
 from llara_eval.errors import LlaraEvalError, PartialResultsError
+from llara_eval.home import home
+from llara_eval.msmarco import text_length
 
 if TYPE_CHECKING:
     from llara_eval.evaluate import Outcome
@@ -117,8 +119,6 @@ def run_all(
     from llara_eval import datasets as sets
     from llara_eval.catalogue import expand
     from llara_eval.evaluate import evaluate as evaluate_one
-    from llara_eval.home import home
-    from llara_eval.msmarco import text_length
 
     outcomes: list[Outcome] = []
     errors: list[LlaraEvalError] = []
