@@ -10,7 +10,6 @@ from llara_eval.cli import options
 from llara_eval.cli.console import progress, say, set_up_logging, show
 from llara_eval.errors import LlaraEvalError, PartialResultsError
 from llara_eval.home import home
-from llara_eval.msmarco import text_length
 
 if TYPE_CHECKING:
     from llara_eval.evaluate import Outcome
@@ -119,18 +118,18 @@ def run_all(
     from llara_eval import datasets as sets
     from llara_eval.catalogue import expand
     from llara_eval.evaluate import evaluate as evaluate_one
+    from llara_eval.msmarco import text_length
 
     outcomes: list[Outcome] = []
     errors: list[LlaraEvalError] = []
+    watch = progress(quiet=quiet)
     names = list(dict.fromkeys(part for name in datasets for part in expand(name)))
     for model in models:
         retriever: Retriever | None = None
         opened: Context | None = None  # once for all data sets that are read alike: weights are large
         for name in names:
             try:
-                dataset = sets.load(
-                    name, data_dir=data_dir, split=split, offline=offline, progress=progress(quiet=quiet)
-                )
+                dataset = sets.load(name, data_dir=data_dir, split=split, offline=offline, progress=watch)
                 length = None if maxp else text_length(name)
                 context = Context(home(), offline=offline, text_length=length, maxp=maxp, store=store)
                 if retriever is None or context != opened:
@@ -144,7 +143,7 @@ def run_all(
                     depth=depth,
                     settings_passed=settings,
                     on_existing=on_existing.value,
-                    progress=progress(quiet=quiet),
+                    progress=watch,
                 )
             except LlaraEvalError as error:
                 errors.append(error)
