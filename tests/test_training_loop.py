@@ -98,7 +98,7 @@ def test_compiling_without_a_compiler_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CXX", "")
-    with pytest.raises(MissingPartError, match=r"--compile needs a C\+\+ compiler"):
+    with pytest.raises(MissingPartError, match=r"compiling needs a C\+\+ compiler"):
         run(tmp_path, 1, compiled=True)
 
 
