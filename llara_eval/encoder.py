@@ -1,8 +1,7 @@
 """Language model + templates → unit vectors.
 
-Stock transformers models, language-model head never run. Sequences are batched by a token budget
-after sorting by exact length, side by side where the model can do that and padded on the right where
-it cannot; the pooled positions come from the template, so a tokenizer's padding side plays no part.
+Sequences are batched by a token budget after sorting by exact length; who computes their embeddings is a
+backend. A language-model head is never run.
 
 Shapes: B sequences, L tokens, D width.
 """
@@ -10,7 +9,7 @@ Shapes: B sequences, L tokens, D width.
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llara_eval.errors import CheckFailedError
-from llara_eval.packing import PackedModel, Tokens
+from llara_eval.padding import PaddedModel, Tokens, batches_of, is_causal
 from llara_eval.protocols import Advance
 from llara_eval.templates import Side, Template, Templates
 
@@ -26,9 +25,6 @@ logger = logging.getLogger(__name__)
 
 BATCH_TOKENS = {"cpu": 4_096, "cuda": 65_536, "mps": 16_384}
 """Tokens of one batch, padding included, by device type; measured to be past the knee on each."""
-
-_CAUSAL_TOLERANCE = {torch.float32: 1e-3}
-"""Relative change of hidden states that counts as none; other dtypes round coarsely: 0.03."""
 
 
 @dataclass(slots=True)
@@ -44,6 +40,34 @@ class Work:
     padded: int = 0
 
 
+class Backend(Protocol):
+    """Computes the embeddings of token sequences.
+
+    Attributes:
+        name: What vectors made by it are recorded under.
+        pads: Whether it computes as many tokens for each sequence of a batch as the longest has.
+        width: Width D of the vectors.
+        device: Where it computes.
+    """
+
+    name: str
+    pads: bool
+    width: int
+    device: torch.device
+
+    def embeddings(
+        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int]
+    ) -> Iterator[Tensor]:
+        """Yield the embeddings, (B, D) float32, of one batch after the other.
+
+        Args:
+            sequences: n sequences of token ids.
+            template: Says which positions are pooled.
+            sizes: How many sequences each batch has.
+        """
+        ...
+
+
 class Encoder:
     """Encodes texts with one model and two templates.
 
@@ -53,7 +77,7 @@ class Encoder:
         templates: How queries and documents become token sequences.
         batch_tokens: Tokens of one batch, padding included; None takes what suits the device.
         source: From where the templates are known.
-        packed: Whether sequences are put side by side; :func:`llara_eval.packing.can_pack` knows.
+        backend: Who computes; None: the model, given padded batches.
     """
 
     def __init__(
@@ -64,27 +88,22 @@ class Encoder:
         *,
         batch_tokens: int | None = None,
         source: str = "given",
-        packed: bool = False,
+        backend: Backend | None = None,
     ) -> None:
         self.source = source
         self.model = model
         self.tokenizer = tokenizer
         self.templates = templates
-        self.device: torch.device = model.device
+        self.causal = is_causal(model)
+        self.backend = backend or PaddedModel(model, causal=self.causal)
+        self.device = self.backend.device
         self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, 4_096)
         self.work = Work()
-        self.causal = is_causal(model)
-        self._packed = PackedModel(model, causal=self.causal) if packed else None
 
     @property
     def width(self) -> int:
         """Width D of the vectors."""
-        return int(self.model.config.hidden_size)
-
-    @property
-    def packed(self) -> bool:
-        """Whether sequences are put side by side, without padding."""
-        return self._packed is not None
+        return self.backend.width
 
     def encode(self, texts: Sequence[str], side: Side, advance: Advance | None = None) -> NDArray[np.float32]:
         """Encode texts.
@@ -147,21 +166,15 @@ class Encoder:
         (embeddings,) = self._embeddings(sequences, template, [len(sequences)])
         return embeddings
 
-    @torch.inference_mode()
     def _embeddings(
         self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int]
     ) -> Iterator[Tensor]:
         """Yield the embeddings of one batch after the other; ``sizes`` says how many sequences each has."""
-        ends = np.cumsum(sizes).tolist()
-        batches = [sequences[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
-        self.work.tokens += sum(map(len, sequences))
-        if self._packed is not None:
-            self.work.padded += sum(map(len, sequences))
-            yield from self._packed.embeddings(sequences, template, sizes)
-        else:
-            self.work.padded += sum(len(batch) * max(map(len, batch)) for batch in batches)
-            for batch in batches:
-                yield embed(self.model, batch, template, causal=self.causal)
+        lengths = [*map(len, sequences)]
+        self.work.tokens += sum(lengths)
+        batches = batches_of(lengths, sizes) if self.backend.pads else ()
+        self.work.padded += sum(len(batch) * max(batch) for batch in batches) or sum(lengths)
+        yield from self.backend.embeddings(sequences, template, sizes)
 
     def batches(self, sequences: Sequence[Tokens]) -> Iterator[list[int]]:
         """Yield row numbers, longest sequences first, at most ``batch_tokens`` padded tokens at a time."""
@@ -171,90 +184,3 @@ class Encoder:
             rows = max(1, self.batch_tokens // len(sequences[order[start]]))
             yield order[start : start + rows]
             start += rows
-
-
-def embed(
-    model: Any,
-    sequences: Sequence[Tokens],
-    template: Template,
-    *,
-    causal: bool,
-    left: bool = False,
-) -> Tensor:
-    """Return the embeddings of one batch of token sequences, padded; training calls this too.
-
-    Args:
-        model: A transformers base model.
-        sequences: B lists of ids.
-        template: Says which positions are pooled.
-        causal: Whether a position sees only what is before it: padding on the right needs no mask then.
-        left: Pad on the left instead of on the right; the vectors must not change.
-
-    Returns:
-        (B, D) float32.
-    """
-    lengths = [len(sequence) for sequence in sequences]
-    longest = max(lengths)
-    ids = torch.zeros((len(sequences), longest), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    pooled = torch.zeros(ids.shape, dtype=torch.float32)
-    for row, sequence in enumerate(sequences):
-        begin = longest - len(sequence) if left else 0
-        ids[row, begin : begin + len(sequence)] = torch.tensor(np.asarray(sequence, dtype=np.int64))
-        mask[row, begin : begin + len(sequence)] = 1
-        start, end = template.pooled_span(len(sequence))
-        pooled[row, begin + start : begin + end] = 1.0 / (end - start)
-    device = next(model.parameters()).device
-    inputs: dict[str, Any] = {"input_ids": ids.to(device)}
-    if min(lengths) < longest and (left or not causal):
-        inputs["attention_mask"] = mask.to(device)
-    if left:
-        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0).to(device)
-    if causal:
-        inputs["use_cache"] = False
-    weights = pooled.to(device)
-    hidden = model(**inputs).last_hidden_state.float()  # (B, L, D)
-    hidden = torch.where(weights[:, :, None] > 0, hidden, 0.0)
-    with torch.autocast(device.type, enabled=False):  # training in bfloat16 pools in float32
-        embedding = torch.einsum("bl,bld->bd", weights, hidden)
-    return torch.nn.functional.normalize(embedding, dim=-1) if template.normalize else embedding
-
-
-@torch.inference_mode()
-def is_causal(model: Any) -> bool:
-    """Whether a position sees only what is before it, found by trying: names and flags may lie."""
-    vocabulary = int(model.config.vocab_size)
-    short = torch.tensor([[token % vocabulary for token in (11, 7, 5, 3)]], device=model.device)
-    longer = torch.cat([short, short.flip(1)], dim=1)
-    one = model(input_ids=short).last_hidden_state.float()
-    two = model(input_ids=longer).last_hidden_state.float()[:, : short.shape[1]]
-    return bool((one - two).norm() <= _CAUSAL_TOLERANCE.get(model.dtype, 0.03) * one.norm())
-
-
-@torch.inference_mode()
-def can_pack(model: Any, templates: Templates) -> bool:
-    """Whether a model gives the same vectors in rows as alone, found by trying on random token ids.
-
-    It does not where attention is not exchangeable or has a window, a cap or sinks of its own, where
-    positions do not count from zero, and on a GPU in float32, for which there is no kernel.
-    """
-    config, device, causal = model.config, model.device, is_causal(model)
-    longest = max(templates.query.max_length, templates.document.max_length)
-    windows = [getattr(config, name, None) for name in ("sliding_window", "local_attention")]
-    if any(window and window < longest for window in windows):
-        return False
-    if device.type == "cuda" and (
-        model.dtype not in (torch.float16, torch.bfloat16)
-        or torch.cuda.get_device_capability(device) < (8, 0)
-    ):
-        return False
-    random, template = np.random.default_rng(0), Template(pooling="last")
-    tried = [random.integers(config.vocab_size, size=length) for length in (9, 4, 4, 1)]
-    packed = PackedModel(model, causal=causal)
-    try:
-        (together,) = packed.embeddings(tried, template, [len(tried)])
-    except (TypeError, ValueError, AttributeError, NotImplementedError):
-        return False
-    alone = torch.cat([embed(model, [ids], template, causal=causal) for ids in tried])
-    floor = 0.9999 if model.dtype == torch.float32 else 0.99
-    return bool((torch.nn.functional.cosine_similarity(together, alone) >= floor).all())

@@ -17,14 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from llara_eval.layers import layers_of
-from llara_eval.templates import Template
+from llara_eval.padding import Tokens, embed, is_causal
+from llara_eval.templates import Template, Templates
 
 NAME = "llara_eval_packed"
 """What the attention is called in transformers' register."""
-
-
-Tokens = Sequence[int] | NDArray[np.integer]
-"""The token ids of one text."""
 
 
 class Row(NamedTuple):
@@ -99,15 +96,19 @@ def _ranges(starts: NDArray[np.integer], counts: NDArray[np.integer]) -> NDArray
 
 
 class PackedModel:
-    """A model that is given rows.
+    """A model that is given rows; see :class:`llara_eval.encoder.Backend`.
 
     Args:
         model: A transformers base model, in eval mode on its device.
         causal: Whether a position sees only what is before it.
     """
 
+    name, pads = "packed", False
+
     def __init__(self, model: Any, *, causal: bool) -> None:
         self.model = model
+        self.width = int(model.config.hidden_size)
+        self.device: torch.device = model.device
         self._usual = model.config._attn_implementation
         self._options = {"use_cache": False} if causal else {}
         self._last = _LastLayer(model)
@@ -128,7 +129,7 @@ class PackedModel:
         """
         from transformers import AttentionInterface
 
-        packed, end = Packed(sequences, template, self.model.device), 0
+        packed, end = Packed(sequences, template, self.device), 0
         AttentionInterface.register(NAME, _attention)
         self.model.set_attn_implementation(NAME)
         try:
@@ -150,6 +151,35 @@ class PackedModel:
         pooled = hidden[row.pooled].float()  # (P, D)
         embedding = torch.segment_reduce(pooled, "mean", lengths=row.shares)
         return nn.functional.normalize(embedding, dim=-1) if template.normalize else embedding
+
+
+@torch.inference_mode()
+def can_pack(model: Any, templates: Templates) -> bool:
+    """Whether a model gives the same vectors in rows as alone, found by trying on random token ids.
+
+    It does not where attention is not exchangeable or has a window, a cap or sinks of its own, where
+    positions do not count from zero, and on a GPU in float32, for which there is no kernel.
+    """
+    config, device, causal = model.config, model.device, is_causal(model)
+    longest = max(templates.query.max_length, templates.document.max_length)
+    windows = [getattr(config, name, None) for name in ("sliding_window", "local_attention")]
+    if any(window and window < longest for window in windows):
+        return False
+    if device.type == "cuda" and (
+        model.dtype not in (torch.float16, torch.bfloat16)
+        or torch.cuda.get_device_capability(device) < (8, 0)
+    ):
+        return False
+    random, template = np.random.default_rng(0), Template(pooling="last")
+    tried = [random.integers(config.vocab_size, size=length) for length in (9, 4, 4, 1)]
+    packed = PackedModel(model, causal=causal)
+    try:
+        (together,) = packed.embeddings(tried, template, [len(tried)])
+    except (TypeError, ValueError, AttributeError, NotImplementedError):
+        return False
+    alone = torch.cat([embed(model, [ids], template, causal=causal) for ids in tried])
+    floor = 0.9999 if model.dtype == torch.float32 else 0.99
+    return bool((torch.nn.functional.cosine_similarity(together, alone) >= floor).all())
 
 
 class _LastLayer:

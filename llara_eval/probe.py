@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from llara_eval.backends import open_stock
 from llara_eval.checkpoints import has, read_model, read_model_config
 from llara_eval.collection import Corpus
 from llara_eval.datasets import DEMO_FOLDER
 from llara_eval.devices import default_device, settle_dtype
-from llara_eval.encoder import Encoder, can_pack
+from llara_eval.encoder import Encoder
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.skeleton import cost, skeleton
 from llara_eval.workload import Reading
@@ -71,8 +72,8 @@ def open_encoder(
     else:
         model, tokenizer = read_model(folder, dtype=kind)
     model = model.to(device).eval()
-    packed = can_pack(model, reading.templates)
-    return Encoder(model, tokenizer, reading.templates, batch_tokens=batch_tokens, packed=packed)
+    backend = open_stock(model, reading.templates)
+    return Encoder(model, tokenizer, reading.templates, batch_tokens=batch_tokens, backend=backend)
 
 
 def _memory(device: torch.device) -> int:

@@ -8,12 +8,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from llara_eval.errors import DataError, UsageError
 from llara_eval.files import write_json
 
-Pooling = Literal["mean", "first", "last"]
+Pooling = Literal["mean", "first", "last", "modules"]
 Side = Literal["query", "document"]
 
 TEMPLATE_FILE = "template.json"
@@ -38,8 +38,8 @@ class Template:
             the tokenizer writes them, ``<s>`` or ``[CLS]``).
         prompt: Put before the text and tokenised together with it.
         suffix: Pieces after the text, each tokenised on its own.
-        pooling: ``mean`` over all positions, the ``first`` position, or the mean of the ``last``
-            ``slots`` positions.
+        pooling: ``mean`` over all positions, the ``first`` position, the mean of the ``last``
+            ``slots`` positions, or what the checkpoint's own ``modules`` make of them.
         slots: How many of the last positions are pooled, for ``last``.
         normalize: Whether the embedding is divided by its L2 norm.
         max_length: The most tokens of the whole sequence.
@@ -59,8 +59,8 @@ class Template:
         Raises:
             UsageError: The pooling is unknown, or ``slots`` or ``max_length`` is below one.
         """
-        if self.pooling not in ("mean", "first", "last"):
-            raise UsageError(f"pooling {self.pooling!r} is not one of mean, first, last")
+        if self.pooling not in get_args(Pooling):
+            raise UsageError(f"pooling {self.pooling!r} is not one of {', '.join(get_args(Pooling))}")
         if self.slots < 1 or self.max_length < 1:
             raise UsageError(
                 f"slots and max_length must be at least 1, found {self.slots}, {self.max_length}"
@@ -92,10 +92,18 @@ class Template:
         return [[*prefix, *(ids or filler), *suffix] for ids in encoded]
 
     def pooled_span(self, length: int) -> tuple[int, int]:
-        """Return the positions pooled in a sequence of ``length`` tokens, as (start, end)."""
+        """Return the positions pooled in a sequence of ``length`` tokens, as (start, end).
+
+        Raises:
+            UsageError: What is pooled is up to the checkpoint's own modules.
+        """
+        if self.pooling == "modules":
+            raise UsageError(
+                "pooling 'modules' is done by the checkpoint itself: --backend sentence-transformers"
+            )
         if self.pooling == "first":
             return 0, 1
-        return (0 if self.pooling == "mean" else max(0, length - self.slots)), length
+        return (max(0, length - self.slots) if self.pooling == "last" else 0), length
 
     def prefix_ids(self, tokenizer: Any) -> list[int]:
         """Return the token ids before the text."""

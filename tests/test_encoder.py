@@ -4,9 +4,11 @@ import torch
 from tiny_models import CAUSAL, KINDS, TEXTS, make_model, make_tokenizer
 
 from llara_eval import packing
-from llara_eval.encoder import Encoder, can_pack, embed
+from llara_eval.encoder import Encoder
 from llara_eval.errors import CheckFailedError
 from llara_eval.layers import compile_layers
+from llara_eval.packing import PackedModel, can_pack
+from llara_eval.padding import PaddedModel, embed
 from llara_eval.soundness import check
 from llara_eval.templates import Template, Templates
 
@@ -21,8 +23,12 @@ POOLINGS = {
 }
 
 
-def make_encoder(kind: str = "llama", template: Template = POOLINGS["slots"], **options) -> Encoder:
-    return Encoder(make_model(kind), TOKENIZER, Templates(template, template), **options)
+def make_encoder(
+    kind: str = "llama", template: Template = POOLINGS["slots"], *, packed: bool = False, **options
+) -> Encoder:
+    model = make_model(kind)
+    backend = PackedModel(model, causal=CAUSAL[kind]) if packed else None
+    return Encoder(model, TOKENIZER, Templates(template, template), backend=backend, **options)
 
 
 def oracle(encoder: Encoder, text: str, template: Template) -> np.ndarray:
@@ -75,7 +81,7 @@ def test_the_check_passes_on_a_sound_encoder(kind: str) -> None:
 
 def test_the_check_finds_a_mask_that_is_missing() -> None:
     encoder = make_encoder("bert", POOLINGS["mean"])
-    encoder.causal = True  # so that no mask is passed
+    encoder.backend = PaddedModel(encoder.model, causal=True)  # no mask is passed
     with pytest.raises(CheckFailedError, match="batch of one"):
         check(encoder, TEXTS)
 

@@ -19,6 +19,7 @@ from tiny_models import make_model, make_tokenizer, save_checkpoint
 from typer.testing import CliRunner
 
 from llara_eval import datasets, devices, launch, shards, slurm
+from llara_eval.backends import open_stock
 from llara_eval.cli import app
 from llara_eval.encoder import Encoder
 from llara_eval.errors import DataError, LlaraEvalError, UsageError
@@ -160,7 +161,9 @@ def test_two_that_convert_a_model_at_once_end_with_one(tmp_path, monkeypatch) ->
 @pytest.mark.parametrize("kind", ["llama", "bert"])
 def test_vectors_do_not_depend_on_the_number_of_threads(kind: str) -> None:
     template = Template(suffix=("</s>",), max_length=64)
-    encoder = Encoder(make_model(kind), make_tokenizer(), Templates(template, template), packed=True)
+    model = make_model(kind)
+    templates = Templates(template, template)
+    encoder = Encoder(model, make_tokenizer(), templates, backend=open_stock(model, templates))
     texts = [f"{'many words ' * (i % 7)}{i}" for i in range(200)]
     before, found = torch.get_num_threads(), []
     try:

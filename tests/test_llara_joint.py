@@ -23,8 +23,8 @@ from adapters.llara.joint import (
     lay_out,
 )
 from adapters.llara.template import PAPER, RELEASED, Prompts, templates
-from llara_eval.encoder import embed
 from llara_eval.errors import UsageError
+from llara_eval.padding import embed
 
 TEXTS = ["sun and moon", "a", "the moon passes between the sun and the earth", "", "sourdough rises slowly"]
 

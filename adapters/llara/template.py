@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from llara_eval.checkpoints import special_tokens
 from llara_eval.errors import DataError, UsageError
+from llara_eval.st_layout import special_tokens
 from llara_eval.templates import Template, Templates
 
 _EOS = "{eos}"

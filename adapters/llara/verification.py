@@ -21,7 +21,7 @@ from adapters.llara.joint import (
     joint_mask,
     lay_out,
 )
-from llara_eval.encoder import embed
+from llara_eval.padding import embed
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.templates import Template, Templates
 from llara_eval.training.batching import token_batches

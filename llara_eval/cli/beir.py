@@ -36,6 +36,7 @@ def beir(
     dtype: options.Dtype = None,
     max_length: options.MaxLength = None,
     batch_tokens: options.BatchTokens = None,
+    backend: options.Backend = None,
     vectors: options.Vectors = None,
     dims: options.Dims = None,
     on_existing: options.OnExisting = options.Existing.ONLY_MISSING,
@@ -56,7 +57,6 @@ def beir(
         data_dir=data_dir,
         store=store,
         runs_dir=runs_dir,
-        split=None,
         measures=options.split_list(DEFAULT_MEASURES),
         depth=depth,
         settings=options.settings(
@@ -64,6 +64,7 @@ def beir(
             dtype=dtype,
             max_length=max_length,
             batch_tokens=batch_tokens,
+            backend=backend,
             vectors=vectors,
             dims=dims,
         ),

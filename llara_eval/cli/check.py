@@ -34,6 +34,7 @@ def check(
     option: options.Settings = None,
     dtype: options.Dtype = None,
     max_length: options.MaxLength = None,
+    backend: options.Backend = None,
     offline: options.Offline = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -51,7 +52,7 @@ def check(
     from llara_eval.soundness import check as check_encoder
 
     texts = _texts(text_file)
-    settings = options.settings(option, dtype=dtype, max_length=max_length)
+    settings = options.settings(option, dtype=dtype, max_length=max_length, backend=backend)
     system = open_system(model, settings, Context(home=home(), offline=offline))
     encoder: Encoder | None = getattr(system, "encoder", None)
     if encoder is None:
@@ -99,7 +100,8 @@ def _described(encoder: "Encoder", text: str) -> dict[str, Any]:
         template = encoder.templates.of(side)
         (ids,) = template.token_ids(encoder.tokenizer, [text])
         tokens = encoder.tokenizer.convert_ids_to_tokens(ids)
-        examples[side] = {"tokens": tokens, "pooled": template.pooled_span(len(ids))}
+        pooled = (0, len(ids)) if template.pooling == "modules" else template.pooled_span(len(ids))
+        examples[side] = {"tokens": tokens, "pooled": pooled}
     return {
         "source": encoder.source,
         "causal": encoder.causal,

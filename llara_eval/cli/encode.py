@@ -53,10 +53,9 @@ def encode(
     dtype: options.Dtype = None,
     max_length: options.MaxLength = None,
     batch_tokens: options.BatchTokens = None,
-    launcher: Annotated[
-        Launcher, typer.Option("--launcher", help="What starts the workers.")
-    ] = Launcher.LOCAL,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="How many.")] = 1,
+    backend: options.Backend = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="How many share the work.")] = 1,
+    launcher: Annotated[Launcher, typer.Option("--launcher", help="What starts them.")] = Launcher.LOCAL,
     lease_seconds: Annotated[
         float,
         typer.Option("--lease-seconds", min=1, help="Silence after which a worker's shard is another's."),
@@ -81,7 +80,9 @@ def encode(
     from llara_eval.home import home
 
     names = list(dict.fromkeys(part for name in dataset for part in expand(name)))
-    settings = options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens)
+    settings = options.settings(
+        option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens, backend=backend
+    )
     surroundings = Context(home().absolute(), offline=offline, store=store, lease_seconds=lease_seconds)
     work = partial(_work, model, names, settings, data_dir.absolute(), split, surroundings)
     if launcher is Launcher.LOCAL and workers == 1:

@@ -62,6 +62,7 @@ def msmarco(
     dtype: options.Dtype = None,
     max_length: options.MaxLength = None,
     batch_tokens: options.BatchTokens = None,
+    backend: options.Backend = None,
     vectors: options.Vectors = None,
     dims: options.Dims = None,
     on_existing: options.OnExisting = options.Existing.ONLY_MISSING,
@@ -84,7 +85,6 @@ def msmarco(
         data_dir=data_dir,
         store=store,
         runs_dir=runs_dir,
-        split=None,
         measures=list(known.measures),
         depth=depth or known.depth,
         settings=options.settings(
@@ -92,6 +92,7 @@ def msmarco(
             dtype=dtype,
             max_length=max_length,
             batch_tokens=batch_tokens,
+            backend=backend,
             vectors=vectors,
             dims=dims,
         ),

@@ -73,6 +73,12 @@ MaxLength = Annotated[
 ]
 BatchTokens = Annotated[int | None, typer.Option("--batch-tokens", min=1, help="Tokens of one batch.")]
 
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        "--backend", help="Who computes vectors: transformers (the default), sentence-transformers or vllm."
+    ),
+]
 Vectors = Annotated[
     str | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from llara_eval.encoder import embed
+from llara_eval.padding import embed
 from llara_eval.templates import Template, Templates
 from llara_eval.training.batching import split_to, token_batches
 from llara_eval.training.config import Contrast

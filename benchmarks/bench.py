@@ -1,0 +1,144 @@
+"""Ours against pinned peers and the machine's limit; ``make bench`` installs the peers and runs this.
+
+Every ratio is formed within a round, in which all run one after the other, each in a process of its own,
+with the same threads, on the same texts or vectors; what they return is compared first, and who returns
+something else is not timed. Shown are the middle round and, in brackets, the lowest and highest.
+
+Usage: ``python benchmarks/bench.py [encode] [search] [scoring] [startup] [growth] [--quick] [--json]
+[--documents 256] [--model MODEL] [--peer PEER] [--rounds 3] [--data-dir ../shared/data/beir]``
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import encode
+import ours
+import scoring
+import search
+import startup
+import torch
+from table import Table
+
+HERE = Path(__file__).parent
+PARTS = ("startup", "scoring", "search", "encode", "growth")
+GROWTH = (10_000, 100_000)
+
+
+def main() -> None:
+    """Measure what was asked for; print tables, or their content as JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if none is named"
+    )
+    parser.add_argument("--quick", action="store_true", help="small sizes and one round: a few minutes")
+    parser.add_argument("--rounds", type=int, help="3, or 1 with --quick")
+    parser.add_argument(
+        "--documents", type=int, help="texts to encode: 256, or 64 with --quick; an eighth with an LLM"
+    )
+    parser.add_argument("--model", choices=[*encode.MODELS], action="append", help="to encode with; all")
+    parser.add_argument("--peer", choices=[*encode.PEERS], action="append", help="in encoding; all")
+    parser.add_argument("--data-dir", type=Path, default=HERE.parents[1] / "shared" / "data" / "beir")
+    parser.add_argument("--growth", type=int, nargs="+", default=GROWTH, help="numbers of documents")
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    if unknown := set(chosen.parts) - set(PARTS):
+        parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(PARTS)}")
+    chosen.rounds = chosen.rounds or (1 if chosen.quick else 3)
+    chosen.documents = chosen.documents or (64 if chosen.quick else 256)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    cores = len(os.sched_getaffinity(0))
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", str(cores)
+    )  # the same for all: torch and faiss count differently
+    about = machine()
+    print(f"{about}\n", file=sys.stderr if chosen.json else sys.stdout, flush=True)
+    made = []
+    for table in measure(chosen):
+        made.append(table._asdict())
+        if not chosen.json:
+            print(f"{table}\n", flush=True)
+    if chosen.json:
+        print(json.dumps({"machine": about, "tables": made}, default=str))
+
+
+def measure(chosen: argparse.Namespace) -> Iterator[Table]:
+    """Yield the tables that were asked for."""
+    parts = chosen.parts or PARTS
+    started = time.perf_counter()
+
+    def say(what: str) -> None:
+        print(f"{time.perf_counter() - started:6.0f} s  {what}", file=sys.stderr, flush=True)
+
+    if "startup" in parts:
+        yield startup.table(startup.measure(chosen.rounds, say))
+    if "scoring" in parts:
+        queries = scoring.QUERIES // (10 if chosen.quick else 1)
+        yield scoring.table(queries, scoring.measure(queries, chosen.rounds, say))
+    if "search" in parts:
+        for size in search.QUICK if chosen.quick else search.SIZES:
+            yield search.table(size, search.measure(size, chosen.rounds, say))
+    if "encode" in parts:
+        peers, folder = chosen.peer or encode.PEERS, HERE.parent / "build" / "bench"
+        for name in chosen.model or encode.MODELS:
+            texts, source = encode.sample(chosen.data_dir, int(chosen.documents * encode.MODELS[name].share))
+            for dtype in ours.native_dtypes():
+                found = encode.measure(name, dtype, texts, peers, chosen.rounds, folder, say)
+                yield from encode.tables(found, source)
+    if "growth" in parts:
+        yield growth(chosen.growth, say)
+
+
+def growth(sizes: Sequence[int], say: Callable[[str], None]) -> Table:
+    """Return time and memory of a whole evaluation against the number of documents, see :mod:`scale`."""
+    found = []
+    for documents in sizes:
+        say(f"{documents:,} documents: a whole evaluation without a model")
+        words = f"--documents {documents} --like quora --json".split()
+        done = subprocess.run(
+            [sys.executable, HERE / "scale.py", *words], stdout=subprocess.PIPE, text=True, check=True
+        )
+        found.append(json.loads(done.stdout))
+    each = [sum(one["seconds"].values()) / one["documents"] * 1e6 for one in found]
+    peaks = [max(one["peak_anonymous"].values()) for one in found]
+    return Table(
+        "Growth",
+        "Load, tokenise, encode without a model, store, search 100 queries, score: `scale.py --like quora`.",
+        ["documents", "µs each", "of the first", "peak anonymous MiB", "of the first"],
+        [
+            [
+                f"{size:,}",
+                f"{spent:.0f}",
+                f"{spent / each[0]:.2f}",
+                f"{peak / 2**20:,.0f}",
+                f"{peak / peaks[0]:.2f}",
+            ]
+            for size, spent, peak in zip(sizes, each, peaks, strict=True)
+        ],
+    )
+
+
+def machine() -> str:
+    """Say on what it was measured, and when."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    able = torch.cpu.get_capabilities()
+    widest = [kind for kind in ("avx2", "avx512_bf16", "amx_bf16") if able.get(kind)]
+    return (
+        f"{datetime.date.today()}, {name} ({', '.join(widest)}), {os.environ['OMP_NUM_THREADS']} threads, "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""All that the benchmarks use of ours: checkpoints, encoder, stores, search, runs and measures."""
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from worker import Once, notes
+
+SHARD = 4_096
+
+
+def write_checkpoints(model: str, folder: Path, max_length: int, pooling: str) -> tuple[Path, Path]:
+    """Write a model twice: as we read it, and as sentence-transformers does.
+
+    Args:
+        model: A system's name or a checkpoint.
+        folder: Where; what is there is kept if it has the same template.
+        max_length: The most tokens of a text.
+        pooling: ``mean`` or ``last``.
+
+    Returns:
+        Our folder, whose files are links and which has a template of its own, and the exported one, whose
+        tokenizer adds what our template does.
+    """
+    from adapters import checkpoint_folder, checkpoint_texts
+    from llara_eval.export import export
+    from llara_eval.templates import TEMPLATE_FILE
+
+    source, own, exported = checkpoint_folder(model, offline=True), folder / "own", folder / "exported"
+    own.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        if not (own / file.name).exists():
+            (own / file.name).symlink_to(file)
+    changes: dict[str, Any] = {"max_length": max_length, "pooling": pooling}
+    tokenizer, templates = checkpoint_texts(model, {}, source)
+    if pooling == "last":  # an end that is there however much is cut off, as such retrievers have it
+        changes["suffix"] = (tokenizer.eos_token,)
+    templates.with_changes(**changes).save(own)
+    files = [place / TEMPLATE_FILE for place in (own, exported)]
+    if not files[1].exists() or files[0].read_bytes() != files[1].read_bytes():
+        export(own, exported, overwrite=True)
+    return own, exported
+
+
+def native_dtypes() -> list[str]:
+    """Return the types of weights worth measuring: float32, and the one the processor is made for."""
+    from llara_eval.devices import default_device, default_dtype
+
+    return sorted({"float32", str(default_dtype(default_device())).removeprefix("torch.")}, reverse=True)
+
+
+def token_ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of documents."""
+    from llara_eval import checkpoints
+
+    tokenizer, config = checkpoints.read_tokenizer(folder), checkpoints.read_model_config(folder)
+    templates, _ = checkpoints.settle_templates(folder, tokenizer, config)
+    return templates.document.token_ids(tokenizer, texts)
+
+
+def operations(folder: Path, lengths: Sequence[int]) -> float:
+    """Return the floating-point operations that texts of these lengths take, padding not counted."""
+    from llara_eval.checkpoints import read_model_config
+    from llara_eval.skeleton import cost
+
+    return float(cost(read_model_config(folder)).operations(np.array(lengths, dtype=np.float64)).sum())
+
+
+def product_shapes(folder: Path) -> list[tuple[int, int]]:
+    """Return the shapes of the matrices that hidden states are multiplied with, each once."""
+    from llara_eval.checkpoints import read_model_config
+    from llara_eval.skeleton import skeleton
+
+    layers = skeleton(read_model_config(folder)).modules()
+    return sorted({tuple(layer.weight.shape) for layer in layers if type(layer).__name__ == "Linear"})
+
+
+def open_encoder(folder: Path, dtype: str) -> Any:
+    """Return our encoder of a checkpoint."""
+    from llara_eval import checkpoints
+
+    return checkpoints.load(folder, dtype=dtype)
+
+
+def encode(folder: str, exported: str, texts: str, dtype: str) -> Once:
+    """Encode all texts; the competitor the others are compared with."""
+    read: list[str] = json.loads(Path(texts).read_text())
+    encoder = open_encoder(Path(folder), dtype)
+    encoder.encode(read[:8], "document")
+    ids = token_ids(Path(folder), read)
+
+    def once() -> Any:
+        vectors = encoder.encode(read, "document")
+        notes["padding"] = encoder.work.padded / encoder.work.tokens
+        return lambda: {"vectors": vectors, "ids": np.concatenate(ids), "lengths": np.array([*map(len, ids)])}
+
+    return once
+
+
+def write_store(folder: Path, name: str, blocks: Iterable[NDArray[np.float32]]) -> None:
+    """Write a complete store of vectors; a row's number is its identifier.
+
+    Args:
+        folder: Where stores are.
+        name: What it is called there.
+        blocks: (n, D) each; n is at most ``SHARD``.
+    """
+    from llara_eval.shards import Listing, Shard
+
+    store, first = _open_store(folder, name), 0
+    with Listing.writer(store.folder, name) as add:
+        for number, vectors in enumerate(blocks):
+            ids = [str(row) for row in range(first, first + len(vectors))]
+            store.write(f"{name}{number}", vectors, {})
+            add(Shard(f"{name}{number}", ids, []))
+            first += len(vectors)
+
+
+def _open_store(folder: Path, name: str) -> Any:
+    from llara_eval.vectors import VectorStore
+
+    return VectorStore(folder, {"name": name}, name)
+
+
+def search(folder: str, depth: int) -> Once:
+    """Search two stores for the documents with the largest inner product."""
+    from llara_eval.search import search
+
+    queries, documents = (_open_store(Path(folder), name) for name in ("queries", "documents"))
+
+    def once() -> Any:
+        hits = search(queries, documents, depth)
+
+        def arrays() -> Mapping[str, NDArray[Any]]:
+            shape = len(hits.query_ids), -1
+            scores, rows = hits.score.reshape(shape), hits.doc_ids.astype(np.int64)[hits.doc].reshape(shape)
+            best = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
+            rows, scores = np.take_along_axis(rows, best, 1), np.take_along_axis(scores, best, 1)
+            return {
+                "rows": rows,
+                "scores": scores,
+                "searched": np.array(sum(len(part.ids) for part in documents)),
+            }
+
+        return arrays
+
+    return once
+
+
+def score(run: str, qrels: str, measures: Sequence[str]) -> Once:
+    """Read a run and score it."""
+    from llara_eval import measure, trec
+
+    judged = json.loads(Path(qrels).read_text())
+
+    def once() -> Any:
+        started = time.perf_counter()
+        found = trec.read_run(Path(run))
+        notes["read"] = time.perf_counter() - started
+        scores = measure.score(judged, found, measures)
+        notes["score"] = time.perf_counter() - started - notes["read"]
+        return lambda: {name: scores.values[name] for name in measures}
+
+    return once

@@ -1,0 +1,165 @@
+"""Who computes embeddings: transformers, sentence-transformers with a folder's own modules, or vLLM.
+
+All are given the same token ids, made by the same templates, and each is checked against the stock model
+before a corpus is encoded; see :mod:`llara_eval.soundness`.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from llara_eval.encoder import Backend
+from llara_eval.errors import MissingPartError, UsageError
+from llara_eval.packing import PackedModel, can_pack
+from llara_eval.padding import PaddedModel, Tokens, batches_of, is_causal
+from llara_eval.templates import Template, Templates
+
+Name = Literal["transformers", "sentence-transformers", "vllm"]
+
+
+def open_stock(model: Any, templates: Templates) -> Backend:
+    """Return a transformers model that is given rows if it can take them, else padded batches."""
+    form = PackedModel if can_pack(model, templates) else PaddedModel
+    return form(model, causal=is_causal(model))
+
+
+class SentenceTransformersModel:
+    """A sentence-transformers folder run by its own modules, whichever they are; see ``Backend``.
+
+    Args:
+        folder: The folder.
+        tokenizer: Its tokenizer.
+        templates: What its configuration says of texts; what pools is the folder's.
+        device: Where to compute.
+        dtype: Of the weights.
+
+    Raises:
+        UsageError: The folder is not in that layout, or pools several slots.
+    """
+
+    name, pads = "sentence-transformers", True
+
+    def __init__(
+        self, folder: Path, tokenizer: Any, templates: Templates, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        if not (folder / "modules.json").is_file():
+            raise UsageError(
+                f"{folder} is not a sentence-transformers folder; write one with "
+                "llara-eval export --format sentence-transformers, or leave out --backend"
+            )
+        if max(templates.query.slots, templates.document.slots) > 1:
+            raise UsageError(
+                f"{folder} pools several slots, for which an export has token ids of its own: "
+                "leave out --backend"
+            )
+        self._model = SentenceTransformer(
+            str(folder), device=str(device), local_files_only=True, model_kwargs={"dtype": dtype}
+        ).eval()
+        self._tokenizer = tokenizer
+        self._templates = templates
+        self.device = device
+        self.width = int(self._model.get_embedding_dimension() or 0)
+
+    @torch.inference_mode()
+    def embeddings(
+        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int]
+    ) -> Iterator[Tensor]:
+        """Yield the embeddings, (B, D) float32, of one batch after the other."""
+        side = "document" if template == self._templates.document else "query"
+        prompt = template.own_tokens(self._tokenizer) - len(template.suffix_ids(self._tokenizer))
+        for batch in batches_of(sequences, sizes):
+            lengths = torch.tensor([len(sequence) for sequence in batch])
+            ids = torch.zeros(len(batch), int(lengths.max()), dtype=torch.long)
+            for row, sequence in enumerate(batch):
+                ids[row, : len(sequence)] = torch.from_numpy(np.asarray(sequence, dtype=np.int64))
+            mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+            features = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
+            made = self._model({**features, "prompt_length": prompt}, task=side)["sentence_embedding"].float()
+            yield normalize(made, dim=-1) if template.normalize else made
+
+
+class VllmModel:
+    """A checkpoint served by vLLM, which hands out hidden states that are pooled here; see ``Backend``.
+
+    Args:
+        folder: A transformers folder.
+        templates: They say the most tokens of a text.
+        device: Where it computes, which it finds out by itself.
+        dtype: Of the weights.
+
+    Raises:
+        MissingPartError: vLLM is not installed.
+    """
+
+    name, pads = "vllm", False
+
+    def __init__(self, folder: Path, templates: Templates, device: torch.device, dtype: torch.dtype) -> None:
+        try:
+            import vllm
+        except ImportError as error:
+            needed = "--backend vllm needs: pip install 'llara-eval[vllm]'"
+            raise MissingPartError(f"{needed} ({error})") from error
+        self._model = vllm.LLM(
+            model=str(folder),
+            runner="pooling",
+            convert="embed",
+            dtype=str(dtype).removeprefix("torch."),
+            max_model_len=max(templates.query.max_length, templates.document.max_length),
+            enable_prefix_caching=False,  # what is cached has no hidden states
+        )
+        self._params = vllm.PoolingParams(use_activation=False)  # hidden states as they are, not unit vectors
+        self.device = device
+        self.width = int(self._model.llm_engine.model_config.get_hidden_size())
+
+    def embeddings(
+        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int]
+    ) -> Iterator[Tensor]:
+        """Yield the embeddings, (B, D) float32, of one batch after the other."""
+        for batch in batches_of(sequences, sizes):
+            prompts = [{"prompt_token_ids": [int(token) for token in sequence]} for sequence in batch]
+            outputs = self._model.encode(prompts, self._params, pooling_task="token_embed", use_tqdm=False)
+            pooled = []
+            for output, sequence in zip(outputs, batch, strict=True):
+                hidden = output.outputs.data  # (L, D)
+                if len(hidden) != len(sequence):
+                    raise UsageError(
+                        f"vLLM returned {len(hidden)} hidden states for {len(sequence)} tokens; "
+                        "its pooling of this model cannot be used"
+                    )
+                begin, end = template.pooled_span(len(sequence))
+                pooled.append(hidden[begin:end].float().mean(0))
+            made = torch.stack(pooled).cpu()
+            yield normalize(made, dim=-1) if template.normalize else made
+
+
+def open_backend(
+    name: Name, folder: Path, model: Any, tokenizer: Any, templates: Templates, device: torch.device
+) -> Backend:
+    """Return who computes the embeddings of a checkpoint.
+
+    Args:
+        name: Which one.
+        folder: The checkpoint.
+        model: It, as transformers reads it.
+        tokenizer: Its tokenizer.
+        templates: How texts become token ids.
+        device: Where to compute.
+
+    Raises:
+        UsageError: The folder is not one that it reads.
+        MissingPartError: It is not installed.
+    """
+    if name != "transformers" and (folder / "adapter_config.json").is_file():
+        raise UsageError(f"{folder} holds low-rank updates; {name} would leave them out: no --backend")
+    if name == "sentence-transformers":
+        return SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype)
+    if name == "vllm":
+        return VllmModel(folder, templates, device, model.dtype)
+    return open_stock(model, templates)

@@ -1,0 +1,89 @@
+"""What a folder in sentence-transformers layout says of itself."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from llara_eval.errors import DataError, UsageError
+from llara_eval.templates import Pooling, Template, Templates
+
+_POOLING_MODES: Mapping[str, Pooling] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
+"""sentence-transformers' names for the ways of pooling we have."""
+
+
+def read_templates(folder: Path, tokenizer: Any, config: Any, *, own_modules: bool) -> Templates:
+    """Read the templates out of a folder's own configuration files.
+
+    Args:
+        folder: The folder.
+        tokenizer: Its tokenizer.
+        config: Its model's configuration.
+        own_modules: Whether it is run by its own modules, whichever they are.
+
+    Raises:
+        DataError: A file is malformed.
+        UsageError: A module is one that we cannot reproduce.
+    """
+    kinds = {
+        module["type"].rsplit(".", 1)[-1]: folder / module["path"]
+        for module in read_json(folder / "modules.json")
+    }
+    unknown = set(kinds) - {"Transformer", "Pooling", "Normalize"}
+    if "Transformer" not in kinds or "Pooling" not in kinds or (unknown and not own_modules):
+        raise UsageError(
+            f"{folder}: modules {', '.join(kinds)}; only Transformer, Pooling and Normalize can be "
+            "reproduced; what else follows them needs --backend sentence-transformers"
+        )
+    pooling = read_json(kinds["Pooling"] / "config.json")
+    mode = pooling.get("pooling_mode") or "+".join(
+        key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
+        for key, value in pooling.items()
+        if key.startswith("pooling_mode_") and value
+    )
+    odd = mode not in _POOLING_MODES or pooling.get("include_prompt", True) is False
+    if odd and not own_modules:
+        raise UsageError(
+            f"{folder}: pooling {mode!r}; only {', '.join(_POOLING_MODES)} can be reproduced; "
+            "--backend sentence-transformers runs others"
+        )
+    settings = kinds["Transformer"] / "sentence_bert_config.json"
+    limit = read_json(settings).get("max_seq_length") if settings.is_file() else None
+    prompts_file = folder / "config_sentence_transformers.json"
+    prompts_config = read_json(prompts_file) if prompts_file.is_file() else {}
+    prompts = prompts_config.get("prompts") or {}
+    usual = prompts.get(prompts_config.get("default_prompt_name") or "", "")
+    prefix, suffix = special_tokens(tokenizer)
+    base = Template(
+        prefix=prefix,
+        suffix=suffix,
+        pooling="modules" if unknown or odd else _POOLING_MODES[mode],
+        normalize="Normalize" in kinds or prompts_config.get("similarity_fn_name") == "cosine",
+        max_length=int(limit or config.max_position_embeddings),
+    )
+    return Templates(
+        query=replace(base, prompt=prompts.get("query", usual)),
+        document=replace(base, prompt=prompts.get("document", prompts.get("passage", usual))),
+    )
+
+
+def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the special tokens a tokenizer puts before and after a text of its own accord."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a")["input_ids"]
+    start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+    tokens = tokenizer.convert_ids_to_tokens(full)
+    return tuple(tokens[:start]), tuple(tokens[start + len(bare) :])
+
+
+def read_json(path: Path) -> Any:
+    """Read a configuration file.
+
+    Raises:
+        DataError: It is missing or malformed.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON: {error}") from error
