@@ -1,6 +1,7 @@
 """The command line: each command parses, makes one call, and shows a table.
 
-Nothing heavy is imported here or at the top of a command's module, so that ``--help`` is instant.
+Nothing heavy is imported here or at the top of a command's module, so that ``--help`` is instant. That is
+why help is plain text, too: drawing boxes around it took longer than all the rest.
 """
 
 import signal
@@ -32,12 +33,13 @@ from llara_eval.cli import (
     verify_joint,
 )
 from llara_eval.cli.console import say
+from llara_eval.cli.options import Commands
 from llara_eval.errors import LlaraEvalError
 
 INTERRUPTED, TERMINATED = 130, 143
 
 
-class _Group(typer.core.TyperGroup):
+class _Group(Commands):
     """Turns errors raised on purpose into a sentence on stderr and an exit code."""
 
     def __init__(self, **given: Any) -> None:
@@ -76,7 +78,7 @@ app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Evaluate LLM dense retrievers: numbers that can be scored again, beside BM25 and RepLLaMA.",

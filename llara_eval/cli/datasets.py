@@ -12,7 +12,7 @@ from llara_eval.errors import DataError, PartialResultsError
 if TYPE_CHECKING:
     from llara_eval.inventory import Verdict
 
-app = typer.Typer()
+app = typer.Typer(cls=options.Commands, rich_markup_mode=None)
 
 Names = Annotated[
     list[str],

@@ -1,4 +1,4 @@
-"""Options that several commands share, declared once."""
+"""Options that several commands share, declared once; and how commands are listed."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -18,11 +18,21 @@ class Existing(StrEnum):
     NEVER = "never"
 
 
+class Commands(typer.core.TyperGroup):
+    """Commands that are listed with their whole first paragraph, not its beginning."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List them."""
+        first = {name: (self.commands[name].help or "").split("\n\n")[0] for name in self.list_commands(ctx)}
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, " ".join(text.split())) for name, text in first.items()])
+
+
 DataDir = Annotated[
     Path,
     typer.Option(
         "--data-dir",
-        help="Folder of named data sets, also for downloads \\[env: LLARA_EVAL_DATA].",
+        help="Folder of named data sets, also for downloads [env: LLARA_EVAL_DATA].",
         default_factory=data_dir,
         show_default=False,
     ),
@@ -32,7 +42,7 @@ Store = Annotated[
     typer.Option(
         "--store",
         metavar="FOLDER|URL",
-        help="Where token ids and vectors live, also s3://, gs://, … \\[env: LLARA_EVAL_STORE].",
+        help="Where token ids and vectors live, also s3://, gs://, … [env: LLARA_EVAL_STORE].",
         default_factory=store,
         show_default=False,
     ),
