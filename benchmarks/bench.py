@@ -58,9 +58,7 @@ def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     cores = len(os.sched_getaffinity(0))
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", str(cores)
-    )  # the same for all: torch and faiss count differently
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores))  # for all alike: torch and faiss count differently
     about = machine()
     print(f"{about}\n", file=sys.stderr if chosen.json else sys.stdout, flush=True)
     made = []

@@ -156,9 +156,8 @@ def compete(
         expected: Output | None = None
         for i in order:
             say(f"{competitors[i].name}: getting ready")
-            worker = stack.enter_context(
-                Worker(competitors[i])
-            )  # one at a time: getting ready takes all cores
+            # One at a time: getting ready takes all cores.
+            worker = stack.enter_context(Worker(competitors[i]))
             try:
                 worker.answer()
                 worker.round(Path(kept) / f"{i}.npz")

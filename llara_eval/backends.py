@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -16,7 +15,7 @@ from torch.nn.functional import normalize
 from llara_eval.encoder import Backend
 from llara_eval.errors import MissingPartError, UsageError
 from llara_eval.packing import PackedModel, can_pack
-from llara_eval.padding import PaddedModel, Tokens, batches_of, is_causal
+from llara_eval.padding import PaddedModel, Tokens, batches_of, is_causal, pad
 from llara_eval.templates import Template, Templates
 
 Name = Literal["transformers", "sentence-transformers", "vllm"]
@@ -24,8 +23,9 @@ Name = Literal["transformers", "sentence-transformers", "vllm"]
 
 def open_stock(model: Any, templates: Templates) -> Backend:
     """Return a transformers model that is given rows if it can take them, else padded batches."""
-    form = PackedModel if can_pack(model, templates) else PaddedModel
-    return form(model, causal=is_causal(model))
+    causal = is_causal(model)
+    form = PackedModel if can_pack(model, templates, causal=causal) else PaddedModel
+    return form(model, causal=causal)
 
 
 class SentenceTransformersModel:
@@ -75,11 +75,7 @@ class SentenceTransformersModel:
         side = "document" if template == self._templates.document else "query"
         prompt = template.own_tokens(self._tokenizer) - len(template.suffix_ids(self._tokenizer))
         for batch in batches_of(sequences, sizes):
-            lengths = torch.tensor([len(sequence) for sequence in batch])
-            ids = torch.zeros(len(batch), int(lengths.max()), dtype=torch.long)
-            for row, sequence in enumerate(batch):
-                ids[row, : len(sequence)] = torch.from_numpy(np.asarray(sequence, dtype=np.int64))
-            mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+            ids, mask = pad(batch)
             features = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
             made = self._model({**features, "prompt_length": prompt}, task=side)["sentence_embedding"].float()
             yield normalize(made, dim=-1) if template.normalize else made

@@ -172,8 +172,10 @@ class Encoder:
         """Yield the embeddings of one batch after the other; ``sizes`` says how many sequences each has."""
         lengths = [*map(len, sequences)]
         self.work.tokens += sum(lengths)
-        batches = batches_of(lengths, sizes) if self.backend.pads else ()
-        self.work.padded += sum(len(batch) * max(batch) for batch in batches) or sum(lengths)
+        if self.backend.pads:
+            self.work.padded += sum(len(batch) * max(batch) for batch in batches_of(lengths, sizes))
+        else:
+            self.work.padded += sum(lengths)
         yield from self.backend.embeddings(sequences, template, sizes)
 
     def batches(self, sequences: Sequence[Tokens]) -> Iterator[list[int]]:

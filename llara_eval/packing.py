@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 from llara_eval.layers import layers_of
-from llara_eval.padding import Tokens, embed, is_causal
+from llara_eval.padding import Tokens, embed
 from llara_eval.templates import Template, Templates
 
 NAME = "llara_eval_packed"
@@ -154,13 +154,13 @@ class PackedModel:
 
 
 @torch.inference_mode()
-def can_pack(model: Any, templates: Templates) -> bool:
+def can_pack(model: Any, templates: Templates, *, causal: bool) -> bool:
     """Whether a model gives the same vectors in rows as alone, found by trying on random token ids.
 
     It does not where attention is not exchangeable or has a window, a cap or sinks of its own, where
     positions do not count from zero, and on a GPU in float32, for which there is no kernel.
     """
-    config, device, causal = model.config, model.device, is_causal(model)
+    config, device = model.config, model.device
     longest = max(templates.query.max_length, templates.document.max_length)
     windows = [getattr(config, name, None) for name in ("sliding_window", "local_attention")]
     if any(window and window < longest for window in windows):
@@ -246,7 +246,7 @@ def _attention(
     return out[None], None
 
 
-@torch.library.custom_op("llara_eval::attend", mutates_args=(), device_types="cpu")
+@library.custom_op("llara_eval::attend", mutates_args=(), device_types="cpu")
 def attend(
     query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, causal: bool, scale: float
 ) -> Tensor:

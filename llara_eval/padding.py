@@ -58,6 +58,18 @@ def batches_of(items: Sequence[Item], sizes: Sequence[int]) -> Iterator[Sequence
         end += size
 
 
+def pad(sequences: Sequence[Tokens], *, left: bool = False) -> tuple[Tensor, Tensor]:
+    """Return token ids and mask of a batch, (B, L) int64 on the CPU, zero where there is padding."""
+    longest = max(map(len, sequences))
+    ids = torch.zeros((len(sequences), longest), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        begin = longest - len(sequence) if left else 0
+        ids[row, begin : begin + len(sequence)] = torch.tensor(np.asarray(sequence, dtype=np.int64))
+        mask[row, begin : begin + len(sequence)] = 1
+    return ids, mask
+
+
 def embed(
     model: Any,
     sequences: Sequence[Tokens],
@@ -80,14 +92,11 @@ def embed(
     """
     lengths = [len(sequence) for sequence in sequences]
     longest = max(lengths)
-    ids = torch.zeros((len(sequences), longest), dtype=torch.long)
-    mask = torch.zeros_like(ids)
+    ids, mask = pad(sequences, left=left)
     pooled = torch.zeros(ids.shape, dtype=torch.float32)
-    for row, sequence in enumerate(sequences):
-        begin = longest - len(sequence) if left else 0
-        ids[row, begin : begin + len(sequence)] = torch.tensor(np.asarray(sequence, dtype=np.int64))
-        mask[row, begin : begin + len(sequence)] = 1
-        start, end = template.pooled_span(len(sequence))
+    for row, length in enumerate(lengths):
+        begin = longest - length if left else 0
+        start, end = template.pooled_span(length)
         pooled[row, begin + start : begin + end] = 1.0 / (end - start)
     device = next(model.parameters()).device
     inputs: dict[str, Any] = {"input_ids": ids.to(device)}

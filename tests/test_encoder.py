@@ -156,7 +156,7 @@ def test_the_check_finds_sequences_that_see_each_other(monkeypatch: pytest.Monke
 def test_what_can_be_packed_is_found_by_trying() -> None:
     def packable(kind: str, max_length: int = 64) -> bool:
         template = Template(max_length=max_length)
-        return can_pack(make_model(kind), Templates(template, template))
+        return can_pack(make_model(kind), Templates(template, template), causal=CAUSAL[kind])
 
     assert [kind for kind in KINDS if packable(kind)] == ["llama", "qwen2", "gemma3", "bert"]
     assert not packable("gemma3", 65)  # longer than its window

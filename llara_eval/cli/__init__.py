@@ -42,12 +42,6 @@ INTERRUPTED, TERMINATED = 130, 143
 class _Group(Commands):
     """Turns errors raised on purpose into a sentence on stderr and an exit code."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
-        for command in self.commands.values():  # Typer keeps line breaks from the second paragraph on
-            paragraphs = (command.help or "").split("\n\n")
-            command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the commands in order, those with commands of their own last."""
         return sorted(self.commands, key=lambda name: isinstance(self.commands[name], typer.core.TyperGroup))

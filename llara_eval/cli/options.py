@@ -19,13 +19,19 @@ class Existing(StrEnum):
 
 
 class Commands(typer.core.TyperGroup):
-    """Commands that are listed with their whole first paragraph, not its beginning."""
+    """Commands that are listed with their whole first paragraph, whose lines the terminal alone breaks."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        for command in self.commands.values():  # Typer keeps line breaks from the second paragraph on
+            paragraphs = (command.help or "").split("\n\n")
+            command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List them."""
         first = {name: (self.commands[name].help or "").split("\n\n")[0] for name in self.list_commands(ctx)}
         with formatter.section("Commands"):
-            formatter.write_dl([(name, " ".join(text.split())) for name, text in first.items()])
+            formatter.write_dl([*first.items()])
 
 
 DataDir = Annotated[
