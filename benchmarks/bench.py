@@ -5,7 +5,8 @@ with the same threads, on the same texts or vectors; what they return is compare
 something else is not timed. Shown are the middle round and, in brackets, the lowest and highest.
 
 Usage: ``python benchmarks/bench.py [encode] [search] [scoring] [startup] [growth] [--quick] [--json]
-[--documents 256] [--model MODEL] [--peer PEER] [--rounds 3] [--data-dir ../shared/data/beir]``
+[--documents 256] [--model MODEL] [--dtype DTYPE] [--peer PEER] [--rounds 3]
+[--data-dir ../shared/data/beir]``
 """
 
 import argparse
@@ -43,9 +44,17 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes and one round: a few minutes")
     parser.add_argument("--rounds", type=int, help="3, or 1 with --quick")
     parser.add_argument(
-        "--documents", type=int, help="texts to encode: 256, or 64 with --quick; an eighth with an LLM"
+        "--documents",
+        type=int,
+        help="texts to encode: 256, or 64 with --quick; with an LLM on a CPU an eighth",
     )
     parser.add_argument("--model", choices=[*encode.MODELS], action="append", help="to encode with; all")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        action="append",
+        help="all that suit the device",
+    )
     parser.add_argument("--peer", choices=[*encode.PEERS], action="append", help="in encoding; all")
     parser.add_argument("--data-dir", type=Path, default=HERE.parents[1] / "shared" / "data" / "beir")
     parser.add_argument("--growth", type=int, nargs="+", default=GROWTH, help="numbers of documents")
@@ -89,8 +98,9 @@ def measure(chosen: argparse.Namespace) -> Iterator[Table]:
     if "encode" in parts:
         peers, folder = chosen.peer or encode.PEERS, HERE.parent / "build" / "bench"
         for name in chosen.model or encode.MODELS:
-            texts, source = encode.sample(chosen.data_dir, int(chosen.documents * encode.MODELS[name].share))
-            for dtype in ours.native_dtypes():
+            share = encode.MODELS[name].share if ours.device().type == "cpu" else 1
+            texts, source = encode.sample(chosen.data_dir, int(chosen.documents * share))
+            for dtype in chosen.dtype or ours.native_dtypes():
                 found = encode.measure(name, dtype, texts, peers, chosen.rounds, folder, say)
                 yield from encode.tables(found, source)
     if "growth" in parts:
@@ -132,6 +142,8 @@ def machine() -> str:
     name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
     able = torch.cpu.get_capabilities()
     widest = [kind for kind in ("avx2", "avx512_bf16", "amx_bf16") if able.get(kind)]
+    if torch.cuda.is_available():
+        name = f"{torch.cuda.get_device_name()} beside {name}"
     return (
         f"{datetime.date.today()}, {name} ({', '.join(widest)}), {os.environ['OMP_NUM_THREADS']} threads, "
         f"Python {platform.python_version()}, torch {torch.__version__}"

@@ -29,7 +29,7 @@ class Model(NamedTuple):
     Attributes:
         pooling: How hidden states become a vector.
         max_length: The most tokens of a text.
-        share: Of the texts asked for, how many it gets: as many as a round's minute allows.
+        share: Of the texts asked for, how many it gets on a CPU: as many as a round's minute allows.
     """
 
     pooling: str

@@ -46,11 +46,18 @@ def write_checkpoints(model: str, folder: Path, max_length: int, pooling: str) -
     return own, exported
 
 
+def device() -> Any:
+    """Return where everyone computes."""
+    from llara_eval.devices import default_device
+
+    return default_device()
+
+
 def native_dtypes() -> list[str]:
     """Return the types of weights worth measuring: float32, and the one the processor is made for."""
-    from llara_eval.devices import default_device, default_dtype
+    from llara_eval.devices import default_dtype
 
-    return sorted({"float32", str(default_dtype(default_device())).removeprefix("torch.")}, reverse=True)
+    return sorted({"float32", str(default_dtype(device())).removeprefix("torch.")}, reverse=True)
 
 
 def token_ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ours
 from loops import LOOPS
 from worker import Once, notes
 
@@ -97,7 +98,7 @@ def inside(model: Any) -> tuple[Any, Callable[[Sequence[str]], list[list[int]]]]
 
 def settings(dtype: str) -> dict[str, Any]:
     """Return what a sentence-transformers model is opened with."""
-    return {"device": "cpu", "local_files_only": True, "model_kwargs": {"dtype": dtype}}
+    return {"device": ours.device().type, "local_files_only": True, "model_kwargs": {"dtype": dtype}}
 
 
 def sentence_transformers(folder: str, exported: str, texts: str, dtype: str) -> Once:
@@ -174,7 +175,7 @@ def loop(
     """One of :data:`loops.LOOPS`."""
     from transformers import AutoModel, AutoTokenizer
 
-    model = AutoModel.from_pretrained(exported, dtype=dtype, local_files_only=True).eval()
+    model = AutoModel.from_pretrained(exported, dtype=dtype, local_files_only=True).eval().to(ours.device())
     tokenizer = AutoTokenizer.from_pretrained(exported, local_files_only=True, padding_side="right")
     read, (function, sizes) = read_texts(texts), LOOPS[name]
     return tuned(

@@ -17,8 +17,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -32,14 +33,17 @@ from adapters.llara.joint import Frame
 from adapters.llara.template import RELEASED, add_tokens, fit_embeddings, templates
 from adapters.llara.trainer import read_rows as read_texts
 from llara_eval.allocator import keep_freed_memory
+from llara_eval.devices import default_device
 from llara_eval.home import home
 from llara_eval.layers import compile_layers
 from llara_eval.training.config import Contrast
 from llara_eval.training.finetune import Finetune
 from llara_eval.training.groups import draw
 from llara_eval.training.models import precision_of
+from llara_eval.training.objective import Objective
 from llara_eval.training.rows import Rows
 
+DEVICE = default_device()
 Batch = Sequence[tuple[int, Mapping[str, Any]]]
 GROUP = 4
 WARM_UP = 2
@@ -105,29 +109,41 @@ def measure(chosen: argparse.Namespace) -> dict[str, float]:
     if chosen.form == "ours":
         keep_freed_memory()
         if chosen.compile:
-            compile_layers(model, torch.device("cpu"))
-    step = make(model.train(), tokenizer, chosen)
+            compile_layers(model, DEVICE)
+    read, step = make(model.to(DEVICE).train(), tokenizer, chosen)
     count, rows = rows_of(chosen)
 
-    def update(numbers: range) -> tuple[int, float]:
-        done = step([(number, rows[number]) for number in numbers])
-        model.zero_grad(set_to_none=True)
-        return done
+    def reading(first: int, count: int) -> Any:
+        return read([(number, rows[number]) for number in range(first, first + count)])
 
-    update(range(len(rows) - WARM_UP, len(rows)))
+    step(reading(len(rows) - WARM_UP, WARM_UP))
+    model.zero_grad(set_to_none=True)
     tokens, losses, started = 0, [], time.perf_counter()
-    for first in range(0, count * chosen.steps, count):
-        made, loss = update(range(first, first + count))
-        tokens += made
-        losses.append(loss)
+    with ThreadPoolExecutor(1) as reader:  # as in our loop; the straightforward form reads in its step
+        upcoming = reader.submit(reading, 0, count)
+        for number in range(1, chosen.steps + 1):
+            batch = upcoming.result()
+            if number < chosen.steps:
+                upcoming = reader.submit(reading, count * number, count)
+            made, loss = step(batch)
+            model.zero_grad(set_to_none=True)
+            tokens += made
+            losses.append(loss)
     seconds = time.perf_counter() - started
     return {
         "tokens_per_second": round(tokens / seconds, 1),
-        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mib": peak_mib(),
         "tokens": tokens,
         "seconds": round(seconds, 1),
         "loss": round(sum(losses) / len(losses), 4),
     }
+
+
+def peak_mib() -> int:
+    """Return the most memory there was: of the whole process, or of what torch held on a GPU."""
+    if DEVICE.type == "cuda":
+        return round(torch.cuda.max_memory_allocated() / 2**20)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def rows_of(chosen: argparse.Namespace) -> tuple[int, Rows]:
@@ -138,10 +154,19 @@ def rows_of(chosen: argparse.Namespace) -> tuple[int, Rows]:
     return chosen.rows // GROUP, read_groups([chosen.data], cache=cache)
 
 
-Step = Callable[[Batch], tuple[int, float]]
+class Form(NamedTuple):
+    """One update.
+
+    Attributes:
+        read: Makes of rows what an update needs.
+        step: Computes the gradients; returns real tokens and the loss.
+    """
+
+    read: Callable[[Batch], Any]
+    step: Callable[[Any], tuple[int, float]]
 
 
-def our_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Step:
+def our_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Form:
     """One update of ours, without the optimiser."""
     task = Adaptation(max_length=chosen.length)
     objective = Adapt(
@@ -149,23 +174,29 @@ def our_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> St
         tokenizer,
         templates(tokenizer),
         micro_tokens=chosen.batch_tokens,
-        precision=precision_of(chosen.dtype, torch.device("cpu")),
+        precision=precision_of(chosen.dtype, DEVICE),
     )
 
-    def step(rows: Batch) -> tuple[int, float]:
-        made = objective.step(rows, 0)
-        return made.tokens, made.terms["loss"]
+    return ours(objective)
 
-    return step
+
+def ours(objective: Objective) -> Form:
+    """One update of an objective."""
+
+    def step(read: Any) -> tuple[int, float]:
+        done = objective.step(read)
+        return done.tokens, done.terms["loss"]
+
+    return Form(lambda rows: objective.read(rows, 0), step)
 
 
 def products_in(chosen: argparse.Namespace) -> torch.autocast:
     """Return the context in which the straightforward form computes."""
-    precision = precision_of(chosen.dtype, torch.device("cpu"))
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16)
+    precision = precision_of(chosen.dtype, DEVICE)
+    return torch.autocast(DEVICE.type, torch.bfloat16, enabled=precision == torch.bfloat16)
 
 
-def plain_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Step:
+def plain_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Form:
     """One update of the straightforward form."""
     frame = Frame.of(templates(tokenizer), tokenizer)
     reader = Reader(tokenizer, frame, Adaptation(max_length=chosen.length))
@@ -181,7 +212,7 @@ def plain_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> 
         for columns, targets in ((slice(-tail - 8, -tail), own), (slice(-8, None), following)):
             log_p = logits[:, columns].max(dim=1).values.log_softmax(dim=1)
             terms = [
-                -row[torch.tensor(target).unique()].mean()
+                -row[torch.tensor(target, device=DEVICE).unique()].mean()
                 for row, target in zip(log_p, targets, strict=True)
                 if target
             ]
@@ -189,7 +220,7 @@ def plain_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> 
         loss.backward()
         return int(mask.sum()), float(loss)
 
-    return step
+    return Form(lambda rows: rows, step)
 
 
 def pad_left(texts: Sequence[Sequence[int]], frame: Frame) -> tuple[Tensor, ...]:
@@ -209,10 +240,10 @@ def pad_left(texts: Sequence[Sequence[int]], frame: Frame) -> tuple[Tensor, ...]
     allowed[:, -tail:, -suffix - tail : -tail] = False
     allowed |= torch.eye(longest, dtype=torch.bool)
     added = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
-    return ids, mask, positions, labels, added[:, None]
+    return tuple(made.to(DEVICE) for made in (ids, mask, positions, labels, added[:, None]))
 
 
-def our_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Step:
+def our_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Form:
     """One update of ours, every parameter trained."""
     made = templates(tokenizer).cut_to(64, chosen.length)
     objective = Finetune(
@@ -222,17 +253,13 @@ def our_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> St
         Contrast(group_size=GROUP),
         seed=0,
         micro_tokens=chosen.batch_tokens,
-        precision=precision_of(chosen.dtype, torch.device("cpu")),
+        precision=precision_of(chosen.dtype, DEVICE),
     )
 
-    def step(rows: Batch) -> tuple[int, float]:
-        done = objective.step(rows, 0)
-        return done.tokens, done.terms["loss"]
-
-    return step
+    return ours(objective)
 
 
-def plain_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Step:
+def plain_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Form:
     """One update of the straightforward form: logits of every position, though no loss needs them."""
     made = templates(tokenizer).cut_to(64, chosen.length)
 
@@ -247,7 +274,7 @@ def plain_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> 
             ids[row, longest - len(sequence) :] = torch.tensor(sequence)
             mask[row, longest - len(sequence) :] = 1
         with products_in(chosen):
-            out = model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+            out = model(input_ids=ids.to(DEVICE), attention_mask=mask.to(DEVICE), output_hidden_states=True)
         pooled = out.hidden_states[-1][:, -8:].float().mean(dim=1)
         return F.normalize(pooled, dim=-1), int(mask.sum())
 
@@ -258,11 +285,11 @@ def plain_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> 
         scores = queries @ passages.T / 0.01
         starts = torch.tensor([len(group.passages) for group in groups]).cumsum(0)
         first = torch.cat([torch.zeros(1, dtype=torch.long), starts[:-1]])
-        loss = F.cross_entropy(scores, first)
+        loss = F.cross_entropy(scores, first.to(DEVICE))
         loss.backward()
         return asked + told, float(loss)
 
-    return step
+    return Form(lambda rows: rows, step)
 
 
 if __name__ == "__main__":

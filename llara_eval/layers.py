@@ -1,5 +1,6 @@
 """The decoder's layers, and how they are compiled."""
 
+import importlib
 import os
 import shutil
 from typing import Any
@@ -43,6 +44,8 @@ def compile_layers(model: nn.Module, device: torch.device) -> None:
             "compiling needs a C++ compiler on a CPU, and neither CXX, g++ nor clang++ is one: "
             "apt-get install g++ (or your system's way), or go without"
         )
+    settings: Any = importlib.import_module("torch._dynamo").config
+    settings.recompile_limit = max(settings.recompile_limit, _VARIANTS)
     for layer in layers_of(model):
         part: Any = layer
-        part.compile(dynamic=True, fullgraph=True, recompile_limit=_VARIANTS)
+        part.compile(dynamic=True, fullgraph=True)

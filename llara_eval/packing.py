@@ -106,11 +106,10 @@ class PackedModel:
     name, pads = "packed", False
 
     def __init__(self, model: Any, *, causal: bool) -> None:
-        self.model = model
+        self._model = model
+        self._causal = causal
         self.width = int(model.config.hidden_size)
         self.device: torch.device = model.device
-        self._usual = model.config._attn_implementation
-        self._options = {"use_cache": False} if causal else {}
         self._last = _LastLayer(model)
 
     @torch.inference_mode()
@@ -127,58 +126,88 @@ class PackedModel:
             template: Says which positions are pooled.
             sizes: How many sequences each row has.
         """
-        from transformers import AttentionInterface
-
         packed, end = Packed(sequences, template, self.device), 0
-        AttentionInterface.register(NAME, _attention)
-        self.model.set_attn_implementation(NAME)
-        try:
+        with attending_in_rows(self._model):
             for size in sizes:
-                yield self._embed(packed.row(end, end + size), template)
+                row = packed.row(end, end + size)
+                with self._last.only_at(row.pooled if len(row.pooled) < len(row.ids) else None):
+                    embeddings = embed_row(self._model, row, template, causal=self._causal)
+                yield embeddings
                 end += size
-        finally:
-            self.model.set_attn_implementation(self._usual)
 
-    def _embed(self, row: Row, template: Template) -> Tensor:
-        with self._last.only_at(row.pooled if len(row.pooled) < len(row.ids) else None):
-            hidden = self.model(
-                input_ids=row.ids[None],
-                position_ids=row.positions[None],
-                cu_seq_lens_q=row.starts,
-                max_length_q=row.longest,
-                **self._options,
-            ).last_hidden_state[0]
-        pooled = hidden[row.pooled].float()  # (P, D)
-        embedding = torch.segment_reduce(pooled, "mean", lengths=row.shares)
-        return nn.functional.normalize(embedding, dim=-1) if template.normalize else embedding
+
+@contextmanager
+def attending_in_rows(model: Any) -> Iterator[None]:
+    """Exchange a model's attention for one that takes rows, for as long as the block lasts."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, _attention)
+    usual = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(usual)
+
+
+def embed_row(model: Any, row: Row, template: Template, *, causal: bool) -> Tensor:
+    """Return the embeddings, (B, D) float32, of a row; on a GPU with gradients where they are wanted.
+
+    Args:
+        model: A transformers base model that is :func:`attending_in_rows`.
+        row: On its device.
+        template: Says whether embeddings are normalised.
+        causal: Whether a position sees only what is before it.
+    """
+    hidden = model(
+        input_ids=row.ids[None],
+        position_ids=row.positions[None],
+        cu_seq_lens_q=row.starts,
+        max_length_q=row.longest,
+        **({"use_cache": False} if causal else {}),
+    ).last_hidden_state[0]
+    pooled = hidden.index_select(0, row.pooled).float()  # (P, D)
+    embedding = torch.segment_reduce(pooled, "mean", lengths=row.shares, unsafe=True)  # they sum up to P
+    return nn.functional.normalize(embedding, dim=-1) if template.normalize else embedding
+
+
+def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether there is a kernel for rows: on a CPU for all types, on a GPU, since Ampere, for 16 bits."""
+    if device.type != "cuda":
+        return device.type == "cpu"
+    return dtype in (torch.float16, torch.bfloat16) and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @torch.inference_mode()
-def can_pack(model: Any, templates: Templates, *, causal: bool) -> bool:
+def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch.dtype | None = None) -> bool:
     """Whether a model gives the same vectors in rows as alone, found by trying on random token ids.
 
     It does not where attention is not exchangeable or has a window, a cap or sinks of its own, where
-    positions do not count from zero, and on a GPU in float32, for which there is no kernel.
+    positions do not count from zero, and where there is no kernel.
+
+    Args:
+        model: A transformers base model, on its device.
+        templates: Say how long a text may be.
+        causal: Whether a position sees only what is before it.
+        precision: Type of products; None: that of the weights.
     """
-    config, device = model.config, model.device
+    config, device, dtype = model.config, model.device, precision or model.dtype
     longest = max(templates.query.max_length, templates.document.max_length)
     windows = [getattr(config, name, None) for name in ("sliding_window", "local_attention")]
     if any(window and window < longest for window in windows):
         return False
-    if device.type == "cuda" and (
-        model.dtype not in (torch.float16, torch.bfloat16)
-        or torch.cuda.get_device_capability(device) < (8, 0)
-    ):
+    if not has_kernel(device, dtype):
         return False
     random, template = np.random.default_rng(0), Template(pooling="last")
     tried = [random.integers(config.vocab_size, size=length) for length in (9, 4, 4, 1)]
     packed = PackedModel(model, causal=causal)
-    try:
-        (together,) = packed.embeddings(tried, template, [len(tried)])
-    except (TypeError, ValueError, AttributeError, NotImplementedError):
-        return False
-    alone = torch.cat([embed(model, [ids], template, causal=causal) for ids in tried])
-    floor = 0.9999 if model.dtype == torch.float32 else 0.99
+    with torch.autocast(device.type, dtype, enabled=dtype != model.dtype):
+        try:
+            (together,) = packed.embeddings(tried, template, [len(tried)])
+        except (TypeError, ValueError, AttributeError, NotImplementedError):
+            return False
+        alone = torch.cat([embed(model, [ids], template, causal=causal) for ids in tried])
+    floor = 0.9999 if dtype == torch.float32 else 0.99
     return bool((torch.nn.functional.cosine_similarity(together, alone) >= floor).all())
 
 
@@ -242,15 +271,31 @@ def _attention(
     if softcap is not None or s_aux is not None or position_bias is not None:
         raise NotImplementedError("packed attention has no cap, no sinks and no bias")
     causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
-    out = attend(query[0], key[0], value[0], cu_seq_lens_q, max_length_q, causal, scaling)
+    form = _attend_on_gpu if query.is_cuda else attend
+    out = form(query[0], key[0], value[0], cu_seq_lens_q, max_length_q, causal, scaling)
     return out[None], None
+
+
+def _attend_on_gpu(
+    query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, causal: bool, scale: float
+) -> Tensor:
+    """Do what :func:`attend` does, with gradients.
+
+    This is the operator below torch's ``varlen_attn``, which takes grouped heads since torch 2.12 only. Under
+    autocast rotary positions leave float32, of which values say what it was before.
+    """
+    flat = (each.transpose(0, 1).to(value.dtype).contiguous() for each in (query, key, value))
+    out: Tensor = torch.ops.aten._flash_attention_forward(
+        *flat, starts, starts, longest, longest, 0.0, causal, False, scale=scale
+    )[0]
+    return out
 
 
 @library.custom_op("llara_eval::attend", mutates_args=(), device_types="cpu")
 def attend(
     query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, causal: bool, scale: float
 ) -> Tensor:
-    """Attend within each sequence of a row.
+    """Attend within each sequence of a row, on a CPU and without gradients.
 
     Args:
         query: (H, T, d).
@@ -284,26 +329,3 @@ def attend(
 @attend.register_fake
 def _(query: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(query.transpose(0, 1), memory_format=torch.contiguous_format)
-
-
-@attend.register_kernel("cuda")
-def _(
-    query: Tensor, key: Tensor, value: Tensor, starts: Tensor, longest: int, causal: bool, scale: float
-) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
-    window = (-1, 0) if causal else (-1, -1)
-    rows = [each.transpose(0, 1).contiguous() for each in (query, key, value)]
-    out = varlen_attn(
-        rows[0],
-        rows[1],
-        rows[2],
-        starts,
-        starts,
-        longest,
-        longest,
-        scale=scale,
-        window_size=window,
-        enable_gqa=len(query) != len(key),
-    )
-    return out if isinstance(out, Tensor) else out[0]

@@ -29,6 +29,7 @@ from llara_eval.training.finetune import Finetune
 from llara_eval.training.gradient_cache import cached_backward
 from llara_eval.training.groups import draw
 from llara_eval.training.models import add_lora
+from llara_eval.training.objective import Step
 
 TOKENIZER = make_tokenizer()
 WORDS = ["sun", "moon", "earth", "star", "sea", "river", "stone", "bread", "violin", "cello", "guitar", "bow"]
@@ -171,6 +172,10 @@ def make_objective(model: torch.nn.Module, micro_tokens: int, **contrast: Any) -
     )
 
 
+def step_of(objective: Finetune, rows: list[tuple[int, dict[str, Any]]], epoch: int = 0) -> Step:
+    return objective.step(objective.read(rows, epoch))
+
+
 def gradients(model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([weight.grad.flatten() for weight in model.parameters()])
 
@@ -179,7 +184,7 @@ def test_small_chunks_give_the_gradients_of_one_pass_over_everything() -> None:
     found = []
     for micro_tokens in (1_000_000, 400):
         model = make_model("llama").train()
-        step = make_objective(model, micro_tokens).step(make_rows(8), epoch=0)
+        step = step_of(make_objective(model, micro_tokens), make_rows(8))
         found.append((step.terms["loss"], gradients(model), step.tokens))
     (loss, whole, tokens), (chunked_loss, chunked, same) = found
     assert chunked_loss == pytest.approx(loss, rel=1e-6)
@@ -188,11 +193,10 @@ def test_small_chunks_give_the_gradients_of_one_pass_over_everything() -> None:
 
 
 def test_the_terms_are_logged_separately_and_add_up() -> None:
-    terms = make_objective(make_model("llama").train(), 1_000).step(make_rows(8), epoch=0).terms
+    terms = step_of(make_objective(make_model("llama").train(), 1_000), make_rows(8)).terms
     assert terms["loss"] == pytest.approx(terms["contrastive"] + 0.3 * terms["distillation"])
-    assert set(
-        make_objective(make_model("llama").train(), 1_000, distillation=0).step(make_rows(4), 0).terms
-    ) == {"loss"}
+    without = make_objective(make_model("llama").train(), 1_000, distillation=0)
+    assert set(step_of(without, make_rows(4)).terms) == {"loss"}
 
 
 def test_a_chunk_has_the_same_dropout_in_both_of_its_passes() -> None:
@@ -246,7 +250,7 @@ def test_gradients_with_dropout_are_those_of_the_loss_that_is_logged() -> None:
     model, rows = with_dropout(), make_rows(6)
     objective = make_objective(model, 400)
     torch.manual_seed(5)
-    first = objective.step(rows, 0).terms["loss"]
+    first = step_of(objective, rows).terms["loss"]
     slope = gradients(model)
     direction = slope / slope.norm()
     losses = []
@@ -259,7 +263,7 @@ def test_gradients_with_dropout_are_those_of_the_loss_that_is_logged() -> None:
                 weight.add_(step, alpha=sign * 1e-3)
                 place += weight.numel()
         torch.manual_seed(5)
-        losses.append(make_objective(moved, 400).step(rows, 0).terms["loss"])
+        losses.append(step_of(make_objective(moved, 400), rows).terms["loss"])
     assert first == pytest.approx(sum(losses) / 2, rel=0.01)
     assert (losses[0] - losses[1]) / 2e-3 == pytest.approx(float(slope.norm()), rel=0.05)
 
@@ -279,7 +283,7 @@ def one_process(number: int, folder: str) -> None:
     for name, (first, contrast) in CASES.items():
         model = make_model("llama").train()
         own = rows[:first] if number == 0 else rows[first:]
-        step = make_objective(model, 600, **contrast).step(own, 0)
+        step = step_of(make_objective(model, 600, **contrast), own)
         found = gradients(model)
         dist.all_reduce(found)
         torch.save({"gradients": found / 2, "loss": step.terms["loss"]}, f"{folder}/{name} {number}")
@@ -288,7 +292,7 @@ def one_process(number: int, folder: str) -> None:
 
 def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
     model = make_model("llama").train()
-    step = make_objective(model, 600).step(make_rows(8), 0)
+    step = step_of(make_objective(model, 600), make_rows(8))
     alone = gradients(model)
     mp.spawn(one_process, (str(tmp_path),), nprocs=2)
     for name, (_, contrast) in CASES.items():
@@ -305,7 +309,8 @@ def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
 
 def test_a_batch_draws_other_passages_in_another_epoch() -> None:
     model = make_model("llama").train()
-    losses = [make_objective(model, 1_000).step(make_rows(8), epoch).terms["loss"] for epoch in (0, 0, 1)]
+    objective = make_objective(model, 1_000)
+    losses = [step_of(objective, make_rows(8), epoch).terms["loss"] for epoch in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
     drawn = [draw(make_rows(8)[1][1], 4, seed=1, epoch=epoch, index=1) for epoch in range(9)]
     assert len({group.passages[0] for group in drawn}) == 2  # both positives have their turn

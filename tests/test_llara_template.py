@@ -229,7 +229,7 @@ def reader_of(**settings: Any) -> tuple[Reader, Any]:
 def targets_of(**settings: Any) -> list[str]:
     """Return the two targets of ROW as text."""
     reader, tokenizer = reader_of(**settings)
-    (batch,) = reader.batches([ROW], 10_000)
+    (batch,) = reader.batches(reader.read([ROW]), 10_000)
     rows = (batch.self_targets[0], batch.next_targets[0])
     return [tokenizer.decode([token for token in row.tolist() if token >= 0]) for row in rows]
 
@@ -253,7 +253,7 @@ def test_special_tokens_are_no_targets() -> None:
 
 def test_a_text_without_words_has_no_target_and_does_no_harm() -> None:
     reader, _ = reader_of()
-    (batch,) = reader.batches([{**ROW, "output_predict": "and the"}, ROW], 10_000)
+    (batch,) = reader.batches(reader.read([{**ROW, "output_predict": "and the"}, ROW]), 10_000)
     assert tuple(batch.counts)[1:] == (2, 1)
 
 
@@ -278,7 +278,7 @@ def test_each_term_can_be_left_out(tmp_path: Path, settings: dict[str, bool], te
         micro_tokens=400,
         precision=torch.float32,
     )
-    found = objective.step(list(enumerate(rows)), 0).terms
+    found = objective.step(objective.read(list(enumerate(rows)), 0)).terms
     assert {name for name in ("language_model", "ebae", "ebar") if found[name]} == terms
     assert found["loss"] == pytest.approx(sum(found[name] for name in terms))
 
@@ -300,4 +300,4 @@ def targets_loss(**settings: Any) -> dict[str, float]:
         micro_tokens=400,
         precision=torch.float32,
     )
-    return dict(objective.step([(0, ROW)], 0).terms)
+    return dict(objective.step(objective.read([(0, ROW)], 0)).terms)

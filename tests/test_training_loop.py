@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from llara_eval.training import models
 from llara_eval.training.config import Schedule
 from llara_eval.training.journal import read_log
 from llara_eval.training.loop import batch_of, train
-from llara_eval.training.objective import Step
+from llara_eval.training.objective import Numbered, Step
 from llara_eval.training.optimiser import learning_rate, make_optimiser
 from llara_eval.training.rows import Rows
 
@@ -167,8 +167,11 @@ class Falling:
         self.broken = broken
         self.seen: list[int] = []
 
-    def step(self, rows: Sequence[tuple[int, Mapping[str, Any]]], epoch: int) -> Step:
-        self.seen += [row for row, _ in rows]
+    def read(self, rows: Numbered, epoch: int) -> list[int]:
+        return [row for row, _ in rows]
+
+    def step(self, rows: list[int]) -> Step:
+        self.seen += rows
         loss = self.model(torch.ones(1, 1)).sum() * (float("nan") if self.broken else 1.0)
         loss.backward()
         return Step(terms={"loss": float(loss)}, tokens=len(rows), padded=len(rows))
@@ -192,9 +195,9 @@ def test_data_smaller_than_a_batch_are_refused(tmp_path: Path) -> None:
 
 def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
     class Stopping(Falling):
-        def step(self, rows: Sequence[tuple[int, Mapping[str, Any]]], epoch: int) -> Step:
+        def step(self, rows: list[int]) -> Step:
             signal.raise_signal(signal.SIGTERM)
-            return super().step(rows, epoch)
+            return super().step(rows)
 
     schedule = Schedule(learning_rate=1.0, batch_size=2, steps=3)
     with pytest.raises(KeyboardInterrupt):

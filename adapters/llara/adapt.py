@@ -23,7 +23,7 @@ from llara_eval.errors import UsageError
 from llara_eval.templates import Templates
 from llara_eval.training.batching import split_to, token_batches
 from llara_eval.training.distributed import largest, total, world
-from llara_eval.training.objective import Step
+from llara_eval.training.objective import Numbered, Step
 from llara_eval.training.sharding import synchronise
 
 
@@ -184,6 +184,20 @@ def combine(sums: Sums, counts: Sums, config: Adaptation) -> Sums:
     )
 
 
+class Read(NamedTuple):
+    """Rows as token ids.
+
+    Attributes:
+        texts: Of each text, cut to the room there is.
+        own: The targets of EBAE.
+        following: The targets of EBAR.
+    """
+
+    texts: list[list[int]]
+    own: list[list[int]]
+    following: list[list[int]]
+
+
 class Reader:
     """Turns rows of text into token ids.
 
@@ -233,8 +247,8 @@ class Reader:
         )["input_ids"]
         return [[token for token in row if token not in self._special] for row in ids]
 
-    def batches(self, rows: Sequence[Mapping[str, Any]], budget: int) -> list[Batch]:
-        """Return batches of joint sequences, each within a budget of tokens (padding included)."""
+    def read(self, rows: Sequence[Mapping[str, Any]]) -> Read:
+        """Tokenise rows."""
         texts, read = self.texts(rows)
         own = [
             row["output_summarize"]
@@ -242,14 +256,17 @@ class Reader:
             else text
             for row, text in zip(rows, read, strict=True)
         ]
-        own_ids, next_ids = self.targets(own), self.targets([row["output_predict"] for row in rows])
+        return Read(texts, self.targets(own), self.targets([row["output_predict"] for row in rows]))
+
+    def batches(self, read: Read, budget: int) -> list[Batch]:
+        """Return batches of joint sequences, each within a budget of tokens (padding included)."""
         around = self.config.max_length - self.room
-        groups = token_batches([len(text) + around for text in texts], budget)
+        groups = token_batches([len(text) + around for text in read.texts], budget)
         return [
             Batch(
-                lay_out([texts[row] for row in group], self.frame),
-                _filled([own_ids[row] for row in group]),
-                _filled([next_ids[row] for row in group]),
+                lay_out([read.texts[row] for row in group], self.frame),
+                _filled([read.own[row] for row in group]),
+                _filled([read.following[row] for row in group]),
             )
             for group in split_to(groups, largest(len(groups)))
         ]
@@ -280,9 +297,13 @@ class Adapt:
         self.micro_tokens = micro_tokens
         self.precision = precision
 
-    def step(self, rows: Sequence[tuple[int, Mapping[str, Any]]], epoch: int) -> Step:
+    def read(self, rows: Numbered, epoch: int) -> Read:
+        """Tokenise; every epoch sees the same texts."""
+        return self.reader.read([row for _, row in rows])
+
+    def step(self, made: Read) -> Step:
         """Compute the loss of one update and leave its gradients in the parameters."""
-        batches = self.reader.batches([row for _, row in rows], self.micro_tokens)
+        batches = self.reader.batches(made, self.micro_tokens)
         counts = Sums(
             *(int(total(sum(column))) for column in zip(*(batch.counts for batch in batches), strict=True))
         )
@@ -312,7 +333,7 @@ class Adapt:
 
         The share of a target's distinct tokens among as many top entries of the projected vocabulary.
         """
-        batches = self.reader.batches(rows, self.micro_tokens)
+        batches = self.reader.batches(self.reader.read(rows), self.micro_tokens)
         counts = [sum(column) for column in zip(*(batch.counts for batch in batches), strict=True)]
         found = torch.zeros(3, device=self.model.device)
         for batch in batches:

@@ -1,4 +1,4 @@
-"""Which sequences are computed together: by a token budget, with next to no padding."""
+"""Which sequences are computed together: by a token budget, with next to no padding or none."""
 
 from collections.abc import Sequence
 
@@ -29,6 +29,19 @@ def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
             longest, tokens = lengths[row], 0
         batches[-1].append(row)
         tokens += lengths[row]
+    return batches
+
+
+def row_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Group sequences that need no padding: as many as the budget takes, one after the other."""
+    batches: list[list[int]] = []
+    left = 0
+    for row, length in enumerate(lengths):
+        if not batches or length > left:
+            batches.append([])
+            left = budget
+        batches[-1].append(row)
+        left -= length
     return batches
 
 

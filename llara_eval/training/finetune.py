@@ -1,20 +1,22 @@
 """The contrastive objective: queries and passages through one encoder, InfoNCE over all of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from llara_eval.packing import Packed, attending_in_rows, can_pack, embed_row
 from llara_eval.padding import embed
 from llara_eval.templates import Template, Templates
-from llara_eval.training.batching import split_to, token_batches
+from llara_eval.training.batching import row_batches, split_to, token_batches
 from llara_eval.training.config import Contrast
 from llara_eval.training.contrastive import NO_KEY, Labels, contrastive_loss, keys_of
 from llara_eval.training.distributed import gather, largest, rank, total, world
 from llara_eval.training.gradient_cache import cached_backward
 from llara_eval.training.groups import Group, draw
-from llara_eval.training.objective import Step
+from llara_eval.training.objective import Numbered, Step
 from llara_eval.training.sharding import synchronise
 
 
@@ -32,6 +34,20 @@ class Chunk(NamedTuple):
     template: Template
 
 
+class Drawn(NamedTuple):
+    """The texts of an update.
+
+    Attributes:
+        groups: A group for each query.
+        queries: Token ids of each query.
+        passages: Token ids of each passage, group after group.
+    """
+
+    groups: list[Group]
+    queries: list[list[int]]
+    passages: list[list[int]]
+
+
 class Finetune:
     """The contrastive objective; see :class:`llara_eval.training.objective.Objective`.
 
@@ -41,7 +57,7 @@ class Finetune:
         templates: Its templates, with the lengths of training.
         contrast: What is learnt.
         seed: Of the negatives drawn.
-        micro_tokens: Tokens computed at a time, padding included.
+        micro_tokens: Tokens computed at a time, padding included; on a GPU there is none in bfloat16.
         precision: bfloat16 computes products in it; weights stay float32.
     """
 
@@ -64,16 +80,30 @@ class Finetune:
         self.micro_tokens = micro_tokens
         self.precision = precision
         self.device: torch.device = next(model.parameters()).device
+        self._in_rows = (
+            self.device.type == "cuda"  # where rows have gradients
+            and not getattr(model.config, "attention_dropout", 0.0)
+            and can_pack(model, templates, causal=True, precision=precision)
+        )
 
-    def step(self, rows: Sequence[tuple[int, Mapping[str, Any]]], epoch: int) -> Step:
-        """Compute the loss of one update and leave its gradients in the parameters."""
+    def read(self, rows: Numbered, epoch: int) -> Drawn:
+        """Draw the passages of each row and tokenise."""
         groups = [
             draw(row, self.contrast.group_size, seed=self.seed, epoch=epoch, index=index)
             for index, row in rows
         ]
-        queries = self._chunks([group.query for group in groups], self.templates.query, 0)
-        texts = [text for group in groups for text in group.passages]
-        chunks = [*queries, *self._chunks(texts, self.templates.document, len(groups))]
+        asked, told = self.templates.query, self.templates.document
+        return Drawn(
+            groups,
+            asked.token_ids(self.tokenizer, [group.query for group in groups]),
+            told.token_ids(self.tokenizer, [text for group in groups for text in group.passages]),
+        )
+
+    def step(self, made: Drawn) -> Step:
+        """Compute the loss of one update and leave its gradients in the parameters."""
+        groups = made.groups
+        queries = self._chunks(made.queries, self.templates.query, 0)
+        chunks = [*queries, *self._chunks(made.passages, self.templates.document, len(groups))]
         chunks.sort(key=_tokens)  # the last one is computed once: the largest
         back = torch.tensor([row for chunk in chunks for row in chunk.rows]).argsort().to(self.device)
         labels = self._labels(groups)
@@ -87,7 +117,8 @@ class Finetune:
             # Sharding averages gradients over processes; the count is already that of all of them.
             return (found.contrastive + self.contrast.distillation * found.distillation) / count * world()
 
-        cached_backward(chunks, self._embed, loss, lambda last: synchronise(self.model, last))
+        with attending_in_rows(self.model) if self._in_rows else nullcontext():
+            cached_backward(chunks, self._embed, loss, lambda last: synchronise(self.model, last))
         contrastive, distillation = (total(value) for value in terms.tolist())
         logged = {"loss": contrastive + self.contrast.distillation * distillation}
         if self.contrast.distillation:
@@ -95,17 +126,20 @@ class Finetune:
         return Step(
             terms=logged,
             tokens=sum(map(_tokens, chunks)),
-            padded=sum(len(chunk.sequences) * max(map(len, chunk.sequences)) for chunk in chunks),
+            padded=sum(map(_tokens if self._in_rows else _padded, chunks)),
         )
 
     def _embed(self, chunk: Chunk) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            if self._in_rows:
+                row = Packed(chunk.sequences, chunk.template, self.device).row(0, len(chunk.sequences))
+                return embed_row(self.model, row, chunk.template, causal=True)
             return embed(self.model, chunk.sequences, chunk.template, causal=True)
 
-    def _chunks(self, texts: Sequence[str], template: Template, first: int) -> list[Chunk]:
-        """Cut texts of one side, numbered from ``first``, into chunks, as many in every process."""
-        sequences = template.token_ids(self.tokenizer, texts)
-        batches = token_batches([len(sequence) for sequence in sequences], self.micro_tokens)
+    def _chunks(self, sequences: list[list[int]], template: Template, first: int) -> list[Chunk]:
+        """Cut sequences of one side, numbered from ``first``, into chunks, as many in every process."""
+        group = row_batches if self._in_rows else token_batches
+        batches = group([len(sequence) for sequence in sequences], self.micro_tokens)
         return [
             Chunk([first + row for row in rows], [sequences[row] for row in rows], template)
             for rows in split_to(batches, largest(len(batches)))
@@ -148,3 +182,7 @@ class Finetune:
 
 def _tokens(chunk: Chunk) -> int:
     return sum(map(len, chunk.sequences))
+
+
+def _padded(chunk: Chunk) -> int:
+    return len(chunk.sequences) * max(map(len, chunk.sequences))

@@ -2,13 +2,15 @@
 
 A run is decided by its seed: data order by (seed, epoch), everything drawn in an update by (seed, step,
 process). So a run that was killed and taken up again ends with the weights of one left alone, bit for bit.
+What an update needs of the data is read and tokenised beside the update before.
 """
 
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +77,22 @@ def train(
         Journal(output, first, steps) as journal,
         _asked_to_stop() as asked,
         progress.task("train", steps) as advance,
+        ThreadPoolExecutor(1) as reader,
     ):
         advance(first)
         if evaluate is not None and first == 0:
             journal.evaluation(0, evaluate())
+        read = partial(_read, objective, rows, schedule)
+        upcoming = reader.submit(read, first)
         for step in range(first, steps):
-            entry = _update(objective, rows, schedule, optimiser, step, steps)
-            done = step + 1
+            batch, done = upcoming, step + 1
+            if done < steps:
+                upcoming = reader.submit(read, done)
+            entry = _update(objective, batch, rows, schedule, optimiser, step, steps)
             journal.step(done, entry)
             advance(1, summary(entry))
             if evaluate is not None and (done == steps or (evaluate_every and done % evaluate_every == 0)):
+                wait([upcoming])  # a tokenizer must not be used twice at a time
                 journal.evaluation(done, evaluate())
             stop = largest(int(bool(asked)))
             if stop or (done < steps and largest(int(time.monotonic() - saved > save_minutes * 60))):
@@ -104,8 +112,16 @@ def _check(schedule: Schedule, rows: Rows) -> int:
     return schedule.total_steps(len(rows))
 
 
+def _read(objective: Objective, rows: Rows, schedule: Schedule, step: int) -> tuple[list[int], Any]:
+    """Return the numbers of this process's rows of an update, and what the objective makes of them."""
+    epoch, batch = batch_of(step, schedule, len(rows))
+    share = batch[rank() :: world()].tolist()
+    return share, objective.read([(row, rows[row]) for row in share], epoch)
+
+
 def _update(
     objective: Objective,
+    batch: Future[tuple[list[int], Any]],
     rows: Rows,
     schedule: Schedule,
     optimiser: torch.optim.Optimizer,
@@ -115,10 +131,9 @@ def _update(
     """Make one update and return what is logged of it."""
     started = time.perf_counter()
     torch.manual_seed(_seed(schedule.seed, step, rank()))
-    epoch, batch = batch_of(step, schedule, len(rows))
-    share = [(int(row), rows[int(row)]) for row in batch[rank() :: world()]]
+    share, made = batch.result()
     objective.model.train()
-    result: Step = objective.step(share, epoch)
+    result: Step = objective.step(made)
     rate = learning_rate(step, steps, schedule)
     for group in optimiser.param_groups:
         group["lr"] = rate
@@ -128,7 +143,7 @@ def _update(
     if not np.isfinite([*result.terms.values(), size]).all():
         raise CheckFailedError(
             f"step {step + 1}: {summary(result.terms)}, gradient norm {size}; rows "
-            f"{', '.join(rows.place(row) for row, _ in share[:4])} …; try a lower learning rate, or float32"
+            f"{', '.join(map(rows.place, share[:4]))} …; try a lower learning rate, or float32"
         )
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)

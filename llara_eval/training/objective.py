@@ -22,6 +22,10 @@ class Step:
     padded: int
 
 
+Numbered = Sequence[tuple[int, Mapping[str, Any]]]
+"""Rows, each with its number in the data."""
+
+
 class Objective(Protocol):
     """Computes the loss of an update and leaves its gradients in the model's parameters."""
 
@@ -29,10 +33,17 @@ class Objective(Protocol):
     def model(self) -> nn.Module:
         """What is trained, maybe in shards."""
 
-    def step(self, rows: Sequence[tuple[int, Mapping[str, Any]]], epoch: int) -> Step:
-        """Compute one update's gradients.
+    def read(self, rows: Numbered, epoch: int) -> Any:
+        """Return what :meth:`step` takes, made beside the update before, in another thread.
 
         Args:
-            rows: This process's rows, each with its number in the data.
+            rows: This process's rows.
             epoch: Passes over the data made before.
+        """
+
+    def step(self, made: Any) -> Step:
+        """Compute the gradients of one update.
+
+        Args:
+            made: What :meth:`read` returned.
         """

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import contextmanager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.utils import deterministic
 
 from llara_eval.allocator import keep_freed_memory
 from llara_eval.layers import layers_of
@@ -30,14 +31,27 @@ def processes() -> Iterator[torch.device]:
         torch.cuda.set_device(device)
     else:
         keep_freed_memory()
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield device
-        return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    with _repeatable() if device.type == "cuda" else nullcontext():
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            yield device
+            return
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        try:
+            yield device
+        finally:
+            dist.destroy_process_group()
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """Have a GPU add in the same order every time, where it would take whichever number comes first."""
+    settings: Any = deterministic
+    settings.fill_uninitialized_memory = False  # a check for mistakes, which costs time
+    torch.use_deterministic_algorithms(True)
     try:
-        yield device
+        yield
     finally:
-        dist.destroy_process_group()
+        torch.use_deterministic_algorithms(False)
 
 
 def place(model: Model, device: torch.device) -> Model:

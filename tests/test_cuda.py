@@ -1,0 +1,99 @@
+"""What only a GPU can show; all else runs there too, where there is one."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import CAUSAL, TEXTS, make_model, make_tokenizer
+
+from llara_eval.backends import open_stock
+from llara_eval.encoder import Encoder
+from llara_eval.layers import compile_layers
+from llara_eval.packing import PackedModel
+from llara_eval.padding import PaddedModel
+from llara_eval.soundness import check
+from llara_eval.templates import Template, Templates
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+TOKENIZER = make_tokenizer()
+POOLINGS = {
+    "mean": Template(max_length=64),
+    "last": Template(suffix=("</s>",), pooling="last", max_length=64),
+}
+MANY = [text for number in range(40) for text in (*TEXTS, f"text {number}", "")]
+
+
+def encoder_of(model, template: Template, **options) -> Encoder:
+    templates = Templates(template, template)
+    return Encoder(model, TOKENIZER, templates, backend=open_stock(model, templates), **options)
+
+
+def cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    return (one * two).sum(axis=1)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma3", "bert"])
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rows_on_a_gpu_have_the_vectors_of_the_processor(kind: str, pooling: str, dtype: torch.dtype) -> None:
+    model = make_model(kind).to(dtype)
+    expected = encoder_of(copy.deepcopy(model).float(), POOLINGS[pooling]).encode(MANY, "document")
+    encoder = encoder_of(model.cuda(), POOLINGS[pooling], batch_tokens=1024)
+    assert isinstance(encoder.backend, PackedModel)
+    floor = {torch.bfloat16: 0.995, torch.float16: 0.9999}[dtype]
+    assert cosines(encoder.encode(MANY, "document"), expected).min() > floor
+    assert min(check(encoder, TEXTS).values()) > floor
+
+
+@pytest.mark.parametrize("kind", CAUSAL)
+def test_float32_is_padded_and_of_full_precision(kind: str) -> None:
+    model = make_model(kind)
+    expected = encoder_of(copy.deepcopy(model), POOLINGS["mean"]).encode(MANY, "document")
+    encoder = encoder_of(model.cuda(), POOLINGS["mean"])
+    assert isinstance(encoder.backend, PaddedModel)
+    assert np.allclose(encoder.encode(MANY, "document"), expected, atol=1e-5)
+
+
+def test_a_gpu_is_not_waited_for_between_batches() -> None:
+    encoder = encoder_of(make_model("llama").half().cuda(), POOLINGS["mean"], batch_tokens=512)
+    sequences = POOLINGS["mean"].token_ids(TOKENIZER, MANY)
+    expected = encoder.encode_tokens(sequences, "document")
+    batches = list(encoder.batches(sequences))
+    order = [row for batch in batches for row in batch]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        made = encoder._embeddings(
+            [sequences[row] for row in order], POOLINGS["mean"], [len(batch) for batch in batches]
+        )
+        parts = list(made)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(parts) > 5
+    assert np.array_equal(torch.cat(parts).cpu().numpy(), expected[order])
+
+
+def test_too_little_memory_makes_smaller_batches() -> None:
+    sequences = [[1 + number % 200] * 60 for number in range(2000)]
+    model = make_model("llama").half().cuda()
+    expected = encoder_of(model, POOLINGS["mean"]).encode_tokens(sequences, "document")
+    encoder = encoder_of(model, POOLINGS["mean"], batch_tokens=1 << 17)
+    torch.cuda.empty_cache()
+    allowed = torch.cuda.memory_reserved() + (24 << 20)
+    torch.cuda.set_per_process_memory_fraction(allowed / torch.cuda.mem_get_info()[1])
+    try:
+        vectors = encoder.encode_tokens(sequences, "document")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert encoder.batch_tokens < 1 << 17
+    assert cosines(vectors, expected).min() > 0.9999
+
+
+def test_compiled_layers_take_rows_of_any_length() -> None:
+    encoder = encoder_of(make_model("llama").half().cuda(), POOLINGS["last"], batch_tokens=512)
+    expected = encoder.encode(MANY, "document")
+    compile_layers(encoder.model, encoder.device)
+    for texts in (MANY, MANY[:50], MANY[::3]):
+        vectors = encoder.encode(texts, "document")
+        assert cosines(vectors, expected[[MANY.index(text) for text in texts]]).min() > 0.9999
