@@ -5,7 +5,7 @@ with the same threads, on the same texts or vectors; what they return is compare
 something else is not timed. Shown are the middle round and, in brackets, the lowest and highest.
 
 Usage: ``python benchmarks/bench.py [encode] [search] [scoring] [startup] [growth] [--quick] [--json]
-[--documents 256] [--model MODEL] [--dtype DTYPE] [--peer PEER] [--rounds 3]
+[--documents 256] [--model MODEL] [--dtype DTYPE] [--compile] [--peer PEER] [--rounds 3]
 [--data-dir ../shared/data/beir]``
 """
 
@@ -55,6 +55,7 @@ def main() -> None:
         action="append",
         help="all that suit the device",
     )
+    parser.add_argument("--compile", action="store_true", help="ours with compiled layers; not counted")
     parser.add_argument("--peer", choices=[*encode.PEERS], action="append", help="in encoding; all")
     parser.add_argument("--data-dir", type=Path, default=HERE.parents[1] / "shared" / "data" / "beir")
     parser.add_argument("--growth", type=int, nargs="+", default=GROWTH, help="numbers of documents")
@@ -101,7 +102,9 @@ def measure(chosen: argparse.Namespace) -> Iterator[Table]:
             share = encode.MODELS[name].share if ours.device().type == "cpu" else 1
             texts, source = encode.sample(chosen.data_dir, int(chosen.documents * share))
             for dtype in chosen.dtype or ours.native_dtypes():
-                found = encode.measure(name, dtype, texts, peers, chosen.rounds, folder, say)
+                found = encode.measure(
+                    name, dtype, texts, peers, chosen.rounds, folder, say, compiled=chosen.compile
+                )
                 yield from encode.tables(found, source)
     if "growth" in parts:
         yield growth(chosen.growth, say)

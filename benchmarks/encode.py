@@ -85,6 +85,8 @@ def measure(
     rounds: int,
     folder: Path,
     say: Callable[[str], None],
+    *,
+    compiled: bool = False,
 ) -> dict[str, Any]:
     """Measure one model in one type of weights.
 
@@ -96,6 +98,7 @@ def measure(
         rounds: How many rounds count.
         folder: Where checkpoints are kept between runs.
         say: Told what is going on.
+        compiled: Whether ours has its layers compiled, before anything is timed.
     """
     model = MODELS[name]
     own, exported = ours.write_checkpoints(name, folder / name, model.max_length, model.pooling)
@@ -105,7 +108,7 @@ def measure(
     loop = {"pooling": model.pooling, "max_length": model.max_length}
     outcomes = compete(
         [
-            Competitor("llara-eval", "ours:encode", given),
+            Competitor("llara-eval", "ours:encode", {**given, "compiled": compiled}),
             *(
                 Competitor(peer, target, {**given, **more, **(loop if more else {})})
                 for peer, (target, more) in PEERS.items()
@@ -117,14 +120,14 @@ def measure(
         objection,
         say=say,
     )
-    profiled = {key: given[key] for key in ("folder", "texts", "dtype")}
+    profiled = {**{key: given[key] for key in ("folder", "texts", "dtype")}, "compiled": compiled}
     with Worker(Competitor("profile", "limit:profile", profiled)) as worker:
         worker.answer()
         shares = worker.round()["shares"]
     lengths = [*map(len, ours.token_ids(own, texts))]
     return {
         "model": name,
-        "dtype": dtype,
+        "dtype": f"{dtype}, compiled" if compiled else dtype,
         "texts": len(texts),
         "tokens": sum(lengths),
         "operations": ours.operations(own, lengths),

@@ -69,13 +69,13 @@ def finished(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def profile(folder: str, texts: str, dtype: str) -> Once:
+def profile(folder: str, texts: str, dtype: str, compiled: bool = False) -> Once:
     """Encode with torch's profiler; ``notes["shares"]`` are shares of the seconds by kind of work.
 
     A GPU's time is that of the kernels each operator launched; the rest it stands idle.
     """
-    read, encoder = read_texts(texts), ours.open_encoder(Path(folder), dtype)
-    encoder.encode(read[:8], "document")
+    read, encoder = read_texts(texts), ours.open_encoder(Path(folder), dtype, compiled=compiled)
+    encoder.encode(read if compiled else read[:8], "document")
     activities, spent, rest = [torch.profiler.ProfilerActivity.CPU], "self_cpu_time_total", IDLE["cpu"]
     if encoder.device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)

@@ -86,17 +86,21 @@ def product_shapes(folder: Path) -> list[tuple[int, int]]:
     return sorted({tuple(layer.weight.shape) for layer in layers if type(layer).__name__ == "Linear"})
 
 
-def open_encoder(folder: Path, dtype: str) -> Any:
+def open_encoder(folder: Path, dtype: str, *, compiled: bool = False) -> Any:
     """Return our encoder of a checkpoint."""
     from llara_eval import checkpoints
+    from llara_eval.layers import compile_layers
 
-    return checkpoints.load(folder, dtype=dtype)
+    encoder = checkpoints.load(folder, dtype=dtype)
+    if compiled:
+        compile_layers(encoder.model, encoder.device)
+    return encoder
 
 
-def encode(folder: str, exported: str, texts: str, dtype: str) -> Once:
+def encode(folder: str, exported: str, texts: str, dtype: str, compiled: bool = False) -> Once:
     """Encode all texts; the competitor the others are compared with."""
     read: list[str] = json.loads(Path(texts).read_text())
-    encoder = open_encoder(Path(folder), dtype)
+    encoder = open_encoder(Path(folder), dtype, compiled=compiled)
     encoder.encode(read[:8], "document")
     ids = token_ids(Path(folder), read)
 

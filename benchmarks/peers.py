@@ -1,4 +1,4 @@
-"""The competitors of encoding: three libraries and three loops, each with the better of two batch sizes."""
+"""The competitors of encoding: three libraries and three loops, each with the best of some batch sizes."""
 
 import functools
 import json
@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 import ours
+import torch
 from loops import LOOPS
 from worker import Once, notes
 
-TRIED = (32, 128)
+LARGE = (512,) if torch.cuda.is_available() else ()
+"""A batch size more, where small ones leave a GPU idle."""
+
+TRIED = (32, 128, *LARGE)
 """Batch sizes: the usual one of sentence-transformers and mteb, and that of beir."""
 
 WARM_UP = 8
@@ -183,5 +187,5 @@ def loop(
         read,
         tokenizer(read, truncation=True, max_length=max_length)["input_ids"],
         model,
-        sizes if name == "plain" else at_most(sizes, read),
+        sizes if name == "plain" else at_most((*sizes, *LARGE), read),
     )

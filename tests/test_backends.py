@@ -141,7 +141,9 @@ class Engine:
     def encode(self, prompts, params, *, pooling_task, use_tqdm):
         assert (pooling_task, params.use_activation, use_tqdm) == ("token_embed", False, False)
         states = [
-            self.stock(input_ids=torch.tensor([prompt["prompt_token_ids"]])).last_hidden_state[0]
+            self.stock(
+                input_ids=torch.tensor([prompt["prompt_token_ids"]], device=self.stock.device)
+            ).last_hidden_state[0]
             for prompt in prompts
         ]
         return [

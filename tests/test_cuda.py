@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_models import CAUSAL, TEXTS, make_model, make_tokenizer
 
+from adapters.llara.template import templates
 from llara_eval.backends import open_stock
 from llara_eval.encoder import Encoder
 from llara_eval.layers import compile_layers
@@ -14,6 +15,8 @@ from llara_eval.packing import PackedModel
 from llara_eval.padding import PaddedModel
 from llara_eval.soundness import check
 from llara_eval.templates import Template, Templates
+from llara_eval.training.config import Contrast
+from llara_eval.training.finetune import Finetune
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -26,8 +29,8 @@ MANY = [text for number in range(40) for text in (*TEXTS, f"text {number}", "")]
 
 
 def encoder_of(model, template: Template, **options) -> Encoder:
-    templates = Templates(template, template)
-    return Encoder(model, TOKENIZER, templates, backend=open_stock(model, templates), **options)
+    both = Templates(template, template)
+    return Encoder(model, TOKENIZER, both, backend=open_stock(model, both), **options)
 
 
 def cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:
@@ -45,6 +48,27 @@ def test_rows_on_a_gpu_have_the_vectors_of_the_processor(kind: str, pooling: str
     floor = {torch.bfloat16: 0.995, torch.float16: 0.9999}[dtype]
     assert cosines(encoder.encode(MANY, "document"), expected).min() > floor
     assert min(check(encoder, TEXTS).values()) > floor
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("micro_tokens", [300, 100_000])
+def test_rows_in_training_have_the_gradients_of_the_processor(micro_tokens: int, compiled: bool) -> None:
+    found = []
+    for device, precision in (("cpu", torch.float32), ("cuda", torch.bfloat16)):
+        model = make_model("llama").to(device).train()
+        if compiled and device == "cuda":
+            compile_layers(model, torch.device(device))
+        made = {"seed": 1, "micro_tokens": micro_tokens, "precision": precision}
+        objective = Finetune(model, TOKENIZER, templates(TOKENIZER), Contrast(temperature=0.1), **made)
+        rows = [
+            (n, {"query": f"text {n}", "pos": [TEXTS[n % 4]], "neg": [f"no {n}", "b " * n]}) for n in range(8)
+        ]
+        step = objective.step(objective.read(rows, 0))
+        found.append((torch.cat([weight.grad.flatten() for weight in model.parameters()]).cpu(), step))
+    (expected, plain), (slope, step) = found
+    assert torch.nn.functional.cosine_similarity(slope, expected, dim=0) > 0.99
+    assert step.terms["loss"] == pytest.approx(plain.terms["loss"], rel=0.03)
+    assert (step.tokens, step.padded) == (plain.tokens, plain.tokens)
 
 
 @pytest.mark.parametrize("kind", CAUSAL)

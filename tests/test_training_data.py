@@ -16,7 +16,7 @@ from adapters.llara.pairs import build, prepare
 from adapters.llara.words import STOP_WORDS, without_stop_words
 from llara_eval.errors import DataError
 from llara_eval.training import groups
-from llara_eval.training.batching import PADDING, split_to, token_batches
+from llara_eval.training.batching import PADDING, row_batches, split_to, token_batches
 from llara_eval.training.groups import draw
 from llara_eval.training.rows import Rows, order
 
@@ -167,6 +167,11 @@ def test_batches_hold_every_row_once_within_the_budget_and_hardly_any_padding(se
 def test_equal_lengths_fill_the_budget() -> None:
     assert [len(batch) for batch in token_batches([100] * 25, 1_000)] == [10, 10, 5]
     assert token_batches([], 10) == []
+
+
+def test_rows_without_padding_take_what_the_budget_holds_in_order() -> None:
+    assert row_batches([3, 4, 3, 20, 1, 9], 10) == [[0, 1, 2], [3], [4, 5]]
+    assert row_batches([], 10) == []
 
 
 def test_batches_are_cut_until_there_are_enough_for_all_processes() -> None:

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,6 +103,7 @@ def test_compiling_without_a_compiler_says_what_to_install(
         run(tmp_path, 1, compiled=True)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() == 1, reason="two processes need two GPUs, or none")
 def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     run(one, 4)
@@ -179,6 +181,38 @@ class Falling:
 
 def rows_of(tmp_path: Path, count: int) -> Rows:
     return Rows([make_rows(tmp_path / f"{count}.jsonl", count)], lambda row: None, cache=tmp_path / "cache")
+
+
+def test_the_next_update_is_read_beside_this_one_but_never_beside_an_evaluation(tmp_path: Path) -> None:
+    readers, reading = set(), []
+
+    class Slow(Falling):
+        def read(self, rows: Numbered, epoch: int) -> list[int]:
+            readers.add(threading.get_ident())
+            reading.append(epoch)
+            time.sleep(0.05)
+            reading.pop()
+            return super().read(rows, epoch)
+
+    def evaluate() -> dict[str, float]:
+        assert not reading
+        return {}
+
+    schedule, slow = Schedule(learning_rate=1.0, batch_size=2, steps=5), Slow()
+    rows = rows_of(tmp_path, 10)
+    train(slow, rows, schedule, tmp_path / "out", identity={}, evaluate=evaluate, evaluate_every=1)
+    assert threading.get_ident() not in readers
+    assert slow.seen == [row for step in range(5) for row in batch_of(step, schedule, 10)[1]]
+
+
+def test_a_row_that_cannot_be_read_stops_the_run(tmp_path: Path) -> None:
+    class Choosy(Falling):
+        def read(self, rows: Numbered, epoch: int) -> list[int]:
+            raise UsageError("no room for text")
+
+    schedule = Schedule(learning_rate=1.0, batch_size=2, steps=3)
+    with pytest.raises(UsageError, match="no room for text"):
+        train(Choosy(), rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={})
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
