@@ -14,8 +14,8 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 """Asks cuBLAS for products that repeat, which training insists on; it is read once."""
 
 torch.backends.cuda.enable_cudnn_sdp(False)
-"""cuDNN's attention makes a plan for every shape it has not seen, and hardly two of our batches have the same:
-without it fine-tuning took less than half of the time (H100, torch 2.11)."""
+"""cuDNN's attention makes a plan for every shape it has not seen, and hardly two of our batches have the
+same: without it fine-tuning took less than half of the time (H100, torch 2.11)."""
 
 
 def default_device() -> torch.device:
