@@ -168,4 +168,11 @@ def test_the_command_writes_rows_and_how_they_were_made(tmp_path, corpus, monkey
     assert made["counts"] == counts
     again = CliRunner().invoke(app, [*map(str, words)])
     assert again.exit_code == 2
+    words += ["--overwrite", "--data-dir", tmp_path]
+    by_name = CliRunner().invoke(app, [*map(str, words), "--exclude", corpus.path.parent.name])
+    assert by_name.exit_code == 0, by_name.stderr
+    (tmp_path / "nothing").mkdir()
+    useless = CliRunner().invoke(app, [*map(str, words), "--exclude", "nothing"])
+    assert useless.exit_code == 2
+    assert "no judgements" in useless.stderr
     assert CliRunner().invoke(app, [*map(str, words), "--overwrite"]).exit_code == 0

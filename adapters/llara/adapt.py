@@ -185,13 +185,7 @@ def combine(sums: Sums, counts: Sums, config: Adaptation) -> Sums:
 
 
 class Read(NamedTuple):
-    """Rows as token ids.
-
-    Attributes:
-        texts: Of each text, cut to the room there is.
-        own: The targets of EBAE.
-        following: The targets of EBAR.
-    """
+    """Rows as token ids: the texts, cut to the room there is, and the targets of EBAE and of EBAR."""
 
     texts: list[list[int]]
     own: list[list[int]]

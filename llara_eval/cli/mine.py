@@ -1,7 +1,9 @@
 """``llara-eval mine``: pairs of queries and positives → the same with hard negatives."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +34,7 @@ Data = Annotated[
 Source = Annotated[
     str,
     typer.Option(
-        "--corpus", help="Where negatives come from: a BEIR folder, a corpus.jsonl, or self (all positives)."
+        "--corpus", help="Where negatives come from: a data set, a corpus.jsonl, or self (all positives)."
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", help="The .jsonl file to write; its record is beside it.")]
@@ -50,12 +52,10 @@ MaxOverlap = Annotated[
 ]
 Sample = Annotated[str, typer.Option("--sample", help="random or top of what is left.")]
 Exclude = Annotated[
-    list[Path] | None,
+    list[str] | None,
     typer.Option(
         "--exclude",
-        help="A test collection whose queries must not be trained on, as those of --corpus; repeatable.",
-        exists=True,
-        file_okay=False,
+        help="A data set whose queries must not be trained on, as those of --corpus; repeatable.",
     ),
 ]
 
@@ -65,6 +65,7 @@ def mine(
     data: Data,
     corpus: Source,
     output: Output,
+    data_dir: options.DataDir,
     depth: Annotated[int, typer.Option("--depth", min=1, help="Documents looked at for a query.")] = 200,
     skip_top: SkipTop = 0,
     negatives: Negatives = 15,
@@ -92,6 +93,7 @@ def mine(
         raise UsageError(f"{output} must end in .jsonl and not exist (or --overwrite)")
     from adapters import open_system
     from adapters.options import Context
+    from llara_eval.datasets import locate
     from llara_eval.files import write_json
     from llara_eval.home import home
     from llara_eval.provenance import describe
@@ -109,8 +111,10 @@ def mine(
     given = options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens)
     cache, watch = home() / "training", progress(quiet=quiet)
     rows = mining.read_pairs(data, cache=cache, progress=watch)
-    source, collection = _corpus(corpus, rows, cache)
-    forbidden = mining.judged_queries([*(exclude or []), *collection])
+    find = partial(locate, data_dir=data_dir, offline=offline)
+    source, collection = _corpus(corpus, rows, cache, find)
+    excluded = [_with_judgements(name, find(name)) for name in exclude or []]
+    forbidden = mining.judged_queries([*excluded, *collection])
     system = open_system(model, given, Context(home=home(), offline=offline))
     counts = mining.mine(
         system, rows, source, settings, output, forbidden=forbidden, cache=cache, progress=watch
@@ -127,7 +131,18 @@ def mine(
         say(f"{output}, made as {output.with_suffix('.json')} says")
 
 
-def _corpus(name: str, rows: "Rows", cache: Path) -> "tuple[Corpus, list[Path]]":
+def _with_judgements(name: str, folder: Path) -> Path:
+    """Return the folder if it excludes anything."""
+    from llara_eval.datasets import splits
+
+    if not splits(folder):
+        raise UsageError(
+            f"--exclude {name}: {folder} has no judgements (qrels/*.tsv) whose queries to leave out"
+        )
+    return folder
+
+
+def _corpus(name: str, rows: "Rows", cache: Path, find: Callable[[str], Path]) -> "tuple[Corpus, list[Path]]":
     """Return the corpus, and the test collection it belongs to, if any."""
     from llara_eval.collection import Corpus, find_file
     from llara_eval.training.mining import own_corpus
@@ -137,9 +152,8 @@ def _corpus(name: str, rows: "Rows", cache: Path) -> "tuple[Corpus, list[Path]]"
     path = Path(name).expanduser()
     if path.is_file():
         return Corpus(path), [path.parent]
-    if path.is_dir():
-        return Corpus(find_file(path, "corpus.jsonl")), [path]
-    raise UsageError(f"--corpus {name}: neither a folder in BEIR layout, nor a corpus.jsonl, nor {SELF}")
+    folder = find(name)
+    return Corpus(find_file(folder, "corpus.jsonl")), [folder]
 
 
 def _show(counts: "Counts") -> None:
