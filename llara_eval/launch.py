@@ -7,11 +7,12 @@ die, and needs no more than one to come to its end.
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from itertools import compress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,7 +57,9 @@ def local(arguments: Sequence[str], workers: int) -> list[str]:
     crew: list[_Process] = []
     with TemporaryDirectory(prefix="llara-eval-") as folder:
         try:
-            crew += [_Process(arguments, number, workers, Path(folder)) for number in range(workers)]
+            for number in range(workers):
+                with _uninterrupted():
+                    crew.append(_Process(arguments, number, workers, Path(folder)))
             deadline = math.inf
             while not all(done := [worker.is_done() for worker in crew]) and time.monotonic() < deadline:
                 if any(done):
@@ -107,7 +110,8 @@ class _Process:
                 f"worker {self.number} died {RESTARTS + 1} times, at last with exit code {code}. {said}"
             )
         self.left -= 1
-        self._start()
+        with _uninterrupted():
+            self._start()
         return False
 
     def end(self) -> None:
@@ -117,6 +121,23 @@ class _Process:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM: a process must not start without being known to who will end it."""
+    held: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: held.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for caught in held:
+            signal.raise_signal(caught)
 
 
 def _threads(workers: int) -> dict[str, str]:

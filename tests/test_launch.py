@@ -403,6 +403,9 @@ def test_without_ray_the_command_that_installs_it_is_named(words, monkeypatch) -
     assert "pip install 'llara-eval[ray]'" in " ".join(result.stderr.split())
 
 
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN, reason="Ctrl-C is ignored, as in a background job"
+)
 def test_ctrl_c_ends_all_workers_and_says_that_the_state_is_kept(words, tmp_path) -> None:
     process = Place(tmp_path / "home", words).start("--workers", "2")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
