@@ -177,10 +177,10 @@ def our_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Fo
         precision=precision_of(chosen.dtype, DEVICE),
     )
 
-    return ours(objective)
+    return form_of(objective)
 
 
-def ours(objective: Objective) -> Form:
+def form_of(objective: Objective) -> Form:
     """One update of an objective."""
 
     def step(read: Any) -> tuple[int, float]:
@@ -256,7 +256,7 @@ def our_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Fo
         precision=precision_of(chosen.dtype, DEVICE),
     )
 
-    return ours(objective)
+    return form_of(objective)
 
 
 def plain_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Form:

@@ -171,7 +171,7 @@ def embed_row(model: Any, row: Row, template: Template, *, causal: bool) -> Tens
     return nn.functional.normalize(embedding, dim=-1) if template.normalize else embedding
 
 
-def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
+def _has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether there is a kernel for rows: on a CPU for all types, on a GPU, since Ampere, for 16 bits."""
     if device.type != "cuda":
         return device.type == "cpu"
@@ -196,7 +196,7 @@ def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch
     windows = [getattr(config, name, None) for name in ("sliding_window", "local_attention")]
     if any(window and window < longest for window in windows):
         return False
-    if not has_kernel(device, dtype):
+    if not _has_kernel(device, dtype):
         return False
     random, template = np.random.default_rng(0), Template(pooling="last")
     tried = [random.integers(config.vocab_size, size=length) for length in (9, 4, 4, 1)]
