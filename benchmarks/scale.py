@@ -45,15 +45,17 @@ STAGES = {
     "load": (datasets, "load"),
     "read": (Dense, "index"),
     "tokenise": (Template, "token_ids"),
-    "encode": (Encoder, "encode_tokens"),
-    "store": (VectorStore, "write"),
+    "encode": (Encoder, "start"),
     "verify": (VectorStore, "sidecar"),
     "search": (Dense, "search"),
     "rank": (evaluate, "rank"),
     "score": (evaluate, "score"),
     "record": (evaluate, "_store"),
 }
-"""Stage → the function that does it; ``read`` streams the corpus again, ``verify`` reads shards back."""
+"""Stage → the function that does it; ``read`` streams the corpus again, ``verify`` reads shards back.
+
+Vectors are written in a thread beside the encoding.
+"""
 
 TOKENS = 8_192
 """Tokens of the vocabulary: 1.3 a word, as English has with vocabularies of the usual size."""

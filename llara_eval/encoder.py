@@ -7,7 +7,7 @@ Shapes: B sequences, L tokens, D width.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -125,31 +125,47 @@ class Encoder:
     def encode_tokens(
         self, sequences: Sequence[Tokens], side: Side, advance: Advance | None = None
     ) -> NDArray[np.float32]:
-        """Encode what the template made of texts; see :meth:`encode`.
+        """Encode what the template made of texts; see :meth:`encode`."""
+        return self.start(sequences, side, advance)()
+
+    def start(
+        self, sequences: Sequence[Tokens], side: Side, advance: Advance | None = None
+    ) -> Callable[[], NDArray[np.float32]]:
+        """Give a GPU what :meth:`encode_tokens` takes; a CPU has done the work on return.
 
         A GPU that lacks the memory for a batch is given smaller ones from then on.
+
+        Returns:
+            Waits for the vectors, from any thread, and returns them; raises what :meth:`encode` does.
         """
         while True:
             try:
-                out = self._encode(sequences, self.templates.of(side), advance)
+                order, wait = self._start(sequences, self.templates.of(side), advance)
                 break
             except torch.OutOfMemoryError:
                 if self.batch_tokens <= max(map(len, sequences)):
                     raise
                 self.batch_tokens //= 2
                 logger.warning("out of memory: batches of %d tokens from here on", self.batch_tokens)
-        bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
-        if len(bad):
-            text = self.tokenizer.decode(sequences[bad[0]], skip_special_tokens=True)
-            raise CheckFailedError(
-                f"{len(bad)} of {len(out)} embeddings hold NaN or infinity, the first for "
-                f"{text[:60]!r}; try --dtype float32"
-            )
-        return out
 
-    def _encode(
+        def finish() -> NDArray[np.float32]:
+            out = np.empty((len(sequences), self.width), dtype=np.float32)
+            out[order] = wait()
+            bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
+            if len(bad):
+                text = self.tokenizer.decode(sequences[bad[0]], skip_special_tokens=True)
+                raise CheckFailedError(
+                    f"{len(bad)} of {len(out)} embeddings hold NaN or infinity, the first for "
+                    f"{text[:60]!r}; try --dtype float32"
+                )
+            return out
+
+        return finish
+
+    def _start(
         self, sequences: Sequence[Tokens], template: Template, advance: Advance | None
-    ) -> NDArray[np.float32]:
+    ) -> tuple[list[int], Callable[[], NDArray[np.float32]]]:
+        """Return the rows in the order of their embeddings, and who waits for those."""
         batches = list(self.batches(sequences))
         order = [row for batch in batches for row in batch]
         parts = []
@@ -157,9 +173,7 @@ class Encoder:
             parts.append(part)
             if advance is not None:
                 advance(len(part))
-        out = np.empty((len(sequences), self.width), dtype=np.float32)
-        out[order] = torch.cat(parts).cpu().numpy()  # the one time that a GPU is waited for
-        return out
+        return order, _fetch(torch.cat(parts))
 
     def embed(self, sequences: Sequence[Tokens], template: Template) -> Tensor:
         """Return the embeddings, (B, D) float32, of one batch of token sequences."""
@@ -186,3 +200,18 @@ class Encoder:
             rows = max(1, self.batch_tokens // len(sequences[order[start]]))
             yield order[start : start + rows]
             start += rows
+
+
+def _fetch(embeddings: Tensor) -> Callable[[], NDArray[np.float32]]:
+    """Send embeddings, (n, D) float32, to memory; what is returned waits for them and returns them."""
+    if not embeddings.is_cuda:
+        return embeddings.cpu().numpy
+    here = torch.empty(embeddings.shape, pin_memory=True)
+    here.copy_(embeddings, non_blocking=True)
+    arrived = torch.cuda.current_stream(embeddings.device).record_event()
+
+    def wait() -> NDArray[np.float32]:
+        arrived.synchronize()
+        return here.numpy()
+
+    return wait

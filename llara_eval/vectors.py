@@ -11,9 +11,12 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,35 +182,44 @@ def _encode(
     """Encode shards until all are there; return how many rows were made here."""
     waiting = list(dict.fromkeys(listing.pieces))
     made = 0
-    while waiting:
-        held_by_others = []
-        for piece in waiting:
-            if store.sidecar(piece.content) is None:
-                with leases.hold(piece.content) as mine:
-                    if not mine:
-                        held_by_others.append(piece)
-                        continue
-                    if store.sidecar(piece.content) is None:  # nor made since it was looked for
-                        alive = partial(leases.renew, piece.content)
-                        _encode_shard(store, encoder, tokens, piece.content, side, advance, alive)
-                        made += piece.rows
-                        continue
-            advance(piece.rows)
-        if len(held_by_others) == len(waiting):
-            time.sleep(_POLL)
-        waiting = held_by_others
+    with _Writer(store) as writer:
+        while waiting:
+            held_by_others = []
+            for piece in waiting:
+                if store.sidecar(piece.content) is None:
+                    with ExitStack() as lease:
+                        if not lease.enter_context(leases.hold(piece.content)):
+                            held_by_others.append(piece)
+                            continue
+                        if store.sidecar(piece.content) is None:  # nor made since it was looked for
+                            alive = partial(leases.renew, piece.content)
+                            begun = _begin(encoder, tokens, piece.content, side, advance, alive)
+                            writer.put(piece.content, begun, lease.pop_all())
+                            made += piece.rows
+                            continue
+                advance(piece.rows)
+            if len(held_by_others) == len(waiting):
+                time.sleep(_POLL)
+            waiting = held_by_others
     return made
 
 
-def _encode_shard(
-    store: VectorStore,
+class _Begun(NamedTuple):
+    """A shard that is being encoded: since when, how much work it is, and who waits for its vectors."""
+
+    since: float
+    work: Work
+    finish: Callable[[], NDArray[np.float32]]
+
+
+def _begin(
     encoder: Encoder,
     tokens: TokenStore,
     content: str,
     side: Side,
     advance: Advance,
     alive: Callable[[], None],
-) -> None:
+) -> _Begun:
     sequences = tokens.read(content)
     if sequences is None:
         raise DataError(f"{tokens.folder}: the token ids of shard {content} are damaged; run this again")
@@ -216,11 +228,40 @@ def _encode_shard(
         alive()
         advance(n, note)
 
-    encoder.work, started = Work(), time.perf_counter()
-    vectors = encoder.encode_tokens(sequences, side, report)
-    seconds = round(time.perf_counter() - started, 3)
-    store.write(
-        content,
-        vectors,
-        {"seconds": seconds, "tokens": encoder.work.tokens, "padded": encoder.work.padded},
-    )
+    encoder.work, since = Work(), time.perf_counter()
+    finish = encoder.start(sequences, side, report)
+    return _Begun(since, encoder.work, finish)
+
+
+class _Writer:
+    """Waits for a shard and writes it, in a thread, while the next one is begun.
+
+    At most two are under way: memory does not grow, and a GPU does not wait for the disk.
+    """
+
+    def __init__(self, store: VectorStore) -> None:
+        self._store = store
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+        self._ready = 0.0  # when the vectors of the last shard were there
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown()
+        if error is None and self._last is not None:
+            self._last.result()
+
+    def put(self, content: str, begun: _Begun, lease: AbstractContextManager[object]) -> None:
+        """Have a shard written once the one before is, and its lease given back; raise what that one met."""
+        last, self._last = self._last, self._thread.submit(self._write, content, begun, lease)
+        if last is not None:
+            last.result()
+
+    def _write(self, content: str, begun: _Begun, lease: AbstractContextManager[object]) -> None:
+        with lease:
+            vectors = begun.finish()
+            since, self._ready = max(begun.since, self._ready), time.perf_counter()
+            cost = {"seconds": round(self._ready - since, 3), **asdict(begun.work)}
+            self._store.write(content, vectors, cost)

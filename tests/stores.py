@@ -36,7 +36,7 @@ class CountingEncoder:
         self.work = Work()
         self.stop_after = stop_after
 
-    def encode_tokens(self, sequences, side, advance):
+    def start(self, sequences, side, advance):
         if self.stop_after is not None and len(self.sequences) >= self.stop_after:
             raise KeyboardInterrupt
         self.sequences += [list(map(int, sequence)) for sequence in sequences]
@@ -44,7 +44,7 @@ class CountingEncoder:
         self.work.padded += sum(map(len, sequences))
         advance(len(sequences))
         rows = [[len(sequence), sum(map(int, sequence)) % 97, 1.0] for sequence in sequences]
-        return np.array(rows, dtype=np.float32)
+        return lambda: np.array(rows, dtype=np.float32)
 
 
 class Shards:

@@ -175,10 +175,10 @@ def test_a_listing_whose_numbers_were_changed_is_not_whole(tmp_path) -> None:
 
 def test_identifiers_that_rot_while_their_texts_are_encoded_are_not_taken_over(tmp_path) -> None:
     class Rotting(CountingEncoder):
-        def encode_tokens(self, *arguments):
+        def start(self, *arguments):
             (path,) = (tmp_path / "tokens").rglob("*.ids")
             path.write_bytes(path.read_bytes().replace(b"d7\n", b"d9\n"))
-            return super().encode_tokens(*arguments)
+            return super().start(*arguments)
 
     with pytest.raises(DataError, match="reads back other than it was written; run this again"):
         fill_store(tmp_path, Rotting())

@@ -123,7 +123,7 @@ def test_a_whole_evaluation_is_rehearsed(tmp_path) -> None:
     found = json.loads(done.stdout)
     assert found["measures"]["nDCG@10"] > 0.5  # by chance: .01
     assert found["tokens"] > 2_000 * 11
-    for stage in ("generate", "load", "tokenise", "encode", "store", "search", "score"):
+    for stage in ("generate", "load", "tokenise", "encode", "search", "score"):
         assert found["seconds"][stage] > 0, stage
         assert 0 < found["peak_anonymous"][stage] < found["max_rss"], stage
     assert "| tokenise |" in scale.as_table(found)

@@ -96,9 +96,9 @@ def test_another_machine_encodes_nothing_and_copies_what_it_reads(url, tmp_path)
 
 def test_machines_share_the_work(url, local, tmp_path) -> None:
     class Slow(CountingEncoder):
-        def encode_tokens(self, sequences, side, advance):
+        def start(self, sequences, side, advance):
             time.sleep(0.1)
-            return super().encode_tokens(sequences, side, advance)
+            return super().start(sequences, side, advance)
 
     encoders = [Slow() for _ in range(3)]
 

@@ -161,10 +161,48 @@ def test_sidecars_say_what_the_work_cost(tmp_path) -> None:
     assert record["seconds"] >= 0
 
 
+def test_a_shard_is_written_while_the_next_is_encoded(tmp_path, monkeypatch) -> None:
+    next_is_begun, write = threading.Event(), VectorStore.write
+
+    class Telling(CountingEncoder):
+        def start(self, sequences, side, advance):
+            if self.sequences:
+                next_is_begun.set()
+            return super().start(sequences, side, advance)
+
+    def patient(self, content, vectors, cost):
+        assert next_is_begun.wait(timeout=60)
+        write(self, content, vectors, cost)
+
+    monkeypatch.setattr(VectorStore, "write", patient)
+    store, cost = fill_store(tmp_path, Telling())
+    assert len(list(store)) > 3
+    assert cost["rows"] == 100
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_what_goes_wrong_while_a_shard_is_written_ends_the_work(tmp_path, monkeypatch, number) -> None:
+    write, written = VectorStore.write, []
+
+    def fails(self, content, vectors, cost):
+        written.append(content)
+        if len(written) == number:
+            raise DataError("no room")
+        write(self, content, vectors, cost)
+
+    with monkeypatch.context() as patched, pytest.raises(DataError, match="no room"):
+        patched.setattr(VectorStore, "write", fails)
+        fill_store(tmp_path, CountingEncoder())
+    assert not list(tmp_path.rglob("*.lease"))
+    store, cost = fill_store(tmp_path, CountingEncoder())
+    assert cost["reused"] > 0
+    assert [identifier for part in store for identifier in part.ids] == [name for name, _ in ITEMS]
+
+
 class Slow(CountingEncoder):
-    def encode_tokens(self, sequences, side, advance):
+    def start(self, sequences, side, advance):
         time.sleep(0.05)
-        return super().encode_tokens(sequences, side, advance)
+        return super().start(sequences, side, advance)
 
 
 def test_several_at_once_share_the_work_and_end_byte_identical(tmp_path, monkeypatch) -> None:
