@@ -194,10 +194,18 @@ def test_the_peers_read_what_ours_reads(tmp_path, monkeypatch, peer) -> None:
 def test_other_tokens_and_other_vectors_are_objected_to() -> None:
     right = {"ids": np.arange(5), "lengths": np.array([2, 3]), "vectors": np.eye(2)}
     assert encode.objection(right, {**right, "vectors": np.eye(2) * 7}) == ""
-    assert encode.objection(right, {**right, "vectors": np.eye(2)[::-1]}) == "other vectors: cosine 0.0000"
+    swapped = encode.objection(right, {**right, "vectors": np.eye(2)[::-1]})
+    assert swapped == "other vectors: cosine 0.0000, mean 0.0000"
     assert encode.objection(right, {**right, "vectors": np.array([[1, 0], [0, np.nan]])}).startswith(
         "other vectors"
     )
+    angles = [0.07, *[0.01] * 9]  # cosines .9976 and .99995
+    many, near = np.tile([1, 0], (10, 1)), np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    tokens = {"ids": np.arange(10), "lengths": np.ones(10, dtype=int)}
+    given, found = {**tokens, "vectors": many}, {**tokens, "vectors": near}
+    assert encode.objection(given, found) == "other vectors: cosine 0.9976, mean 0.9997"
+    assert encode.objection(given, found, lowest=encode.LOWEST["bfloat16"]) == ""
+    assert encode.objection(given, {**found, "vectors": near[[0] * 10]}, lowest=0.99) != ""
     longer = {**right, "ids": np.arange(9), "lengths": np.array([4, 5])}
     assert encode.objection(right, longer) == "other token ids: 9 tokens, not 5"
     assert encode.objection(right, {**right, "ids": np.arange(5) + 1})
