@@ -24,8 +24,8 @@ from llara_eval.vectors import VectorStore
 CANDIDATES = 3 << 23
 """Candidates held at a time (300 MB): 10,000 queries of depth 1,000; more queries take another pass."""
 
-SCORES, COMPONENTS = 1 << 20, 1 << 23
-"""The most scores (4 MiB), and components of documents (32 MiB), of one block."""
+SCORES, COMPONENTS = 1 << 20, 1 << 20
+"""The most scores, and components of documents, of one block: 4 MiB each."""
 
 SMALLEST, LARGEST = 256, 8_192
 """Documents of a block, at least and at most; and queries of a pass, at least."""
