@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 BATCH_TOKENS = {"cpu": 2_048, "cuda": 65_536, "mps": 16_384}
 """Tokens of one batch, padding included, by device type; measured to be past the knee on each.
 
-On a CPU 1,024 to 8,192 differ by no more than runs do, without AMX; with it SmolLM2-135M read 3,400 tokens a
-second in batches of 2,048, and 2,500 in those of 512 or 4,096.
+On a CPU without AMX 1,024 to 4,096 differ by no more than runs do; with it SmolLM2-135M read 3,400 tokens a
+second in batches of 2,048 and 2,500 in those of 4,096 in one run, and no size won in another.
 """
 
 
