@@ -10,15 +10,21 @@ import json
 import os
 import re
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, TextIO
 
-from llara_eval.errors import LlaraEvalError
+from llara_eval.errors import DataError, LlaraEvalError
 
 CHUNK = 1 << 20
+
+_HERE = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
+_DAY = 86_400.0  # no clocks of two machines are that far apart
 
 WAYS_OUT: Mapping[int | None, str] = MappingProxyType(
     {
@@ -64,7 +70,7 @@ def draft(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """Open a temporary file beside ``path`` that is gone after the block, unless the block renamed it.
 
     It is locked as long as its writer lives. What a killed one leaves behind is removed by whoever next
-    makes a draft of the same file.
+    makes a draft of the same file: see :func:`remove_drafts`.
 
     Yields:
         The file, open for writing, and where it is.
@@ -85,16 +91,21 @@ def draft(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
 
 
 def remove_drafts(folder: Path, name: str | None = None) -> None:
-    """Remove the drafts, of one file or of all in a folder, whose writers were killed."""
+    """Remove the drafts, of one file or of all in a folder, whose writers were killed.
+
+    A lock may be seen on its own machine only (Lustre's localflock, some NFS and FUSE mounts), so a draft
+    that another one made has to be a day old as well.
+    """
     for left in folder.glob(f".{'*' if name is None else glob.escape(name)}.*.tmp"):
         with suppress(OSError), left.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
+            if f".{_HERE}." in left.name or time.time() - left.stat().st_mtime > _DAY:
+                left.unlink()
 
 
 def _locked_file(path: Path) -> tuple[int, Path]:
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{_HERE}.", suffix=".tmp")
         with suppress(OSError):  # a file system without locks: nothing is removed there either
             fcntl.flock(handle, fcntl.LOCK_EX)
         os.fchmod(handle, 0o644)
@@ -127,7 +138,7 @@ def _explained(path: Path, size: int = 0) -> Iterator[None]:
         needed = f"; it takes {size:,} bytes or more" if size else ""
         raise LlaraEvalError(
             f"{path} cannot be written ({error.strerror}{needed}). {WAYS_OUT[error.errno]}, or use "
-            "another place (LLARA_EVAL_HOME, --runs-dir), and give the same command again: what is finished "
+            "another place (for caches: LLARA_EVAL_HOME), and give the same command again: what is finished "
             "is kept"
         ) from error
 
@@ -190,6 +201,24 @@ def undecodable_line(path: Path) -> int:
             except UnicodeDecodeError:
                 return number
     return 0
+
+
+def read_texts(path: Path, limit: int) -> list[str]:
+    """Return the first texts of a file that holds one a line, at least one; blank lines do not count.
+
+    Raises:
+        DataError: The file cannot be read, or holds no text.
+    """
+    try:
+        with open_text(path) as file:
+            texts = list(islice(filter(None, map(str.strip, file)), limit))
+    except UnicodeDecodeError as error:
+        raise DataError.at(path, undecodable_line(path), f"not UTF-8 ({error.reason})") from error
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read as text: {error}") from error
+    if not texts:
+        raise DataError(f"{path} holds no text")
+    return texts
 
 
 def sha256_of(path: Path) -> str:

@@ -5,8 +5,10 @@ one that is silent; each ends when everything is there. So a launcher starts the
 die, and needs no more than one to come to its end.
 """
 
+import logging
 import math
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -18,7 +20,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from llara_eval.errors import LlaraEvalError, MissingPartError
+from llara_eval.errors import DataError, LlaraEvalError, MissingPartError
+
+logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -60,11 +64,7 @@ def local(arguments: Sequence[str], workers: int) -> list[str]:
             for number in range(workers):
                 with _uninterrupted():
                     crew.append(_Process(arguments, number, workers, Path(folder)))
-            deadline = math.inf
-            while not all(done := [worker.is_done() for worker in crew]) and time.monotonic() < deadline:
-                if any(done):
-                    deadline = min(deadline, time.monotonic() + LATE)
-                time.sleep(_POLL)
+            done = _wait(lambda: [worker.is_done() for worker in crew])
             return [worker.output.read_text(encoding="utf-8") for worker in compress(crew, done)]
         finally:
             for worker in crew:
@@ -73,12 +73,23 @@ def local(arguments: Sequence[str], workers: int) -> list[str]:
                 worker.end()
 
 
+def _wait(look: Callable[[], list[bool]]) -> list[bool]:
+    """Look until all are done, or some have had their time since the first; return which are done."""
+    deadline = math.inf
+    while not all(done := look()) and time.monotonic() < deadline:
+        if any(done):
+            deadline = min(deadline, time.monotonic() + LATE)
+        time.sleep(_POLL)
+    return done
+
+
 class _Process:
     """A worker on this machine, out of reach of the terminal's Ctrl-C: whoever started it ends it."""
 
     def __init__(self, arguments: Sequence[str], number: int, workers: int, folder: Path) -> None:
         self.number = number
         self.left = RESTARTS
+        self._said: str | None = None
         self.output, self._errors = folder / f"{number}.out", folder / f"{number}.err"
         quiet = ["--quiet"] if number else []
         self._command = program([*arguments, *quiet])
@@ -103,13 +114,15 @@ class _Process:
         if not code:
             return code == 0
         said = self._errors.read_text(errors="replace").rpartition("error: ")[2].strip()
-        if code in _ON_PURPOSE:  # and it would end so again
+        may_pass = code == DataError.exit_code and said != self._said  # what is damaged is made anew
+        if code in _ON_PURPOSE and not may_pass:
             raise _ON_PURPOSE[code](said or f"worker {self.number} says above what is wrong")
         if not self.left:
             raise LlaraEvalError(
                 f"worker {self.number} died {RESTARTS + 1} times, at last with exit code {code}. {said}"
             )
         self.left -= 1
+        self._said = said
         with _uninterrupted():
             self._start()
         return False
@@ -149,6 +162,8 @@ def _threads(workers: int) -> dict[str, str]:
 def torchrun(arguments: Sequence[str], workers: int) -> None:
     """Run the program several times on this machine by torchrun; the first shows what there is to show.
 
+    Torchrun waits for all. A worker that comes to its end leaves a mark, so that one that hangs is ended.
+
     Args:
         arguments: Of the program.
         workers: How many processes.
@@ -156,20 +171,43 @@ def torchrun(arguments: Sequence[str], workers: int) -> None:
     Raises:
         LlaraEvalError: A worker died once too often.
     """
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *(f"--nproc-per-node={workers}", f"--max-restarts={RESTARTS}"),
-            *("-m", "llara_eval", *arguments),
-        ],
-        env={**_threads(workers), **os.environ},
-    )
+    with TemporaryDirectory(prefix="llara-eval-") as folder:
+        with _uninterrupted():
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+                    *(f"--nproc-per-node={workers}", f"--max-restarts={RESTARTS}"),
+                    *("-m", "llara_eval.launch", folder, *arguments),
+                ],
+                env={**_threads(workers), **os.environ},
+                stdin=subprocess.DEVNULL,
+                process_group=0,
+            )
+
+        def look() -> list[bool]:
+            ended = process.poll() is not None
+            return [ended, ended or any(Path(folder).iterdir())]
+
+        try:
+            _wait(look)
+            code = process.poll()
+        finally:
+            process.terminate()
+            process.wait()  # it kills workers that do not end
+        if code:
+            raise LlaraEvalError(f"torchrun ended with exit code {code}; what its workers said is above")
+        if not Path(folder, "0").exists():
+            logger.warning("all is done, but the worker that shows the result hung; run this again to see it")
+
+
+def _run_and_mark(folder: str) -> None:
+    """Run the program as a worker of torchrun, and leave a mark in a folder if it comes to its end."""
     try:
-        code = process.wait()
-    finally:
-        process.wait()  # Ctrl-C reaches torchrun too, and it ends its workers
-    if code:
-        raise LlaraEvalError(f"torchrun ended with exit code {code}; what its workers said is above")
+        runpy.run_module("llara_eval", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if not end.code:
+            Path(folder, os.environ["LOCAL_RANK"]).touch()
+        raise
 
 
 def on_ray(work: Callable[[], Result], workers: int) -> list[Result]:
@@ -226,3 +264,7 @@ class _Actor:
         """Do the work in a folder, so that relative names mean there what they mean here."""
         os.chdir(folder)
         return work()
+
+
+if __name__ == "__main__":
+    _run_and_mark(sys.argv.pop(1))

@@ -68,15 +68,21 @@ class Objects:
     def write(self, name: str, data: bytes) -> None:
         """Write a file, which has its name only when it is whole, whatever the file system does."""
         self._make()
-        draft = f"{self.root}/.{name}.{uuid.uuid4().hex}.tmp"
         with self._explained(f"write {name}"):
             try:
-                self.files.pipe_file(draft, data)
-                self.files.mv(draft, f"{self.root}/{name}")
-            except BaseException:
-                with suppress(Exception):
-                    self.files.rm_file(draft)
-                raise
+                self._write(name, data)
+            except FileNotFoundError:  # somebody took the draft for a killed writer's
+                self._write(name, data)
+
+    def _write(self, name: str, data: bytes) -> None:
+        draft = f"{self.root}/.{name}.{uuid.uuid4().hex}.tmp"
+        try:
+            self.files.pipe_file(draft, data)
+            self.files.mv(draft, f"{self.root}/{name}")
+        except BaseException:
+            with suppress(Exception):
+                self.files.rm_file(draft)
+            raise
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file unless it is there, and return whether that was so.
@@ -103,6 +109,15 @@ class Objects:
             found = self.files.ls(self.root, detail=False)
             return [str(path).rpartition("/")[2] for path in found]
         return []
+
+    def remove_drafts(self, done: Container[str]) -> None:
+        """Remove drafts of work that is done; what is merely old, no clock there tells.
+
+        Their writers were killed, or make again what is there, and then write once more.
+        """
+        for file in self.names():
+            if file.endswith(".tmp") and _work(file) in done:
+                self.delete(file)
 
     def _make(self) -> None:
         if not self._is_made:
@@ -164,9 +179,9 @@ class ObjectLeases(Leases):
             self._objects.delete(f"{name}.lease")
 
     def forget(self, done: Container[str]) -> None:
-        """Remove leases of work that is done."""
+        """Remove leases of work that is done, and drafts of them."""
         for file in self._objects.names():
-            if file.removesuffix(".lease") in done:
+            if _work(file) in done:
                 self._objects.delete(file)
 
     def _is_mine(self, name: str) -> bool:
@@ -174,6 +189,11 @@ class ObjectLeases(Leases):
 
     def _sign(self, now: float) -> bytes:
         return json.dumps({**self._owner, "sign": now}).encode()
+
+
+def _work(file: str) -> str:
+    """Return the name of the work that a file, a lease or a draft of one belongs to."""
+    return file.removeprefix(".").partition(".")[0]
 
 
 def _holder(held: bytes) -> dict[str, Any]:

@@ -133,7 +133,7 @@ class Remote(Folder):
     def record(self, record: str, file: str) -> dict[str, Any] | None:
         """Return the facts in a file's record there; if they are true is seen when the file is needed."""
         here, there = super().record(record, file), _facts(self._objects.read(record) or b"")
-        if here is not None and there is None:
+        if here is not None and (there is None or not self._objects.has(file)):
             self.share(file, record)
         return here or there
 
@@ -156,6 +156,11 @@ class Remote(Folder):
     def leases(self, seconds: float) -> Leases:
         """Return leases that workers on all machines see."""
         return ObjectLeases(self._objects / "leases", expires=seconds)
+
+    def tidy(self, done: Container[str]) -> None:
+        """Remove what killed workers left, there only of work that is done."""
+        super().tidy(done)
+        self._objects.remove_drafts(done)
 
 
 def _facts(record: bytes) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """``llara-eval check``: the template in use, and exit 4 where a checkpoint does not do what it says."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from typer.testing import CliRunner
 
 from adapters.llara.template import PAPER, templates
 from llara_eval.cli import app
+from llara_eval.errors import DataError
+from llara_eval.files import read_texts
 
 
 @pytest.fixture
@@ -96,3 +99,13 @@ def test_bm25_and_empty_files_are_refused(tmp_path, texts) -> None:
     shown = check(save_checkpoint(tmp_path / "model"), texts)
     assert shown.exit_code == 3
     assert "holds no text" in shown.stderr
+
+
+def test_texts_may_be_compressed_and_marked_and_what_is_not_whole_is_named(tmp_path) -> None:
+    path = tmp_path / "texts.gz"
+    path.write_bytes(whole := gzip.compress(b"\xef\xbb\xbf one \r\n\ntwo\nthree"))
+    assert read_texts(path, 2) == ["one", "two"]
+    path.write_bytes(whole[:-9])
+    for broken in (path, tmp_path):
+        with pytest.raises(DataError, match=f"{broken}: cannot be read as text"):
+            read_texts(broken, 9)

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from stores import CountingEncoder
 from tiny_models import make_tokenizer
 from typer.testing import CliRunner
 
-from llara_eval import cli, datasets, evaluate, results, shards, vectors
+from llara_eval import cli, datasets, evaluate, files, results, shards, vectors
 from llara_eval.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.files import atomic_write, draft, write_json, write_text
 from llara_eval.leases import Leases
@@ -65,6 +66,27 @@ with draft(Path({str(target)!r})) as (file, name):
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
+def test_what_another_machine_writes_is_let_be_where_its_lock_is_not_seen(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(files, "_HERE", "other")
+        writer = atomic_write(tmp_path / "a")
+        writer.__enter__().write(b"theirs")
+    write_text(tmp_path / "a", "ours")
+    files.remove_drafts(tmp_path)
+    writer.__exit__(None, None, None)
+    assert (tmp_path / "a").read_text() == "theirs"
+
+
+def test_what_another_machine_left_is_removed_when_it_is_old(tmp_path) -> None:
+    (left := tmp_path / ".a.other.abc.tmp").touch()
+    files.remove_drafts(tmp_path)
+    assert left.exists()
+    os.utime(left, (0, 0))
+    files.remove_drafts(tmp_path)
+    assert not left.exists()
+
+
 def test_a_draft_that_is_removed_before_it_is_locked_is_made_again(tmp_path, monkeypatch) -> None:
     usual, seen = fcntl.flock, []
 
@@ -98,6 +120,13 @@ def test_a_folder_that_cannot_be_synchronised_is_no_error(tmp_path, monkeypatch)
     number = errno.EIO
     with pytest.raises(OSError, match="Input/output error"):
         write_text(tmp_path / "b", "text")
+
+
+def test_a_full_disk_is_a_sentence_that_is_true_of_every_command(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(LlaraEvalError, match=r"a cannot be written \(No space .*Make room there") as caught:
+        write_text(tmp_path / "a", "text")
+    assert "--" not in str(caught.value), "not every command has that option"
 
 
 def test_an_error_of_what_is_read_meanwhile_is_not_taken_for_one_of_the_file(tmp_path) -> None:
@@ -249,6 +278,7 @@ def test_what_killed_workers_left_in_a_store_that_others_completed_is_removed(tm
         Leases(folder / "leases").take(work)
         for left in (folder / ".key.json.abc.tmp", folder / "leases" / f".{work}.lease.abc.tmp"):
             left.touch()
+            os.utime(left, (0, 0))
     Leases(store.folder / "leases").take("another collection's shard")
     fill_store(tmp_path)
     added = set(tmp_path.rglob("*")) - set(before)

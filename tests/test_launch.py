@@ -87,12 +87,27 @@ def test_one_that_dies_again_and_again_is_given_up_and_the_others_are_ended(work
 
 def test_an_error_made_on_purpose_is_not_tried_again(workers_do, tmp_path) -> None:
     workers_do(
-        "number == '1' and time.sleep(60)\nsys.stderr.write('a note\\nerror: x.jsonl:3: bad\\n')\nsys.exit(3)"
+        "number == '1' and time.sleep(60)\nsys.stderr.write('a note\\nerror: no such option\\n')\nsys.exit(2)"
     )
-    with pytest.raises(DataError, match=r"^x\.jsonl:3: bad$"):
+    with pytest.raises(UsageError, match=r"^no such option$"):
         launch.local([], 2)
     assert len(pids(tmp_path)) == 2
     assert not any(map(is_running, pids(tmp_path)))
+
+
+def test_damage_is_tried_again_as_long_as_it_is_another(workers_do, tmp_path) -> None:
+    workers_do(
+        "if starts <= int(number):\n"
+        "    sys.stderr.write(f'error: shard {starts} is damaged\\n')\n"
+        "    sys.exit(3)\n"
+        "print(starts)"
+    )
+    assert launch.local([], 3) == ["1\n", "2\n", "3\n"]
+    workers_do("sys.stderr.write('error: x.jsonl:3: bad\\n')\nsys.exit(3)")
+    before = len(pids(tmp_path))
+    with pytest.raises(DataError, match=r"^x\.jsonl:3: bad$"):
+        launch.local([], 1)
+    assert len(pids(tmp_path)) == before + 2
 
 
 def test_one_that_hangs_does_not_keep_the_others_that_are_done(workers_do, monkeypatch, tmp_path) -> None:
@@ -100,6 +115,21 @@ def test_one_that_hangs_does_not_keep_the_others_that_are_done(workers_do, monke
     monkeypatch.setattr(launch, "_ENDING", 0.1)
     workers_do("number == '1' and signal.signal(15, signal.SIG_IGN) == 0 and time.sleep(60)\nprint('done')")
     assert launch.local([], 2) == ["done\n"]
+    assert not any(map(is_running, pids(tmp_path)))
+
+
+def test_torchrun_does_not_wait_for_one_that_hangs(monkeypatch, tmp_path, capfd, caplog) -> None:
+    monkeypatch.setattr(launch, "LATE", 0.3)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, time\n"
+        "if os.environ.get('LOCAL_RANK') == '0':\n"
+        f"    open({str(tmp_path / 'starts-0')!r}, 'w').write(str(os.getpid()))\n"
+        "    time.sleep(600)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    launch.torchrun(["--version"], 2)
+    assert "llara-eval" in capfd.readouterr().out
+    assert "the worker that shows the result hung" in caplog.text
     assert not any(map(is_running, pids(tmp_path)))
 
 

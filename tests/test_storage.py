@@ -146,6 +146,16 @@ def test_a_shard_that_is_damaged_there_is_noticed_when_it_is_read_and_made_anew(
     assert contents(url) == local
 
 
+def test_a_shard_that_is_lost_there_is_sent_again_by_a_machine_that_has_it(url, local, tmp_path) -> None:
+    store, _ = made(open_place(url, tmp_path / "home"), CountingEncoder())
+    lost = Objects.open(f"{url}/vectors/{store.folder.name}")
+    lost.delete(f"{store.listing.pieces[1].content}.npy")
+    encoder = CountingEncoder()
+    made(open_place(url, tmp_path / "home"), encoder)
+    assert encoder.sequences == []
+    assert contents(url) == local
+
+
 def test_token_ids_that_are_damaged_there_are_made_anew(url, local, tmp_path) -> None:
     made(open_place(url, tmp_path / "home"), CountingEncoder())
     files, root = fsspec.core.url_to_fs(url)
@@ -214,6 +224,35 @@ def test_wherever_the_network_fails_nothing_there_is_half_and_the_same_command_e
         shutil.rmtree(there)
         shutil.rmtree(tmp_path / "home")
     assert failures > 90
+
+
+def test_drafts_there_of_work_that_is_done_are_removed_others_are_not(url, local, tmp_path) -> None:
+    place = open_place(url, tmp_path / "home")
+    store, _ = made(place, CountingEncoder())
+    there = Objects.open(f"{url}/vectors/{store.folder.name}")
+    done = store.listing.pieces[0].content
+    for objects, name in ((there, f"{done}.npy"), (there / "leases", f"{done}.lease"), (there, "other.npy")):
+        objects.write(f".{name}.abc.tmp", b"half")
+    made(place, CountingEncoder())
+    added = contents(url).keys() - local.keys()
+    assert [name.rpartition("/")[2] for name in added] == [".other.npy.abc.tmp"]
+
+
+def test_a_writer_whose_draft_is_removed_writes_again(url, monkeypatch) -> None:
+    objects = Objects.open(url)
+    usual, drafts = objects.files.mv, []
+
+    def mv(draft, path, **named):
+        if not drafts:
+            objects.remove_drafts({"done"})
+        drafts.append(draft)
+        usual(draft, path, **named)
+
+    monkeypatch.setattr(objects.files, "mv", mv)
+    objects.write("done.npy", b"whole")
+    assert len(set(drafts)) == 2
+    assert objects.names() == ["done.npy"]
+    assert objects.read("done.npy") == b"whole"
 
 
 # --- leases ---

@@ -9,7 +9,7 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import plain, say, set_up_logging, show
-from llara_eval.errors import CheckFailedError, DataError, UsageError
+from llara_eval.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:
     from llara_eval.encoder import Encoder
@@ -78,18 +78,12 @@ def _texts(path: Path | None) -> list[str]:
     """Return a few texts of different lengths, the shortest first."""
     from llara_eval.collection import Corpus
     from llara_eval.datasets import DEMO_FOLDER
-    from llara_eval.files import open_text
+    from llara_eval.files import read_texts
 
     if path is None:
         texts = [document.contents for document in islice(Corpus(DEMO_FOLDER / "corpus.jsonl"), _TEXTS)]
     else:
-        try:
-            with open_text(path) as file:
-                texts = list(islice(filter(None, map(str.strip, file)), _TEXTS))
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot be read as text: {error}") from error
-    if not texts:
-        raise DataError(f"{path} holds no text")
+        texts = read_texts(path, _TEXTS)
     return sorted(texts, key=len)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from llara_eval.cli import options, training
 from llara_eval.cli.console import progress, set_up_logging, show
-from llara_eval.errors import CheckFailedError, DataError, UsageError
+from llara_eval.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:
     from adapters.llara.verification import Verification
@@ -43,15 +43,12 @@ def verify_joint(
     from adapters.llara.verification import LARGEST_ERROR
     from adapters.llara.verification import verify_joint as verify
     from llara_eval.checkpoints import read_model
+    from llara_eval.files import read_texts
     from llara_eval.training.run import usual_micro_tokens
 
     if variant not in VARIANTS:
         raise UsageError(f"variant {variant!r} is not one of {', '.join(VARIANTS)}")
-    texts = [line.strip() for line in text_file.read_text(encoding="utf-8").splitlines() if line.strip()][
-        :limit
-    ]
-    if not texts:
-        raise DataError(f"{text_file} holds no text")
+    texts = read_texts(text_file, limit)
     decoder, tokenizer = read_model(checkpoint_folder(model, offline=offline), dtype=torch.float32)
     fit_embeddings(decoder, add_tokens(tokenizer, VARIANTS[variant].slot_tokens))
     found = verify(
