@@ -89,8 +89,11 @@ def product_shapes(folder: Path) -> list[tuple[int, int]]:
 def open_encoder(folder: Path, dtype: str, *, compiled: bool = False) -> Any:
     """Return our encoder of a checkpoint."""
     from llara_eval import checkpoints
+    from llara_eval.allocator import keep_freed_memory
     from llara_eval.layers import compile_layers
 
+    if device().type == "cpu":
+        keep_freed_memory()  # as a dense retriever does
     encoder = checkpoints.load(folder, dtype=dtype)
     if compiled:
         compile_layers(encoder.model, encoder.device)
@@ -105,8 +108,10 @@ def encode(folder: str, exported: str, texts: str, dtype: str, compiled: bool = 
     ids = token_ids(Path(folder), read)
 
     def once() -> Any:
-        vectors = encoder.encode(read, "document")
-        notes["padding"] = encoder.work.padded / encoder.work.tokens
+        tokens = encoder.templates.document.token_ids(encoder.tokenizer, read)
+        started = encoder.start(tokens, "document")
+        vectors = started.vectors()
+        notes["padding"] = started.padded / started.tokens
         return lambda: {"vectors": vectors, "ids": np.concatenate(ids), "lengths": np.array([*map(len, ids)])}
 
     return once
@@ -139,8 +144,11 @@ def _open_store(folder: Path, name: str) -> Any:
 
 def search(folder: str, depth: int) -> Once:
     """Search two stores for the documents with the largest inner product."""
+    from llara_eval.allocator import keep_freed_memory
     from llara_eval.search import search
 
+    if device().type == "cpu":
+        keep_freed_memory()  # as a dense retriever does
     queries, documents = (_open_store(Path(folder), name) for name in ("queries", "documents"))
 
     def once() -> Any:

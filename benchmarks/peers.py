@@ -77,8 +77,8 @@ def tuned(
 
 
 def at_most(sizes: Sequence[int], texts: Sequence[str]) -> list[int]:
-    """Return the batch sizes that differ for so few texts."""
-    return [*dict.fromkeys(min(size, len(texts)) for size in sizes)]
+    """Return the batch sizes, none more than a quarter of the texts: a sort must have something to sort."""
+    return [*dict.fromkeys(min(size, max(1, len(texts) // 4)) for size in sizes)]
 
 
 def read_texts(file: str) -> list[str]:

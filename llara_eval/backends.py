@@ -1,7 +1,7 @@
 """Who computes embeddings: transformers, sentence-transformers with a folder's own modules, or vLLM.
 
-All are given the same token ids, made by the same templates, and each is checked against the stock model
-before a corpus is encoded; see :mod:`llara_eval.soundness`.
+All are given the same token ids, made by the same templates, and each is checked before a corpus is encoded,
+against the stock model where that can pool; see :mod:`llara_eval.soundness`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -32,7 +32,13 @@ _HASHED = (
 )
 """Files of a checkpoint that decide what its vectors are, templates aside."""
 
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_MODULES_HASHED = ("*.json", "*.safetensors", "*.bin")
+"""Files below a sentence-transformers folder that decide what modules do that we have not."""
+
+_MEAN = "pooling_mode_mean_tokens"
+"""sentence-transformers' older name for the mean."""
+
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "adapter_model.bin"]
 
 
 def resolve(model: str, *, offline: bool = False) -> Path:
@@ -153,7 +159,7 @@ def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple
         head: Whether the language-model head is wanted.
 
     Raises:
-        DataError: Files are missing, unreadable or not safetensors.
+        DataError: Files are missing, unreadable or not safetensors, or the head is wanted and not there.
     """
     from transformers import AutoModel, AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
@@ -166,13 +172,20 @@ def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple
         if update is not None:
             base = lora.base_of(where, update, resolve)
             return lora.merged(where, base, read_tokenizer(where), read, head=causal)
-        return (AutoModelForCausalLM if causal else AutoModel).from_pretrained(
+        model, found = (AutoModelForCausalLM if causal else AutoModel).from_pretrained(
             _transformer_folder(where),
             dtype=dtype,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
+        if head and found["missing_keys"]:  # transformers makes them up; a tied head is not missing
+            raise DataError(
+                f"{where} lacks {min(found['missing_keys'])}: adapt needs a whole checkpoint, with its "
+                "language-model head"
+            )
+        return model
 
     tokenizer = read_tokenizer(folder)
     try:
@@ -273,16 +286,36 @@ def has(folder: Path, *patterns: str) -> bool:
 
 
 def content_hash(folder: Path) -> str:
-    """Return a SHA-256 over weights, configuration and tokenizer of a checkpoint, and of its base."""
+    """Return a SHA-256 over weights, configuration, tokenizer and modules of a checkpoint and its base."""
     transformer = _transformer_folder(folder)
-    files = sorted({path for pattern in _HASHED for path in transformer.glob(pattern)})
+    own = {path for pattern in _HASHED for path in transformer.glob(pattern)}
+    named = [(path.name, path) for path in sorted(own)]
+    named += [(path.relative_to(folder).as_posix(), path) for path in sorted(_module_files(folder) - own)]
     total = hashlib.sha256()
-    for path in files:
-        total.update(f"{path.name}\x1f{sha256_of(path)}\x1e".encode())
+    for name, path in named:
+        total.update(f"{name}\x1f{sha256_of(path)}\x1e".encode())
     update = lora.read_config(folder)
     if update is not None:
         total.update(content_hash(lora.base_of(folder, update, resolve)).encode())
     return total.hexdigest()
+
+
+def _module_files(folder: Path) -> set[Path]:
+    """Return the files that decide what modules behind a sentence-transformers folder's transformer do.
+
+    A plain mean has none, so that hashes in older records hold: whatever else pools, its settings have.
+    """
+    if not (folder / "modules.json").is_file():
+        return set()
+    kinds = {
+        module["type"].rsplit(".", 1)[-1]: folder / module["path"]
+        for module in read_json(folder / "modules.json")
+    }
+    if "Pooling" not in kinds or set(kinds) - {"Transformer", "Pooling", "Normalize"}:
+        return {path for pattern in _MODULES_HASHED for path in folder.rglob(pattern)}
+    pooling = kinds["Pooling"] / "config.json"
+    chosen = [key for key, value in read_json(pooling).items() if value and not key.endswith("dimension")]
+    return set() if chosen == [_MEAN] else {pooling}
 
 
 def _transformer_folder(folder: Path) -> Path:

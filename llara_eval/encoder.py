@@ -8,8 +8,7 @@ Shapes: B sequences, L tokens, D width.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from llara_eval.errors import CheckFailedError
-from llara_eval.padding import PaddedModel, Tokens, batches_of, is_causal
+from llara_eval.padding import PaddedModel, Tokens, is_causal
 from llara_eval.protocols import Advance
 from llara_eval.templates import Side, Template, Templates
 
@@ -31,17 +30,19 @@ second in batches of 2,048 and 2,500 in those of 4,096 in one run, and no size w
 """
 
 
-@dataclass(slots=True)
-class Work:
-    """How much was computed.
+class Started(NamedTuple):
+    """Texts that are being encoded.
 
     Attributes:
-        tokens: Real tokens.
+        vectors: Waits for the vectors, (n, D) float32, from any thread, and returns them; raises what
+            :meth:`Encoder.encode` does.
+        tokens: Real tokens of the texts.
         padded: Tokens computed, padding included.
     """
 
-    tokens: int = 0
-    padded: int = 0
+    vectors: Callable[[], NDArray[np.float32]]
+    tokens: int
+    padded: int
 
 
 class Backend(Protocol):
@@ -102,7 +103,7 @@ class Encoder:
         self.backend = backend or PaddedModel(model, causal=self.causal)
         self.device = self.backend.device
         self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, 2_048)
-        self.work = Work()
+        self._fitting = self.batch_tokens  # as many as memory turned out to hold
 
     @property
     def width(self) -> int:
@@ -130,29 +131,40 @@ class Encoder:
         self, sequences: Sequence[Tokens], side: Side, advance: Advance | None = None
     ) -> NDArray[np.float32]:
         """Encode what the template made of texts; see :meth:`encode`."""
-        return self.start(sequences, side, advance)()
+        return self.start(sequences, side, advance).vectors()
 
-    def start(
-        self, sequences: Sequence[Tokens], side: Side, advance: Advance | None = None
-    ) -> Callable[[], NDArray[np.float32]]:
+    def start(self, sequences: Sequence[Tokens], side: Side, advance: Advance | None = None) -> Started:
         """Give a GPU what :meth:`encode_tokens` takes; a CPU has done the work on return.
 
         A GPU that lacks the memory for a batch is given smaller ones from then on.
-
-        Returns:
-            Waits for the vectors, from any thread, and returns them; raises what :meth:`encode` does.
         """
         while True:
             try:
-                order, wait = self._start(sequences, self.templates.of(side), advance)
-                break
+                return self._start(sequences, self.templates.of(side), advance)
             except torch.OutOfMemoryError:
-                if self.batch_tokens <= max(map(len, sequences)):
+                if self._fitting <= max(map(len, sequences)):
                     raise
-                self.batch_tokens //= 2
-                logger.warning("out of memory: batches of %d tokens from here on", self.batch_tokens)
+                self._fitting //= 2
+                logger.warning("out of memory: batches of %d tokens from here on", self._fitting)
 
-        def finish() -> NDArray[np.float32]:
+    def _start(self, sequences: Sequence[Tokens], template: Template, advance: Advance | None) -> Started:
+        batches = list(self.batches(sequences))
+        order = [row for batch in batches for row in batch]
+        parts: list[Tensor] = []
+        try:
+            for part in self.backend.embeddings(
+                [sequences[row] for row in order], template, [*map(len, batches)]
+            ):
+                parts.append(part)
+                if advance is not None:
+                    advance(len(part))
+        except torch.OutOfMemoryError:
+            if advance is not None:
+                advance(-sum(map(len, parts)))  # all will be computed again
+            raise
+        wait = _fetch(torch.cat(parts))
+
+        def vectors() -> NDArray[np.float32]:
             out = np.empty((len(sequences), self.width), dtype=np.float32)
             out[order] = wait()
             bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
@@ -164,44 +176,21 @@ class Encoder:
                 )
             return out
 
-        return finish
-
-    def _start(
-        self, sequences: Sequence[Tokens], template: Template, advance: Advance | None
-    ) -> tuple[list[int], Callable[[], NDArray[np.float32]]]:
-        """Return the rows in the order of their embeddings, and who waits for those."""
-        batches = list(self.batches(sequences))
-        order = [row for batch in batches for row in batch]
-        parts = []
-        for part in self._embeddings([sequences[row] for row in order], template, list(map(len, batches))):
-            parts.append(part)
-            if advance is not None:
-                advance(len(part))
-        return order, _fetch(torch.cat(parts))
+        tokens = sum(map(len, sequences))
+        padded = sum(len(batch) * len(sequences[batch[0]]) for batch in batches)  # the first is the longest
+        return Started(vectors, tokens, padded if self.backend.pads else tokens)
 
     def embed(self, sequences: Sequence[Tokens], template: Template) -> Tensor:
         """Return the embeddings, (B, D) float32, of one batch of token sequences."""
-        (embeddings,) = self._embeddings(sequences, template, [len(sequences)])
+        (embeddings,) = self.backend.embeddings(sequences, template, [len(sequences)])
         return embeddings
 
-    def _embeddings(
-        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int]
-    ) -> Iterator[Tensor]:
-        """Yield the embeddings of one batch after the other; ``sizes`` says how many sequences each has."""
-        lengths = [*map(len, sequences)]
-        self.work.tokens += sum(lengths)
-        if self.backend.pads:
-            self.work.padded += sum(len(batch) * max(batch) for batch in batches_of(lengths, sizes))
-        else:
-            self.work.padded += sum(lengths)
-        yield from self.backend.embeddings(sequences, template, sizes)
-
     def batches(self, sequences: Sequence[Tokens]) -> Iterator[list[int]]:
-        """Yield row numbers, longest sequences first, at most ``batch_tokens`` padded tokens at a time."""
+        """Yield row numbers, longest sequences first, at most so many padded tokens as fit at a time."""
         order = sorted(range(len(sequences)), key=lambda i: (-len(sequences[i]), i))
         start = 0
         while start < len(order):
-            rows = max(1, self.batch_tokens // len(sequences[order[start]]))
+            rows = max(1, self._fitting // len(sequences[order[start]]))
             yield order[start : start + rows]
             start += rows
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, library, nn
 
 from llara_eval.layers import layers_of
-from llara_eval.padding import Tokens, embed
+from llara_eval.padding import Tokens, embed, positions_of
 from llara_eval.templates import Template, Templates
 
 NAME = "llara_eval_packed"
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
     Attributes:
         ids: (T,) token ids.
-        positions: (T,) the place of each token in its sequence.
+        places: (T,) the place of each token in its sequence.
         starts: (B + 1,) int32, where each sequence begins, and T.
         longest: The most tokens of a sequence.
         pooled: (P,) the positions that are pooled, in order.
@@ -37,7 +37,7 @@ class Row(NamedTuple):
     """
 
     ids: Tensor
-    positions: Tensor
+    places: Tensor
     starts: Tensor
     longest: int
     pooled: Tensor
@@ -65,7 +65,7 @@ class Packed:
             tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=kind))
             return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
-        self._ids, self._positions = ready(np.concatenate(sequences)), ready(_ranges(0 * lengths, lengths))
+        self._ids, self._places = ready(np.concatenate(sequences)), ready(_ranges(0 * lengths, lengths))
         self._offsets = ready(self._starts, np.int32)
         self._pooled, self._shares = ready(_ranges(self._starts[:-1] + spans[:, 0], shares)), ready(shares)
 
@@ -74,7 +74,7 @@ class Packed:
         first, last = int(self._starts[begin]), int(self._starts[end])
         return Row(
             ids=self._ids[first:last],
-            positions=self._positions[first:last],
+            places=self._places[first:last],
             starts=self._offsets[begin : end + 1] - first,
             longest=int(self._lengths[begin:end].max()),
             pooled=self._pooled[self._pools[begin] : self._pools[end]] - first,
@@ -112,7 +112,7 @@ class PackedModel:
         self.device: torch.device = model.device
         self._last = _LastLayer(model)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def embeddings(
         self,
         sequences: Sequence[Tokens],
@@ -159,9 +159,10 @@ def embed_row(model: Any, row: Row, template: Template, *, causal: bool) -> Tens
         template: Says whether embeddings are normalised.
         causal: Whether a position sees only what is before it.
     """
+    ids = row.ids[None]
     hidden = model(
-        input_ids=row.ids[None],
-        position_ids=row.positions[None],
+        input_ids=ids,
+        position_ids=positions_of(model, ids, row.places[None]),
         cu_seq_lens_q=row.starts,
         max_length_q=row.longest,
         **({"use_cache": False} if causal else {}),
@@ -178,12 +179,12 @@ def _has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
     return dtype in (torch.float16, torch.bfloat16) and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch.dtype | None = None) -> bool:
     """Whether a model gives the same vectors in rows as alone, found by trying on random token ids.
 
     It does not where attention is not exchangeable or has a window, a cap or sinks of its own, where
-    positions do not count from zero, and where there is no kernel.
+    positions cannot be given, and where there is no kernel.
 
     Args:
         model: A transformers base model, on its device.

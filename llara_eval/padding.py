@@ -41,7 +41,7 @@ class PaddedModel:
         self.width = int(model.config.hidden_size)
         self.device: torch.device = model.device
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def embeddings(
         self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int]
     ) -> Iterator[Tensor]:
@@ -68,6 +68,28 @@ def pad(sequences: Sequence[Tokens], *, left: bool = False) -> tuple[Tensor, Ten
         ids[row, begin : begin + len(sequence)] = torch.tensor(np.asarray(sequence, dtype=np.int64))
         mask[row, begin : begin + len(sequence)] = 1
     return ids, mask
+
+
+def positions_of(model: Any, ids: Tensor, places: Tensor) -> Tensor:
+    """Return the positions, (B, L), that a model gives to tokens of its own accord.
+
+    RoBERTa and its kin have a position for padding, count from behind it, and leave out tokens of padding's
+    id, which is the same number. For all others a position is a place.
+
+    Args:
+        model: A transformers base model.
+        ids: (B, L) token ids.
+        places: (B, L) the place of each token in its text, from zero; texts may lie side by side.
+    """
+    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    padding: int | None = getattr(table, "padding_idx", None)
+    if padding is None:
+        return places
+    counted = (ids != padding).long()
+    sums = counted.cumsum(1)
+    begins = torch.arange(ids.shape[1], device=ids.device) - places
+    before = (sums - counted).gather(1, begins)
+    return (sums - before) * counted + padding
 
 
 def embed(
@@ -103,7 +125,8 @@ def embed(
     if min(lengths) < longest and (left or not causal):
         inputs["attention_mask"] = mask.to(device)
     if left:
-        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0).to(device)
+        places = (mask.cumsum(1) - 1).clamp(min=0).to(device)
+        inputs["position_ids"] = positions_of(model, inputs["input_ids"], places)
     if causal:
         inputs["use_cache"] = False
     weights = pooled.to(device)
@@ -114,7 +137,7 @@ def embed(
     return torch.nn.functional.normalize(embedding, dim=-1) if template.normalize else embedding
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def is_causal(model: Any) -> bool:
     """Whether a position sees only what is before it, found by trying: names and flags may lie."""
     vocabulary = int(model.config.vocab_size)

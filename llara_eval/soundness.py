@@ -1,11 +1,12 @@
 """The check before a corpus is encoded: does the encoder do what its templates say?"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from llara_eval.encoder import Encoder, Work
+from llara_eval.encoder import Encoder
 from llara_eval.errors import CheckFailedError
 from llara_eval.padding import Tokens, embed
 from llara_eval.templates import Side, Template
@@ -56,7 +57,6 @@ def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
             "query and document templates differ but give the same token ids: the tokenizer drops what "
             "sets them apart"
         )
-    encoder.work = Work()
     return worst
 
 
@@ -87,15 +87,20 @@ def _check_suffix(encoder: Encoder, template: Template, texts: Sequence[str]) ->
 
 def _check_slots(encoder: Encoder, template: Template) -> None:
     """Raise if several pooled positions are not tokens that were made to be slots."""
+    fault = fault_of_slots(encoder.tokenizer, template)
+    if fault is not None:
+        raise CheckFailedError(f"{fault}: is this the tokenizer the model was adapted with?")
+
+
+def fault_of_slots(tokenizer: Any, template: Template) -> str | None:
+    """Say what several pooled positions are if they are not tokens that were made to be slots."""
     if template.pooling != "last" or template.slots == 1:
-        return
-    pooled = template.suffix_ids(encoder.tokenizer)[-template.slots :]
-    added = set(encoder.tokenizer.get_added_vocab().values())
-    tokens = encoder.tokenizer.convert_ids_to_tokens(pooled)
-    ordinary = [token for token, number in zip(tokens, pooled, strict=True) if number not in added]
-    if ordinary or len(pooled) < template.slots:
-        raise CheckFailedError(
-            f"the last {template.slots} tokens of the suffix {''.join(template.suffix)!r} are pooled, but "
-            f"the tokenizer makes {' '.join(tokens) or 'none'} of its end, not {template.slots} added "
-            "tokens: is this the tokenizer the model was adapted with?"
-        )
+        return None
+    pooled = template.suffix_ids(tokenizer)[-template.slots :]
+    tokens = tokenizer.convert_ids_to_tokens(pooled)
+    if len(pooled) == template.slots and set(pooled) <= set(tokenizer.get_added_vocab().values()):
+        return None
+    return (
+        f"the last {template.slots} tokens of the suffix {''.join(template.suffix)!r} are pooled, but the "
+        f"tokenizer makes {' '.join(tokens) or 'none'} of its end, not {template.slots} added tokens"
+    )

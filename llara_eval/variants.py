@@ -132,6 +132,7 @@ def _smaller(
         encode, asked = grid.codes, asked._replace(vectors=grid.query(torch.from_numpy(asked.vectors)))
     if variant.vectors == "binary":
         encode, decode = signs, partial(bits, width=asked.vectors.shape[1])
+    scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=scratch) as file, progress.task("quantise", full.size) as advance:
         for shard in full.shards:
             codes = encode(full.decode(shard.vectors))

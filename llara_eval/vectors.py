@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -21,8 +20,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval.encoder import Encoder, Work
-from llara_eval.errors import DataError
+from llara_eval.encoder import Encoder, Started
+from llara_eval.errors import CheckFailedError, DataError
 from llara_eval.files import atomic_write
 from llara_eval.leases import EXPIRES, Leases
 from llara_eval.protocols import SILENT, Advance, Progress
@@ -77,9 +76,19 @@ class VectorStore:
             content: Hash of the shard's texts.
             vectors: (n, D), kept as float16.
             cost: What the work took, for the record.
+
+        Raises:
+            CheckFailedError: A component is too large for float16.
         """
+        with np.errstate(over="ignore"):
+            kept = vectors.astype(np.float16)
+        if (np.isinf(kept) & np.isfinite(vectors)).any():
+            raise CheckFailedError(
+                f"a vector has a component of {np.nanmax(np.abs(vectors)):.3g}, and float16, in which "
+                "vectors are kept, ends at 65,504; does the template lack normalize?"
+            )
         packed = io.BytesIO()
-        np.save(packed, vectors.astype(np.float16), allow_pickle=False)
+        np.save(packed, kept, allow_pickle=False)
         with atomic_write(self._file(content, "npy")) as file:
             file.write(packed.getbuffer())
         checksum = hashlib.sha256(packed.getbuffer())
@@ -193,8 +202,9 @@ def _encode(
                             continue
                         if store.sidecar(piece.content) is None:  # nor made since it was looked for
                             alive = partial(leases.renew, piece.content)
-                            begun = _begin(encoder, tokens, piece.content, side, advance, alive)
-                            writer.put(piece.content, begun, lease.pop_all())
+                            since = time.perf_counter()
+                            started = _start(encoder, tokens, piece.content, side, advance, alive)
+                            writer.put(piece.content, since, started, lease.pop_all())
                             made += piece.rows
                             continue
                 advance(piece.rows)
@@ -204,22 +214,14 @@ def _encode(
     return made
 
 
-class _Begun(NamedTuple):
-    """A shard that is being encoded: since when, how much work it is, and who waits for its vectors."""
-
-    since: float
-    work: Work
-    finish: Callable[[], NDArray[np.float32]]
-
-
-def _begin(
+def _start(
     encoder: Encoder,
     tokens: TokenStore,
     content: str,
     side: Side,
     advance: Advance,
     alive: Callable[[], None],
-) -> _Begun:
+) -> Started:
     sequences = tokens.read(content)
     if sequences is None:
         raise DataError(f"{tokens.folder}: the token ids of shard {content} are damaged; run this again")
@@ -228,9 +230,7 @@ def _begin(
         alive()
         advance(n, note)
 
-    encoder.work, since = Work(), time.perf_counter()
-    finish = encoder.start(sequences, side, report)
-    return _Begun(since, encoder.work, finish)
+    return encoder.start(sequences, side, report)
 
 
 class _Writer:
@@ -253,15 +253,20 @@ class _Writer:
         if error is None and self._last is not None:
             self._last.result()
 
-    def put(self, content: str, begun: _Begun, lease: AbstractContextManager[object]) -> None:
+    def put(
+        self, content: str, since: float, started: Started, lease: AbstractContextManager[object]
+    ) -> None:
         """Have a shard written once the one before is, and its lease given back; raise what that one met."""
-        last, self._last = self._last, self._thread.submit(self._write, content, begun, lease)
+        last, self._last = self._last, self._thread.submit(self._write, content, since, started, lease)
         if last is not None:
             last.result()
 
-    def _write(self, content: str, begun: _Begun, lease: AbstractContextManager[object]) -> None:
+    def _write(
+        self, content: str, since: float, started: Started, lease: AbstractContextManager[object]
+    ) -> None:
         with lease:
-            vectors = begun.finish()
-            since, self._ready = max(begun.since, self._ready), time.perf_counter()
-            cost = {"seconds": round(self._ready - since, 3), **asdict(begun.work)}
+            vectors = started.vectors()
+            since, self._ready = max(since, self._ready), time.perf_counter()
+            seconds = round(self._ready - since, 3)
+            cost = {"seconds": seconds, "tokens": started.tokens, "padded": started.padded}
             self._store.write(content, vectors, cost)

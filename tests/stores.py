@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval.encoder import Work
+from llara_eval.encoder import Started
 from llara_eval.shards import Listing, Piece, Shard
 from llara_eval.types import Hits, as_ids
 from llara_eval.vectors import Vectors, VectorStore
@@ -33,18 +33,16 @@ class CountingEncoder:
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.sequences: list[list[int]] = []
-        self.work = Work()
         self.stop_after = stop_after
 
     def start(self, sequences, side, advance):
         if self.stop_after is not None and len(self.sequences) >= self.stop_after:
             raise KeyboardInterrupt
         self.sequences += [list(map(int, sequence)) for sequence in sequences]
-        self.work.tokens += sum(map(len, sequences))
-        self.work.padded += sum(map(len, sequences))
         advance(len(sequences))
         rows = [[len(sequence), sum(map(int, sequence)) % 97, 1.0] for sequence in sequences]
-        return lambda: np.array(rows, dtype=np.float32)
+        tokens = sum(map(len, sequences))
+        return Started(lambda: np.array(rows, dtype=np.float32), tokens, tokens)
 
 
 class Shards:

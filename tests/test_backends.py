@@ -14,7 +14,7 @@ from tiny_models import TEXTS, save_checkpoint
 
 from adapters import open_system
 from adapters.options import Context
-from llara_eval import checkpoints
+from llara_eval import checkpoints, datasets
 from llara_eval.backends import open_backend
 from llara_eval.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.export import export
@@ -70,6 +70,21 @@ def test_modules_that_only_sentence_transformers_has_are_run_by_it(tmp_path) -> 
         theirs = peer(folder).encode(TEXTS, prompt_name=side)
         assert np.allclose(encoder.encode(TEXTS, side), theirs, atol=1e-5)
     assert set(check(encoder, TEXTS)) == {"batch of one"}
+
+
+def test_vectors_of_a_folder_whose_projection_was_replaced_are_made_anew(tmp_path, make_collection) -> None:
+    folder = add_dense(make_sentence_transformer(tmp_path / "st"))
+    collection = make_collection({"d": "text"}, {"q": "what"}, {"q": {"d": 1}})
+    corpus = datasets.load(str(collection), data_dir=tmp_path).corpus
+
+    def reused() -> float:
+        system = open_system(str(folder), {"backend": ST}, Context(tmp_path / "home", offline=True))
+        system.index(corpus)
+        return system.phases["index"]["reused"]
+
+    assert [reused(), reused()] == [0, 1]
+    save_file({"linear.weight": torch.ones(7, 32)}, folder / "D" / "model.safetensors")
+    assert reused() == 0
 
 
 def test_a_prompt_that_is_not_pooled_is_left_out_by_sentence_transformers(tmp_path) -> None:

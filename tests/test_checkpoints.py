@@ -1,13 +1,16 @@
 import json
 import shutil
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from tiny_models import TEXTS, make_model, make_tokenizer, save_checkpoint
 
+from adapters import checkpoint_folder
 from llara_eval import checkpoints, devices
-from llara_eval.errors import DataError, UsageError
+from llara_eval.errors import DataError, MissingPartError, UsageError
 from llara_eval.templates import Template, Templates
 
 
@@ -57,6 +60,17 @@ def test_weights_are_those_on_disk(bare) -> None:
         assert torch.equal(loaded[name], value)
 
 
+@pytest.mark.parametrize("kind", ["llama", "gemma2"], ids=["head of its own", "head tied to the table"])
+def test_a_head_is_read_or_tied_but_not_made_up(tmp_path, kind) -> None:
+    folder = save_checkpoint(tmp_path / "decoder", kind)
+    if kind == "llama":
+        with pytest.raises(DataError, match=r"decoder lacks lm_head\.weight: adapt needs a whole checkpoint"):
+            checkpoints.read_model(folder, dtype=torch.float32, head=True)
+    else:
+        model, _ = checkpoints.read_model(folder, dtype=torch.float32, head=True)
+        assert model.lm_head.weight is model.get_input_embeddings().weight
+
+
 def test_pickled_weights_are_refused(copy) -> None:
     (copy / "model.safetensors").unlink()
     torch.save(make_model("llama").state_dict(), copy / "pytorch_model.bin")
@@ -97,6 +111,17 @@ def test_a_hub_name_offline_says_so() -> None:
         checkpoints.resolve("someone/some-model", offline=True)
 
 
+def test_of_pickled_files_the_hub_is_asked_for_low_rank_updates_only(tmp_path, monkeypatch) -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
+    asked = Mock(return_value=str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
+    assert checkpoints.resolve("someone/some-model") == tmp_path
+    files = ["adapter_model.bin", "adapter_model.safetensors", "pytorch_model.bin", "training_args.bin"]
+    patterns = asked.call_args.kwargs["allow_patterns"]
+    assert list(filter_repo_objects(files, allow_patterns=patterns)) == files[:2]
+
+
 def test_two_gguf_files_are_ambiguous(tmp_path) -> None:
     for name in ("a.gguf", "b.gguf"):
         (tmp_path / name).write_bytes(b"GGUF")
@@ -109,6 +134,20 @@ def test_a_broken_gguf_file_is_a_data_error_and_leaves_nothing(tmp_path, own_hom
     with pytest.raises(DataError, match="GGUF"):
         checkpoints.resolve(str(tmp_path / "broken.gguf"))
     assert not list((own_home / "models").glob("*broken*"))
+
+
+def test_without_the_gguf_package_the_message_is_the_command_that_installs_it(tmp_path, monkeypatch) -> None:
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Mock(side_effect=ImportError))
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(MissingPartError, match=r"model\.gguf needs: pip install gguf"):
+        checkpoints.resolve(str(tmp_path / "model.gguf"))
+
+
+def test_bm25_has_no_checkpoint() -> None:
+    with pytest.raises(UsageError, match="bm25 has no checkpoint"):
+        checkpoint_folder("bm25")
 
 
 def make_sentence_transformer(folder, kind="bert", pooling="mean", **files):
@@ -150,6 +189,37 @@ def test_a_sentence_transformers_folder_gives_its_own_vectors(tmp_path, kind, mo
     ):
         theirs = peer.encode(TEXTS, prompt_name=side)
         assert np.allclose(ours, theirs, atol=1e-5)
+
+
+def test_the_content_hash_is_of_modules_too_unless_they_take_a_mean_as_those_of_older_records_do(
+    bare, tmp_path
+) -> None:
+    folder = make_sentence_transformer(tmp_path / "st", "llama")
+    hashes = [checkpoints.content_hash(folder)]
+    assert hashes == [checkpoints.content_hash(bare)]
+    for config in ({"pooling_mode": "max"}, {"pooling_mode": "mean", "include_prompt": False}):
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
+        hashes.append(checkpoints.content_hash(folder))
+    (folder / "3_Dense" / "within").mkdir(parents=True)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    hashes.append(checkpoints.content_hash(folder))
+    for file in ("config.json", "model.safetensors", "within/pytorch_model.bin"):
+        for content in (b"1", b"2"):
+            (folder / "3_Dense" / file).write_bytes(content)
+            hashes.append(checkpoints.content_hash(folder))
+    (folder / "3_Dense" / "config.json").rename(folder / "2_Normalize" / "config.json")
+    hashes.append(checkpoints.content_hash(folder))
+    assert len(set(hashes)) == len(hashes)
+    assert checkpoints.content_hash(shutil.copytree(folder, tmp_path / "copy")) == hashes[-1]
+
+
+def test_the_content_hash_of_a_recorded_model_is_still_that_of_its_record(packaged_model) -> None:
+    name = packaged_model("all-minilm-l6-v2")
+    record = Path(__file__).parents[1] / "runs" / name / "demo" / "result.json"
+    expected = json.loads(record.read_text())["settings"]["checkpoint_sha256"]
+    assert checkpoints.content_hash(checkpoint_folder(name)) == expected
 
 
 def test_modules_and_poolings_we_cannot_reproduce_are_refused(tmp_path) -> None:

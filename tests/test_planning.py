@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import KINDS, make_config, make_model, make_tokenizer, save_checkpoint
+from tiny_models import CAUSAL, KINDS, make_config, make_model, make_tokenizer, save_checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 from typer.testing import CliRunner
@@ -112,6 +112,11 @@ def test_documents_and_queries_are_those_of_the_catalogue() -> None:
     assert set(catalogue.KNOWN_SETS) - set(catalogue.CQADUPSTACK) < set(corpus_sizes.load())
 
 
+def test_data_sets_are_named_one_by_one_or_with_commas(llama_2_7b) -> None:
+    found = object_of(plan(llama_2_7b, "--no-probe", "--json", "-d", "nq,fiqa", "--datasets", "scifact"))
+    assert [row["name"] for row in found["datasets"]] == ["beir/nq", "beir/fiqa", "beir/scifact"]
+
+
 def test_names_of_the_catalogue_are_understood() -> None:
     assert corpus_sizes.find("scifact") is corpus_sizes.find("beir/scifact")
     assert corpus_sizes.find("msmarco-passage/trec-dl-2019") is corpus_sizes.find("msmarco")
@@ -142,9 +147,9 @@ def test_operations_are_those_torch_counts(kind, length) -> None:
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(input_ids=torch.ones(1, length, dtype=torch.long))
     found = skeleton.cost(make_config(kind))
-    pooler = 32 * 32 if kind == "bert" else 0  # its product is for one token of a text
+    pooler = 0 if CAUSAL[kind] else 32 * 32  # its product is for one token of a text
     # What a causal mask hides is counted by torch as if it were computed.
-    hidden = found.attention * length**2 if kind != "bert" else 0
+    hidden = found.attention * length**2 if CAUSAL[kind] else 0
     counted = counter.get_total_flops() + 2 * pooler * (length - 1)
     assert found.operations(float(length)) + hidden == pytest.approx(counted)
 
@@ -345,6 +350,7 @@ def test_disk_shards_and_memory(llama_2_7b) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "problem"),
     [
+        (["-d", ","], 2, "--dataset ',' names no data set"),
         (["-d", "nothing"], 3, "Without their texts, these can be planned: msmarco, msmarco-document"),
         (["-d", "demo"], 3, "the tokens of demo cannot be counted: the checkpoint has no tokenizer"),
         (["--device-tflops", "tpu"], 2, "expected a number, or one of h100"),

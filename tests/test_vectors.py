@@ -10,7 +10,7 @@ from stores import CountingEncoder, store_vectors
 from tiny_models import make_tokenizer
 
 from llara_eval import shards, vectors
-from llara_eval.errors import DataError
+from llara_eval.errors import CheckFailedError, DataError
 from llara_eval.leases import Leases
 from llara_eval.templates import Template
 from llara_eval.tokens import TokenStore
@@ -197,6 +197,17 @@ def test_what_goes_wrong_while_a_shard_is_written_ends_the_work(tmp_path, monkey
     store, cost = fill_store(tmp_path, CountingEncoder())
     assert cost["reused"] > 0
     assert [identifier for part in store for identifier in part.ids] == [name for name, _ in ITEMS]
+
+
+def test_what_float16_cannot_hold_is_not_stored(tmp_path) -> None:
+    class Large(CountingEncoder):
+        def start(self, *arguments):
+            started = super().start(*arguments)
+            return started._replace(vectors=lambda: 1e5 * started.vectors())
+
+    with pytest.raises(CheckFailedError, match="ends at 65,504"):
+        fill_store(tmp_path, Large())
+    assert not list(tmp_path.rglob("*.npy"))
 
 
 class Slow(CountingEncoder):

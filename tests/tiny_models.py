@@ -11,9 +11,11 @@ from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
     LlamaConfig,
+    MPNetConfig,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    XLMRobertaConfig,
 )
 
 TEXTS = [
@@ -41,9 +43,12 @@ _CONFIGS = {
     "gemma2": Gemma2Config(**_GROUPED, head_dim=8),
     "gemma3": Gemma3TextConfig(**_GROUPED, head_dim=8, sliding_window=64),
     "bert": BertConfig(**_SMALL),
+    "xlm-roberta": XLMRobertaConfig(**_SMALL),
+    "mpnet": MPNetConfig(**_SMALL),
 }
-KINDS = tuple(_CONFIGS)
-CAUSAL = {"llama": True, "qwen2": True, "gemma2": True, "gemma3": True, "bert": False}
+CAUSAL = {kind: kind not in ("bert", "xlm-roberta", "mpnet") for kind in _CONFIGS}
+KINDS = tuple(kind for kind in _CONFIGS if kind != "mpnet")
+"""Those that most tests are made with; MPNet's attention is not exchangeable, and does not say its kind."""
 
 
 def make_config(kind: str, **changes: Any) -> PreTrainedConfig:
@@ -52,10 +57,10 @@ def make_config(kind: str, **changes: Any) -> PreTrainedConfig:
     return usual.__class__(**{**usual.to_dict(), **changes})
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
+def make_tokenizer(slots: int = 16) -> PreTrainedTokenizerFast:
     """Return a byte-level tokenizer without merges: every byte is a token."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = ["<pad>", "<s>", "</s>", "[CLS]", "[SEP]", *(f"<s{i}>" for i in range(1, 17))]
+    special = ["<pad>", "<s>", "</s>", "[CLS]", "[SEP]", *(f"<s{i}>" for i in range(1, slots + 1))]
     vocabulary = {token: i for i, token in enumerate([*special, *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

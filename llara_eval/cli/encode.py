@@ -42,10 +42,7 @@ def encode(
             "--model", "-m", help="A checkpoint folder, a GGUF file, a hub name, or a dense system's name."
         ),
     ],
-    dataset: Annotated[
-        list[str],
-        typer.Option("--dataset", "-d", help="A folder in BEIR layout, a known name, or demo; repeatable."),
-    ],
+    dataset: options.Datasets,
     data_dir: options.DataDir,
     store: options.Store,
     split: options.Split = None,
@@ -129,6 +126,7 @@ def _work(
         dataset = sets.load(name, data_dir=data_dir, split=split, offline=context.offline, progress=watch)
         needed = replace(context, text_length=text_length(name))
         if system is None or needed != context:
+            system = None  # two at a time might not fit into memory
             system, context = open_system(model, settings, needed), needed
         if not hasattr(system, "encode_queries"):
             raise UsageError(f"{model} encodes nothing: it is not a dense retriever")
