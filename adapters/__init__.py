@@ -1,6 +1,6 @@
 """The systems under test: a table of names, each imported only when it is opened.
 
-A system is a function ``open(name, options, context) -> Retriever`` in a module of this package.
+A system is a function ``open_…(name, base, given, context) -> Retriever`` in a module of this package.
 """
 
 import importlib
@@ -93,16 +93,19 @@ def checkpoint_folder(model: str, *, offline: bool = False) -> Path:
         offline: Never use the network.
 
     Raises:
+        UsageError: It is a system without one.
         DataError: There is none.
         MissingPartError: The package is not installed.
     """
     from adapters.dense import packaged_folder
     from llara_eval.checkpoints import resolve
 
-    options = SYSTEMS[model].options if model in SYSTEMS else {}
-    if "package" in options:
-        return packaged_folder(model, options["package"], options["within"])
-    return resolve(model, offline=offline)
+    if model not in SYSTEMS:
+        return resolve(model, offline=offline)
+    options = SYSTEMS[model].options
+    if "package" not in options:
+        raise UsageError(f"{model} has no checkpoint: it is not a dense system")
+    return packaged_folder(model, options["package"], options["within"])
 
 
 def checkpoint_texts(model: str, options: Mapping[str, Any], folder: Path) -> "tuple[Any, Templates]":

@@ -28,6 +28,7 @@ from adapters.java import anserini_jar, find_java, run_anserini
 from adapters.options import Context, configure, unnamed
 from llara_eval.collection import Corpus
 from llara_eval.files import atomic_write, write_json, write_text
+from llara_eval.leases import Leases
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.types import Hits, Ids, Query, as_ids
 
@@ -36,6 +37,9 @@ _TIE_MARGIN = 100
 
 _BATCH = 1_000
 """Queries handed to one Java process."""
+
+_LONGEST_BUILD = 86_400.0
+"""Seconds after which an index that another process began is taken for given up."""
 
 _FORMAT = 1
 """Version of what an index folder holds; another version is another folder."""
@@ -101,13 +105,15 @@ class Bm25:
         }
 
     def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
-        """Build the Lucene index, or find the one in the cache."""
+        """Build the Lucene index, or find the one in the cache; one process at a time builds it."""
         key = json.dumps([_FORMAT, corpus.fingerprint, self.config.fields, self._jar.name])
         folder = self._indexes / hashlib.sha256(key.encode()).hexdigest()[:32]
         facts = folder / "facts.json"
         if not facts.is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            self._build(corpus, folder, progress)
+            with Leases(self._indexes, expires=_LONGEST_BUILD).hold(folder.name, wait=True):
+                if not facts.is_file():
+                    shutil.rmtree(folder, ignore_errors=True)
+                    self._build(corpus, folder, progress)
         self.phases["index"] = json.loads(facts.read_text(encoding="utf-8"))
         self._folder = folder
 

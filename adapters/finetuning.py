@@ -23,7 +23,7 @@ from llara_eval.training.finetune import Finetune
 from llara_eval.training.models import precision_of, prepare
 from llara_eval.training.plan import SAMPLE, Plan, make_plan
 from llara_eval.training.rows import Rows
-from llara_eval.training.run import Conditions, Subject, carry_out
+from llara_eval.training.run import Conditions, Subject, carry_out, check_output
 from llara_eval.training.sharding import place, processes
 from llara_eval.training.validation import Validate
 
@@ -123,6 +123,7 @@ def finetune(
         LlaraEvalError: The data or the model cannot be used, or see
             :func:`llara_eval.training.run.carry_out`.
     """
+    check_output(conditions, folder)
     with processes() as device:
         torch.manual_seed(schedule.seed)
         bare, tokenizer = read_model(folder, dtype=torch.float32)

@@ -1,8 +1,14 @@
 import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from adapters import open_system
+from adapters.bm25 import Bm25
 from adapters.java import find_java, run_anserini
 from adapters.options import Context
 from llara_eval import datasets
@@ -118,6 +124,59 @@ def test_an_index_without_its_facts_is_built_again(make_collection, tmp_path) ->
     (index / "facts.json").unlink()
     next((index / "lucene").iterdir()).write_bytes(b"half an index")
     assert ranking("bm25", dataset, home=tmp_path) == before
+
+
+def build_slowly(monkeypatch) -> list[Path]:
+    """Let an index be no more than its facts, made in a moment; return the folders that were built."""
+    built: list[Path] = []
+
+    def build(self, corpus, folder, progress) -> None:
+        built.append(folder)
+        (folder / "lucene").mkdir(parents=True)
+        time.sleep(0.2)
+        (folder / "facts.json").write_text('{"seconds": 0.2}')
+
+    monkeypatch.setattr(Bm25, "_build", build)
+    return built
+
+
+def test_one_at_a_time_builds_an_index_and_the_others_find_it(make_collection, tmp_path, monkeypatch) -> None:
+    dataset, built = open_collection(make_collection), build_slowly(monkeypatch)
+    systems = [open_system("bm25", {}, Context(tmp_path)) for _ in range(2)]
+    dataset.corpus.scan()
+    threads = [threading.Thread(target=system.index, args=[dataset.corpus]) for system in systems]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 1
+    assert [system.phases for system in systems] == [{"index": {"seconds": 0.2}}] * 2
+    assert list((tmp_path / "indexes").iterdir()) == built
+
+
+def test_an_index_whose_builder_was_killed_is_built_again_at_once(
+    make_collection, tmp_path, monkeypatch
+) -> None:
+    dataset = open_collection(make_collection)
+    code = f"""
+import os
+from pathlib import Path
+from adapters import open_system
+from adapters.bm25 import Bm25
+from adapters.options import Context
+from llara_eval.collection import Corpus
+def build(self, corpus, folder, progress):
+    (folder / "lucene").mkdir(parents=True)
+    os.kill(os.getpid(), 9)
+Bm25._build = build
+open_system("bm25", {{}}, Context(Path({str(tmp_path)!r}))).index(Corpus(Path({str(dataset.corpus.path)!r})))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    (left,) = (tmp_path / "indexes").glob("*.lease")
+    built = build_slowly(monkeypatch)
+    open_system("bm25", {}, Context(tmp_path)).index(dataset.corpus)
+    assert [folder.name for folder in built] == [left.stem]
+    assert list((tmp_path / "indexes").iterdir()) == built
 
 
 def test_settings_name_the_system_and_unknown_ones_are_refused(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -205,9 +206,32 @@ def test_a_finished_run_is_kept_refused_or_started_again(
     never = call(*words, "--on-existing", "never")
     assert never.exit_code == 2
     assert "choose another --output" in message(never)
+    other = call(*words, "--learning-rate", "0.5")
+    assert other.exit_code == 2
+    assert "holds a finished run with other schedule.learning_rate (" in message(other)
+    assert " there, 0.5 now); give the same command again, --on-existing always" in message(other)
     assert (out / RECORD).stat().st_mtime_ns == made
     assert call(*words, "--on-existing", "always").exit_code == 0
     assert (out / RECORD).stat().st_mtime_ns > made
+
+
+@pytest.mark.parametrize("command", ["adapt", "finetune"])
+def test_what_is_not_a_training_run_is_never_removed(
+    tmp_path: Path, base: Path, texts: Path, groups: Path, command: str
+) -> None:
+    model = tmp_path / "all" / "model"
+    shutil.copytree(base, model)
+    kept = sorted(model.iterdir())
+    words = [command, "--model", model, "--data", {"adapt": texts, "finetune": groups}[command], *QUICK]
+    (foreign := tmp_path / "thesis").mkdir()
+    (foreign / "thesis.tex").write_text("years of work")
+    refused = call(*words, "--output", foreign, "--on-existing", "always")
+    assert (refused.exit_code, "exists and holds thesis.tex" in message(refused)) == (2, True)
+    for output in (model, model.parent):
+        refused = call(*words, "--output", output, "--on-existing", "always")
+        assert (refused.exit_code, "holds the model itself" in message(refused)) == (2, True)
+    assert (foreign / "thesis.tex").read_text() == "years of work"
+    assert sorted(model.iterdir()) == kept
 
 
 def test_repllama_is_trained_by_the_same_fine_tuner(tmp_path: Path, base: Path, groups: Path) -> None:
@@ -265,14 +289,17 @@ def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts
     [
         (["adapt", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, llara-paper"),
         (["finetune", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, repllama"),
-        (["adapt", "--option", "ebax=false"], "no option 'ebax'; it has prompts, ebae, ebar"),
+        (["adapt", "--option", "ebax=false"], "no option 'ebax'; it has ebae, ebar"),
+        (["adapt", "--option", "prompts=own.json"], "read from a file, use --prompts"),
+        (["finetune", "--option", "prompts=own.json"], "this recipe has no option 'prompts'"),
+        (["adapt", "-o", "lora=false", "-o", "lora_rank=8"], "lora=false contradicts lora_rank"),
         (["finetune", "--option", "lora_rnk=3"], "no option 'lora_rnk'"),
         (["finetune", "--option", "temperature=hot"], "temperature=hot: expected float"),
         (["finetune", "--option", "lora=maybe"], "expected true or false"),
         (["adapt", "--option", "ebae=false", "--option", "ebar=false"], "needs EBAE or EBAR"),
         (["adapt", "--option", "ebae"], "'ebae': expected KEY=VALUE"),
         (["adapt", "--slots", "9"], "has 8 slot tokens"),
-        (["adapt", "--option", "lora_targets=c_attn"], "no linear layers called c_attn"),
+        (["adapt", "--option", "lora_targets=c_attn"], "(name some of them with -o lora_targets="),
         (["adapt", "--dtype", "float16"], "training computes in float32 or bfloat16"),
     ],
 )
@@ -283,6 +310,13 @@ def test_what_makes_no_sense_exits_2(
     assert refused.exit_code == 2
     assert says in message(refused)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["adapt", "finetune"])
+def test_a_folder_is_no_training_data(tmp_path: Path, base: Path, command: str) -> None:
+    refused = call(command, "--model", base, "--data", tmp_path, "--output", tmp_path / "out")
+    assert refused.exit_code == 2
+    assert "is a directory" in message(refused)
 
 
 def test_data_of_the_other_stage_exit_3(tmp_path: Path, base: Path, texts: Path) -> None:
@@ -353,6 +387,10 @@ def test_verify_joint_needs_text_and_a_known_variant(base: Path, tmp_path: Path,
     assert "'nope' is not one of released, paper, paper-acl" in message(unknown)
     (tmp_path / "empty.txt").write_text("\n")
     assert call("verify-joint", "--model", base, "--text-file", tmp_path / "empty.txt").exit_code == 3
+    text_file.write_bytes("the moon\ncrème brûlée\n".encode("latin-1"))
+    unreadable = call(*words)
+    assert unreadable.exit_code == 3
+    assert "texts.txt:2: not UTF-8" in message(unreadable)
 
 
 def test_the_weights_that_are_trained_move(tmp_path: Path, base: Path, texts: Path) -> None:

@@ -1,6 +1,7 @@
 """The contrastive objective against loops written out, with chunks, dropout, and two processes."""
 
 import math
+import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from tiny_models import make_config, make_model, make_tokenizer
+from tiny_training import make_task, read_log, tune
 from transformers import AutoModel
 
 from adapters.llara.template import templates
@@ -268,35 +270,50 @@ def test_gradients_with_dropout_are_those_of_the_loss_that_is_logged() -> None:
     assert (losses[0] - losses[1]) / 2e-3 == pytest.approx(float(slope.norm()), rel=0.05)
 
 
-CASES: dict[str, tuple[int, dict[str, Any]]] = {
-    "equal shares": (4, {}),
-    "unequal shares": (5, {}),
-    "each for itself": (4, {"cross_device": False}),
+CASES: dict[str, tuple[Sequence[int], dict[str, Any]]] = {
+    "equal shares": (range(4), {}),
+    "unequal shares": (range(5), {}),
+    "fewer passages than the other has chunks": ((2, 3, 6), {}),
+    "each for itself": (range(4), {"cross_device": False}),
 }
 """Rows of the first of two processes, and settings."""
 
+TERMS = ("loss", "grad_norm", "tokens", "nDCG@10")
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which two processes left what :func:`one_process` says."""
+    folder = make_task(tmp_path_factory.mktemp("two"))
+    mp.spawn(one_process, (str(folder),), nprocs=2)
+    return folder
+
 
 def one_process(number: int, folder: str) -> None:
+    """Compute the gradients of all cases, then fine-tune in two goes, all of it on the processor."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=number, world_size=2)
     rows = make_rows(8)
     for name, (first, contrast) in CASES.items():
         model = make_model("llama").train()
-        own = rows[:first] if number == 0 else rows[first:]
+        own = [row for row in rows if (row[0] in first) == (number == 0)]
         step = step_of(make_objective(model, 600, **contrast), own)
         found = gradients(model)
         dist.all_reduce(found)
         torch.save({"gradients": found / 2, "loss": step.terms["loss"]}, f"{folder}/{name} {number}")
+    with pytest.raises(KeyboardInterrupt):
+        tune(Path(folder), stopped=True)
+    tune(Path(folder))
     dist.destroy_process_group()
 
 
-def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
+def test_two_processes_have_the_gradient_of_one(two_processes: Path) -> None:
     model = make_model("llama").train()
     step = step_of(make_objective(model, 600), make_rows(8))
     alone = gradients(model)
-    mp.spawn(one_process, (str(tmp_path),), nprocs=2)
     for name, (_, contrast) in CASES.items():
-        one, two = (torch.load(tmp_path / f"{name} {number}") for number in (0, 1))
+        one, two = (torch.load(two_processes / f"{name} {number}") for number in (0, 1))
         assert one["loss"] == two["loss"]
         error = float((one["gradients"] - alone).norm() / alone.norm())
         if contrast:
@@ -305,6 +322,19 @@ def test_two_processes_have_the_gradient_of_one(tmp_path: Path) -> None:
         else:
             assert one["loss"] == pytest.approx(step.terms["loss"], rel=1e-6)
             assert error <= 1e-5
+
+
+def test_two_processes_that_were_stopped_fine_tune_as_one_does(
+    tmp_path: Path, two_processes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    logs = [read_log(out) for out in (tune(make_task(tmp_path)), two_processes / "out")]
+    one, two = (
+        [{term: entry[term] for term in ("step", *TERMS) if term in entry} for entry in log] for log in logs
+    )
+    assert [entry["step"] for entry in two] == [0, 1, 2, 3, 3]
+    for left, right in zip(one, two, strict=True):
+        assert left == pytest.approx(right, rel=1e-4)
 
 
 def test_a_batch_draws_other_passages_in_another_epoch() -> None:

@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from math import isfinite
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import SHARED
+from parity.llara_step import relative_error
 from tiny_models import make_config, make_tokenizer
-from transformers import AutoModel
+from transformers import AutoModel, MistralConfig
 
 from adapters.llara.joint import (
     NEXT,
@@ -121,10 +123,20 @@ def test_an_attention_that_cannot_take_the_mask_is_refused() -> None:
         attention_mask(torch.ones(1, 1, 4, 4, dtype=torch.bool), model)
 
 
-def test_sequences_beyond_an_attention_window_are_refused() -> None:
-    model = make_model("gemma3", sliding_window=8)
-    with pytest.raises(UsageError, match="window of 8"):
-        attention_mask(torch.ones(1, 1, 9, 9, dtype=torch.bool), model)
+@pytest.mark.parametrize("kind", ["gemma3", "mistral", "qwen2"])
+def test_sequences_beyond_an_attention_window_are_refused(kind: str) -> None:
+    if kind == "mistral":  # its configuration names no kinds of layers
+        shape = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 300}
+        model = AutoModel.from_config(MistralConfig(**shape, sliding_window=8))
+    else:
+        model = make_model(kind, sliding_window=8)
+    attention_mask(torch.ones(1, 1, 8, 8, dtype=torch.bool), model)
+    longer = torch.ones(1, 1, 9, 9, dtype=torch.bool)
+    if kind == "qwen2":  # has a window, and does not use it
+        assert attention_mask(longer, model) is longer
+    else:
+        with pytest.raises(UsageError, match="window of 8"):
+            attention_mask(longer, model)
 
 
 def test_a_length_without_room_for_text_is_refused() -> None:
@@ -132,6 +144,15 @@ def test_a_length_without_room_for_text_is_refused() -> None:
     assert frame.room(6) == 1
     with pytest.raises(UsageError, match="no room"):
         frame.room(5)
+
+
+def test_a_term_that_is_zero_on_both_sides_is_no_error_and_a_difference_from_zero_is() -> None:
+    zero, one = torch.tensor(0.0), torch.tensor(1.0)
+    assert relative_error(zero, zero) == 0
+    assert relative_error(one, 2 * one) == 0.5
+    for ours in (1e-30, 1e30, float("nan")):
+        assert not relative_error(ours * one, zero) <= 1e-4
+    assert isfinite(relative_error(1e30 * one, zero)), "JSON has no infinity"
 
 
 def test_a_step_equals_that_of_the_released_code() -> None:

@@ -180,6 +180,15 @@ def test_a_suffix_has_at_least_as_many_tokens_as_slots() -> None:
         templates(make_tokenizer(), prompts)
 
 
+@pytest.mark.parametrize("side", ["self_suffix", "next_suffix"])
+def test_several_slots_are_tokens_that_were_added(side: str) -> None:
+    own = {"prefix": "", "self_suffix": " it: <s1><s2>", "next_suffix": " next: <s3></s>", "slots": 2}
+    assert templates(make_tokenizer(), Prompts(**own)).query.slots == 2
+    wrong = Prompts(**{**own, side: " in two words: one two"})
+    with pytest.raises(UsageError, match=r"makes w o of its end, not 2 added tokens, such as <s1>"):
+        templates(make_tokenizer(), wrong)
+
+
 def test_the_recipes_are_those_of_paper_and_released_code() -> None:
     task, schedule = recipes.released()
     assert (task.prompts, task.language_model, task.distinct, task.scale, task.averaged) == (

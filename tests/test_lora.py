@@ -96,6 +96,15 @@ def test_the_head_is_read_where_it_is_wanted(tmp_path: Path, base: Path) -> None
         assert torch.allclose(with_head(ids).logits, with_head.lm_head(hidden), atol=1e-5)
 
 
+def test_a_base_without_head_does_where_none_is_wanted(tmp_path: Path, base: Path) -> None:
+    folder = save_updates(tmp_path / "updates", base, causal=True)
+    expected = load(folder).encode(TEXTS, "query")
+    AutoModel.from_pretrained(base).save_pretrained(base)
+    assert np.array_equal(load(folder).encode(TEXTS, "query"), expected)
+    with pytest.raises(DataError, match=r"base lacks lm_head\.weight"):
+        checkpoints.read_model(folder, dtype=torch.float32, head=True)
+
+
 @pytest.mark.parametrize("causal", [False, True], ids=["decoder", "with head"])
 @pytest.mark.parametrize("relative", [False, True])
 def test_tokens_that_were_added_in_training_have_their_rows(

@@ -176,3 +176,24 @@ def test_the_command_writes_rows_and_how_they_were_made(tmp_path, corpus, monkey
     assert useless.exit_code == 2
     assert "no judgements" in useless.stderr
     assert CliRunner().invoke(app, [*map(str, words), "--overwrite"]).exit_code == 0
+
+
+def test_test_queries_of_the_pairs_own_collection_are_left_out(
+    tmp_path, make_collection, monkeypatch
+) -> None:
+    monkeypatch.setattr("adapters.open_system", lambda *_: WordOverlap())
+    folder = make_collection(
+        {"a": "the sea", "b": "a field of lilies"},
+        {"1": "Moon tides", "2": "lilies", "3": "moon  tides"},
+        {"1": {"a": 1}},
+    )
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n2\tb\t1\n3\ta\t1\n")
+    words = ["mine", "-m", "words", "--data", folder, "--corpus", "self", "--output", tmp_path / "out.jsonl"]
+    shown = CliRunner().invoke(app, [*map(str, words), "--json"])
+    assert shown.exit_code == 0, shown.stderr
+    assert json.loads(shown.stdout)["counts"]["forbidden"] == 1
+    data = pairs(tmp_path / "pairs.jsonl", PAIR)
+    words[4], words[-1] = data, tmp_path / "other.jsonl"
+    warned = CliRunner().invoke(app, [*map(str, words)])
+    assert warned.exit_code == 0, warned.stderr
+    assert "no query is left out: name the sets" in warned.stderr

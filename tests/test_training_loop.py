@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_training import make_base, make_rows, run
+from tiny_training import make_base, make_rows, read_log, run
 from transformers import AutoModelForCausalLM
 
 from llara_eval import checkpoints
@@ -22,7 +22,6 @@ from llara_eval.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.files import sha256_of
 from llara_eval.training import models
 from llara_eval.training.config import Schedule
-from llara_eval.training.journal import read_log
 from llara_eval.training.loop import batch_of, train
 from llara_eval.training.objective import Numbered, Step
 from llara_eval.training.optimiser import learning_rate, make_optimiser
@@ -129,6 +128,9 @@ def test_low_rank_updates_are_kept_apart_or_merged(tmp_path: Path, merge: bool) 
     record = json.loads((out / models.RECORD).read_text())
     assert record["reload_difference"] < 1e-5
     assert checkpoints.load(out, dtype="float32").templates.document.slots == 8
+    head, base = "lm_head.weight", tmp_path / "base"
+    model, _ = checkpoints.read_model(out, dtype=torch.float32, head=True)
+    assert torch.equal(model.get_parameter(head), load_file(base / WEIGHTS)[head])
 
 
 def test_the_log_has_every_term_of_every_update(tmp_path: Path) -> None:
@@ -236,7 +238,7 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
     schedule = Schedule(learning_rate=1.0, batch_size=2, steps=3)
     with pytest.raises(KeyboardInterrupt):
         train(Stopping(), rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={"data": "a"})
-    with pytest.raises(UsageError, match="other data; give the same command"):
+    with pytest.raises(UsageError, match=r"other data \(a there, b now\); give the same command again"):
         train(Falling(), rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={"data": "b"})
     going_on = Falling()
     train(going_on, rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={"data": "a"})

@@ -1,30 +1,36 @@
-"""A tiny adaptation run: ``tiny_training.py FOLDER STEPS DTYPE [compiled]`` trains in ``FOLDER/out``."""
+"""Tiny training runs: ``tiny_training.py FOLDER STEPS DTYPE [compiled]`` adapts in ``FOLDER/out``."""
 
 import itertools
 import json
 import random
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from tiny_models import make_config, make_tokenizer
 from transformers import AutoModelForCausalLM
 
+from adapters import finetuning
 from adapters.llara.adapt import Adaptation
 from adapters.llara.trainer import adapt, read_rows
-from llara_eval.training.config import LoRA, Schedule
+from llara_eval import datasets
+from llara_eval.training.config import Contrast, LoRA, Schedule
+from llara_eval.training.journal import LOG
 from llara_eval.training.run import Conditions
+from llara_eval.training.validation import ndcg_at_10
 
 WORDS = ["sun", "moon", "earth", "star", "sea", "river", "stone", "bread", "violin", "cello", "guitar"]
 
 
-def make_base(folder: Path) -> Path:
+def make_base(folder: Path, *, slots: int = 16, **changes: Any) -> Path:
     """Write a tiny causal language model."""
     if not folder.exists():
         torch.manual_seed(0)
-        config = make_config("llama", max_position_embeddings=512, initializer_range=0.05)
+        config = make_config("llama", max_position_embeddings=512, initializer_range=0.05, **changes)
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-        make_tokenizer().save_pretrained(folder)
+        make_tokenizer(slots).save_pretrained(folder)
     return folder
 
 
@@ -88,6 +94,56 @@ def run(
         held_out=8,
     )
     return folder / "out"
+
+
+def make_task(folder: Path) -> Path:
+    """Write what :func:`tune` takes: a tied base without slots, ragged groups, a test collection."""
+    tokens = len(make_tokenizer(0))
+    make_base(folder / "model", slots=0, vocab_size=tokens, tie_word_embeddings=True)
+    many = [f"{'stone bread violin ' * 4}{number}" for number in range(15)]
+    files = {
+        "groups.jsonl": [{"query": "sun", "pos": ["moon"]}, {"query": "sea", "pos": ["river"], "neg": many}],
+        "corpus.jsonl": [{"_id": word, "title": "", "text": word} for word in WORDS],
+        "queries.jsonl": [{"_id": f"to {word}", "text": word} for word in WORDS],
+    }
+    for name, lines in files.items():
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "qrels").mkdir()
+    judged = [f"to {one}\t{other}\t1\n" for one, other in itertools.pairwise(WORDS)]
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged))
+    return folder
+
+
+def tune(folder: Path, *, stopped: bool = False) -> Path:
+    """Fine-tune low-rank updates and slot tokens for three steps, and return the folder of the checkpoint.
+
+    Args:
+        folder: See :func:`make_task`.
+        stopped: As if Ctrl-C were pressed at the first step.
+    """
+    dataset = datasets.load(str(folder), data_dir=folder, offline=True)
+
+    def validate(*model: Any, **how: Any) -> dict[str, float]:
+        if stopped:
+            signal.raise_signal(signal.SIGINT)
+        return ndcg_at_10(dataset, *model, **how)
+
+    lora = LoRA(rank=4, alpha=8, dropout=0.0)
+    finetuning.finetune(
+        folder / "model",
+        finetuning.read_rows([folder / "groups.jsonl"], cache=folder / "cache"),
+        finetuning.RECIPES["llara"],
+        Contrast(group_size=16, temperature=0.05),
+        Schedule(learning_rate=1e-3, batch_size=2, steps=3, lora=lora),
+        Conditions(output=folder / "out", micro_tokens=512, dtype="float32"),
+        validate=validate,
+    )
+    return folder / "out"
+
+
+def read_log(output: Path) -> list[dict[str, Any]]:
+    """Return the entries of a run's log."""
+    return [json.loads(line) for line in (output / LOG).read_text(encoding="utf-8").splitlines()]
 
 
 if __name__ == "__main__":

@@ -173,7 +173,8 @@ def attention_mask(allowed: Tensor, model: Any) -> Tensor:
     """
     config = model.config
     window = getattr(config, "sliding_window", None)
-    windowed = "sliding_attention" in (getattr(config, "layer_types", None) or [])
+    kinds = getattr(config, "layer_types", None)  # without them all layers are of one kind
+    windowed = kinds is None or "sliding_attention" in kinds
     if windowed and window and allowed.shape[-1] > window:
         raise UsageError(
             f"joint sequences of {allowed.shape[-1]} tokens exceed this model's attention window of {window}"

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from llara_eval.errors import DataError, UsageError
+from llara_eval.soundness import fault_of_slots
 from llara_eval.st_layout import special_tokens
 from llara_eval.templates import Template, Templates
 
@@ -118,8 +119,8 @@ def templates(
         passage_length: Most tokens of a passage, template included.
 
     Raises:
-        UsageError: The tokenizer has no end-of-sequence token but the prompts ask for one, or a
-            slot is not a single token of it.
+        UsageError: The tokenizer has no end-of-sequence token but the prompts ask for one, a suffix has
+            fewer tokens than slots, or several slots are not tokens that were added to it.
     """
     words = (prompts.prefix, prompts.self_suffix, prompts.next_suffix)
     if any(_EOS in word for word in words) and not tokenizer.eos_token:
@@ -139,17 +140,13 @@ def templates(
         slots=prompts.slots,
         max_length=passage_length,
     )
-    if min(len(Template(suffix=(end,)).suffix_ids(tokenizer)) for end in (self_suffix, next_suffix)) < (
-        prompts.slots
-    ):
-        raise UsageError(f"a suffix has fewer tokens than its {prompts.slots} slots")
-    query = Template(
-        prefix=made.prefix,
-        suffix=(next_suffix,),
-        pooling="last",
-        slots=prompts.slots,
-        max_length=query_length,
-    )
+    query = replace(made, suffix=(next_suffix,), max_length=query_length)
+    for template in (made, query):
+        if len(template.suffix_ids(tokenizer)) < prompts.slots:
+            raise UsageError(f"a suffix has fewer tokens than its {prompts.slots} slots")
+        fault = fault_of_slots(tokenizer, template)
+        if fault is not None:
+            raise UsageError(f"{fault}, such as <s1>")
     return Templates(query=query, document=made)
 
 

@@ -39,6 +39,7 @@ def adapt(
     max_length: options.MaxLength = None,
     option: training.Options = None,
     eval_dataset: training.EvalDataset = None,
+    eval_split: training.EvalSplit = None,
     eval_every: training.EvalEvery = 0,
     batch_tokens: options.BatchTokens = None,
     dtype: options.Dtype = None,
@@ -46,7 +47,7 @@ def adapt(
     compile: training.Compile = False,
     merge: training.Merge = False,
     save_minutes: training.SaveMinutes = 15.0,
-    on_existing: options.OnExisting = options.Existing.ONLY_MISSING,
+    on_existing: training.OnExisting = options.Existing.ONLY_MISSING,
     dry_run: training.DryRun = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
@@ -86,11 +87,9 @@ def adapt(
         on_existing=on_existing.value,
     )
     folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
-    if not dry_run and training.already_there(conditions):
-        return
     rows = read_rows(data, chunk_words=chunk_words, cache=home() / "training", progress=watch)
     if dry_run:
         training.show_plan(plan(folder, rows, task, schedule, conditions))
         return
-    validate = training.validation(eval_dataset, offline=offline)
+    validate = training.validation(eval_dataset, eval_split, offline=offline)
     run(folder, rows, task, schedule, conditions, held_out=held_out, validate=validate, progress=watch)

@@ -18,6 +18,7 @@ def finetune(
     learning_rate: training.LearningRate = None,
     option: training.Options = None,
     eval_dataset: training.EvalDataset = None,
+    eval_split: training.EvalSplit = None,
     eval_every: training.EvalEvery = 0,
     batch_tokens: options.BatchTokens = None,
     dtype: options.Dtype = None,
@@ -25,7 +26,7 @@ def finetune(
     compile: training.Compile = False,
     merge: training.Merge = False,
     save_minutes: training.SaveMinutes = 15.0,
-    on_existing: options.OnExisting = options.Existing.ONLY_MISSING,
+    on_existing: training.OnExisting = options.Existing.ONLY_MISSING,
     dry_run: training.DryRun = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
@@ -59,11 +60,9 @@ def finetune(
         on_existing=on_existing.value,
     )
     folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
-    if not dry_run and training.already_there(conditions):
-        return
     rows = read_rows(data, cache=home() / "training", progress=watch)
     if dry_run:
         training.show_plan(plan(folder, rows, way, contrast, schedule, conditions))
         return
-    validate = training.validation(eval_dataset, offline=offline)
+    validate = training.validation(eval_dataset, eval_split, offline=offline)
     run(folder, rows, way, contrast, schedule, conditions, validate=validate, progress=watch)

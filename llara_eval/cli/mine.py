@@ -86,7 +86,8 @@ def mine(
 ) -> None:
     """Find hard negatives for training pairs: documents a system ranks high that are not positives.
 
-    Queries judged in a split other than train of the corpus' own collection, or of --exclude, are left out.
+    Queries judged in a split other than train of a collection that is --data, --corpus or --exclude are left
+    out.
     """
     set_up_logging(quiet=quiet, verbose=verbose)
     if output.suffix != ".jsonl" or (output.exists() and not overwrite):
@@ -114,7 +115,7 @@ def mine(
     find = partial(locate, data_dir=data_dir, offline=offline)
     source, collection = _corpus(corpus, rows, cache, find)
     excluded = [_with_judgements(name, find(name)) for name in exclude or []]
-    forbidden = mining.judged_queries([*excluded, *collection])
+    forbidden = mining.judged_queries([*excluded, *collection, *(path for path in data if path.is_dir())])
     system = open_system(model, given, Context(home=home(), offline=offline))
     counts = mining.mine(
         system, rows, source, settings, output, forbidden=forbidden, cache=cache, progress=watch

@@ -8,23 +8,27 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from llara_eval.cli.console import say, show
+from llara_eval.cli import options
+from llara_eval.cli.console import show
 from llara_eval.errors import UsageError
 
 if TYPE_CHECKING:
     from llara_eval.training.config import Schedule
     from llara_eval.training.plan import Plan
-    from llara_eval.training.run import Conditions
     from llara_eval.training.validation import Validate
 
 Task = TypeVar("Task")
 Recipe = TypeVar("Recipe")
 
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="A checkpoint folder, a GGUF file, a hub name, or smollm2-135m.")
+    str,
+    typer.Option(
+        "--model", "-m", help="A checkpoint folder, a GGUF file, a hub name, or a dense system's name."
+    ),
 ]
 Data = Annotated[
-    list[Path], typer.Option("--data", help="Training data, JSONL or JSONL.gz; repeatable.", exists=True)
+    list[Path],
+    typer.Option("--data", help="Training data, JSONL or JSONL.gz; repeatable.", exists=True, dir_okay=False),
 ]
 Output = Annotated[
     Path, typer.Option("--output", help="The new checkpoint; its log and states lie there too.")
@@ -34,6 +38,12 @@ BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Rows
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="The highest, after warm-up.")]
 EvalDataset = Annotated[
     str | None, typer.Option("--eval-dataset", help="Measure nDCG@10 on this data set (small) now and then.")
+]
+EvalSplit = Annotated[
+    str | None,
+    typer.Option(
+        "--eval-split", help="Its judgements, e.g. dev: those that are reported must choose nothing."
+    ),
 ]
 EvalEvery = Annotated[
     int, typer.Option("--eval-every", min=0, help="Updates between evaluations; 0: first and last.")
@@ -49,6 +59,13 @@ Compile = Annotated[
 ]
 Merge = Annotated[
     bool, typer.Option("--merge", help="Add LoRA to the weights in the end instead of keeping it apart.")
+]
+OnExisting = Annotated[
+    options.Existing,
+    typer.Option(
+        "--on-existing",
+        help="Where the output holds a run: go on or keep what is finished; always start again; never go on.",
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it will take, and stop.")]
 Options = Annotated[
@@ -75,18 +92,22 @@ def settled(task: Task, schedule: "Schedule", given: dict[str, Any]) -> "tuple[T
     ``lora_dropout``, ``lora_targets`` puts LoRA on.
 
     Raises:
-        UsageError: A setting is unknown or its value cannot be converted.
+        UsageError: A setting is unknown, contradicts another, or its value cannot be converted.
     """
     from adapters.llara.recipes import contrastive
     from adapters.options import override
 
     given = dict(given)
+    if "prompts" in given and hasattr(task, "prompts"):
+        raise UsageError("option prompts: they are read from a file, use --prompts")
     usual = schedule.lora or contrastive()[1].lora
     wanted = given.pop("lora", None)
     low_rank = {key.removeprefix("lora_"): given.pop(key) for key in list(given) if key.startswith("lora_")}
     task, schedule = override(task, given), override(schedule, given)
     if wanted not in (None, "true", "false"):
         raise UsageError(f"option lora={wanted}: expected true or false")
+    if low_rank and wanted == "false":
+        raise UsageError(f"option lora=false contradicts lora_{next(iter(low_rank))}, which puts LoRA on")
     if low_rank or wanted == "true":
         schedule = replace(schedule, lora=override(usual, low_rank))
     elif wanted == "false":
@@ -94,11 +115,12 @@ def settled(task: Task, schedule: "Schedule", given: dict[str, Any]) -> "tuple[T
     unknown = [*given, *(f"lora_{key}" for key in low_rank)]
     if unknown:
         known = [item.name for part in (task, schedule) for item in fields(part)]  # type: ignore[arg-type]
-        raise UsageError(f"this recipe has no option {unknown[0]!r}; it has {', '.join(known)}, lora_rank, …")
+        names = ", ".join(name for name in known if name != "prompts")
+        raise UsageError(f"this recipe has no option {unknown[0]!r}; it has {names}, lora_rank, …")
     return task, schedule
 
 
-def validation(name: str | None, *, offline: bool) -> "Validate | None":
+def validation(name: str | None, split: str | None, *, offline: bool) -> "Validate | None":
     """Return what measures nDCG@10 on the data set of ``--eval-dataset``."""
     if name is None:
         return None
@@ -106,17 +128,7 @@ def validation(name: str | None, *, offline: bool) -> "Validate | None":
     from llara_eval.home import data_dir
     from llara_eval.training.validation import ndcg_at_10
 
-    return partial(ndcg_at_10, datasets.load(name, data_dir=data_dir(), offline=offline))
-
-
-def already_there(conditions: "Conditions") -> bool:
-    """Say so if the run is finished; see :func:`llara_eval.training.run.is_finished`."""
-    from llara_eval.training.run import is_finished
-
-    finished = is_finished(conditions)
-    if finished:
-        say(f"{conditions.output} is finished; --on-existing always starts again")
-    return finished
+    return partial(ndcg_at_10, datasets.load(name, data_dir=data_dir(), split=split, offline=offline))
 
 
 def show_plan(plan: "Plan") -> None:

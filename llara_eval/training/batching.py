@@ -48,14 +48,11 @@ def row_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 def split_to(batches: Sequence[Sequence[int]], count: int) -> list[list[int]]:
     """Cut the largest batches in two until there are ``count``: processes that shard must agree on it.
 
-    Raises:
-        ValueError: There are fewer rows than ``count``.
+    Where there are fewer rows than that, some are empty.
     """
     out = [list(batch) for batch in batches]
     while len(out) < count:
         largest = max(out, key=len)
-        if len(largest) < 2:
-            raise ValueError(f"{sum(map(len, out))} rows cannot make {count} batches")
         half = len(largest) // 2
         out.append(largest[half:])
         del largest[half:]

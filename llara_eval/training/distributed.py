@@ -18,6 +18,12 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def barrier() -> None:
+    """Wait for the other processes."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 def total(value: float) -> float:
     """Return the sum of a number over all processes."""
     return _reduced(value, dist.ReduceOp.SUM)

@@ -24,7 +24,7 @@ class Chunk(NamedTuple):
     """Sequences that are embedded together.
 
     Attributes:
-        rows: Their numbers among all sequences, queries first.
+        rows: Their numbers among all sequences, queries first; none if only other processes have more.
         sequences: Token ids.
         template: Of their side.
     """
@@ -125,23 +125,27 @@ class Finetune:
             logged |= {"contrastive": contrastive, "distillation": distillation}
         return Step(
             terms=logged,
-            tokens=sum(map(_tokens, chunks)),
+            tokens=sum(map(len, [*made.queries, *made.passages])),
             padded=sum(map(_tokens if self._in_rows else _padded, chunks)),
         )
 
     def _embed(self, chunk: Chunk) -> Tensor:
+        """Return the embeddings of a chunk's rows, (n, D), n = 0 where it has none."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
             if self._in_rows:
                 row = Packed(chunk.sequences, chunk.template, self.device).row(0, len(chunk.sequences))
-                return embed_row(self.model, row, chunk.template, causal=True)
-            return embed(self.model, chunk.sequences, chunk.template, causal=True)
+                embeddings = embed_row(self.model, row, chunk.template, causal=True)
+            else:
+                embeddings = embed(self.model, chunk.sequences, chunk.template, causal=True)
+        return embeddings[: len(chunk.rows)]
 
     def _chunks(self, sequences: list[list[int]], template: Template, first: int) -> list[Chunk]:
         """Cut sequences of one side, numbered from ``first``, into chunks, as many in every process."""
         group = row_batches if self._in_rows else token_batches
         batches = group([len(sequence) for sequence in sequences], self.micro_tokens)
+        spare = min(sequences, key=len)
         return [
-            Chunk([first + row for row in rows], [sequences[row] for row in rows], template)
+            Chunk([first + row for row in rows], [sequences[row] for row in rows] or [spare], template)
             for rows in split_to(batches, largest(len(batches)))
         ]
 

@@ -75,8 +75,3 @@ class Journal:
 def summary(values: Mapping[str, float]) -> str:
     """Return numbers for people."""
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-
-
-def read_log(output: Path) -> list[dict[str, Any]]:
-    """Return the entries of a run's log."""
-    return [json.loads(line) for line in (output / LOG).read_text(encoding="utf-8").splitlines()]

@@ -6,6 +6,7 @@ known positives by their text, near-duplicates of them by overlap, and what scor
 
 import hashlib
 import json
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,8 @@ from llara_eval.ranking import rank
 from llara_eval.training import groups
 from llara_eval.training.rows import Rows
 from llara_eval.types import Document, Ids, Query
+
+logger = logging.getLogger(__name__)
 
 Sample = Literal["top", "random"]
 
@@ -170,6 +173,8 @@ def mine(
     Raises:
         DataError: The corpus is malformed, or no row may be trained on.
     """
+    if not forbidden:
+        logger.warning("no query is left out: name the sets this will be evaluated on with --exclude")
     counts = Counts(rows=len(rows))
     queries, positives = _asked(rows, forbidden)
     retriever.index(corpus, progress)

@@ -56,7 +56,7 @@ def add_lora(model: Any, lora: LoRA, new_tokens: Sequence[int] = ()) -> Any:
     if absent:
         raise UsageError(
             f"{type(model).__name__} has no linear layers called {', '.join(absent)}; it has "
-            f"{', '.join(sorted(names))} (name some of them with --lora-targets)"
+            f"{', '.join(sorted(names))} (name some of them with -o lora_targets=…)"
         )
     return get_peft_model(
         model,
@@ -125,13 +125,9 @@ def save_checkpoint(
     tokenizer.save_pretrained(unfinished)
     templates.save(unfinished)
     (unfinished / "README.md").unlink(missing_ok=True)  # peft's empty model card
-    encoder = checkpoints.load(unfinished, dtype="float32")
     if merge and (unfinished / "adapter_config.json").is_file():
-        shutil.rmtree(unfinished)
-        encoder.model.save_pretrained(unfinished)
-        tokenizer.save_pretrained(unfinished)
-        templates.save(unfinished)
-        encoder = checkpoints.load(unfinished, dtype="float32")
+        _merge(unfinished, head=model.get_output_embeddings() is not None)
+    encoder = checkpoints.load(unfinished, dtype="float32")
     difference = max(
         float((made - expected[side]).abs().max())
         for side, made in sample_embeddings(encoder.model, tokenizer, encoder.templates).items()
@@ -150,12 +146,20 @@ def save_checkpoint(
     logger.info("saved %s; loaded again, its embeddings differ by %.1e", output, difference)
 
 
+def _merge(folder: Path, *, head: bool) -> None:
+    """Put the whole model where its low-rank updates are, with or without its language-model head."""
+    model, _ = checkpoints.read_model(folder, dtype=torch.float32, head=head)
+    for file in folder.glob("adapter_*"):
+        file.unlink()
+    model.save_pretrained(folder)
+
+
 def _extent(model: Any) -> dict[str, bool]:
     """Return how peft is told to save the table of embeddings where it has rows that the base has not."""
     if not hasattr(model, "peft_config"):
         return {}
     base = checkpoints.read_model_config(Path(model.peft_config["default"].base_model_name_or_path))
-    return {"save_embedding_layers": model.get_input_embeddings().weight.shape[0] > base.vocab_size}
+    return {"save_embedding_layers": model.config.vocab_size > base.vocab_size}
 
 
 def prepare(model: Any, lora: LoRA | None, new_tokens: Sequence[int], *, gradient_checkpointing: bool) -> Any:

@@ -1,5 +1,6 @@
 """A training run from beginning to end: conditions, what is trained, the loop, the checkpoint."""
 
+import json
 import logging
 import shutil
 from collections import ChainMap
@@ -18,18 +19,22 @@ from llara_eval.protocols import SILENT, Progress
 from llara_eval.provenance import describe
 from llara_eval.templates import Templates
 from llara_eval.training.config import Schedule
-from llara_eval.training.distributed import rank
+from llara_eval.training.distributed import barrier, rank
 from llara_eval.training.loop import SAVE_MINUTES, Evaluate, train
 from llara_eval.training.models import sample_embeddings, save_checkpoint
 from llara_eval.training.objective import Objective
 from llara_eval.training.rows import Rows
-from llara_eval.training.state import discard
+from llara_eval.training.state import discard, refuse_other
 from llara_eval.training.validation import Validate
 
 logger = logging.getLogger(__name__)
 
 _MICRO_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 """By device type. On a CPU 1,024 is as fast as any (benchmarks/README.md); memory grows with it."""
+
+
+_OURS = {"state", "log.jsonl", "tensorboard", RECORD}
+"""What a run leaves in its folder, and other checkpoints do not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,20 +90,22 @@ def usual_micro_tokens() -> int:
     return _MICRO_TOKENS.get(default_device().type, 4_096)
 
 
-def is_finished(conditions: Conditions) -> bool:
-    """Say whether the run is done already, making way for it if it shall start again.
+def check_output(conditions: Conditions, folder: Path) -> None:
+    """Raise where a run must not write.
+
+    Args:
+        conditions: Of the run.
+        folder: The checkpoint it begins with.
 
     Raises:
-        UsageError: There is something in the output folder that must not be touched.
+        UsageError: The output folder holds that checkpoint, or something else than a training run.
     """
-    output = conditions.output
-    if conditions.on_existing == "always" and rank() == 0:
-        shutil.rmtree(output, ignore_errors=True)
+    output, folder = conditions.output.expanduser().resolve(), folder.expanduser().resolve()
+    if output == folder or output in folder.parents:
+        raise UsageError(f"--output {output} holds the model itself; name another folder")
     found = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
-    ours = {"state", "log.jsonl", "tensorboard", RECORD}
-    if found and (conditions.on_existing == "never" or not ours.intersection(found)):
+    if found and (conditions.on_existing == "never" or not _OURS.intersection(found)):
         raise UsageError(f"{output} exists and holds {', '.join(found[:5])}; choose another --output")
-    return RECORD in found
 
 
 def carry_out(
@@ -114,7 +121,7 @@ def carry_out(
     validate: Validate | None = None,
     progress: Progress = SILENT,
 ) -> None:
-    """Train, save, load again and compare.
+    """Train, save, load again and compare; or find that all this is done.
 
     Args:
         subject: What is trained and saved.
@@ -129,6 +136,7 @@ def carry_out(
         progress: Where to show progress.
 
     Raises:
+        UsageError: A run that is finished was another one.
         LlaraEvalError: See :func:`llara_eval.training.loop.train` and
             :func:`llara_eval.training.models.save_checkpoint`.
     """
@@ -137,16 +145,16 @@ def carry_out(
         "schedule": asdict(schedule),
         "base": subject.base,
         "data": rows.fingerprint,
-        "micro_tokens": conditions.micro_tokens,
         "precision": str(precision),
-        "compiled": conditions.compiled,
+        **{name: getattr(conditions, name) for name in ("micro_tokens", "compiled", "merge")},
     }
-    declared = {TRAINING_FILES: {**subject.training_files, **rows.sources}}
-    measured = list(measures)
+    if _is_finished(conditions, identity):
+        return
+    tokenizer, templates = subject.tokenizer, subject.templates
     if validate is not None:
-        model, tokenizer, templates = objective.model, subject.tokenizer, subject.templates
         how = {"micro_tokens": conditions.micro_tokens, "precision": precision}
-        measured.append(partial(validate, model, tokenizer, templates, **how))
+        measures = [*measures, partial(validate, objective.model, tokenizer, templates, **how)]
+    declared = {TRAINING_FILES: {**subject.training_files, **rows.sources}}
     steps = train(
         objective,
         rows,
@@ -154,19 +162,33 @@ def carry_out(
         conditions.output,
         identity=identity,
         save_minutes=conditions.save_minutes,
-        evaluate=(lambda: dict(ChainMap(*(dict(measure()) for measure in measured)))) if measured else None,
+        evaluate=(lambda: dict(ChainMap(*(dict(measure()) for measure in measures)))) if measures else None,
         evaluate_every=conditions.evaluate_every,
         progress=progress,
     )
-    expected = sample_embeddings(objective.model, subject.tokenizer, subject.templates)
     save_checkpoint(
         subject.model,
-        subject.tokenizer,
-        subject.templates,
+        tokenizer,
+        templates,
         conditions.output,
-        expected=expected,
+        expected=sample_embeddings(objective.model, tokenizer, templates),
         merge=conditions.merge,
         record={**identity, **declared, "steps": steps, "rows": len(rows), "provenance": describe()},
     )
     if rank() == 0:
         discard(conditions.output)
+
+
+def _is_finished(conditions: Conditions, identity: Mapping[str, Any]) -> bool:
+    """Say whether the run is done already, making way for it if it shall start again."""
+    output = conditions.output
+    if conditions.on_existing == "always":
+        if rank() == 0:
+            shutil.rmtree(output, ignore_errors=True)
+        barrier()
+    if not (output / RECORD).is_file():
+        return False
+    record = json.loads((output / RECORD).read_text(encoding="utf-8"))
+    refuse_other(record, identity, f"{output} holds a finished run")
+    logger.info("%s is finished; --on-existing always starts again", output)
+    return True

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_loader import load
@@ -20,7 +19,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
 from llara_eval.errors import UsageError
 from llara_eval.files import write_json
-from llara_eval.training.distributed import rank
+from llara_eval.training.distributed import barrier, rank
 
 _FOLDER = "state"
 _RUN = "run.json"
@@ -40,7 +39,7 @@ def save(output: Path, step: int, state: Mapping[str, Tensor], identity: Mapping
     if rank() == 0:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-    _wait()
+    barrier()
     with _single_process_is_meant():
         writer = HuggingFaceStorageWriter(str(unfinished), save_distributed=True)
         save_shards(dict(state), storage_writer=writer)
@@ -50,7 +49,7 @@ def save(output: Path, step: int, state: Mapping[str, Tensor], identity: Mapping
         unfinished.rename(folder)
         for old in _kept(output)[:-1]:
             shutil.rmtree(old)
-    _wait()
+    barrier()
 
 
 def restore(output: Path, state: Mapping[str, Tensor], identity: Mapping[str, Any]) -> int:
@@ -66,17 +65,47 @@ def restore(output: Path, state: Mapping[str, Tensor], identity: Mapping[str, An
     if not kept:
         return 0
     record = json.loads((kept[-1] / _RUN).read_text(encoding="utf-8"))
-    step = int(record.pop("step"))
-    wanted = json.loads(json.dumps(identity))
-    differing = sorted(key for key in {*record, *wanted} if record.get(key) != wanted.get(key))
-    if differing:
-        raise UsageError(
-            f"{output} holds an unfinished run with other {', '.join(differing)}; give the same command to "
-            "go on, --on-existing always to start again, or another --output"
-        )
+    refuse_other(record, identity, f"{output} holds an unfinished run")
     with _single_process_is_meant():
         load(dict(state), storage_reader=HuggingFaceStorageReader(str(kept[-1])))
-    return step
+    return int(record["step"])
+
+
+def refuse_other(record: Mapping[str, Any], identity: Mapping[str, Any], what: str) -> None:
+    """Raise if what is recorded of a run is not what makes this run the one it is.
+
+    Args:
+        record: What is recorded, and maybe more.
+        identity: Of this run.
+        what: Begins the message.
+
+    Raises:
+        UsageError: It is another run.
+    """
+    there, asked = (
+        _flat(json.loads(json.dumps({key: one.get(key) for key in identity}))) for one in (record, identity)
+    )
+    differing = [
+        f"{key} ({there.get(key, 'nothing')} there, {asked.get(key, 'nothing')} now)"
+        for key in sorted({*there, *asked})
+        if there.get(key, "nothing") != asked.get(key, "nothing")
+    ]
+    if differing:
+        raise UsageError(
+            f"{what} with other {', '.join(differing)}; give the same command again, --on-existing always to "
+            "start again, or another --output"
+        )
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Return the values in nested dictionaries, each by its path."""
+    if not isinstance(value, dict):
+        return {name: value}
+    return {
+        path: leaf
+        for key, part in value.items()
+        for path, leaf in _flat(part, f"{name}.{key}" if name else key).items()
+    }
 
 
 def discard(output: Path) -> None:
@@ -86,11 +115,6 @@ def discard(output: Path) -> None:
 
 def _kept(output: Path) -> list[Path]:
     return sorted(path.parent for path in (output / _FOLDER).glob(f"step-*/{_RUN}"))
-
-
-def _wait() -> None:
-    if dist.is_initialized():
-        dist.barrier()
 
 
 class _single_process_is_meant(warnings.catch_warnings):

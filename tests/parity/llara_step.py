@@ -60,8 +60,9 @@ def parameter_of(name: str) -> str:
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:
-    """Return the largest difference over the largest magnitude of the reference."""
-    return float((ours.detach() - theirs).abs().max() / theirs.abs().max())
+    """Return the largest difference over the largest magnitude of the reference; 0 / 0 is 0."""
+    largest = max(float(theirs.abs().max()), torch.finfo(torch.float32).tiny)
+    return float((ours.detach() - theirs).abs().max()) / largest
 
 
 def compare(folder: Path) -> dict[str, float]:
