@@ -22,7 +22,7 @@ from llara_eval.types import Document, Query
 Reader = Callable[[Path], Iterator[tuple[int, Document]]]
 """Streams the documents of a file in its order, each with the number of the line it begins on."""
 
-_REPORT_EVERY = 1_000
+REPORT_EVERY = 1_000
 """Documents between two reports of progress."""
 
 
@@ -106,9 +106,9 @@ class Corpus:
             content.update("\x1f".join(fields).encode() + b"\x1e")
             missing.discard(document.doc_id)
             empty += not document.contents
-            if not len(hashes) % _REPORT_EVERY:
-                advance(_REPORT_EVERY)
-        advance(len(hashes) % _REPORT_EVERY)
+            if not len(hashes) % REPORT_EVERY:
+                advance(REPORT_EVERY)
+        advance(len(hashes) % REPORT_EVERY)
         if not hashes:
             raise DataError(f"{self.path}: the corpus is empty")
         ordered = np.frombuffer(hashes, dtype=np.uint64)

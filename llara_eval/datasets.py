@@ -57,6 +57,28 @@ class Dataset:
     mismatch: str | None = None
 
 
+class Naming(NamedTuple):
+    """What a data set is called, as far as that shows before it is read.
+
+    Attributes:
+        known: The public set it claims to be.
+        other_name: What it is called if it is not that set.
+    """
+
+    known: KnownSet | MsMarcoSet | None
+    other_name: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its results may be filed under."""
+        return (self.known.name, self.other_name) if self.known else (self.other_name,)
+
+    @property
+    def split(self) -> str:
+        """The usual split."""
+        return self.known.split if self.known else "test"
+
+
 class Found(NamedTuple):
     """A data set as it lies on disk, before its documents are read.
 
@@ -151,6 +173,18 @@ def find(name_or_folder: str, *, data_dir: Path, split: str | None = None, offli
     return _in_official_files(official, data_dir, offline)
 
 
+def naming(name_or_folder: str, *, data_dir: Path) -> Naming:
+    """Return what a data set is called, whether it is at hand or not; nothing is read or downloaded."""
+    official = MSMARCO_SETS.get(name_or_folder)
+    if official is not None:
+        return Naming(official, _own_name(official.name, data_dir))
+    try:
+        folder = locate(name_or_folder, data_dir=data_dir, offline=True).resolve()
+    except DataError:  # its results may be at hand
+        folder = Path(name_or_folder).resolve()
+    return Naming(_expected(name_or_folder, folder), folder.name)
+
+
 def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
     """Return the judgements of a data set that is at hand, by the name of its results.
 
@@ -166,11 +200,10 @@ def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
 def _in_folder(name_or_folder: str, data_dir: Path, split: str | None, offline: bool) -> Found:
     """Read judgements and queries of a folder in BEIR layout."""
     folder = locate(name_or_folder, data_dir=data_dir, offline=offline)
-    known = _expected(name_or_folder, folder)
-    split = split or (known.split if known else "test")
+    called = naming(name_or_folder, data_dir=data_dir)
+    split = split or called.split
     qrels, queries = read_judged(folder, split)
-    corpus = Corpus(find_file(folder, "corpus.jsonl"))
-    return Found(known, folder.resolve().name, split, qrels, queries, corpus)
+    return Found(*called, split, qrels, queries, Corpus(find_file(folder, "corpus.jsonl")))
 
 
 def _in_official_files(official: MsMarcoSet, data_dir: Path, offline: bool) -> Found:
@@ -178,8 +211,8 @@ def _in_official_files(official: MsMarcoSet, data_dir: Path, offline: bool) -> F
     files = _official_files(official, data_dir, offline)
     qrels = read_qrels(files.qrels)
     queries = _judged(files.queries, msmarco_files.read_queries(files.queries), qrels, official.split)
-    other_name = _own_name(official.name, data_dir)
-    return Found(official, other_name, official.split, qrels, queries, files.documents)
+    called = naming(official.name, data_dir=data_dir)
+    return Found(*called, called.split, qrels, queries, files.documents)
 
 
 def _official_files(official: MsMarcoSet, data_dir: Path, offline: bool) -> msmarco_files.Files:
@@ -281,12 +314,11 @@ def qrels_file(folder: Path, split: str) -> Path:
 
 
 def _expected(name_or_folder: str, folder: Path) -> KnownSet | None:
-    """Return the public set a folder claims to be by the name it was asked for or bears."""
-    own = folder.resolve()
+    """Return the public set a resolved folder claims to be by the name it was asked for or bears."""
     return (
         catalogue.find(name_or_folder)
-        or catalogue.find(own.name)
-        or (catalogue.find(f"cqadupstack/{own.name}") if own.parent.name == "cqadupstack" else None)
+        or catalogue.find(folder.name)
+        or (catalogue.find(f"cqadupstack/{folder.name}") if folder.parent.name == "cqadupstack" else None)
     )
 
 

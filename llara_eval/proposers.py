@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from llara_eval.devices import default_device
 from llara_eval.errors import MissingPartError, UsageError
 
 Scored = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -43,8 +44,8 @@ class TorchProposer:
     """
 
     def __init__(self, queries: torch.Tensor, depth: int, size: int) -> None:
-        self._queries = queries.to(device())
-        self._scores = torch.empty(len(queries) * size, device=device())
+        self._queries = queries.to(default_device())
+        self._scores = torch.empty(len(queries) * size, device=self._queries.device)
         self._reach = np.empty(0 if self._scores.is_cuda else len(self._scores), dtype=np.bool_)
 
     def __call__(self, block: torch.Tensor, floor: NDArray[np.float32]) -> Scored:
@@ -101,11 +102,6 @@ def backend_named(name: str) -> type[Proposer]:
         except ImportError as error:
             raise MissingPartError("the faiss backend needs: pip install faiss-cpu") from error
     return BACKENDS[name]
-
-
-def device() -> torch.device:
-    """Return where blocks are multiplied."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @contextmanager

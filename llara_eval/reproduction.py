@@ -8,7 +8,9 @@ from typing import Any, Literal, NamedTuple
 from llara_eval.baselines import NAMES, NO_SETTINGS, SYSTEMS, Tolerance
 from llara_eval.catalogue import expand
 from llara_eval.errors import LlaraEvalError, UsageError
+from llara_eval.evaluate import DEPTH
 from llara_eval.measure import DEFAULT_MEASURES
+from llara_eval.msmarco import MSMARCO_SETS
 from llara_eval.published import PublishedScore
 
 Verdict = Literal["OK", "close", "FAIL"]
@@ -73,6 +75,9 @@ class Cell(NamedTuple):
             words += ["--split", self.split]
         if self.measures != DEFAULT_MEASURES:
             words += ["--measures", ",".join(self.measures)]
+        official = MSMARCO_SETS.get(self.dataset)
+        if official and official.depth != DEPTH:
+            words += ["--depth", str(DEPTH)]
         return shlex.join(words)
 
 

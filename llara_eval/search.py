@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from llara_eval.devices import default_device
 from llara_eval.errors import DataError
 from llara_eval.exact import Index, Numbers, Pairs, Queries, as_hits, first, gather, score, stored
-from llara_eval.proposers import Proposer, backend_named, device, full_precision, rounding
+from llara_eval.proposers import Proposer, backend_named, full_precision, rounding
 from llara_eval.protocols import SILENT, Advance, Progress
 from llara_eval.reservoir import Reservoir
 from llara_eval.types import Hits
@@ -116,7 +117,7 @@ def _settle_ties(reservoir: Reservoir, asked: Queries, index: Index, depth: int)
 
 def _blocks(index: Index, size: int, width: int) -> Iterator[torch.Tensor]:
     """Yield documents as (n, D) float32 on the device, ``size`` at a time, in memory that is used again."""
-    block = torch.empty(size, width, device=device())
+    block = torch.empty(size, width, device=default_device())
     filled = 0
     for shard in index.shards:
         start = 0

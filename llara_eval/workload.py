@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval import catalogue, corpus_sizes, datasets
+from llara_eval.collection import REPORT_EVERY
 from llara_eval.corpus_sizes import TEMPLATE_TOKENS, TOKENS_PER_WORD, CorpusSize
 from llara_eval.datasets import Found
 from llara_eval.errors import DataError
@@ -23,9 +24,6 @@ from llara_eval.templates import Side, Templates
 
 SAMPLE = 1_000
 """Documents, and queries, of a collection whose tokens are counted."""
-
-_REPORT_EVERY = 1_000
-"""Documents between two reports of progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +163,6 @@ def _draw(texts: Iterable[str], advance: Advance | None = None) -> tuple[int, li
         place = len(drawn) if count <= SAMPLE else random.randrange(count)
         if place < SAMPLE:
             drawn[place : place + 1] = [text]
-        if advance is not None and not count % _REPORT_EVERY:
-            advance(_REPORT_EVERY)
+        if advance is not None and not count % REPORT_EVERY:
+            advance(REPORT_EVERY)
     return count, drawn

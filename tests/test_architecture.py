@@ -1,9 +1,11 @@
 """The layers, the homes of third-party libraries, and the size of things: read from the source."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -183,6 +185,17 @@ def test_the_reader_of_imports_sees_lazy_and_grouped_ones():
 
 def test_every_module_has_its_layer_and_every_layer_its_modules():
     assert sorted(modules()) == sorted(RANK)
+
+
+def test_the_picture_for_contributors_shows_every_layer_where_it_is():
+    picture = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```")[1]
+    lines = [re.split("  +", line)[0].split(", ") for line in reversed(picture.strip().split("\n"))]
+    ranks: dict[str, list[int]] = {}
+    for module, rank in list(RANK.items())[1:]:  # without llara_eval itself
+        ranks.setdefault(module.removeprefix("llara_eval.").split(".")[0], []).append(rank)
+    assert sorted(name for line in lines for name in line) == sorted(ranks)
+    spans = [[rank for name in line for rank in ranks[name]] for line in lines]
+    assert [pair for pair in pairwise(spans) if max(pair[0]) > min(pair[1])] == []
 
 
 def test_imports_point_down_only():

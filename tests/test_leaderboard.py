@@ -257,6 +257,7 @@ def test_a_clean_folder_passes_the_check(place):
     result = check(place)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.count("scored again") == 2
+    assert result.stderr.splitlines()[-1].endswith("the published scores say")
 
 
 def tamper_mean(place: Path) -> None:
@@ -360,6 +361,23 @@ def test_judgements_that_are_not_at_hand_are_reported_and_do_not_fail(place, dat
     result = check(place)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.count("judgements not at hand") == 1
+    last = " ".join(result.stderr.split())
+    assert last.endswith("1 of 2 scored again; the judgements of the others are not at hand")
+
+
+def test_a_set_that_cannot_be_downloaded_does_not_keep_the_others_from_being_checked(place):
+    private = folder_of(place / "runs", "words", "private", "test")
+    folder(place).rename(private)
+    edit_result(private, dataset="private")
+    assert invoke(place).exit_code == 0
+    result = invoke(place, "--check", "--download")
+    assert result.exit_code == 0, result.stderr
+    assert "private is not downloaded: 'private' is neither a folder" in " ".join(result.stderr.split())
+    assert "1 of 2 scored again" in result.stderr
+
+
+def test_the_page_claims_no_more_of_the_check_than_is_so(place):
+    assert "every stored run again whose judgements are at hand" in (place / "leaderboard.md").read_text()
 
 
 def test_files_are_checked_against_each_other_without_judgements(place):

@@ -24,6 +24,7 @@ from llara_eval.collection import Corpus
 from llara_eval.errors import DataError
 from llara_eval.evaluate import evaluate
 from llara_eval.maxp import MaxP, Windows
+from llara_eval.measure import DEFAULT_MEASURES
 from llara_eval.msmarco import MSMARCO_SETS, SOURCES
 from llara_eval.types import Document, Query
 
@@ -561,6 +562,42 @@ def test_evaluate_reads_a_data_set_as_msmarco_does(call, pinned, monkeypatch, of
     assert [context.text_length for context in seen] == [None, 2_048], "opened anew only where it must"
 
 
+@pytest.mark.parametrize("command", ["evaluate", "beir"])
+@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ("trec-dl-2019", "msmarco-passage/trec-dl-2019"),
+        ("trec-dl-2020-document", "msmarco-document/trec-dl-2020"),
+        ("document", "msmarco-document/dev"),
+    ],
+)
+def test_other_commands_measure_a_data_set_as_msmarco_does(
+    request, call, official, tmp_path, command, real, task, name
+):
+    if real:
+        request.getfixturevalue("pinned")
+    folders = ["--data-dir", str(official), "--runs-dir", str(tmp_path / "runs"), "--offline"]
+    done = CliRunner().invoke(app, [command, "-m", "words", "-d", f"demo,{name}", *folders, "--json"])
+    assert done.exit_code == 0, done.output
+    demo, found = map(json.loads, done.stdout.splitlines())
+    assert found["dataset"] == (name if real else f"data/{name}")
+    assert list(demo["measures"]) == list(DEFAULT_MEASURES)
+    known = MSMARCO_SETS[name]
+    assert list(found["measures"]) == [item for item in known.measures if item != "R@1000"]
+    assert results.load(Path(found["run"]).parent).depth == known.depth
+    again = call("--task", task)
+    assert again.exit_code == 0, again.output
+    assert "(kept from an earlier run)" in again.stderr
+
+
+def test_measures_and_depth_that_are_asked_for_count(call, pinned, official, tmp_path):
+    words = ["evaluate", "-m", "words", "-d", "msmarco-passage/trec-dl-2019", "--measures", "R@5,R@50"]
+    folders = ["--data-dir", str(official), "--runs-dir", str(tmp_path / "runs"), "--offline", "--json"]
+    done = CliRunner().invoke(app, [*words, "--depth", "20", *folders])
+    assert list(json.loads(done.stdout)["measures"]) == ["R@5"]
+
+
 def test_the_table_stands_beside_published_values(call, pinned):
     untitled = call("--task", "passage").stdout
     assert "0.1840*" in untitled
@@ -602,22 +639,22 @@ def test_what_makes_no_sense_is_refused(call, words, says):
     assert says in " ".join(done.stderr.split())
 
 
-def test_two_results_can_be_compared_by_the_name_of_the_set(call, pinned, tmp_path):
-    call("--task", "passage")
-    call("--task", "passage", "-m", "bm25")
-    done = CliRunner().invoke(
-        app,
-        [
-            "compare",
-            "words",
-            "bm25",
-            "-d",
-            "msmarco-passage/dev",
-            "--runs-dir",
-            str(tmp_path / "runs"),
-            "--json",
-        ],
-    )
+@pytest.mark.parametrize(
+    ("real", "name"),
+    [
+        (True, "msmarco-document/dev"),
+        (False, "msmarco-document/dev"),
+        (False, "data/msmarco-document/dev"),
+    ],
+)
+def test_two_results_can_be_compared_by_the_name_of_the_set(request, call, official, tmp_path, real, name):
+    if real:
+        request.getfixturevalue("pinned")
+    call("--task", "document")
+    call("--task", "document", "-m", "bm25")
+    folders = ["--runs-dir", tmp_path / "runs", "--data-dir", official]
+    words = ["compare", "words", "bm25", "-d", name, *folders, "--json"]
+    done = CliRunner().invoke(app, list(map(str, words)))
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["n_queries"] == 40
 

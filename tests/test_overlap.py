@@ -327,6 +327,8 @@ def test_the_command_shows_writes_and_keeps_what_it_found(tiny, tmp_path):
     again = run("--train", train, "--train", train, "-d", tiny, "--json", "--runs-dir", runs)
     assert [json.loads(line) for line in again.stdout.splitlines()] == [report, report]
     assert len(list(contamination.walk(runs))) == 1, "the same files are kept once"
+    both = run("--train", train, "--datasets", f"{tiny},demo", "--json")
+    assert [json.loads(line)["dataset"] for line in both.stdout.splitlines()] == ["tiny", "demo"]
 
 
 def test_the_command_fails_over_a_share(tiny, tmp_path):

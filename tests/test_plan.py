@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import make_config, make_tokenizer
-from tiny_training import make_base, make_groups, make_rows
+from tiny_training import make_base, make_groups, make_rows, read_log
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
@@ -20,7 +20,6 @@ from llara_eval import checkpoints
 from llara_eval.errors import DataError, UsageError
 from llara_eval.training import plan as planning
 from llara_eval.training.config import Contrast, LoRA, Schedule
-from llara_eval.training.journal import read_log
 from llara_eval.training.models import add_lora, prepare
 from llara_eval.training.plan import Plan, make_plan
 from llara_eval.training.run import Conditions

@@ -13,8 +13,9 @@ from llara_eval import published
 from llara_eval.baselines import DENSE, LEXICAL, SYSTEMS
 from llara_eval.catalogue import BEIR_13, CQADUPSTACK, KNOWN_SETS, find
 from llara_eval.cli import app
+from llara_eval.cli.evaluate import _conditions
 from llara_eval.errors import DataError, UsageError
-from llara_eval.measure import parse_measures
+from llara_eval.measure import parse_measures, within_depth
 from llara_eval.published import PublishedScore
 from llara_eval.reproduction import Cell, Expected, Finding, cells, choose, compare
 
@@ -176,7 +177,11 @@ def test_every_command_is_one_that_evaluate_takes(every):
         assert (program, name) == ("llara-eval", "evaluate")
         given = command.make_context(name, words).params
         assert given["dataset"] == list(cell.members)
-        assert set(given["measures"].split(",")) >= {item.measure for item in cell.expected}
+        asked = given["measures"] and given["measures"].split(",")
+        for member in cell.members:
+            asked_there = _conditions(member, asked, given["depth"])
+            measures = within_depth(asked_there["measures"], asked_there["depth"])
+            assert set(measures) >= {item.measure for item in cell.expected}
         assert tuple(parse_measures(cell.measures)) == cell.measures
 
 

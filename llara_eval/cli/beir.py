@@ -21,17 +21,9 @@ def beir(
     ],
     data_dir: options.DataDir,
     store: options.Store,
-    datasets: Annotated[
-        str | None,
-        typer.Option(
-            "--datasets",
-            "-d",
-            help="Comma-separated names or folders, beir-13, beir-14, beir-15, beir-18 or cqadupstack; by "
-            "default beir-15 (public sets and MS MARCO dev) and the licensed sets that are in --data-dir.",
-        ),
-    ] = None,
+    datasets: options.SomeDatasets = None,
     runs_dir: options.RunsDir = Path("runs"),
-    depth: options.Depth = 1000,
+    depth: options.Depth = None,
     option: options.Settings = None,
     dtype: options.Dtype = None,
     max_length: options.MaxLength = None,
@@ -45,19 +37,22 @@ def beir(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Evaluate a checkpoint on BEIR and compare it with BM25 and RepLLaMA."""
+    """Evaluate a checkpoint on BEIR and compare it with BM25 and RepLLaMA.
+
+    By default, on beir-15 (the public sets and MS MARCO dev) and the licensed sets that are in --data-dir;
+    beir-13, beir-14, beir-18 and cqadupstack are other groups.
+    """
     from llara_eval.catalogue import KNOWN_SETS
-    from llara_eval.cli.evaluate import DEFAULT_MEASURES, print_objects, raise_failures, run_all
+    from llara_eval.cli.evaluate import print_objects, raise_failures, run_all
 
     set_up_logging(quiet=quiet, verbose=verbose)
     usual = [known.name for known in KNOWN_SETS.values() if known.url or (data_dir / known.folder).is_dir()]
     outcomes, errors = run_all(
         models=[model],
-        datasets=options.split_list(datasets) if datasets else usual,
+        datasets=datasets or usual,
         data_dir=data_dir,
         store=store,
         runs_dir=runs_dir,
-        measures=options.split_list(DEFAULT_MEASURES),
         depth=depth,
         settings=options.settings(
             option,

@@ -21,8 +21,12 @@ def compare(
             help="Systems of --runs-dir, result folders, or run files (with --qrels).",
         ),
     ],
+    data_dir: options.DataDir,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Which data set, where systems are named.")
+        str | None,
+        typer.Option(
+            "--dataset", "-d", help="Which data set, where systems are named: as evaluated, or as filed."
+        ),
     ] = None,
     runs_dir: options.RunsDir = Path("runs"),
     split: options.Split = None,
@@ -40,7 +44,9 @@ def compare(
     if len(items) < 2:
         raise UsageError("name at least two: a baseline and what is compared with it")
     (name,) = parse_measures([measure])
-    columns = [_scores(item, name, dataset, split, runs_dir, qrels) for item in items]
+    systems = [item for item in items if not _is_place(Path(item))]
+    folders = _folders(systems, dataset, split, runs_dir, data_dir) if systems else {}
+    columns = [_scores(folders.get(item, Path(item)), name, qrels) for item in items]
     base = columns[0]
     for item, column in zip(items, columns, strict=True):
         if list(column.query_ids) != list(base.query_ids):
@@ -70,30 +76,49 @@ def compare(
     _show(rows, name, len(base.query_ids))
 
 
-def _scores(
-    item: str, measure: str, dataset: str | None, split: str | None, runs_dir: Path, qrels: Path | None
-) -> "Scores":
-    """Return per-query values of one of the things that can be compared."""
-    from llara_eval import catalogue, results
+def _is_place(path: Path) -> bool:
+    """Return whether a path is a run file or the folder of a result."""
+    from llara_eval.results import RESULT
+
+    return path.is_file() or (path / RESULT).is_file()
+
+
+def _folders(
+    systems: list[str], dataset: str | None, split: str | None, runs_dir: Path, data_dir: Path
+) -> dict[str, Path]:
+    """Return where results of systems lie: under one name of the data set, the first that most of them have.
+
+    Raises:
+        UsageError: No data set is named.
+    """
+    from llara_eval.datasets import naming
+    from llara_eval.errors import UsageError
+    from llara_eval.results import folder_of
+
+    if dataset is None:
+        raise UsageError(
+            f"{systems[0]} is neither a run file nor a result folder; name a system together with --dataset"
+        )
+    called = naming(dataset, data_dir=data_dir)
+    folders = [
+        {system: folder_of(runs_dir, system, name, split or called.split) for system in systems}
+        for name in (dataset, *called.names)
+    ]
+    return max(folders, key=lambda of: sum(map(_is_place, of.values())))
+
+
+def _scores(path: Path, measure: str, qrels: Path | None) -> "Scores":
+    """Return per-query values of a run file or of a stored result."""
+    from llara_eval import results
     from llara_eval.errors import DataError, UsageError
     from llara_eval.measure import score
-    from llara_eval.msmarco import MSMARCO_SETS
     from llara_eval.trec import read_qrels, read_run
 
-    path = Path(item)
     if path.is_file():
         if qrels is None:
-            raise UsageError(f"{item} is a run file: --qrels says what to score it against")
+            raise UsageError(f"{path} is a run file: --qrels says what to score it against")
         return score(read_qrels(qrels), read_run(path), [measure])
-    if not (path / results.RESULT).is_file():
-        if dataset is None:
-            raise UsageError(
-                f"{item} is neither a run file nor a result folder; name a system together with --dataset"
-            )
-        known = catalogue.find(dataset) or MSMARCO_SETS.get(dataset)
-        name, usual = (known.name, known.split) if known else (Path(dataset).name, "test")
-        path = results.folder_of(runs_dir, item, name, split or usual)
-    if not (path / results.RESULT).is_file():
+    if not _is_place(path):
         raise DataError(f"{path}: no result there; `llara-eval evaluate` makes one")
     stored = results.load_per_query(path / results.PER_QUERY)
     if measure not in stored.values:

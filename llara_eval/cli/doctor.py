@@ -22,7 +22,8 @@ def doctor(data_dir: options.DataDir, as_json: options.Json = False) -> None:
         table = Table("part", "", "found", "way out")
         for finding in findings:
             mark = "[green]ok[/]" if finding.ok else "[bold red]missing[/]"
-            table.add_row(finding.part, mark, plain(finding.found), "" if finding.ok else finding.way_out)
+            way_out = "" if finding.ok else finding.way_out
+            table.add_row(finding.part, mark, plain(finding.found), plain(way_out))
         show(table)
     missing = [finding.part for finding in findings if not finding.ok]
     if missing:

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from llara_eval.evaluate import Outcome
     from llara_eval.protocols import Retriever
 
-DEFAULT_MEASURES = "nDCG@10,RR@10,RR@100,R@100,R@1000,Judged@10"
+Measures = Annotated[
+    str | None,
+    typer.Option(
+        "--measures",
+        help="Comma-separated (MRR@10 is RR@10); by default nDCG@10, RR, R and Judged@10, of MS MARCO and "
+        "TREC what is reported there.",
+    ),
+]
 
 
 def evaluate(
@@ -27,16 +34,13 @@ def evaluate(
             help="A system's name, a checkpoint folder, a GGUF file or a hub name; repeatable.",
         ),
     ],
-    dataset: Annotated[
-        list[str],
-        typer.Option("--dataset", "-d", help="A folder in BEIR layout, a BEIR name, or demo; repeatable."),
-    ],
+    dataset: options.Datasets,
     data_dir: options.DataDir,
     store: options.Store,
     runs_dir: options.RunsDir = Path("runs"),
     split: options.Split = None,
-    measures: options.Measures = DEFAULT_MEASURES,
-    depth: options.Depth = 1000,
+    measures: Measures = None,
+    depth: options.Depth = None,
     option: options.Settings = None,
     dtype: options.Dtype = None,
     max_length: options.MaxLength = None,
@@ -62,7 +66,7 @@ def evaluate(
         store=store,
         runs_dir=runs_dir,
         split=split,
-        measures=options.split_list(measures),
+        measures=None if measures is None else options.split_list(measures),
         depth=depth,
         settings=options.settings(
             option,
@@ -95,12 +99,12 @@ def run_all(
     data_dir: Path,
     store: str | None,
     runs_dir: Path,
-    measures: list[str],
-    depth: int,
     settings: dict[str, Any],
     on_existing: options.Existing,
     offline: bool,
     quiet: bool,
+    measures: list[str] | None = None,
+    depth: int | None = None,
     split: str | None = None,
     maxp: bool = False,
 ) -> "tuple[list[Outcome], list[LlaraEvalError]]":
@@ -141,8 +145,7 @@ def run_all(
                     retriever,
                     dataset,
                     runs_dir=runs_dir,
-                    measures=measures,
-                    depth=depth,
+                    **_conditions(name, measures, depth),
                     settings_passed=settings,
                     on_existing=on_existing.value,
                     progress=watch,
@@ -158,6 +161,17 @@ def run_all(
     if errors and not outcomes:
         raise errors[0]
     return outcomes, errors
+
+
+def _conditions(name: str, measures: list[str] | None, depth: int | None) -> dict[str, Any]:
+    """Return what is measured on a data set, and to which depth: as asked for, else as usual there."""
+    from llara_eval.evaluate import DEPTH
+    from llara_eval.measure import DEFAULT_MEASURES
+    from llara_eval.msmarco import MSMARCO_SETS
+
+    official = MSMARCO_SETS.get(name)
+    usual = (official.measures, official.depth) if official else (DEFAULT_MEASURES, DEPTH)
+    return {"measures": usual[0] if measures is None else measures, "depth": depth or usual[1]}
 
 
 def raise_failures(errors: list[LlaraEvalError], *, done: int) -> None:

@@ -21,7 +21,9 @@ def leaderboard(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Write nothing: score stored runs again, render again, exit 5 on drift."
+            "--check",
+            help="Write nothing: score stored runs again whose judgements are at hand, render again, exit 5 "
+            "on drift.",
         ),
     ] = False,
     download: Annotated[
@@ -43,7 +45,9 @@ def leaderboard(
         write_text(output, text)
         say(f"{output}: {len(entries)} results of {len({result.system for _, result in entries})} systems")
         return
-    problems = _audit(entries, data_dir, download=download)
+    if download:
+        _download(list(dict.fromkeys(result.dataset for _, result in entries)), data_dir)
+    scored, problems = _audit(entries, data_dir)
     try:
         current = output.read_text(encoding="utf-8")
     except OSError:
@@ -53,21 +57,37 @@ def leaderboard(
     if problems:
         raise DriftError("\n".join(problems))
     say(f"{output} is what {runs_dir} and the published scores say")
+    if scored < len(entries):
+        say(f"{scored} of {len(entries)} scored again; the judgements of the others are not at hand")
 
 
-def _audit(entries: "list[tuple[Path, Result]]", data_dir: Path, *, download: bool) -> list[str]:
-    """Audit all results, show the verdicts, return the problems."""
+def _download(names: list[str], data_dir: Path) -> None:
+    """Download data sets that are not at hand; say which cannot be."""
+    from llara_eval.datasets import locate
+    from llara_eval.errors import DataError
+
+    for name in names:
+        try:
+            locate(name, data_dir=data_dir)
+        except DataError as error:
+            say(f"{name} is not downloaded: {error}")
+
+
+def _audit(entries: "list[tuple[Path, Result]]", data_dir: Path) -> tuple[int, list[str]]:
+    """Audit all results and show the verdicts.
+
+    Returns:
+        How many runs were scored again, and the problems.
+    """
     from rich.table import Table
 
-    from llara_eval import datasets
     from llara_eval.audit import audit
 
     table = Table("data set", "system", "stored run", "problem")
-    problems = []
+    scored, problems = 0, []
     for folder, result in entries:
-        if download:
-            datasets.locate(result.dataset, data_dir=data_dir)
         verdict = audit(folder, result, data_dir)
+        scored += verdict.scored
         state = "scored again" if verdict.scored else "judgements not at hand"
         if verdict.problems:
             state = "[bold red]differs[/]"
@@ -76,4 +96,4 @@ def _audit(entries: "list[tuple[Path, Result]]", data_dir: Path, *, download: bo
             plain(verdict.dataset), plain(verdict.system), state, plain("; ".join(verdict.problems))
         )
     show(table)
-    return problems
+    return scored, problems

@@ -52,12 +52,7 @@ def msmarco(
         typer.Option("--documents", help="Read documents as one long text, or by their best passages."),
     ] = Reading.FIRSTP,
     runs_dir: options.RunsDir = Path("runs"),
-    depth: Annotated[
-        int | None,
-        typer.Option(
-            "--depth", min=1, help="Documents kept for a query; by default 1000 passages, 100 documents."
-        ),
-    ] = None,
+    depth: options.Depth = None,
     option: options.Settings = None,
     dtype: options.Dtype = None,
     max_length: options.MaxLength = None,
@@ -85,8 +80,7 @@ def msmarco(
         data_dir=data_dir,
         store=store,
         runs_dir=runs_dir,
-        measures=list(known.measures),
-        depth=depth or known.depth,
+        depth=depth,
         settings=options.settings(
             option,
             dtype=dtype,

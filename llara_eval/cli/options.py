@@ -34,6 +34,27 @@ class Commands(typer.core.TyperGroup):
             formatter.write_dl([*first.items()])
 
 
+def _apart(given: list[str] | None) -> list[str] | None:
+    """Take the names of data sets apart at commas.
+
+    Raises:
+        UsageError: There are only commas.
+    """
+    names = [name for item in given or [] for name in split_list(item)]
+    if given and not names:
+        raise UsageError(f"--dataset {','.join(given)!r} names no data set")
+    return names or None
+
+
+_DATASETS = typer.Option(
+    "--dataset",
+    "--datasets",
+    "-d",
+    callback=_apart,
+    help="A folder in BEIR layout, a known name, a group (beir-13) or demo; repeatable, or with commas.",
+)
+Datasets = Annotated[list[str], _DATASETS]
+SomeDatasets = Annotated[list[str] | None, _DATASETS]
 DataDir = Annotated[
     Path,
     typer.Option(
@@ -64,7 +85,12 @@ Split = Annotated[
 Measures = Annotated[
     str, typer.Option("--measures", help="Comma-separated, e.g. nDCG@10,RR@10,R@100 (MRR@10 is RR@10).")
 ]
-Depth = Annotated[int, typer.Option("--depth", min=1, help="Documents kept for a query.")]
+Depth = Annotated[
+    int | None,
+    typer.Option(
+        "--depth", min=1, help="Documents kept for a query; by default 1000, of MS MARCO's documents 100."
+    ),
+]
 OnExisting = Annotated[
     Existing,
     typer.Option(

@@ -44,10 +44,6 @@ Train = Annotated[
         dir_okay=False,
     ),
 ]
-Datasets = Annotated[
-    list[str],
-    typer.Option("--dataset", "-d", help="A folder in BEIR layout, a BEIR name, or demo; repeatable."),
-]
 Wanted = Annotated[Documents, typer.Option("--documents", help="Look for judged documents, or for all.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Write every match to this .json file.")]
 Keep = Annotated[
@@ -70,7 +66,7 @@ FailOver = Annotated[
 
 def overlap(
     train: Train,
-    dataset: Datasets,
+    dataset: options.Datasets,
     data_dir: options.DataDir,
     split: options.Split = None,
     documents: Wanted = Documents.JUDGED,

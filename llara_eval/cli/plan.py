@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from llara_eval.workload import Reading
 
 
-Datasets = Annotated[
-    str | None,
-    typer.Option(
-        "--datasets",
-        "-d",
-        help="Comma-separated names, groups (beir-13) or folders; MS MARCO and all of BEIR by default.",
-    ),
-]
 DeviceTflops = Annotated[
     str,
     typer.Option("--device-tflops", help="h100, h200, a100, l40s, l4, mi300x, or a number of TFLOP/s."),
@@ -40,7 +32,7 @@ ProbeSeconds = Annotated[
 def plan(
     model: training.Model,
     data_dir: options.DataDir,
-    datasets: Datasets = None,
+    datasets: options.SomeDatasets = None,
     device_tflops: DeviceTflops = "h100",
     utilisation: Utilisation = 0.5,
     gpus: Gpus = 1,
@@ -56,6 +48,8 @@ def plan(
     quiet: options.Quiet = False,
 ) -> None:
     """Say what evaluating a model will take: tokens, GPU-hours, disk, memory.
+
+    By default, on MS MARCO and all of BEIR.
 
     The model's configuration is enough. Where it comes with a tokenizer, data sets at hand are
     sampled; where it comes with weights, these are timed here. Nothing is downloaded but the model.
@@ -74,10 +68,8 @@ def plan(
     folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
     cost = skeleton.cost(read_model_config(folder))
     reading = _reading(model, folder, settings)
-    names = options.split_list(datasets) if datasets is not None else list(corpus_sizes.load())
+    names = datasets or list(corpus_sizes.load())
     loads = workloads(names, reading, data_dir=data_dir, split=split, progress=watch)
-    if not loads:
-        raise UsageError(f"--datasets {datasets!r} names no data set")
     rows = [planning.row(load, cost) for load in loads]
     dtype, batch_tokens = settings.get("dtype"), int(settings.get("batch_tokens", 0)) or None
     there, budget = settle_dtype(dtype or "bfloat16", default_device()), batch_tokens or BATCH_TOKENS["cuda"]

@@ -28,14 +28,7 @@ def repro(
             help="Comma-separated: bm25, bm25-multifield, bm25-tuned, all-minilm-l6-v2, repllama, llara.",
         ),
     ] = None,
-    datasets: Annotated[
-        str | None,
-        typer.Option(
-            "--datasets",
-            "-d",
-            help="Comma-separated names; downloaded if need be. By default those at hand.",
-        ),
-    ] = None,
+    datasets: options.SomeDatasets = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -57,6 +50,8 @@ def repro(
 ) -> None:
     """Measure published values again: OK, close or FAIL, each with its source and its command.
 
+    Data sets that are named are downloaded if need be; by default those at hand are taken.
+
     Exit code 5 on a FAIL, 6 if something could not be measured. With --json, one object per value is
     printed on stdout, a line each.
     """
@@ -64,7 +59,7 @@ def repro(
     from llara_eval.reproduction import choose
 
     set_up_logging(quiet=quiet, verbose=verbose)
-    systems, names = options.split_list(system or ""), options.split_list(datasets or "")
+    systems, names = options.split_list(system or ""), datasets or []
     chosen = choose(_every_cell(), systems=systems, datasets=names, models=_checkpoints(model or []))
     states = [_state(cell, data_dir) for cell in chosen]
     if only_list:
