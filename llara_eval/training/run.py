@@ -20,6 +20,7 @@ from llara_eval.provenance import describe
 from llara_eval.templates import Templates
 from llara_eval.training.config import Schedule
 from llara_eval.training.distributed import barrier, rank
+from llara_eval.training.journal import LOG
 from llara_eval.training.loop import SAVE_MINUTES, Evaluate, train
 from llara_eval.training.models import sample_embeddings, save_checkpoint
 from llara_eval.training.objective import Objective
@@ -33,7 +34,7 @@ _MICRO_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 """By device type. On a CPU 1,024 is as fast as any (benchmarks/README.md); memory grows with it."""
 
 
-_OURS = {"state", "log.jsonl", "tensorboard", RECORD}
+_OURS = {"state", LOG, "tensorboard", RECORD}
 """What a run leaves in its folder, and other checkpoints do not have."""
 
 
