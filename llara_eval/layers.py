@@ -27,7 +27,8 @@ def compile_layers(model: nn.Module, device: torch.device) -> None:
     """Have every layer compiled, in place, when it is first used; names of parameters stay.
 
     The layers are alike, so that one is compiled for all of them. Elementwise work is fused, and what it
-    makes is computed again on the way back instead of kept.
+    makes is computed again on the way back instead of kept; so are weights rounded for a product, which
+    torch would otherwise keep for every layer.
 
     Args:
         model: A transformers model, peft around it or not, not sharded yet.
@@ -46,6 +47,8 @@ def compile_layers(model: nn.Module, device: torch.device) -> None:
         )
     settings: Any = importlib.import_module("torch._dynamo").config
     settings.recompile_limit = max(settings.recompile_limit, _VARIANTS)
+    partitioner: Any = importlib.import_module("torch._functorch.config")
+    partitioner.ban_recompute_materialized_backward = False
     for layer in layers_of(model):
         part: Any = layer
         part.compile(dynamic=True, fullgraph=True)

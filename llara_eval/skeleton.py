@@ -76,7 +76,7 @@ def cost(config: Any) -> Cost:
     model = skeleton(config)
     heads, width = config.num_attention_heads, config.hidden_size
     head_width = getattr(config, "head_dim", None) or width // heads
-    causal = all(part.is_causal for part in model.modules() if hasattr(part, "is_causal"))
+    causal = any(getattr(part, "is_causal", False) for part in model.modules())  # MPNet does not say
     return Cost(
         parameters=model.num_parameters(),
         products=products(model),
