@@ -232,6 +232,8 @@ def test_other_settings_in_the_way_are_a_usage_error_until_replaced(evaluate):
         (["--on-existing", "sometimes"], "only-missing"),
         (["--option", "k1"], "expected KEY=VALUE"),
         (["--option", "=1"], "expected KEY=VALUE"),
+        (["--option", "flavour=hot", "-o", "flavour=cold"], "flavour is given twice, as hot and as cold"),
+        (["--max-length", "64", "-o", "max-length=128"], "max_length is given twice, as 64 and as 128"),
         (["--measures", "nGCD@10"], "'nGCD@10' is not a measure"),
         (["--model", "no-such-system"], ""),
     ],
@@ -448,6 +450,7 @@ def test_compare_shows_a_table(two):
     [
         (["words"], 2, "name at least two"),
         (["words", "stems"], 2, "name a system together with --dataset"),
+        (["words", "stems", "-d", "tiny", "-d", "other"], 2, "one data set at a time, not on tiny, other"),
         (["words", "nobody", "-d", "tiny"], 3, "no result there"),
         (["words", "stems", "-d", "tiny", "--measure", "P@3"], 2, "has no P@3; it has nDCG@10"),
         (["words", "stems", "-d", "tiny", "--measure", "best"], 2, "'best' is not a measure"),

@@ -177,12 +177,20 @@ def test_only_what_is_at_hand_is_measured_unless_it_is_named(repro):
     assert repro(cells[1:]).exit_code == DataError.exit_code
 
 
+def test_systems_are_named_one_by_one_or_with_commas(repro):
+    cells = (cell(RIGHT), cell(RIGHT, model=None), cell(RIGHT)._replace(system="repllama"))
+    for words in (["--system", "llara,repllama"], ["--system", "llara", "--system", "repllama"]):
+        listed = repro(cells, *words, "--list", "--json").stdout.splitlines()
+        assert {json.loads(line)["system"] for line in listed} == {"llara", "repllama"}
+
+
 def test_a_checkpoint_has_to_be_named(repro):
     cells = (cell(RIGHT), cell(RIGHT, model=None))
     result = repro(cells, "--system", "llara")
     assert (result.exit_code, "--model llara=PATH" in result.stderr) == (2, True)
     assert "--model llara=PATH" in repro(cells[1:]).stderr
     assert "expected SYSTEM=PATH" in repro(cells, "--model", "llara").stderr
+    assert "given twice" in repro(cells, "--model", "llara=a", "--model", "llara=b").stderr
     found = repro(cells, "--system", "llara", "--model", "llara=words")
     assert found.exit_code == 0
     assert "llara-eval evaluate -m words -d tiny" in found.stdout

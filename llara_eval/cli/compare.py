@@ -23,9 +23,9 @@ def compare(
     ],
     data_dir: options.DataDir,
     dataset: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "--dataset", "-d", help="Which data set, where systems are named: as evaluated, or as filed."
+            "--dataset", "-d", help="Which one data set, where systems are named: as evaluated, or as filed."
         ),
     ] = None,
     runs_dir: options.RunsDir = Path("runs"),
@@ -43,9 +43,11 @@ def compare(
 
     if len(items) < 2:
         raise UsageError("name at least two: a baseline and what is compared with it")
+    if dataset and len(dataset) > 1:
+        raise UsageError(f"results are compared on one data set at a time, not on {', '.join(dataset)}")
     (name,) = parse_measures([measure])
     systems = [item for item in items if not _is_place(Path(item))]
-    folders = _folders(systems, dataset, split, runs_dir, data_dir) if systems else {}
+    folders = _folders(systems, dataset and dataset[0], split, runs_dir, data_dir) if systems else {}
     columns = [_scores(folders.get(item, Path(item)), name, qrels) for item in items]
     base = columns[0]
     for item, column in zip(items, columns, strict=True):

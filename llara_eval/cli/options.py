@@ -136,14 +136,17 @@ def settings(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
     """Bring ``KEY=VALUE`` options and the named flags that were given into one mapping.
 
     Raises:
-        UsageError: A pair has no ``=``.
+        UsageError: A pair has no ``=``, or a setting is given twice.
     """
     out = {key: value for key, value in named.items() if value is not None}
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UsageError(f"--option {pair!r}: expected KEY=VALUE")
-        out[key.strip().replace("-", "_")] = value.strip()
+        name = key.strip().replace("-", "_")
+        if name in out:
+            raise UsageError(f"{name} is given twice, as {out[name]} and as {value.strip()}")
+        out[name] = value.strip()
     return out
 
 

@@ -22,10 +22,11 @@ _READY = "ready"
 def repro(
     data_dir: options.DataDir,
     system: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--system",
-            help="Comma-separated: bm25, bm25-multifield, bm25-tuned, all-minilm-l6-v2, repllama, llara.",
+            help="bm25, bm25-multifield, bm25-tuned, all-minilm-l6-v2, repllama, llara; repeatable, or with "
+            "commas.",
         ),
     ] = None,
     datasets: options.SomeDatasets = None,
@@ -59,7 +60,7 @@ def repro(
     from llara_eval.reproduction import choose
 
     set_up_logging(quiet=quiet, verbose=verbose)
-    systems, names = options.split_list(system or ""), datasets or []
+    systems, names = options.split_list(",".join(system or [])), datasets or []
     chosen = choose(_every_cell(), systems=systems, datasets=names, models=_checkpoints(model or []))
     states = [_state(cell, data_dir) for cell in chosen]
     if only_list:
@@ -124,10 +125,15 @@ def _every_cell() -> "tuple[Cell, ...]":
 
 def _checkpoints(pairs: Sequence[str]) -> dict[str, str]:
     """Return system → checkpoint."""
+    found: dict[str, str] = {}
     for pair in pairs:
-        if "=" not in pair:
+        name, equals, path = pair.partition("=")
+        if not equals:
             raise UsageError(f"--model {pair!r}: expected SYSTEM=PATH, e.g. llara=checkpoints/llara-7b")
-    return dict(pair.split("=", 1) for pair in pairs)
+        if name in found:
+            raise UsageError(f"--model {name} is given twice, as {found[name]} and as {path}")
+        found[name] = path
+    return found
 
 
 def _state(cell: "Cell", data_dir: Path) -> str:
