@@ -47,7 +47,7 @@ def compare(
         raise UsageError(f"results are compared on one data set at a time, not on {', '.join(dataset)}")
     (name,) = parse_measures([measure])
     systems = [item for item in items if not _is_place(Path(item))]
-    folders = _folders(systems, dataset and dataset[0], split, runs_dir, data_dir) if systems else {}
+    folders = _folders(systems, dataset[0] if dataset else None, split, runs_dir, data_dir) if systems else {}
     columns = [_scores(folders.get(item, Path(item)), name, qrels) for item in items]
     base = columns[0]
     for item, column in zip(items, columns, strict=True):
