@@ -124,7 +124,11 @@ def _every_cell() -> "tuple[Cell, ...]":
 
 
 def _checkpoints(pairs: Sequence[str]) -> dict[str, str]:
-    """Return system → checkpoint."""
+    """Return system → checkpoint.
+
+    Raises:
+        UsageError: A pair has no ``=``, or a system is given twice.
+    """
     found: dict[str, str] = {}
     for pair in pairs:
         name, equals, path = pair.partition("=")
