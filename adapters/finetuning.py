@@ -92,6 +92,7 @@ def plan(
         rows=len(rows),
         micro_tokens=conditions.micro_tokens,
         gradient_checkpointing=conditions.gradient_checkpointing,
+        compiled=conditions.compiled,
         passes=4.0,  # all chunks but one are embedded twice
     )
 

@@ -10,7 +10,7 @@ import torch
 from tiny_models import make_config, make_tokenizer
 from tiny_training import make_base, make_groups, make_rows, read_log
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM
 
 from adapters import finetuning
 from adapters.llara import trainer
@@ -18,6 +18,7 @@ from adapters.llara.adapt import Adaptation
 from adapters.llara.template import add_tokens, fit_embeddings
 from llara_eval import checkpoints
 from llara_eval.errors import DataError, UsageError
+from llara_eval.layers import compile_layers
 from llara_eval.training import plan as planning
 from llara_eval.training.config import Contrast, LoRA, Schedule
 from llara_eval.training.models import add_lora, prepare
@@ -45,6 +46,7 @@ def plan(folder: Path, schedule: Schedule = SCHEDULE, **changes: Any) -> Plan:
         "rows": 80,
         "micro_tokens": 512,
         "gradient_checkpointing": False,
+        "compiled": False,
     }
     return make_plan(folder, schedule, **{**usual, **changes})
 
@@ -148,6 +150,30 @@ def test_activations_take_memory_for_each_token_or_time_to_compute_them_twice(tm
     again = plan(folder, gradient_checkpointing=True)
     assert again.memory_gib < usual.memory_gib < many.memory_gib
     assert again.hours == pytest.approx(usual.hours * 4 / 3)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_activations_are_those_that_a_layer_keeps(tmp_path: Path, compiled: bool) -> None:
+    config = make_config("llama", num_hidden_layers=1)
+    config.save_pretrained(tmp_path)
+    model = AutoModel.from_config(config).train()
+    if compiled:
+        compile_layers(model, torch.device("cpu"))
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    states = torch.randn(1, 40, config.hidden_size, requires_grad=True)
+    turned = model.rotary_emb(states, torch.arange(40)[None])
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model.layers[0](states, position_embeddings=turned)
+    least, most = (plan(tmp_path, micro_tokens=tokens, compiled=compiled).memory_gib for tokens in (0, 40))
+    assert (most - least) * 2**30 == pytest.approx(sum(kept.values()), rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2"], ids=["head of its own", "head tied to the table"])

@@ -80,7 +80,7 @@ def run(
         output=folder / "out",
         micro_tokens=512,
         dtype=dtype,
-        save_minutes=0.01,
+        save_minutes=0,
         evaluate_every=10,
         merge=merge,
         compiled=compiled,

@@ -56,6 +56,7 @@ def plan(folder: Path, rows: Rows, task: Adaptation, schedule: Schedule, conditi
         rows=len(rows),
         micro_tokens=conditions.micro_tokens,
         gradient_checkpointing=conditions.gradient_checkpointing,
+        compiled=conditions.compiled,
     )
 
 

@@ -61,6 +61,7 @@ def make_plan(
     rows: int,
     micro_tokens: int,
     gradient_checkpointing: bool,
+    compiled: bool,
     passes: float = 3.0,
 ) -> Plan:
     """Estimate a run from the model's configuration; no weights are read.
@@ -74,6 +75,7 @@ def make_plan(
         rows: Rows of the data.
         micro_tokens: Tokens computed at a time.
         gradient_checkpointing: Whether activations are computed twice instead of kept.
+        compiled: Whether layers are compiled, which then keep less.
         passes: Passes of a step in units of a forward pass: three for forward and backward.
 
     Raises:
@@ -93,7 +95,7 @@ def make_plan(
     tokens = schedule.batch_size * sum(lengths) / len(lengths)
     # Weights in float32; a gradient and two moments for what is trained.
     fixed = 4 * parameters + 12 * trained
-    kept = 1 if gradient_checkpointing else _activations(config)
+    kept = 1 if gradient_checkpointing else _activations(config, compiled=compiled)
     moving = 4 * micro_tokens * (config.num_hidden_layers * kept * config.hidden_size)
     work = (passes + gradient_checkpointing) * 2 * multiplied * tokens
     return Plan(
@@ -107,15 +109,17 @@ def make_plan(
     )
 
 
-def _activations(config: Any) -> float:
+def _activations(config: Any, *, compiled: bool) -> float:
     """Return the activations kept for a token and layer, in units of the width.
 
-    Two norms with their inputs, attention's input and output, two residual sums: about 8 widths; queries,
-    keys and values; four of the width of the feed-forward layer.
+    Two norms with their inputs, attention's input and output, two residual sums: about 9 widths; queries,
+    keys and values; four of the width of the feed-forward layer. A compiled layer keeps what products made
+    and need: its input, queries, attention's output, one sum; keys and values; gate and up.
     """
     heads = config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", heads) / heads
-    return float(9 + 2 * keys + 4 * config.intermediate_size / config.hidden_size)
+    widths, wide = (4, 2) if compiled else (9, 4)
+    return float(widths + 2 * keys + wide * config.intermediate_size / config.hidden_size)
 
 
 def products_per_second(width: int) -> float:
