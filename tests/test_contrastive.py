@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from tiny_models import make_config, make_model, make_tokenizer
+from tiny_models import kept_for_backward, make_config, make_model, make_tokenizer
 from tiny_training import make_task, read_log, tune
 from transformers import AutoModel
 
@@ -251,19 +251,9 @@ def test_compiled_layers_drop_the_same_with_and_without_a_graph() -> None:
 def test_compiled_layers_keep_neither_rounded_weights_nor_what_is_elementwise() -> None:
     model = AutoModel.from_config(make_config("llama", num_hidden_layers=1)).train()
     compile_layers(model, torch.device("cpu"))
-    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    kept: dict[int, torch.Size] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        place = tensor.untyped_storage().data_ptr()
-        if place not in weights:
-            kept[place] = tensor.squeeze().shape
-        return tensor
-
-    rounded = torch.autocast("cpu", torch.bfloat16)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), rounded:
+    with kept_for_backward(model) as kept, torch.autocast("cpu", torch.bfloat16):
         model(input_ids=torch.arange(40).view(1, 40), use_cache=False)
-    shapes = list(kept.values())
+    shapes = [tensor.squeeze().shape for tensor in kept.values()]
     matrices = [weight.shape for weight in model.parameters() if weight.ndim == 2]
     assert not [shape for shape in matrices if shape in shapes or shape[::-1] in shapes]
     assert shapes.count((40, model.config.intermediate_size)) == 2, "gate and up, not what is made of them"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import make_config, make_tokenizer
+from tiny_models import kept_for_backward, make_config, make_tokenizer
 from tiny_training import make_base, make_groups, make_rows, read_log
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, AutoModelForCausalLM
@@ -159,21 +159,14 @@ def test_activations_are_those_that_a_layer_keeps(tmp_path: Path, compiled: bool
     model = AutoModel.from_config(config).train()
     if compiled:
         compile_layers(model, torch.device("cpu"))
-    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
     states = torch.randn(1, 40, config.hidden_size, requires_grad=True)
     turned = model.rotary_emb(states, torch.arange(40)[None])
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with kept_for_backward(model) as kept:
         model.layers[0](states, position_embeddings=turned)
     least, most = (plan(tmp_path, micro_tokens=tokens, compiled=compiled).memory_gib for tokens in (0, 40))
-    assert (most - least) * 2**30 == pytest.approx(sum(kept.values()), rel=0.1)
+    assert (most - least) * 2**30 == pytest.approx(
+        sum(tensor.untyped_storage().nbytes() for tensor in kept.values()), rel=0.1
+    )
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2"], ids=["head of its own", "head tied to the table"])

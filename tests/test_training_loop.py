@@ -29,6 +29,8 @@ from llara_eval.training.rows import Rows
 
 SCRIPT = Path(__file__).with_name("tiny_training.py")
 WEIGHTS = "model.safetensors"
+STEPS = 12
+"""Updates of a run that is stopped after the first of them; each leaves a state."""
 
 
 def start(
@@ -65,22 +67,22 @@ def alike(one: Path, two: Path, base: Path) -> None:
 def test_a_run_that_was_stopped_and_taken_up_again_ends_with_equal_bits(
     tmp_path: Path, how: signal.Signals, dtype: str, compiled: bool
 ) -> None:
-    left_alone = run(tmp_path / "alone", 12, dtype, compiled=compiled)
-    process = start(tmp_path / "stopped", 12, dtype, compiled=compiled)
+    left_alone = run(tmp_path / "alone", STEPS, dtype, compiled=compiled)
+    process = start(tmp_path / "stopped", STEPS, dtype, compiled=compiled)
     wait_for_state(tmp_path / "stopped", process)
     process.send_signal(how)
     assert process.wait() != 0
     assert not (tmp_path / "stopped" / "out" / WEIGHTS).exists(), "stopped too late to prove anything"
-    resumed = run(tmp_path / "stopped", 12, dtype, compiled=compiled)
+    resumed = run(tmp_path / "stopped", STEPS, dtype, compiled=compiled)
     assert sha256_of(resumed / WEIGHTS) == sha256_of(left_alone / WEIGHTS)
     if compiled:
         alike(
             resumed / WEIGHTS,
-            run(tmp_path / "eager", 12, dtype) / WEIGHTS,
+            run(tmp_path / "eager", STEPS, dtype) / WEIGHTS,
             tmp_path / "eager" / "base" / WEIGHTS,
         )
     steps = [entry["step"] for entry in read_log(resumed) if entry["kind"] == "train"]
-    assert steps == list(range(1, 13))
+    assert steps == list(range(1, STEPS + 1))
     assert not (resumed / "state").exists()
 
 

@@ -1,5 +1,7 @@
 """Tiny random models of several architectures and a tokenizer for them, made on the spot."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +84,19 @@ def save_checkpoint(folder: Path, kind: str = "llama", seed: int = 0) -> Path:
     make_model(kind, seed).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
+
+
+@contextmanager
+def kept_for_backward(model: torch.nn.Module) -> Iterator[dict[int, torch.Tensor]]:
+    """Collect what is kept for the way back but for the model's own parameters, by where it is stored."""
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        place = tensor.untyped_storage().data_ptr()
+        if place not in weights:
+            kept[place] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield kept
