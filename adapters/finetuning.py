@@ -86,13 +86,11 @@ def plan(
     return make_plan(
         folder,
         schedule,
+        conditions,
         head=False,
         new_tokens=new,
         lengths=lengths,
         rows=len(rows),
-        micro_tokens=conditions.micro_tokens,
-        gradient_checkpointing=conditions.gradient_checkpointing,
-        compiled=conditions.compiled,
         passes=4.0,  # all chunks but one are embedded twice
     )
 

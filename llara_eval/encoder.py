@@ -22,7 +22,7 @@ from llara_eval.templates import Side, Template, Templates
 
 logger = logging.getLogger(__name__)
 
-BATCH_TOKENS = {"cpu": 2_048, "cuda": 65_536, "mps": 16_384}
+BATCH_TOKENS = {"cpu": 2_048, "cuda": 65_536}
 """Tokens of one batch, padding included, by device type; measured to be past the knee on each.
 
 On a CPU without AMX 1,024 to 4,096 differ by no more than runs do; with it SmolLM2-135M read 3,400 tokens a

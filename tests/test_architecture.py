@@ -51,8 +51,9 @@ LAYERS = [
     "llara_eval.training.gradient_cache llara_eval.training.optimiser llara_eval.training.sharding",
     "llara_eval.training.contrastive llara_eval.training.journal llara_eval.training.state",
     "llara_eval.training.finetune llara_eval.training.loop llara_eval.training.models",
-    "llara_eval.training.validation llara_eval.training.plan",
+    "llara_eval.training.validation",
     "llara_eval.training.run",
+    "llara_eval.training.plan",
     # The systems under test.
     "adapters.options adapters.java",
     "adapters.regressions",

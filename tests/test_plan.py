@@ -35,20 +35,22 @@ NEW = {"none": [], "a row for each": [300, 301], "rows to spare": [290, 291], "o
 @pytest.fixture(autouse=True)
 def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this machine be one of known speed."""
-    monkeypatch.setattr(planning, "products_per_second", lambda width: SPEED)
+    monkeypatch.setattr(planning, "products_per_second", lambda width, precision: SPEED)
 
 
-def plan(folder: Path, schedule: Schedule = SCHEDULE, **changes: Any) -> Plan:
-    usual: dict[str, Any] = {
-        "head": False,
-        "new_tokens": [],
-        "lengths": [10, 20],
-        "rows": 80,
-        "micro_tokens": 512,
-        "gradient_checkpointing": False,
-        "compiled": False,
-    }
-    return make_plan(folder, schedule, **{**usual, **changes})
+def plan(
+    folder: Path,
+    schedule: Schedule = SCHEDULE,
+    *,
+    head: bool = False,
+    new_tokens: Sequence[int] = (),
+    lengths: Sequence[int] = (10, 20),
+    **conditions: Any,
+) -> Plan:
+    given = {"output": folder, "micro_tokens": 512, "dtype": "float32", **conditions}
+    return make_plan(
+        folder, schedule, Conditions(**given), head=head, new_tokens=new_tokens, lengths=lengths, rows=80
+    )
 
 
 def write_config(folder: Path, **shape: int) -> Path:
@@ -123,7 +125,7 @@ def test_updates_are_those_asked_for_or_enough_for_the_epochs(tmp_path: Path) ->
     folder = write_config(tmp_path)
     assert plan(folder).steps == 2
     epochs = replace(SCHEDULE, steps=None, epochs=3)
-    found = plan(folder, epochs, rows=80)
+    found = plan(folder, epochs)
     assert (found.rows, found.steps, found.tokens_per_step) == (80, 30, 8 * 15)
     assert found.tokens == 30 * 8 * 15
 
@@ -152,8 +154,9 @@ def test_activations_take_memory_for_each_token_or_time_to_compute_them_twice(tm
     assert again.hours == pytest.approx(usual.hours * 4 / 3)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-def test_activations_are_those_that_a_layer_keeps(tmp_path: Path, compiled: bool) -> None:
+def test_activations_are_those_that_a_layer_keeps(tmp_path: Path, compiled: bool, dtype: str) -> None:
     config = make_config("llama", num_hidden_layers=1)
     config.save_pretrained(tmp_path)
     model = AutoModel.from_config(config).train()
@@ -161,12 +164,35 @@ def test_activations_are_those_that_a_layer_keeps(tmp_path: Path, compiled: bool
         compile_layers(model, torch.device("cpu"))
     states = torch.randn(1, 40, config.hidden_size, requires_grad=True)
     turned = model.rotary_emb(states, torch.arange(40)[None])
-    with kept_for_backward(model) as kept:
+    with kept_for_backward(model) as kept, torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
         model.layers[0](states, position_embeddings=turned)
-    least, most = (plan(tmp_path, micro_tokens=tokens, compiled=compiled).memory_gib for tokens in (0, 40))
-    assert (most - least) * 2**30 == pytest.approx(
-        sum(tensor.untyped_storage().nbytes() for tensor in kept.values()), rel=0.1
+    least, most = (
+        plan(tmp_path, micro_tokens=tokens, compiled=compiled, dtype=dtype).memory_gib for tokens in (0, 40)
     )
+    of_all_layers = {tensor.untyped_storage().data_ptr() for tensor in turned}
+    assert (most - least) * 2**30 == pytest.approx(
+        sum(
+            tensor.untyped_storage().nbytes()
+            for place, tensor in kept.items()
+            if place not in of_all_layers and 40 in tensor.shape  # not weights in bfloat16
+        ),
+        rel=0.1,
+    )
+
+
+def test_weights_are_kept_in_bfloat16_too_unless_layers_are_compiled(tmp_path: Path) -> None:
+    folder = save_causal(tmp_path / "base", "llama")
+    model, _ = checkpoints.read_model(folder, dtype=torch.float32, head=True)
+    states = {"input_ids": torch.ones(1, 4, dtype=torch.long)}
+    with kept_for_backward(model) as kept, torch.autocast("cpu", torch.bfloat16):
+        model(**states)
+    copies = sum(tensor.nbytes for tensor in kept.values() if 4 not in tensor.shape)
+    exact, compiled, eager = (
+        plan(folder, head=True, dtype=dtype, compiled=compiled, micro_tokens=0).memory_gib * 2**30
+        for dtype, compiled in (("float32", False), ("bfloat16", True), ("bfloat16", False))
+    )
+    assert exact == compiled
+    assert eager - exact == pytest.approx(copies, rel=0.01)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2"], ids=["head of its own", "head tied to the table"])
@@ -212,4 +238,4 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
 def test_this_machine_multiplies_at_some_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(planning, "_PRODUCT_SECONDS", 0.02)
-    assert 1e8 < planning.products_per_second(64) < 1e16
+    assert 1e8 < planning.products_per_second(64, torch.float32) < 1e16

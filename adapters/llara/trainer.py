@@ -50,13 +50,11 @@ def plan(folder: Path, rows: Rows, task: Adaptation, schedule: Schedule, conditi
     return make_plan(
         folder,
         schedule,
+        conditions,
         head=True,
         new_tokens=new,
         lengths=[len(text) + around for text in texts],
         rows=len(rows),
-        micro_tokens=conditions.micro_tokens,
-        gradient_checkpointing=conditions.gradient_checkpointing,
-        compiled=conditions.compiled,
     )
 
 

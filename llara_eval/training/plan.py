@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from llara_eval.checkpoints import read_model_config
+from llara_eval.devices import default_device
 from llara_eval.skeleton import products, skeleton
 from llara_eval.training.config import Schedule
-from llara_eval.training.models import prepare
+from llara_eval.training.models import precision_of, prepare
+from llara_eval.training.run import Conditions
 
 SAMPLE = 256
 """Rows whose tokens are counted."""
@@ -54,14 +56,12 @@ class Plan:
 def make_plan(
     folder: Path,
     schedule: Schedule,
+    conditions: Conditions,
     *,
     head: bool,
     new_tokens: Sequence[int],
     lengths: Sequence[int],
     rows: int,
-    micro_tokens: int,
-    gradient_checkpointing: bool,
-    compiled: bool,
     passes: float = 3.0,
 ) -> Plan:
     """Estimate a run from the model's configuration; no weights are read.
@@ -69,25 +69,24 @@ def make_plan(
     Args:
         folder: The checkpoint folder.
         schedule: How parameters are updated.
+        conditions: How the run is carried out.
         head: Whether the language-model head is trained with it.
         new_tokens: Ids of tokens that will be added to the vocabulary.
         lengths: Tokens of a sample of rows, everything that is computed for a row together.
         rows: Rows of the data.
-        micro_tokens: Tokens computed at a time.
-        gradient_checkpointing: Whether activations are computed twice instead of kept.
-        compiled: Whether layers are compiled, which then keep less.
         passes: Passes of a step in units of a forward pass: three for forward and backward.
 
     Raises:
         DataError: The configuration is missing or unreadable.
-        UsageError: LoRA is wanted on layers that the model lacks.
+        UsageError: LoRA is wanted on layers that the model lacks, or a type that training does not know.
     """
     config = read_model_config(folder)
     # A table grows only where it lacks a row.
     config.vocab_size = max(config.vocab_size, *(token + 1 for token in new_tokens), 0)
     model = skeleton(config, head=head)
     multiplied = products(model)
-    trained_model = prepare(model, schedule.lora, new_tokens, gradient_checkpointing=gradient_checkpointing)
+    again, compiled = conditions.gradient_checkpointing, conditions.compiled
+    trained_model = prepare(model, schedule.lora, new_tokens, gradient_checkpointing=again)
     sizes = [(weight.numel(), weight.requires_grad) for weight in trained_model.parameters()]
     trained = sum(size for size, wanted in sizes if wanted)
     parameters = sum(size for size, _ in sizes)
@@ -95,9 +94,13 @@ def make_plan(
     tokens = schedule.batch_size * sum(lengths) / len(lengths)
     # Weights in float32; a gradient and two moments for what is trained.
     fixed = 4 * parameters + 12 * trained
-    kept = 1 if gradient_checkpointing else _activations(config, compiled=compiled)
-    moving = 4 * micro_tokens * (config.num_hidden_layers * kept * config.hidden_size)
-    work = (passes + gradient_checkpointing) * 2 * multiplied * tokens
+    precision = precision_of(conditions.dtype, default_device())
+    half = precision == torch.bfloat16
+    if half and not (again or compiled):
+        fixed += 2 * multiplied  # what is multiplied is kept in bfloat16 too
+    kept = 1 if again else _activations(config, compiled=compiled, half=half)
+    moving = 4 * conditions.micro_tokens * (config.num_hidden_layers * kept * config.hidden_size)
+    work = (passes + again) * 2 * multiplied * tokens
     return Plan(
         parameters=parameters,
         trained=trained,
@@ -105,27 +108,31 @@ def make_plan(
         steps=steps,
         tokens_per_step=tokens,
         memory_gib=(fixed + moving) / 2**30,
-        hours=steps * work / (_EFFICIENCY * products_per_second(config.hidden_size)) / 3600,
+        hours=steps * work / (_EFFICIENCY * products_per_second(config.hidden_size, precision)) / 3600,
     )
 
 
-def _activations(config: Any, *, compiled: bool) -> float:
-    """Return the activations kept for a token and layer, in units of the width.
+def _activations(config: Any, *, compiled: bool, half: bool) -> float:
+    """Return the activations kept for a token and layer, in units of the width in float32.
 
     Two norms with their inputs, attention's input and output, two residual sums: about 9 widths; queries,
     keys and values; four of the width of the feed-forward layer. A compiled layer keeps what products made
-    and need: its input, queries, attention's output, one sum; keys and values; gate and up.
+    and need: its input, queries, attention's output, one sum; keys and values; gate and up. In bfloat16 a
+    compiled layer's input stays float32; of another the norms and their inputs do, and each product keeps a
+    copy of its input.
     """
     heads = config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", heads) / heads
-    widths, wide = (4, 2) if compiled else (9, 4)
-    return float(widths + 2 * keys + wide * config.intermediate_size / config.hidden_size)
+    widths, wide, more = (4, 2, 0.5) if compiled else (9, 4, 3.5)
+    kept = widths + 2 * keys + wide * config.intermediate_size / config.hidden_size
+    return float(kept / 2 + more if half else kept)
 
 
-def products_per_second(width: int) -> float:
+def products_per_second(width: int, precision: torch.dtype) -> float:
     """Return how many floating-point operations a second a matrix product does on this machine."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    left, right = torch.randn(1024, width, device=device), torch.randn(width, 4 * width, device=device)
+    left = torch.randn(1024, width, device=device, dtype=precision)
+    right = torch.randn(width, 4 * width, device=device, dtype=precision)
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < _PRODUCT_SECONDS:
         (left @ right).sum().item()
