@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from adapters.java import anserini_jar, find_java, run_anserini
 from adapters.options import Context, configure, unnamed
 from llara_eval.collection import Corpus
+from llara_eval.errors import DataError
 from llara_eval.files import atomic_write, write_json, write_text
 from llara_eval.leases import Leases
 from llara_eval.protocols import SILENT, Progress
@@ -40,6 +42,9 @@ _BATCH = 1_000
 
 _LONGEST_BUILD = 86_400.0
 """Seconds after which an index that another process began is taken for given up."""
+
+_MOST_TERMS = 1_024
+"""Lucene's ``IndexSearcher.maxClauseCount``, which Anserini leaves as it is."""
 
 _FORMAT = 1
 """Version of what an index folder holds; another version is another folder."""
@@ -122,26 +127,30 @@ class Bm25:
         if self._folder is None:
             raise RuntimeError("index() comes before search()")
         started = time.perf_counter()
-        doc_ids = as_ids((self._folder / "ids").read_text(encoding="utf-8").split("\n")[:-1])
-        texts = {row: " ".join(query.text.split()) for row, query in enumerate(queries)}
+        documents = int(self.phases["index"]["documents"])
         found = []
         with progress.task(f"search {self.name}", len(queries)) as advance:
             for start in range(0, len(queries), _BATCH):
                 batch = range(start, min(start + _BATCH, len(queries)))
-                pending, count = [row for row in batch if texts[row]], depth + _TIE_MARGIN
+                pending, count = [row for row in batch if queries[row].text.strip()], depth + _TIE_MARGIN
                 while pending:
-                    table = self._search({row: texts[row] for row in pending}, count)
-                    cut = _cut_in_tie(table, depth, count) if count < len(doc_ids) else set()
+                    table = self._search({row: queries[row] for row in pending}, count)
+                    cut = _cut_in_tie(table, depth, count) if count < documents else set()
                     found.append(table[~np.isin(table["query"], list(cut))])
                     pending, count = sorted(cut), count * 4
                 advance(len(batch))
         self.phases["search"] = {"seconds": round(time.perf_counter() - started, 3), "queries": len(queries)}
-        return _hits(queries, doc_ids, np.concatenate(found) if found else np.empty(0, dtype=_ROW))
+        table = np.concatenate(found) if found else _NOTHING
+        used, doc = np.unique(table["doc"], return_inverse=True)
+        query_ids = as_ids(query.query_id for query in queries)
+        doc_ids = _ids_of(self._folder / "ids", used, documents)
+        return Hits(query_ids, doc_ids, table["query"], doc, table["score"])
 
-    def _search(self, texts: Mapping[int, str], count: int) -> NDArray[Any]:
+    def _search(self, queries: Mapping[int, Query], count: int) -> NDArray[Any]:
         """Search queries given by row number; returns rows of (query, document, score)."""
         with tempfile.TemporaryDirectory() as scratch:
             topics, output = Path(scratch) / "topics.tsv", Path(scratch) / "run.txt"
+            texts = {row: " ".join(query.text.split()) for row, query in queries.items()}
             write_text(topics, "".join(f"{row}\t{text}\n" for row, text in texts.items()))
             arguments = [
                 "-index", f"{self._folder}/lucene", "-topics", str(topics), "-topicReader", "TsvString",
@@ -151,8 +160,21 @@ class Bm25:
             ]  # fmt: skip
             if self.config.fields == "multifield":
                 arguments += ["-fields", "contents=1.0", "title=1.0"]
-            run_anserini("search.SearchCollection", *arguments, done_when=lambda _: output.is_file())
-            return np.loadtxt(output, dtype=_ROW, usecols=(0, 2, 4), ndmin=1)
+            printed = run_anserini(
+                "search.SearchCollection", *arguments, done_when=lambda _: output.is_file()
+            )
+            found = _NOTHING
+            if output.stat().st_size:
+                found = np.loadtxt(output, dtype=_ROW, usecols=(0, 2, 4), ndmin=1)
+        if "TooManyClauses" in printed or "TooManyNestedClauses" in printed:  # and no more than a log line
+            left_out = [queries[row] for row in queries.keys() - set(found["query"].tolist())]
+            longest = max(left_out, key=lambda query: len(query.text))
+            raise DataError(
+                f"query {longest.query_id!r} is too long for BM25: Lucene looks for at most {_MOST_TERMS:,} "
+                f"different terms in all fields together, and it has {len(longest.text.split()):,} words; "
+                "shorten it"
+            )
+        return found
 
     def _build(self, corpus: Corpus, folder: Path, progress: Progress) -> None:
         """Write the documents as Anserini reads them, index them, and note what it cost."""
@@ -187,6 +209,8 @@ class Bm25:
 _ROW = np.dtype([("query", np.int64), ("doc", np.int64), ("score", np.float32)])
 """A hit, by row numbers."""
 
+_NOTHING = np.empty(0, dtype=_ROW)
+
 
 def _indexed(printed: str) -> int:
     """Return how many documents Anserini says it has read: those it indexed and those without text."""
@@ -203,8 +227,9 @@ def _cut_in_tie(table: NDArray[Any], depth: int, count: int) -> set[int]:
     return set(table["query"][full[tied]].tolist())
 
 
-def _hits(queries: Sequence[Query], doc_ids: Ids, table: NDArray[Any]) -> Hits:
-    """Bring Lucene's row numbers back to identifiers, keeping only documents that were found."""
-    used, doc = np.unique(table["doc"], return_inverse=True)
-    query_ids = as_ids(query.query_id for query in queries)
-    return Hits(query_ids, doc_ids[used], table["query"], doc, table["score"])
+def _ids_of(path: Path, rows: NDArray[np.int64], documents: int) -> Ids:
+    """Return the identifiers of some documents, rows ascending; those of all may not fit into memory."""
+    wanted = np.zeros(documents, dtype=np.bool_)
+    wanted[rows] = True
+    with path.open(encoding="utf-8", newline="\n") as lines:
+        return as_ids(line[:-1] for line in compress(lines, wanted))

@@ -64,7 +64,7 @@ def anserini_jar() -> Path:
     return jars[-1]
 
 
-def run_anserini(program: str, *arguments: str, done_when: Callable[[str], bool]) -> None:
+def run_anserini(program: str, *arguments: str, done_when: Callable[[str], bool]) -> str:
     """Run one of Anserini's programs, for example ``index.IndexCollection``, and wait for it.
 
     Args:
@@ -72,6 +72,9 @@ def run_anserini(program: str, *arguments: str, done_when: Callable[[str], bool]
         arguments: Its arguments.
         done_when: Looks at what it printed and says whether it did its work: some failures of
             Anserini end with exit code 0.
+
+    Returns:
+        What it printed.
 
     Raises:
         MissingPartError: Java or Pyserini is missing.
@@ -84,6 +87,7 @@ def run_anserini(program: str, *arguments: str, done_when: Callable[[str], bool]
     if done.returncode or not done_when(printed):
         words = printed.strip()[-_LAST_WORDS:]
         raise LlaraEvalError(f"Anserini's {program} failed (exit {done.returncode}): {words}")
+    return printed
 
 
 def _version(java_home: Path) -> str | None:

@@ -12,7 +12,7 @@ from adapters.bm25 import Bm25
 from adapters.java import find_java, run_anserini
 from adapters.options import Context
 from llara_eval import datasets
-from llara_eval.errors import LlaraEvalError, MissingPartError, UsageError
+from llara_eval.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.measure import score
 from llara_eval.ranking import rank
 
@@ -45,6 +45,27 @@ def test_finds_what_matches_in_title_or_text_and_nothing_else(make_collection, t
     assert found["q1"] == ["d2", "d3"]
     assert found["q2"][0] == "d3"
     assert found["q4"] == found["q5"] == []
+
+
+@pytest.mark.parametrize(("system", "fields"), [("bm25", 1), ("bm25-multifield", 2)])
+def test_a_query_of_more_terms_than_lucene_looks_for_is_refused(
+    make_collection, tmp_path, system, fields
+) -> None:
+    words, most = [f"word{number:04d}" for number in range(1025)], 1024 // fields
+    queries = {"fits": " ".join(words[:most]), "short": "violin", "long": " ".join(words[: most + 1])}
+    dataset = open_collection(make_collection, {**DOCUMENTS, "last": words[most - 1]}, queries)
+    retriever = open_system(system, {}, Context(tmp_path))
+    retriever.index(dataset.corpus)
+    found = rank(retriever.search(dataset.queries[:2], 10), depth=10)
+    assert {query_id: len(doc_ids) for query_id, doc_ids, _ in found} == {"fits": 1, "short": 2}
+    with pytest.raises(DataError, match=f"query 'long' is too long.* 1,024 .*it has {most + 1:,} words"):
+        retriever.search(dataset.queries, 10)
+
+
+@pytest.mark.filterwarnings("error")
+def test_queries_of_stop_words_alone_find_nothing(make_collection, tmp_path) -> None:
+    dataset = open_collection(make_collection, DOCUMENTS, {"q1": "the and of", "q2": "to be or not to be"})
+    assert ranking("bm25", dataset, home=tmp_path) == {"q1": [], "q2": []}
 
 
 def test_ids_and_queries_outside_ascii_survive_the_way_through_lucene(make_collection, tmp_path) -> None:
