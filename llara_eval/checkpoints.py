@@ -21,7 +21,7 @@ from llara_eval.encoder import Encoder
 from llara_eval.errors import DataError, UsageError
 from llara_eval.files import sha256_of
 from llara_eval.gguf import convert_gguf
-from llara_eval.st_layout import read_json, special_tokens
+from llara_eval.st_layout import positions, read_json, special_tokens
 from llara_eval.templates import TEMPLATE_FILE, Template, Templates
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 _HASHED = (
     *("*.safetensors", "adapter_model.bin", "config.json", "adapter_config.json"),
     *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json"),
+    *("added_tokens.json", "*.model", "*.codes"),
 )
 """Files of a checkpoint that decide what its vectors are, templates aside."""
 
@@ -139,15 +140,12 @@ def settle_templates(
         templates, source = chosen(tokenizer), "chosen"
     else:
         templates, source = read_templates(folder, tokenizer, config, recognisers, own_modules=own_modules)
+    there, asked = getattr(config, "max_position_embeddings", None), (changes or {}).get("max_length")
+    if there and asked and asked > there:
+        raise UsageError(f"max_length {asked:,} is more than the model has positions: {there:,}")
     if text_length is not None:
         changes = {"max_length": min(text_length, positions(config, tokenizer)), **(changes or {})}
     return templates.with_changes(**(changes or {})), source
-
-
-def positions(config: Any, tokenizer: Any) -> int:
-    """Return the most tokens a model can read, by its configuration and its tokenizer's."""
-    own = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
-    return int(min(own, tokenizer.model_max_length))
 
 
 def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple[Any, Any]:

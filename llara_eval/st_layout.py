@@ -9,6 +9,12 @@ from typing import Any
 from llara_eval.errors import DataError, UsageError
 from llara_eval.templates import Pooling, Template, Templates
 
+_SETTINGS = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+"""What sentence-transformers calls the settings of a transformer, or once did; the first one there counts."""
+
 _POOLING_MODES: Mapping[str, Pooling] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
 """sentence-transformers' names for the ways of pooling we have."""
 
@@ -48,8 +54,17 @@ def read_templates(folder: Path, tokenizer: Any, config: Any, *, own_modules: bo
             f"{folder}: pooling {mode!r}; only {', '.join(_POOLING_MODES)} can be reproduced; "
             "--backend sentence-transformers runs others"
         )
-    settings = kinds["Transformer"] / "sentence_bert_config.json"
-    limit = read_json(settings).get("max_seq_length") if settings.is_file() else None
+    settings = next(filter(Path.is_file, (kinds["Transformer"] / name for name in _SETTINGS)), None)
+    own = read_json(settings) if settings else {}
+    if (
+        own.get("do_lower_case")
+        and not own_modules
+        and tokenizer("A")["input_ids"] != tokenizer("a")["input_ids"]
+    ):
+        raise UsageError(
+            f"{settings}: do_lower_case, which the tokenizer does not do; "
+            "--backend sentence-transformers makes texts lower case"
+        )
     prompts_file = folder / "config_sentence_transformers.json"
     prompts_config = read_json(prompts_file) if prompts_file.is_file() else {}
     prompts = prompts_config.get("prompts") or {}
@@ -60,12 +75,18 @@ def read_templates(folder: Path, tokenizer: Any, config: Any, *, own_modules: bo
         suffix=suffix,
         pooling="modules" if unknown or odd else _POOLING_MODES[mode],
         normalize="Normalize" in kinds or prompts_config.get("similarity_fn_name") == "cosine",
-        max_length=int(limit or config.max_position_embeddings),
+        max_length=int(own.get("max_seq_length") or positions(config, tokenizer)),
     )
     return Templates(
         query=replace(base, prompt=prompts.get("query", usual)),
         document=replace(base, prompt=prompts.get("document", prompts.get("passage", usual))),
     )
+
+
+def positions(config: Any, tokenizer: Any) -> int:
+    """Return the most tokens a model can read, by its configuration and its tokenizer's."""
+    own = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+    return int(min(own, tokenizer.model_max_length))
 
 
 def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:

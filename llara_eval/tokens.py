@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval.files import atomic_write
+from llara_eval.files import atomic_write, sha256_of
 from llara_eval.leases import EXPIRES
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.shards import Listing, cut
@@ -124,8 +124,14 @@ class TokenStore:
 def _fingerprint(tokenizer: Any) -> str:
     """Return a hash of what a tokenizer does; how it was last told to cut and pad is no part of that."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:  # written in Python: by its vocabulary and class
-        does: Any = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
+    if backend is None:  # written in Python: by its class, its vocabulary and its files
+        names = {*tokenizer.vocab_files_names.values(), "tokenizer_config.json", "added_tokens.json"}
+        files = (Path(tokenizer.name_or_path) / name for name in sorted(names))
+        does: Any = [
+            type(tokenizer).__name__,
+            sorted(tokenizer.get_vocab().items()),
+            [[path.name, sha256_of(path)] for path in files if path.is_file()],
+        ]
     else:
         does = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
     return hashlib.sha256(json.dumps(does, sort_keys=True).encode()).hexdigest()

@@ -191,6 +191,48 @@ def test_a_sentence_transformers_folder_gives_its_own_vectors(tmp_path, kind, mo
         assert np.allclose(ours, theirs, atol=1e-5)
 
 
+def test_a_limit_is_found_wherever_sentence_transformers_writes_it(tmp_path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    older = make_sentence_transformer(tmp_path / "st", "bert")
+    (older / "sentence_bert_config.json").rename(older / "sentence_roberta_config.json")
+    peer = SentenceTransformer(str(older), device="cpu", local_files_only=True)
+    newer = tmp_path / "newer"
+    peer.max_seq_length = 24
+    peer.save(str(newer))
+    for folder, limit in ((older, 48), (newer, 24)):
+        peer = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+        encoder = checkpoints.load(folder, dtype="float32")
+        assert peer.max_seq_length == encoder.templates.document.max_length == limit
+        long = [" ".join(TEXTS * 3)]
+        assert np.allclose(encoder.encode(long, "document"), peer.encode(long), atol=1e-5)
+
+
+def test_texts_that_sentence_transformers_would_make_lower_case(tmp_path) -> None:
+    settings = {"max_seq_length": 48, "do_lower_case": True}
+    folder = make_sentence_transformer(tmp_path / "st", "bert", sentence_bert_config=settings)
+    with pytest.raises(UsageError, match=r"do_lower_case.*--backend sentence-transformers"):
+        checkpoints.load(folder)
+    assert checkpoints.load(folder, backend="sentence-transformers").templates.document.max_length == 48
+
+
+def test_a_model_reads_no_more_tokens_than_it_has_positions(bare) -> None:
+    there = checkpoints.read_model_config(bare).max_position_embeddings
+    most = checkpoints.load(bare, changes={"max_length": there})
+    assert most.templates.document.max_length == there
+    with pytest.raises(UsageError, match=f"max_length {there + 1:,} is more than .* positions: {there:,}"):
+        checkpoints.load(bare, changes={"max_length": there + 1})
+
+
+@pytest.mark.parametrize("name", ["added_tokens.json", "spiece.model", "bpe.codes", "tokenizer.json"])
+def test_the_content_hash_is_of_every_file_of_a_tokenizer(copy, name) -> None:
+    hashes = set()
+    for content in ("1", "2"):
+        (copy / name).write_text(content)
+        hashes.add(checkpoints.content_hash(copy))
+    assert len(hashes) == 2
+
+
 def test_the_content_hash_is_of_modules_too_unless_they_take_a_mean_as_those_of_older_records_do(
     bare, tmp_path
 ) -> None:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import TEXTS, make_tokenizer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import PhobertTokenizer, PreTrainedTokenizerFast
 
 from llara_eval import shards, templates
 from llara_eval.templates import Template
@@ -179,3 +179,17 @@ def test_a_long_text_is_not_tokenised_to_its_end() -> None:
         tokenizer("the moon passes " * 8, add_special_tokens=False)["input_ids"][:16]
     ]
     assert max(map(len, seen)) <= 10 * (16 + 8)
+
+
+def test_tokenizers_written_in_python_are_told_apart_by_their_files(tmp_path) -> None:
+    stores = []
+    for name, merges in (("one", "t h 1\n"), ("other", "h e</w> 1\n")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "vocab.txt").write_text("th@@ 1\nhe 1\nt@@ 1\nh@@ 1\ne 1\n")
+        (folder / "bpe.codes").write_text(merges)
+        tokenizer = PhobertTokenizer.from_pretrained(folder)
+        stores.append((TokenStore(tmp_path / "tokens", tokenizer, Template()), tokenizer("the")["input_ids"]))
+    (one, ids), (other, other_ids) = stores
+    assert ids != other_ids
+    assert one.folder != other.folder
