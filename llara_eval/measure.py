@@ -1,6 +1,7 @@
 """(judgements, run) → per-query values and means: by our formulas, or else through ir_measures."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -121,12 +122,21 @@ def _graded(qrels: Qrels, run: Run, query_ids: Ids) -> tuple[Graded, Graded]:
 
 
 def _by_ir_measures(qrels: Qrels, run: Run, measures: Sequence[Any]) -> Iterator[tuple[str, str, float]]:
-    """Yield (query_id, name of the measure, value), from dictionaries of all documents."""
-    asked = {query: {doc: max(grade, 0) for doc, grade in docs.items()} for query, docs in qrels.items()}
+    """Yield (query_id, name of the measure, value), from dictionaries of all documents.
+
+    Identifiers are numbered: gdeval, behind ERR, reads queries as numbers and documents up to a space.
+    """
+    query_ids = list(qrels)
+    number = {query_id: str(row) for row, query_id in enumerate(query_ids, 1)}
+    called: dict[str, str] = defaultdict(lambda: f"d{len(called)}")
+    asked = {
+        number[query_id]: {called[doc_id]: max(grade, 0) for doc_id, grade in docs.items()}
+        for query_id, docs in qrels.items()
+    }
     found = {
-        query_id: dict(zip(doc_ids, scores.tolist(), strict=True))
+        number[query_id]: dict(zip(map(called.__getitem__, doc_ids), scores.tolist(), strict=True))
         for query_id, doc_ids, scores in run
-        if query_id in asked and len(doc_ids)
+        if query_id in number and len(doc_ids)
     }
     for metric in ir_measures.iter_calc(list(measures), asked, found):
-        yield metric.query_id, str(metric.measure), metric.value
+        yield query_ids[int(metric.query_id) - 1], str(metric.measure), metric.value

@@ -3,7 +3,7 @@
 Shapes: Q queries, H hits in total, K hits of one query.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -97,7 +97,7 @@ class Run:
             rows = slice(self.offsets[i], self.offsets[i + 1])
             yield query_id, self.doc_ids[rows], self.scores[rows]
 
-    def ties_at(self, cutoff: int) -> float:
+    def ties_at(self, cutoff: int, among: Collection[str] | None = None) -> float:
         """Share of queries whose ranking has a tie straddling the cut-off.
 
         A tied pair at ranks ``cutoff`` and ``cutoff + 1`` means that the tie rule, not the system,
@@ -105,9 +105,12 @@ class Run:
 
         Args:
             cutoff: A rank, counted from 1.
+            among: The queries that count, in the run or not; None: those of the run.
         """
-        if not len(self.query_ids):
+        counted = self.query_ids if among is None else among
+        if not len(counted):
             return 0.0
         last_inside = self.offsets[:-1] + cutoff - 1
-        last_inside = last_inside[last_inside < self.offsets[1:]]
-        return float(self.ties_next[last_inside].sum()) / len(self.query_ids)
+        tied = last_inside < self.offsets[1:]
+        tied[tied] = self.ties_next[last_inside[tied]]
+        return sum(among is None or query_id in among for query_id in self.query_ids[tied]) / len(counted)

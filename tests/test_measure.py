@@ -1,4 +1,5 @@
 import copy
+import shutil
 from math import log2
 
 import numpy as np
@@ -234,3 +235,21 @@ def test_measures_beyond_the_depth_of_a_run_are_left_out() -> None:
     assert within_depth(names, 100) == ["nDCG@10", "AP", "RR@100", "R(rel=2)@100"]
     assert within_depth(names, 99) == ["nDCG@10", "AP"]
     assert within_depth(names, 1000) == names
+
+
+@pytest.mark.skipif(shutil.which("perl") is None, reason="gdeval is a Perl script")
+def test_measures_of_gdeval_take_any_identifiers() -> None:
+    numbered = {"1": {"d1": 3, "d2": 0, "d3": 1}, "2": {"d2": 2, "d4": 1}}
+    ranked = {"1": ["d2", "d3", "d1"], "2": ["d4", "d2"]}
+    names = ["ERR@10", "nDCG(dcg='exp-log2')@10"]
+    expected = score(numbered, run_of(ranked), names)
+    assert 0 < expected.means["ERR@10"] < 1
+    called = {"1": "PLAIN-1 a", "2": "é", "d1": "doc 1", "d2": "2", "d3": "doc 3", "d4": "#"}
+    named = {
+        called[query]: {called[doc]: grade for doc, grade in docs.items()} for query, docs in numbered.items()
+    }
+    found = score(
+        named, run_of({called[q]: [called[doc] for doc in docs] for q, docs in ranked.items()}), names
+    )
+    for name in names:
+        assert found.values[name].tolist() == expected.values[name].tolist()

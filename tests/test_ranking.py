@@ -279,6 +279,14 @@ def test_a_short_ranking_does_not_borrow_its_neighbours_tie() -> None:
     assert ties_at({"q1": tied(5), "q2": tied(20, 5)}, depth=10) == 0.0
 
 
+def test_ties_can_be_a_share_of_the_judged_queries_alone() -> None:
+    run = rank(as_hits({"q1": tied(20, 10), "q2": tied(20, 10), "q3": tied(5)}), depth=10)
+    shares = [
+        run.ties_at(10, judged) for judged in ({"q1"}, {"q3"}, {"q1", "q3"}, {"q2", "lost"}, {"lost"}, {})
+    ]
+    assert shares == [1.0, 0.0, 0.5, 0.5, 0.0, 0.0]
+
+
 def test_ties_at_other_cut_offs() -> None:
     docs = tied(8, 1, 5)
     assert [ties_at({"q": docs}, cutoff, depth=8) for cutoff in range(1, 10)] == [1, 0, 0, 0, 1, 0, 0, 0, 0]

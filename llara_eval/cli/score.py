@@ -35,7 +35,8 @@ def score(
 
     names = parse_measures(options.split_list(measures))
     ranking = read_run(run)
-    scores = score_run(read_qrels(qrels), ranking, names)
+    judgements = read_qrels(qrels)
+    scores, ties = score_run(judgements, ranking, names), ranking.ties_at(10, judgements)
     if per_query is not None:
         save_per_query(per_query, scores)
     if as_json:
@@ -44,7 +45,7 @@ def score(
             "qrels": str(qrels),
             "n_queries": len(scores.query_ids),
             "measures": scores.means,
-            "ties@10": ranking.ties_at(10),
+            "ties@10": ties,
         }
         typer.echo(json.dumps(values, ensure_ascii=False))
         return
@@ -58,5 +59,5 @@ def score(
     )
     for name, value in summarise(scores).items():
         table.add_row(name, f"{value['mean']:.4f}", f"{value['low']:.4f} – {value['high']:.4f}")
-    table.add_row("ties@10", f"{ranking.ties_at(10):.4f}", "")
+    table.add_row("ties@10", f"{ties:.4f}", "")
     show(table)
