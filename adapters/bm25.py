@@ -16,8 +16,10 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
@@ -40,8 +42,8 @@ _TIE_MARGIN = 100
 _BATCH = 1_000
 """Queries handed to one Java process."""
 
-_LONGEST_BUILD = 86_400.0
-"""Seconds after which an index that another process began is taken for given up."""
+_SIGN_OF_LIFE = 10_000
+"""Documents written between two signs of life."""
 
 _MOST_TERMS = 1_024
 """Lucene's ``IndexSearcher.maxClauseCount``, which Anserini leaves as it is."""
@@ -115,10 +117,10 @@ class Bm25:
         folder = self._indexes / hashlib.sha256(key.encode()).hexdigest()[:32]
         facts = folder / "facts.json"
         if not facts.is_file():
-            with Leases(self._indexes, expires=_LONGEST_BUILD).hold(folder.name, wait=True):
+            leases = Leases(self._indexes)
+            with leases.hold(folder.name, wait=True):
                 if not facts.is_file():
-                    shutil.rmtree(folder, ignore_errors=True)
-                    self._build(corpus, folder, progress)
+                    self._build(corpus, folder, progress, partial(leases.renew, folder.name))
         self.phases["index"] = json.loads(facts.read_text(encoding="utf-8"))
         self._folder = folder
 
@@ -176,7 +178,21 @@ class Bm25:
             )
         return found
 
-    def _build(self, corpus: Corpus, folder: Path, progress: Progress) -> None:
+    def _build(self, corpus: Corpus, folder: Path, progress: Progress, alive: Callable[[], None]) -> None:
+        """Make the index in a folder of its own, which then takes its place whole."""
+        for left in (folder, *self._indexes.glob(f"{folder.name}.*.building")):
+            shutil.rmtree(left, ignore_errors=True)
+        own = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.building")
+        try:
+            self._fill(corpus, own, progress, alive)
+            own.rename(folder)
+        except OSError:
+            if not (folder / "facts.json").is_file():  # another process was not as fast
+                raise
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+    def _fill(self, corpus: Corpus, folder: Path, progress: Progress, alive: Callable[[], None]) -> None:
         """Write the documents as Anserini reads them, index them, and note what it cost."""
         started = time.perf_counter()
         source = folder / "source"
@@ -191,6 +207,8 @@ class Bm25:
                 documents.write(json.dumps(fields).encode() + b"\n")
                 ids.write(document.doc_id.encode() + b"\n")
                 advance()
+                if row % _SIGN_OF_LIFE == 0:
+                    alive()
         arguments = [
             "-collection", _COLLECTIONS[self.config.fields], "-generator", "DefaultLuceneDocumentGenerator",
             "-input", str(source), "-index", f"{folder}/lucene",
@@ -199,7 +217,10 @@ class Bm25:
         if self.config.fields == "multifield":
             arguments += ["-fields", "title"]
         run_anserini(
-            "index.IndexCollection", *arguments, done_when=lambda printed: _indexed(printed) == len(corpus)
+            "index.IndexCollection",
+            *arguments,
+            done_when=lambda printed: _indexed(printed) == len(corpus),
+            while_running=alive,
         )
         shutil.rmtree(source)
         seconds = round(time.perf_counter() - started, 3)

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ OLDEST = 21
 
 _JAVA_OPTIONS = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8")
 """Numbers in the output are read, so they are not left to the user's locale."""
+
+_GLANCE = 10.0
+"""Seconds between two looks at whether a process has ended."""
 
 _LAST_WORDS = 1_500
 """Characters of a failed process's output that are shown."""
@@ -64,7 +68,12 @@ def anserini_jar() -> Path:
     return jars[-1]
 
 
-def run_anserini(program: str, *arguments: str, done_when: Callable[[str], bool]) -> str:
+def run_anserini(
+    program: str,
+    *arguments: str,
+    done_when: Callable[[str], bool],
+    while_running: Callable[[], None] = lambda: None,
+) -> str:
     """Run one of Anserini's programs, for example ``index.IndexCollection``, and wait for it.
 
     Args:
@@ -72,6 +81,7 @@ def run_anserini(program: str, *arguments: str, done_when: Callable[[str], bool]
         arguments: Its arguments.
         done_when: Looks at what it printed and says whether it did its work: some failures of
             Anserini end with exit code 0.
+        while_running: Called every few seconds until it ends.
 
     Returns:
         What it printed.
@@ -82,11 +92,18 @@ def run_anserini(program: str, *arguments: str, done_when: Callable[[str], bool]
     """
     java = str(find_java().home / "bin" / "java")
     command = [java, *_JAVA_OPTIONS, "-cp", str(anserini_jar()), f"io.anserini.{program}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    printed = done.stdout + done.stderr
-    if done.returncode or not done_when(printed):
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while process.returncode is None:
+                with suppress(subprocess.TimeoutExpired):
+                    printed = "".join(process.communicate(timeout=_GLANCE))
+                while_running()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode or not done_when(printed):
         words = printed.strip()[-_LAST_WORDS:]
-        raise LlaraEvalError(f"Anserini's {program} failed (exit {done.returncode}): {words}")
+        raise LlaraEvalError(f"Anserini's {program} failed (exit {process.returncode}): {words}")
     return printed
 
 

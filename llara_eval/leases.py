@@ -6,6 +6,7 @@ a worker that hangs loses what it holds. One that died on this machine is notice
 """
 
 import json
+import logging
 import os
 import socket
 import time
@@ -17,10 +18,16 @@ from typing import Any, cast
 
 from llara_eval.files import draft, remove_drafts
 
+logger = logging.getLogger(__name__)
+
 EXPIRES = 600.0
 """Seconds without a sign of life after which a lease usually is free; a batch takes less than that."""
 
 _POLL = 0.5  # seconds between two looks at a lease that another holds
+
+_PATIENCE = 10.0  # seconds of waiting after which it is said for whom
+
+_TAKEOVER = 60.0  # seconds after which a worker that was removing another's lease is taken for dead
 
 
 class Leases:
@@ -40,8 +47,10 @@ class Leases:
         """Take a lease that is free or was left behind; return False if another worker holds it."""
         path = self._path(name)
         with draft(path) as (file, own):
-            if self._is_left_behind(path, own.stat().st_mtime):
-                path.unlink(missing_ok=True)
+            now = own.stat().st_mtime
+            holder = _read(path)
+            if self._is_left_behind(path, holder, now):
+                self._remove(path, holder, now)
             file.write(json.dumps(self._owner).encode())
             file.flush()
             try:
@@ -71,8 +80,16 @@ class Leases:
     def hold(self, name: str, *, wait: bool = False) -> Iterator[bool]:
         """Hold a lease in the block; tell whether it was taken, which with ``wait`` it is sooner or later."""
         mine = self.take(name)
+        started, silent = time.monotonic(), True
         while wait and not mine:
             time.sleep(_POLL)
+            if silent and time.monotonic() - started > _PATIENCE:
+                silent, path = False, self._path(name)
+                held = _read(path)
+                logger.warning(
+                    f"waiting for process {held['pid']} on {held['host']}, which holds {path}; "
+                    "delete that file if the process is gone"
+                )
             mine = self.take(name)
         try:
             yield mine
@@ -80,9 +97,27 @@ class Leases:
             if mine:
                 self.release(name)
 
-    def _is_left_behind(self, path: Path, now: float) -> bool:
+    def _remove(self, path: Path, holder: dict[str, Any], now: float) -> None:
+        """Remove a lease that was left behind, and not the one that another worker has since taken instead.
+
+        Only who holds the right to remove that very lease, a file that one worker can make, does.
+        """
+        right = path.with_name(f"{path.stem}.{holder['id']}.takeover")
+        try:
+            right.touch(exist_ok=False)
+        except FileExistsError:
+            with suppress(FileNotFoundError):
+                if now - right.stat().st_mtime > _TAKEOVER:
+                    right.unlink()
+            return
+        try:
+            if _read(path) == holder:
+                path.unlink(missing_ok=True)
+        finally:
+            right.unlink(missing_ok=True)
+
+    def _is_left_behind(self, path: Path, holder: dict[str, Any], now: float) -> bool:
         """Whether a lease's holder is dead, or was not heard of for too long by the clock of the folder."""
-        holder = _read(path)
         try:
             silent = now - path.stat().st_mtime
         except FileNotFoundError:

@@ -3,8 +3,9 @@
 import gzip
 import hashlib
 import json
+import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from llara_eval.files import slug, write_json, write_text
 from llara_eval.measure import Scores
 from llara_eval.trec import read_run, write_run
 from llara_eval.types import Qrels, Run, as_ids
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 RESULT, PER_QUERY, RUN = "result.json", "per_query.tsv", "run.trec.gz"
@@ -164,6 +167,21 @@ def load(folder: Path) -> Result:
         return Result(**{field.name: value[field.name] for field in fields(Result)})
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise DataError(f"{path}: not a result ({error!r})") from error
+
+
+def beside(runs_dir: Path, results: Iterable[Result]) -> list[Result]:
+    """Return results below a folder on the very data of some others; what is unreadable is passed over."""
+    data = {result.dataset: result.dataset_fingerprint for result in results}
+    found = []
+    for path in sorted(runs_dir.glob(f"*/*/{RESULT}")):
+        try:
+            result = load(path.parent)
+        except DataError as error:
+            logger.warning("not shown: %s", error)
+            continue
+        if data.get(result.dataset) == result.dataset_fingerprint:
+            found.append(result)
+    return found
 
 
 def walk(runs_dir: Path) -> Iterator[tuple[Path, Result]]:

@@ -151,14 +151,18 @@ def build_slowly(monkeypatch) -> list[Path]:
     """Let an index be no more than its facts, made in a moment; return the folders that were built."""
     built: list[Path] = []
 
-    def build(self, corpus, folder, progress) -> None:
+    def fill(self, corpus, folder, progress, alive) -> None:
         built.append(folder)
         (folder / "lucene").mkdir(parents=True)
         time.sleep(0.2)
         (folder / "facts.json").write_text('{"seconds": 0.2}')
 
-    monkeypatch.setattr(Bm25, "_build", build)
+    monkeypatch.setattr(Bm25, "_fill", fill)
     return built
+
+
+def indexes(home) -> list[str]:
+    return [path.name for path in (home / "indexes").iterdir()]
 
 
 def test_one_at_a_time_builds_an_index_and_the_others_find_it(make_collection, tmp_path, monkeypatch) -> None:
@@ -172,7 +176,24 @@ def test_one_at_a_time_builds_an_index_and_the_others_find_it(make_collection, t
         thread.join()
     assert len(built) == 1
     assert [system.phases for system in systems] == [{"index": {"seconds": 0.2}}] * 2
-    assert list((tmp_path / "indexes").iterdir()) == built
+    assert indexes(tmp_path) == [built[0].name.partition(".")[0]]
+
+
+def test_two_that_build_one_index_leave_it_whole(make_collection, tmp_path, monkeypatch) -> None:
+    dataset, fill = open_collection(make_collection), Bm25._fill
+    second = open_system("bm25", {}, Context(tmp_path))
+
+    def overtaken(self, corpus, folder, progress, alive) -> None:
+        fill(self, corpus, folder, progress, alive)
+        monkeypatch.setattr(Bm25, "_fill", fill)
+        (lease,) = (tmp_path / "indexes").glob("*.lease")
+        lease.unlink()
+        second.index(dataset.corpus)
+
+    monkeypatch.setattr(Bm25, "_fill", overtaken)
+    open_system("bm25", {}, Context(tmp_path)).index(dataset.corpus)
+    assert len(indexes(tmp_path)) == 1
+    assert ranking("bm25", dataset, home=tmp_path)["q1"] == ["d2", "d3"]
 
 
 def test_an_index_whose_builder_was_killed_is_built_again_at_once(
@@ -186,18 +207,18 @@ from adapters import open_system
 from adapters.bm25 import Bm25
 from adapters.options import Context
 from llara_eval.collection import Corpus
-def build(self, corpus, folder, progress):
+def fill(self, corpus, folder, progress, alive):
     (folder / "lucene").mkdir(parents=True)
     os.kill(os.getpid(), 9)
-Bm25._build = build
+Bm25._fill = fill
 open_system("bm25", {{}}, Context(Path({str(tmp_path)!r}))).index(Corpus(Path({str(dataset.corpus.path)!r})))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     (left,) = (tmp_path / "indexes").glob("*.lease")
     built = build_slowly(monkeypatch)
     open_system("bm25", {}, Context(tmp_path)).index(dataset.corpus)
-    assert [folder.name for folder in built] == [left.stem]
-    assert list((tmp_path / "indexes").iterdir()) == built
+    assert [folder.name.partition(".")[0] for folder in built] == [left.stem]
+    assert indexes(tmp_path) == [left.stem]
 
 
 def test_settings_name_the_system_and_unknown_ones_are_refused(tmp_path) -> None:

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -464,6 +465,19 @@ def test_compare_refuses(two, monkeypatch, words, code, says):
     assert says in text_of(result)
 
 
+def test_compare_refuses_other_judgements(two, tmp_path):
+    path = two / "stems" / "tiny" / "result.json"
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps({**value, "qrels_fingerprint": "0" * 64}))
+    run = two / "words" / "tiny" / "run.trec.gz"
+    for words in ([two / "words" / "tiny", two / "stems" / "tiny"], [run, two / "stems" / "tiny"]):
+        result = call("compare", *words, "--qrels", qrels_file(tmp_path))
+        assert result.exit_code == 2
+        assert "not measured against the same judgements" in text_of(result)
+    words = [run, two / "words" / "tiny", "--qrels", qrels_file(tmp_path)]
+    assert call("compare", *words).exit_code == 0
+
+
 def test_compare_refuses_other_queries(two, tmp_path):
     path = two / "stems" / "tiny" / "per_query.tsv"
     path.write_text(path.read_text().replace("q3\t", "q4\t"))
@@ -521,6 +535,26 @@ def test_beir_shows_published_values_marked_beside_the_measured_ones(like_scifac
     assert "BM25: Lucene, k1=0.9, b=0.4" in result.stdout
     assert "BEIR-13" not in result.stdout, "no mean of a part"
     assert json.loads(call("beir", "--model", "words", *words, "--json").stdout)["dataset"] == "beir/scifact"
+
+
+def test_beir_compares_with_what_was_measured_on_the_same_data(like_scifact, tmp_path):
+    words = ["--data-dir", like_scifact, "--runs-dir", tmp_path / "runs"]
+    assert call("beir", "--model", "words", *words).exit_code == 0
+    own = results.load(tmp_path / "runs" / "words" / "beir--scifact")
+    measures = {"nDCG@10": {"mean": 0.4321, "low": 0.4, "high": 0.5}}
+    baseline = tmp_path / "runs" / "bm25" / "beir--scifact"
+    broken = tmp_path / "runs" / "broken" / "beir--scifact" / "result.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text('{"schema": 2}')
+    for fingerprint, shown in ((own.dataset_fingerprint, "0.4321 "), ("0" * 64, "0.6789*")):
+        record = replace(own, system="bm25", measures=measures, dataset_fingerprint=fingerprint)
+        results.save(baseline, record)
+        result = call("beir", "--model", "words", *words)
+        assert result.exit_code == 0, result.stderr
+        (row,) = [line for line in result.stdout.splitlines() if "beir/scifact" in line]
+        assert shown in row
+        assert "not shown" in result.stderr
+        assert "this version reads 1" in text_of(result)
 
 
 def test_beir_runs_the_public_sets_and_those_licensed_ones_that_are_there(

@@ -19,6 +19,7 @@ from llara_eval.audit import audit
 from llara_eval.catalogue import BEIR_13, CQADUPSTACK
 from llara_eval.cli import app
 from llara_eval.datasets import load
+from llara_eval.errors import DataError
 from llara_eval.evaluate import evaluate
 from llara_eval.leaderboard import render
 from llara_eval.published import BM25, BM25_MULTIFIELD, LLARA, PUBLISHED_FILE, REPLLAMA, PublishedScore
@@ -44,6 +45,29 @@ def measured(tmp_path_factory) -> Path:
 def place(measured, tmp_path) -> Path:
     """Return a copy to tamper with."""
     return Path(shutil.copytree(measured, tmp_path / "place"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"system": "other", "dataset_fingerprint": "0" * 64}, "different data under one name, tiny"),
+        (
+            {"dataset": "small", "settings": {"checkpoint_sha256": "b"}},
+            "different weights under one name, fake",
+        ),
+    ],
+    ids=["data", "weights"],
+)
+def test_one_name_does_not_stand_for_two_things(changes, what) -> None:
+    first = make_result(settings={"checkpoint_sha256": "a"})
+    second = make_result(**{"settings": {"checkpoint_sha256": "a"}, **changes})
+    entries = [(Path("runs/first"), first), (Path("runs/second"), second)]
+    with pytest.raises(
+        DataError, match=f"first and runs/second are of {what}|second and runs/first are of {what}"
+    ):
+        render(entries, [], Path("leaderboard.md"))
+    same = make_result(system="third", dataset="tiny", settings={"checkpoint_sha256": "c"})
+    assert "third" in render([entries[0], (Path("runs/third"), same)], [], Path("leaderboard.md"))
 
 
 def invoke(place: Path, *options: str):

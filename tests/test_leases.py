@@ -1,4 +1,6 @@
+import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -6,6 +8,7 @@ import time
 
 import pytest
 
+from llara_eval import leases as module
 from llara_eval.leases import Leases
 
 
@@ -71,6 +74,57 @@ Leases(Path({str(tmp_path)!r})).take("a")
     leases = Leases(tmp_path)
     assert leases.take("a")
     assert not leases.take("b")
+
+
+@pytest.mark.parametrize("left", [0, 100], ids=["a moment ago", "by one that was killed"])
+def test_who_comes_late_does_not_remove_the_lease_of_who_was_first(two, tmp_path, left) -> None:
+    """Both have seen the lease of a dead process; one has taken it over when the other wants to remove it."""
+    one, other = two
+    dead = {"host": socket.gethostname(), "pid": 1 << 30, "id": "dead"}
+    path = tmp_path / "a.lease"
+    path.write_text(json.dumps(dead))
+    assert one.take("a")
+    other._remove(path, dead, time.time())
+    assert not other.take("a")
+    right = tmp_path / "a.dead.takeover"  # somebody is about to remove it
+    path.write_text(json.dumps(dead))
+    right.touch()
+    os.utime(right, (time.time() - left, time.time() - left))
+    assert not other.take("a")
+    assert other.take("a") == (left > 0)
+    assert right.exists() == (left == 0)
+
+
+def test_only_one_of_many_takes_over(tmp_path) -> None:
+    for attempt in range(20):
+        name = f"a{attempt}"
+        (tmp_path / f"{name}.lease").write_text(json.dumps({"host": "", "pid": 0, "id": "lost"}))
+        os.utime(tmp_path / f"{name}.lease", (0, 0))
+        start, taken = threading.Barrier(8), []
+
+        def run(name=name, start=start, taken=taken) -> None:
+            leases = Leases(tmp_path)
+            start.wait()
+            taken.extend(leases.take(name) for _ in range(5))
+
+        threads = [threading.Thread(target=run) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(taken) == 1
+
+
+def test_after_a_while_it_is_said_who_is_waited_for(two, monkeypatch, caplog, tmp_path) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0.1)
+    one, other = two
+    one.take("a")
+    threading.Timer(2, one.release, ["a"]).start()
+    with other.hold("a", wait=True):
+        pass
+    (said,) = caplog.messages
+    assert f"waiting for process {os.getpid()} on {socket.gethostname()}" in said
+    assert f"{tmp_path / 'a.lease'}; delete that file" in said
 
 
 def test_waiting_ends_when_the_holder_gives_it_back(two) -> None:

@@ -80,11 +80,11 @@ def _comparison(outcomes: "list[Outcome]", runs_dir: Path) -> "Table":
 
     from llara_eval import means, published
     from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell
-    from llara_eval.results import walk
+    from llara_eval.results import beside
 
     results = [outcome.result for outcome in outcomes]
     own = [means.measured(results, name).get(results[0].system, {}) for name in ("nDCG@10", "RR@10")]
-    here = means.measured((result for _, result in walk(runs_dir)), "nDCG@10")
+    here = means.measured(beside(runs_dir, results), "nDCG@10")
     there = means.published(published.load(), "nDCG@10")
     baselines = {
         "BM25 flat": (here.get("bm25", {}), there[published.BM25]),

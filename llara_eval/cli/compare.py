@@ -48,11 +48,14 @@ def compare(
     (name,) = parse_measures([measure])
     systems = [item for item in items if not _is_place(Path(item))]
     folders = _folders(systems, dataset[0] if dataset else None, split, runs_dir, data_dir) if systems else {}
-    columns = [_scores(folders.get(item, Path(item)), name, qrels) for item in items]
-    base = columns[0]
-    for item, column in zip(items, columns, strict=True):
+    found = [_scores(folders.get(item, Path(item)), name, qrels) for item in items]
+    columns = [column for column, _ in found]
+    base, judgements = found[0]
+    for item, (column, judged) in zip(items, found, strict=True):
         if list(column.query_ids) != list(base.query_ids):
             raise UsageError(f"{item} and {items[0]} were not measured on the same queries")
+        if judged != judgements:
+            raise UsageError(f"{item} and {items[0]} were not measured against the same judgements")
     differences = [paired_difference(base.values[name], column.values[name]) for column in columns[1:]]
     adjusted = holm([difference.p_value for difference in differences])
     rows: list[dict[str, Any]] = [{"system": items[0], "mean": base.means[name]}]
@@ -109,8 +112,8 @@ def _folders(
     return max(folders, key=lambda of: sum(map(_is_place, of.values())))
 
 
-def _scores(path: Path, measure: str, qrels: Path | None) -> "Scores":
-    """Return per-query values of a run file or of a stored result."""
+def _scores(path: Path, measure: str, qrels: Path | None) -> "tuple[Scores, str]":
+    """Return per-query values of a run file or of a stored result, and the fingerprint of the judgements."""
     from llara_eval import results
     from llara_eval.errors import DataError, UsageError
     from llara_eval.measure import score
@@ -119,13 +122,14 @@ def _scores(path: Path, measure: str, qrels: Path | None) -> "Scores":
     if path.is_file():
         if qrels is None:
             raise UsageError(f"{path} is a run file: --qrels says what to score it against")
-        return score(read_qrels(qrels), read_run(path), [measure])
+        judgements = read_qrels(qrels)
+        return score(judgements, read_run(path), [measure]), results.qrels_fingerprint(judgements)
     if not _is_place(path):
         raise DataError(f"{path}: no result there; `llara-eval evaluate` makes one")
     stored = results.load_per_query(path / results.PER_QUERY)
     if measure not in stored.values:
         raise UsageError(f"{path} has no {measure}; it has {', '.join(stored.values)}")
-    return stored
+    return stored, results.load(path).qrels_fingerprint
 
 
 def _show(rows: list[dict[str, Any]], measure: str, queries: int) -> None:

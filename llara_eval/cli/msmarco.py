@@ -126,7 +126,7 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
     from llara_eval import means, published
     from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell
     from llara_eval.leaderboard import MEASURES
-    from llara_eval.results import walk
+    from llara_eval.results import beside
 
     result = outcome.result
     tuned, settings = (
@@ -141,7 +141,7 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
         "LLaRA-7B": ("", published.LLARA),
     }
     others = {title: names for title, names in baselines.items() if names[0] != result.system}
-    stored = [kept for _, kept in walk(runs_dir)]
+    stored = beside(runs_dir, [result])
     table = Table("measure", title=f"{plain(result.dataset)}, n = {result.n_queries:,}")
     for title in (plain(result.system), *others):
         table.add_column(title, justify="right", overflow="fold")
