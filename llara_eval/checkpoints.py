@@ -21,7 +21,7 @@ from llara_eval.encoder import Encoder
 from llara_eval.errors import DataError, UsageError
 from llara_eval.files import sha256_of
 from llara_eval.gguf import convert_gguf
-from llara_eval.st_layout import positions, read_json, special_tokens
+from llara_eval.st_layout import own_positions, positions, read_json, special_tokens
 from llara_eval.templates import TEMPLATE_FILE, Template, Templates
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,8 @@ def resolve(model: str, *, offline: bool = False) -> Path:
     Raises:
         DataError: There is no such folder, and it is not on the hub or may not be asked for.
     """
+    if not model:
+        raise UsageError("--model '' names nothing")
     path = Path(model).expanduser().absolute()  # low-rank updates name it, and are used from anywhere
     if path.is_dir():
         weights = sorted(path.glob("*.gguf"))
@@ -140,7 +142,7 @@ def settle_templates(
         templates, source = chosen(tokenizer), "chosen"
     else:
         templates, source = read_templates(folder, tokenizer, config, recognisers, own_modules=own_modules)
-    there, asked = getattr(config, "max_position_embeddings", None), (changes or {}).get("max_length")
+    there, asked = own_positions(config), (changes or {}).get("max_length")
     if there and asked and asked > there:
         raise UsageError(f"max_length {asked:,} is more than the model has positions: {there:,}")
     if text_length is not None:
@@ -188,7 +190,7 @@ def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple
     tokenizer = read_tokenizer(folder)
     try:
         model = read(folder, head)
-    except (OSError, ValueError, KeyError) as error:
+    except _unreadable() as error:
         raise DataError(f"{folder}: cannot be loaded as a model: {error}") from error
     return model, tokenizer
 
@@ -210,12 +212,21 @@ def read_model_config(folder: Path) -> Any:
         return AutoConfig.from_pretrained(
             _transformer_folder(folder), local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
+    except _unreadable() as error:
         raise DataError(f"{folder}: its configuration cannot be read: {error}") from error
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """Return what is raised where a checkpoint's files are not what they should be."""
+    from safetensors import SafetensorError
+
+    return OSError, ValueError, KeyError, TypeError, SafetensorError
 
 
 def read_tokenizer(folder: Path) -> Any:
     """Read a checkpoint's tokenizer; low-rank updates without one have that of their base.
+
+    It cuts texts at their end, as templates do, whatever it was saved with.
 
     Raises:
         DataError: It cannot be read.
@@ -227,8 +238,10 @@ def read_tokenizer(folder: Path) -> Any:
     if update is not None and not any(transformer.glob("tokenizer*")):
         return read_tokenizer(lora.base_of(folder, update, resolve))
     try:
-        return AutoTokenizer.from_pretrained(transformer, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+        return AutoTokenizer.from_pretrained(
+            transformer, local_files_only=True, trust_remote_code=False, truncation_side="right"
+        )
+    except _unreadable() as error:
         raise DataError(f"{folder}: its tokenizer cannot be read: {error}") from error
 
 

@@ -78,6 +78,18 @@ def test_pickled_weights_are_refused(copy) -> None:
         checkpoints.load(copy)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("model.safetensors", b""), ("model.safetensors", None), ("config.json", b"[]"), ("config.json", b"{")],
+    ids=["nothing", "half of it", "no object", "half a text"],
+)
+def test_files_that_are_not_whole_are_named(copy, name, content) -> None:
+    whole = (copy / name).read_bytes()
+    (copy / name).write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(DataError, match=f"{copy}: .* cannot be read|{copy}: cannot be loaded as a model"):
+        checkpoints.load(copy)
+
+
 def test_code_inside_a_checkpoint_is_not_run(copy, tmp_path) -> None:
     trace = tmp_path / "ran"
     (copy / "evil.py").write_text(f"open({str(trace)!r}, 'w')\n")
@@ -222,6 +234,27 @@ def test_a_model_reads_no_more_tokens_than_it_has_positions(bare) -> None:
     assert most.templates.document.max_length == there
     with pytest.raises(UsageError, match=f"max_length {there + 1:,} is more than .* positions: {there:,}"):
         checkpoints.load(bare, changes={"max_length": there + 1})
+
+
+@pytest.mark.parametrize("kind", ["xlm-roberta", "mpnet", "bert", "llama"])
+def test_a_text_that_fills_all_positions_is_encoded(tmp_path, kind) -> None:
+    """Some models count positions from behind the padding token's id, and have as many less."""
+    folder = save_checkpoint(tmp_path / "model", kind)
+    encoder = checkpoints.load(folder, dtype="float32", text_length=1_000)
+    limit = {"xlm-roberta": 126, "mpnet": 126}.get(kind, 128)
+    assert encoder.templates.document.max_length == limit
+    assert encoder.encode(["word " * 200], "document").shape == (1, 32)
+    with pytest.raises(UsageError, match="more than the model has positions"):
+        checkpoints.load(folder, changes={"max_length": limit + 1})
+
+
+def test_texts_are_cut_at_their_end_whatever_a_tokenizer_was_saved_with(copy) -> None:
+    path = copy / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "truncation_side": "left"}))
+    tokenizer = checkpoints.read_tokenizer(copy)
+    words = tokenizer("one two three", add_special_tokens=False)["input_ids"]
+    cut = tokenizer("one two three", add_special_tokens=False, truncation=True, max_length=2)["input_ids"]
+    assert cut == words[:2]
 
 
 @pytest.mark.parametrize("name", ["added_tokens.json", "spiece.model", "bpe.codes", "tokenizer.json"])

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from math import isfinite
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import torch
 from conftest import SHARED
 from parity.llara_step import relative_error
 from tiny_models import make_config, make_tokenizer
-from transformers import AutoModel, MistralConfig
+from tiny_training import make_rows
+from transformers import AutoModel, AutoModelForCausalLM, Lfm2Config, MistralConfig
 
+from adapters.llara import trainer
+from adapters.llara.adapt import Adaptation
 from adapters.llara.joint import (
     NEXT,
     PAD,
@@ -27,6 +31,8 @@ from adapters.llara.joint import (
 from adapters.llara.template import PAPER, RELEASED, Prompts, templates
 from llara_eval.errors import UsageError
 from llara_eval.padding import embed
+from llara_eval.training.config import Schedule
+from llara_eval.training.run import Conditions
 
 TEXTS = ["sun and moon", "a", "the moon passes between the sun and the earth", "", "sourdough rises slowly"]
 
@@ -137,6 +143,26 @@ def test_sequences_beyond_an_attention_window_are_refused(kind: str) -> None:
     else:
         with pytest.raises(UsageError, match="window of 8"):
             attention_mask(longer, model)
+
+
+@pytest.mark.parametrize("kind", ["conv", "full_attention"])
+def test_layers_that_carry_tokens_past_the_mask_are_refused(tmp_path: Path, kind: str) -> None:
+    given = make_config("llama").to_dict()
+    names = ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "initializer_range")
+    config = Lfm2Config(
+        **{name: given[name] for name in names},
+        num_key_value_heads=2,
+        num_hidden_layers=2,
+        layer_types=[kind, "full_attention"],
+    )
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+    make_tokenizer().save_pretrained(tmp_path / "base")
+    rows = trainer.read_rows([make_rows(tmp_path / "rows.jsonl", 8)], chunk_words=500, cache=tmp_path)
+    conditions = Conditions(output=tmp_path / "out", micro_tokens=512)
+    schedule = Schedule(learning_rate=1e-3, batch_size=8, steps=1)
+    with pytest.raises(UsageError, match="Lfm2Model cannot be adapted") if kind == "conv" else nullcontext():
+        trainer.adapt(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
 
 
 def test_a_length_without_room_for_text_is_refused() -> None:

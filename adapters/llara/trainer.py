@@ -11,6 +11,7 @@ from adapters.llara import pairs
 from adapters.llara.adapt import Adapt, Adaptation, AdaptationModel, Reader
 from adapters.llara.joint import Frame
 from adapters.llara.template import add_tokens, fit_embeddings, templates
+from adapters.llara.verification import refuse_leaks
 from llara_eval.checkpoints import content_hash, read_model, read_tokenizer
 from llara_eval.contamination import declared
 from llara_eval.layers import compile_layers
@@ -93,6 +94,7 @@ def adapt(
         new = add_tokens(tokenizer, task.prompts.slot_tokens)
         fit_embeddings(causal, new)
         made = templates(tokenizer, task.prompts)
+        refuse_leaks(causal.base_model, Frame.of(made, tokenizer))
         precision = precision_of(conditions.dtype, device)
         model = prepare(causal, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
         if conditions.compiled:

@@ -21,6 +21,7 @@ from adapters.llara.joint import (
     joint_mask,
     lay_out,
 )
+from llara_eval.errors import UsageError
 from llara_eval.padding import embed
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.templates import Template, Templates
@@ -149,6 +150,33 @@ def _in_batches(compute: Callable[[list[int]], Tensor], lengths: Sequence[int], 
     groups = token_batches(lengths, budget)
     made = torch.cat([compute(group).cpu() for group in groups])
     return made[torch.tensor([row for group in groups for row in group]).argsort()]
+
+
+@torch.inference_mode()
+def refuse_leaks(model: Any, frame: Frame) -> None:
+    """Raise if NEXT sees SELF although the mask forbids it.
+
+    Two joint sequences that differ in SELF's tokens alone have the same states at NEXT's slots, unless other
+    layers than attention (convolutions, recurrent ones) carry something from one token to the next.
+
+    Args:
+        model: A transformers base model.
+        frame: What stands around a text.
+
+    Raises:
+        UsageError: It does.
+    """
+    batch = lay_out([frame.next_suffix[:4]] * 2, frame).to(model.device)
+    ids = batch.ids.clone()
+    ids[1, batch.segments[1] == SELF] = frame.next_suffix[0]
+    hidden = hidden_states(model, batch._replace(ids=ids))
+    one, other = hidden.gather(1, batch.next_slots[..., None].expand(-1, -1, hidden.shape[-1]))
+    difference = float((one - other).norm() / one.norm())
+    if difference > LARGEST_ERROR:
+        raise UsageError(
+            f"{type(model).__name__} cannot be adapted in one pass: not all of its layers are attention, "
+            f"so EBAR's prompt sees EBAE's through the mask (its states change by {difference:.1e})"
+        )
 
 
 @torch.inference_mode()
