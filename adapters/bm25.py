@@ -11,6 +11,7 @@ where all runs are made.
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 from adapters.java import anserini_jar, find_java, run_anserini
 from adapters.options import Context, configure, unnamed
 from llara_eval.collection import Corpus
-from llara_eval.errors import DataError
+from llara_eval.errors import DataError, UsageError
 from llara_eval.files import atomic_write, write_json, write_text
 from llara_eval.leases import Leases
 from llara_eval.protocols import SILENT, Progress
@@ -70,6 +71,18 @@ class Bm25Config:
     b: float = 0.4
     fields: Literal["flat", "multifield"] = "flat"
     threads: int = unnamed(os.cpu_count() or 1)
+
+    def __post_init__(self) -> None:
+        """Refuse what BM25 is not defined for.
+
+        Raises:
+            UsageError: A value is out of range.
+        """
+        if not (0 <= self.k1 < math.inf and 0 <= self.b <= 1 and self.threads >= 1):
+            raise UsageError(
+                "BM25 takes a k1 of 0 or more, b from 0 to 1 and at least one thread, found "
+                f"k1={self.k1}, b={self.b}, threads={self.threads}"
+            )
 
 
 def open_bm25(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Context) -> "Bm25":

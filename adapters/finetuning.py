@@ -14,6 +14,7 @@ from adapters.llara.template import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.template import templates as llara_templates
 from llara_eval.checkpoints import content_hash, read_model, read_tokenizer
 from llara_eval.contamination import declared
+from llara_eval.errors import UsageError
 from llara_eval.layers import compile_layers
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.templates import Templates
@@ -73,6 +74,7 @@ def plan(
     folder: Path, rows: Rows, recipe: Recipe, contrast: Contrast, schedule: Schedule, conditions: Conditions
 ) -> Plan:
     """Estimate what :func:`finetune` will take."""
+    _refuse_absent_teacher(contrast, rows)
     tokenizer = read_tokenizer(folder)
     templates, new = recipe.templates(folder, tokenizer)
     templates = templates.cut_to(contrast.query_length, contrast.passage_length)
@@ -93,6 +95,14 @@ def plan(
         rows=len(rows),
         passes=4.0,  # all chunks but one are embedded twice
     )
+
+
+def _refuse_absent_teacher(contrast: Contrast, rows: Rows) -> None:
+    """Raise where a teacher's scores are to be learnt from, and there are none."""
+    if contrast.distillation and not any(row.get("pos_scores") for row in rows.sample(SAMPLE)):
+        raise UsageError(
+            f"distillation={contrast.distillation} needs pos_scores and neg_scores, and no row has them"
+        )
 
 
 def finetune(
@@ -123,6 +133,7 @@ def finetune(
             :func:`llara_eval.training.run.carry_out`.
     """
     check_output(conditions, folder)
+    _refuse_absent_teacher(contrast, rows)
     with processes() as device:
         torch.manual_seed(schedule.seed)
         bare, tokenizer = read_model(folder, dtype=torch.float32)

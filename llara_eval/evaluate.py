@@ -1,6 +1,7 @@
 """Retriever × data set × measures → a stored run and its result."""
 
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from llara_eval.ranking import rank
 from llara_eval.results import Result
 from llara_eval.statistics import mean_interval
 from llara_eval.types import Run
+
+logger = logging.getLogger(__name__)
 
 OnExisting = Literal["only-missing", "always", "never"]
 
@@ -69,7 +72,10 @@ def evaluate(
         LlaraEvalError: The system found nothing for any query.
     """
     folder = results.folder_of(runs_dir, retriever.name, dataset.name, dataset.split)
-    names = within_depth(parse_measures(measures), depth)
+    asked = parse_measures(measures)
+    names = within_depth(asked, depth)
+    if (beyond := [name for name in asked if name not in names]) and asked != list(DEFAULT_MEASURES):
+        logger.warning("not measured, as the depth is %d: %s", depth, ", ".join(beyond))
     if not names:
         raise UsageError(f"no measure has a cut-off within depth {depth}")
     remove_drafts(folder)

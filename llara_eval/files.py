@@ -26,6 +26,9 @@ CHUNK = 1 << 20
 _HERE = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
 _DAY = 86_400.0  # no clocks of two machines are that far apart
 
+_LONGEST = 160
+"""Characters of a path component made from a name; file systems allow 255 bytes, and drafts need some."""
+
 WAYS_OUT: Mapping[int | None, str] = MappingProxyType(
     {
         errno.ENOSPC: "Make room there",
@@ -34,6 +37,10 @@ WAYS_OUT: Mapping[int | None, str] = MappingProxyType(
         errno.EROFS: "Make that folder writable",
         errno.EACCES: "Make that folder writable",
         errno.EPERM: "Make that folder writable",
+        errno.EISDIR: "Name a file that is no folder",
+        errno.ENOTDIR: "A file stands where a folder should be: move it away",
+        errno.EEXIST: "A file stands where a folder should be: move it away",
+        errno.ENAMETOOLONG: "Give it a shorter name",
     }
 )
 """What is wrong with a place rather than with us, and what helps."""
@@ -231,9 +238,13 @@ def slug(name: str) -> str:
     """Turn a name from outside into one safe path component.
 
     ``/`` becomes ``--``; any other byte outside ``[A-Za-z0-9._=,+-]`` becomes ``%XX``, and so does a
-    hyphen beside a hyphen or ``/`` and a dot in front, so that two names never share a path.
+    hyphen beside a hyphen or ``/`` and a dot in front, so that two names never share a path. One
+    that would be too long for a file system ends with ``~`` and a part of its hash instead.
     """
-    return re.sub(r"/|^\.|-(?=[-/])|(?<=[-/])-|[^A-Za-z0-9._=,+-]", _escape, name) or "%"
+    safe = re.sub(r"/|^\.|-(?=[-/])|(?<=[-/])-|[^A-Za-z0-9._=,+-]", _escape, name) or "%"
+    if len(safe) <= _LONGEST:
+        return safe
+    return f"{safe[: _LONGEST - 17]}~{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:16]}"
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -145,7 +145,8 @@ def load_per_query(path: Path) -> Scores:
 
 def discard(folder: Path) -> None:
     """Remove a record before its run is replaced, so that no record ever stands beside another's run."""
-    (folder / RESULT).unlink(missing_ok=True)
+    if (folder / RESULT).exists():
+        (folder / RESULT).unlink()
 
 
 def save(folder: Path, result: Result) -> None:

@@ -231,7 +231,8 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 def _sniff(path: Path) -> tuple[int, str | None]:
     """Return the number of columns of the first line and the separator (None: any white space)."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        what = "not a file that can be read twice: write it to one" if path.exists() else "no such file"
+        raise DataError(f"{path}: {what}")
     for _, line in text_lines(path):
         if not line.strip():
             continue

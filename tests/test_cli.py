@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 import adapters
 from adapters import System
 from llara_eval import __version__, catalogue, diagnosis, means, results
-from llara_eval.cli import app
+from llara_eval.cli import app, console, tables
 from llara_eval.measure import DEFAULT_MEASURES
 
 GOLDEN = Path(__file__).parent / "golden" / "help.txt"
@@ -463,6 +464,41 @@ def test_compare_refuses(two, monkeypatch, words, code, says):
     result = call("compare", *words, "--runs-dir", ".")
     assert result.exit_code == code
     assert says in text_of(result)
+
+
+@pytest.mark.parametrize("input_file", ["run", "qrels"])
+def test_score_does_not_replace_what_it_reads(tmp_path, input_file):
+    files = {"run": run_file(tmp_path), "qrels": qrels_file(tmp_path)}
+    before = files[input_file].read_text()
+    result = call("score", "--run", files["run"], "--qrels", files["qrels"], "--per-query", files[input_file])
+    assert result.exit_code == 2
+    assert "would replace what is read" in text_of(result)
+    assert files[input_file].read_text() == before
+
+
+@pytest.mark.parametrize("place", ["file", "file/runs"])
+def test_a_file_in_the_place_of_the_runs_is_named(tmp_path, tiny, place):
+    (tmp_path / "file").write_text("mine")
+    result = call("evaluate", "--model", "words", "--dataset", tiny, "--runs-dir", tmp_path / place)
+    assert result.exit_code == 1
+    assert "A file stands where a folder should be: move it away" in text_of(result)
+
+
+def test_a_measure_beyond_the_depth_is_not_left_out_silently(evaluate):
+    result = evaluate("--measures", "R@100,nDCG@10", "--depth", "10")
+    assert result.exit_code == 0
+    assert "not measured, as the depth is 10: R@100" in text_of(result)
+    assert "not measured" not in text_of(evaluate("--depth", "10", "--on-existing", "always"))
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_numbers_are_whole_in_a_narrow_terminal(evaluate, monkeypatch, columns):
+    monkeypatch.setattr(tables, "width", lambda: columns)
+    monkeypatch.setattr(console, "width", lambda: columns)
+    result = evaluate(models=["words", "stems"])
+    assert "…" not in result.stdout
+    assert len(re.findall(r"0\.\d{4} ± \d\.\d{3} ", result.stdout)) == 2
+    assert "a wider terminal shows more" in result.stdout
 
 
 def test_compare_refuses_other_judgements(two, tmp_path):

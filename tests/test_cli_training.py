@@ -292,11 +292,13 @@ def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts
         (["adapt", "--option", "ebax=false"], "no option 'ebax'; it has ebae, ebar"),
         (["adapt", "--option", "prompts=own.json"], "read from a file, use --prompts"),
         (["finetune", "--option", "prompts=own.json"], "this recipe has no option 'prompts'"),
+        (["adapt", "--steps", "3", "-o", "epochs=2"], "steps and epochs both say how long"),
         (["adapt", "-o", "lora=false", "-o", "lora_rank=8"], "lora=false contradicts lora_rank"),
         (["finetune", "--option", "lora_rnk=3"], "no option 'lora_rnk'"),
         (["finetune", "--option", "temperature=hot"], "temperature=hot: expected float"),
         (["finetune", "--option", "lora=maybe"], "expected true or false"),
         (["adapt", "--option", "ebae=false", "--option", "ebar=false"], "needs EBAE or EBAR"),
+        (["adapt", "--eval-split", "dev"], "--eval-split dev is of --eval-dataset, which is not given"),
         (["adapt", "--option", "ebae"], "'ebae': expected KEY=VALUE"),
         (["adapt", "--slots", "9"], "has 8 slot tokens"),
         (["adapt", "--option", "lora_targets=c_attn"], "(name some of them with -o lora_targets="),
@@ -309,6 +311,28 @@ def test_what_makes_no_sense_exits_2(
     refused = call(*words, "--model", base, "--data", texts, "--output", tmp_path / "out")
     assert refused.exit_code == 2
     assert says in message(refused)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("last", [["--dry-run"], []], ids=["planned", "run"])
+def test_what_a_run_would_refuse_its_plan_refuses(
+    tmp_path: Path, base: Path, texts: Path, groups: Path, last: list[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    adapt = ["adapt", "--model", base, "--data", texts, *QUICK, *last]
+    finetune = ["finetune", "--model", base, "--data", groups, *QUICK, *last]
+    out = ["--output", tmp_path / "out"]
+    for words, code, says in (
+        ([*adapt, *out, "--held-out", 1000], 3, "1000 to be held out"),
+        ([*adapt, *out, "--eval-dataset", "nothere"], 3, "'nothere' is neither a folder"),
+        ([*adapt, "--output", tmp_path / "file"], 2, "is a file; name a folder"),
+        ([*adapt, "--output", base], 2, "holds the model itself"),
+        ([*finetune, "--output", tmp_path / "file"], 2, "is a file; name a folder"),
+        ([*finetune, *out, "-o", "distillation=1"], 2, "no row has them"),
+    ):
+        refused = call(*words)
+        assert refused.exit_code == code, refused.output
+        assert says in message(refused)
     assert not (tmp_path / "out").exists()
 
 
@@ -332,6 +356,8 @@ def test_settings_replace_those_of_the_recipe() -> None:
     contrast, small = settled(contrast, schedule, {"lora_rank": "4", "group_size": "2", "warmup": "0.2"})
     assert small.lora is not None
     assert (small.lora.rank, small.lora.alpha, small.warmup, contrast.group_size) == (4, 16, 0.2, 2)
+    _, longer = settled(*released(), {"epochs": "2"})
+    assert (longer.steps, longer.total_steps(160)) == (None, 2 * 160 // longer.batch_size)
     _, added = settled(*released(), {"lora_targets": "q_proj, v_proj"})
     assert added.lora is not None
     assert added.lora.targets == ("q_proj", "v_proj")

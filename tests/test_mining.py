@@ -166,8 +166,14 @@ def test_the_command_writes_rows_and_how_they_were_made(tmp_path, corpus, monkey
     made = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
     assert made["system"] == "words"
     assert made["counts"] == counts
+    for there in (output, output.with_suffix(".json")):
+        again = CliRunner().invoke(app, [*map(str, words)])
+        assert again.exit_code == 2
+        there.unlink()
+    output.with_suffix(".json").write_text("somebody's")
     again = CliRunner().invoke(app, [*map(str, words)])
     assert again.exit_code == 2
+    assert output.with_suffix(".json").read_text() == "somebody's"
     words += ["--overwrite", "--data-dir", tmp_path]
     by_name = CliRunner().invoke(app, [*map(str, words), "--exclude", corpus.path.parent.name])
     assert by_name.exit_code == 0, by_name.stderr

@@ -177,6 +177,15 @@ def test_slugs_of_different_names_differ(first, second):
     assert (slug(first) == slug(second)) == (first == second)
 
 
+@pytest.mark.parametrize("name", ["данные-" * 30, "日本語" * 30, "x" * 300])
+def test_a_long_name_is_a_path_that_file_systems_take(tmp_path, name):
+    made = slug(name)
+    assert made != slug(name[:-1])
+    assert made != slug(made)
+    write_text(tmp_path / made / f"{made}.json", "text")
+    assert slug("x" * 160) == "x" * 160
+
+
 def test_slugs_of_close_names_differ():
     parts = ["-", "/", "%2D", ".", "a", "--", "%2F"]
     names = {one + two + three + four for one in parts for two in parts for three in parts for four in parts}

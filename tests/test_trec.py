@@ -338,7 +338,7 @@ def test_an_empty_file_is_an_error(put, read, content, name) -> None:
 def test_a_missing_file_is_an_error(tmp_path, read) -> None:
     with pytest.raises(DataError, match="absent: no such file"):
         read(tmp_path / "absent")
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="not a file that can be read twice"):
         read(tmp_path)
 
 

@@ -90,8 +90,11 @@ def mine(
     out.
     """
     set_up_logging(quiet=quiet, verbose=verbose)
-    if output.suffix != ".jsonl" or (output.exists() and not overwrite):
-        raise UsageError(f"{output} must end in .jsonl and not exist (or --overwrite)")
+    record = output.with_suffix(".json")
+    if output.suffix != ".jsonl" or ((output.exists() or record.exists()) and not overwrite):
+        raise UsageError(
+            f"{output} must end in .jsonl, and neither it nor {record.name} exist (or --overwrite)"
+        )
     from adapters import open_system
     from adapters.options import Context
     from llara_eval.datasets import locate
@@ -123,7 +126,7 @@ def mine(
     found = {"settings": asdict(settings), "counts": asdict(counts)}
     made = {"system": system.name, "system_settings": dict(system.settings), "data": rows.fingerprint}
     made |= {"corpus": source.fingerprint, "provenance": describe()}
-    write_json(output.with_suffix(".json"), {**found, **made})
+    write_json(record, {**found, **made})
     if as_json:
         typer.echo(json.dumps(found))
     else:

@@ -8,6 +8,7 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import plain, show
+from llara_eval.errors import UsageError
 
 
 def score(
@@ -33,6 +34,8 @@ def score(
     from llara_eval.results import save_per_query
     from llara_eval.trec import read_qrels, read_run
 
+    if per_query is not None and per_query.resolve() in (run.resolve(), qrels.resolve()):
+        raise UsageError(f"--per-query {per_query} would replace what is read; name another file")
     names = parse_measures(options.split_list(measures))
     ranking = read_run(run)
     judgements = read_qrels(qrels)

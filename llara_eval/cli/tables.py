@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
-from llara_eval.cli.console import plain
+from llara_eval.cli.console import plain, width
 from llara_eval.evaluate import Outcome
 from llara_eval.leaderboard import MEASURES
 
 ABSENT = "–"
+
+_WIDE, _FEW = 110, 3
+"""Columns of a terminal that hold all usual measures; and how many measures stand in a narrower one."""
 
 BM25_IS = "BM25: Lucene, k1=0.9, b=0.4 unless it says otherwise"
 """Stands under a table with BM25: with another toolkit or other settings, nDCG@10 is up to 27 points off."""
@@ -31,13 +34,16 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> Table:
         for name in dict.fromkeys(name for outcome in outcomes for name in outcome.result.measures)
         if name not in MEASURES
     ]
+    wide = width() >= _WIDE or len(shown) <= _FEW
+    shown = shown if wide else shown[:_FEW]
     table = Table(
-        "data set", "system", title="Means over all judged queries, 95 % confidence interval of the first"
+        title="Means over all judged queries, 95 % confidence interval of the first",
+        caption=None if wide else "a wider terminal shows more, --json all",
     )
-    for name in shown:
-        table.add_column(MEASURES.get(name, name), justify="right")
-    table.add_column("ties@10", justify="right")
-    table.add_column("n", justify="right")
+    for name in ("data set", "system"):
+        table.add_column(name, overflow="fold")
+    for name in (*(MEASURES.get(name, name) for name in shown), *(["ties@10"] if wide else []), "n"):
+        table.add_column(name, justify="right", no_wrap=True)
     before = None
     for outcome in sorted(outcomes, key=lambda item: item.result.dataset):
         result = outcome.result
@@ -51,7 +57,8 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> Table:
             for name in shown
         ]
         name = plain(result.dataset) if before != result.dataset else ""
-        table.add_row(name, plain(result.system), *cells, f"{result.ties_at_10:.3f}", f"{result.n_queries:,}")
+        ties = [f"{result.ties_at_10:.3f}"] if wide else []
+        table.add_row(name, plain(result.system), *cells, *ties, f"{result.n_queries:,}")
         before = result.dataset
     return table
 

@@ -98,6 +98,10 @@ def settled(task: Task, schedule: "Schedule", given: dict[str, Any]) -> "tuple[T
     from adapters.options import override
 
     given = dict(given)
+    if "epochs" in given:
+        if "steps" in given:
+            raise UsageError("steps and epochs both say how long to train: give one of them")
+        schedule = replace(schedule, steps=None)
     if "prompts" in given and hasattr(task, "prompts"):
         raise UsageError("option prompts: they are read from a file, use --prompts")
     usual = schedule.lora or contrastive()[1].lora
@@ -123,6 +127,8 @@ def settled(task: Task, schedule: "Schedule", given: dict[str, Any]) -> "tuple[T
 def validation(name: str | None, split: str | None, *, offline: bool) -> "Validate | None":
     """Return what measures nDCG@10 on the data set of ``--eval-dataset``."""
     if name is None:
+        if split is not None:
+            raise UsageError(f"--eval-split {split} is of --eval-dataset, which is not given")
         return None
     from llara_eval import datasets
     from llara_eval.home import data_dir

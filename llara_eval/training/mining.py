@@ -77,10 +77,10 @@ class Mining:
                 f"negatives must be at least 1 and skip-top below the depth, found {self.negatives}, "
                 f"{self.skip_top} of {self.depth}"
             )
-        if not 0 <= self.max_overlap <= 1 or not (self.margin is None or 0 < self.margin <= 1):
-            raise UsageError(
-                f"max-overlap and margin must be between 0 and 1, found {self.max_overlap}, {self.margin}"
-            )
+        if not 0 <= self.max_overlap <= 1:
+            raise UsageError(f"max-overlap must be from 0 to 1, found {self.max_overlap}")
+        if self.margin is not None and not 0 < self.margin <= 1:
+            raise UsageError(f"margin must be above 0 and at most 1, found {self.margin}")
 
 
 @dataclass(slots=True)

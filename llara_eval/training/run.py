@@ -104,6 +104,8 @@ def check_output(conditions: Conditions, folder: Path) -> None:
     output, folder = conditions.output.expanduser().resolve(), folder.expanduser().resolve()
     if output == folder or output in folder.parents:
         raise UsageError(f"--output {output} holds the model itself; name another folder")
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output} is a file; name a folder")
     found = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
     if found and (conditions.on_existing == "never" or not _OURS.intersection(found)):
         raise UsageError(f"{output} exists and holds {', '.join(found[:5])}; choose another --output")
