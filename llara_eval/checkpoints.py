@@ -57,6 +57,10 @@ def resolve(model: str, *, offline: bool = False) -> Path:
             if len(weights) > 1:
                 raise UsageError(f"{path} holds {len(weights)} GGUF files; name the one to use")
             return convert_gguf(weights[0])
+        if not any(
+            (path / name).is_file() for name in ("config.json", "modules.json", "adapter_config.json")
+        ):
+            raise DataError(f"{path} is not a checkpoint folder: there is no config.json")
         return path
     if path.is_file() and path.suffix == ".gguf":
         return convert_gguf(path)

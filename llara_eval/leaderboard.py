@@ -109,6 +109,13 @@ def _measured(entries: Sequence[tuple[Path, Result]], target: Path, known: _Know
     for measure, shown in MEASURES.items():
         if any(measure in result.measures for _, result in entries):
             parts += [f"### {shown}", _measure_table(entries, measure, target, known)]
+    absent = [
+        f"{_text(result.system)} on {_dataset(result)}"
+        for _, result in entries
+        if not MEASURES.keys() & result.measures.keys()
+    ]
+    if absent:
+        parts.append(f"Without any of these measures, and so in no table above: {'; '.join(absent)}.")
     parts += ["### Conditions", _conditions(entries)]
     if any(result.settings.get(TRAINING_FILES) for _, result in entries):
         parts += ["### Training data", _LEGEND, _training_data(entries, known)]

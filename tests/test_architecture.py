@@ -100,6 +100,7 @@ HOMES = {
         *("llara_eval.checkpoints", "llara_eval.gguf", "llara_eval.export_files"),
         *("llara_eval.skeleton", "llara_eval.packing"),
     },
+    "safetensors": {"llara_eval.checkpoints"},
     "peft": {"llara_eval.lora", "llara_eval.training.models"},
     "tokenizers": {"llara_eval.export_files"},
     "sentence_transformers": {"llara_eval.backends", "llara_eval.export"},

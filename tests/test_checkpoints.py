@@ -118,6 +118,13 @@ def test_what_is_neither_folder_nor_hub_name(tmp_path) -> None:
             checkpoints.resolve(name)
 
 
+def test_a_folder_without_configuration_is_no_checkpoint(tmp_path) -> None:
+    with pytest.raises(DataError, match="not a checkpoint folder: there is no config"):
+        checkpoints.resolve(str(tmp_path))
+    with pytest.raises(UsageError, match="'' names nothing"):
+        checkpoints.resolve("")
+
+
 def test_a_hub_name_offline_says_so() -> None:
     with pytest.raises(DataError, match="hub"):
         checkpoints.resolve("someone/some-model", offline=True)

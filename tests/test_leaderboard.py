@@ -70,6 +70,14 @@ def test_one_name_does_not_stand_for_two_things(changes, what) -> None:
     assert "third" in render([entries[0], (Path("runs/third"), same)], [], Path("leaderboard.md"))
 
 
+def test_what_stands_in_no_table_is_named() -> None:
+    other = make_result(system="other", measures={"P@1": {"mean": 0.5, "low": 0.4, "high": 0.6}})
+    entries = [(Path("runs/fake"), make_result()), (Path("runs/other"), other)]
+    text = render(entries, [], Path("leaderboard.md"))
+    assert "in no table above: other on tiny" in text
+    assert "in no table above" not in render(entries[:1], [], Path("leaderboard.md"))
+
+
 def invoke(place: Path, *options: str):
     words = [
         "leaderboard",

@@ -90,11 +90,7 @@ def mine(
     out.
     """
     set_up_logging(quiet=quiet, verbose=verbose)
-    record = output.with_suffix(".json")
-    if output.suffix != ".jsonl" or ((output.exists() or record.exists()) and not overwrite):
-        raise UsageError(
-            f"{output} must end in .jsonl, and neither it nor {record.name} exist (or --overwrite)"
-        )
+    record = _record_of(output, overwrite=overwrite)
     from adapters import open_system
     from adapters.options import Context
     from llara_eval.datasets import locate
@@ -133,6 +129,20 @@ def mine(
         _show(counts)
     if not quiet:
         say(f"{output}, made as {output.with_suffix('.json')} says")
+
+
+def _record_of(output: Path, *, overwrite: bool) -> Path:
+    """Return where it is written how a file was made.
+
+    Raises:
+        UsageError: The file has another ending, or something is there that must not be replaced.
+    """
+    record = output.with_suffix(".json")
+    if output.suffix != ".jsonl" or ((output.exists() or record.exists()) and not overwrite):
+        raise UsageError(
+            f"{output} must end in .jsonl, and neither it nor {record.name} exist (or --overwrite)"
+        )
+    return record
 
 
 def _with_judgements(name: str, folder: Path) -> Path:
