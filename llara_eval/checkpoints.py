@@ -163,7 +163,7 @@ def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple
         head: Whether the language-model head is wanted.
 
     Raises:
-        DataError: Files are missing, unreadable or not safetensors, or the head is wanted and not there.
+        DataError: Files or weights are missing, unreadable or not safetensors; the head where it is wanted.
     """
     from transformers import AutoModel, AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
@@ -184,11 +184,17 @@ def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple
             trust_remote_code=False,
             output_loading_info=True,
         )
-        if head and found["missing_keys"]:  # transformers makes them up; a tied head is not missing
-            raise DataError(
-                f"{where} lacks {min(found['missing_keys'])}: adapt needs a whole checkpoint, with its "
-                "language-model head"
+        # transformers makes missing ones up; a tied head is not missing, and BERT's pooler is not used.
+        missing = [name for name in found["missing_keys"] if not name.startswith("pooler.")]
+        if causal and not head:
+            missing = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
+        if missing:
+            why = (
+                "adapt needs a whole checkpoint, with its language-model head"
+                if head
+                else "its weights are not complete"
             )
+            raise DataError(f"{where} lacks {min(missing)}: {why}")
         return model
 
     tokenizer = read_tokenizer(folder)

@@ -6,6 +6,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_models import TEXTS, make_model, make_tokenizer, save_checkpoint
 
 from adapters import checkpoint_folder
@@ -69,6 +70,25 @@ def test_a_head_is_read_or_tied_but_not_made_up(tmp_path, kind) -> None:
     else:
         model, _ = checkpoints.read_model(folder, dtype=torch.float32, head=True)
         assert model.lm_head.weight is model.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize("kind", ["llama", "bert"])
+def test_weights_that_are_missing_are_not_made_up(tmp_path, kind) -> None:
+    folder = save_checkpoint(tmp_path / "model", kind)
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    encoder = checkpoints.load(folder, dtype="float32")
+    without_pooler = {name: weight for name, weight in weights.items() if "pooler" not in name}
+    save_file(without_pooler, file, metadata={"format": "pt"})
+    assert np.array_equal(
+        checkpoints.load(folder, dtype="float32").encode(TEXTS, "document"), encoder.encode(TEXTS, "document")
+    )
+    lost = next(name for name in weights if ".1." in name)
+    kept = {name: weight for name, weight in without_pooler.items() if name != lost}
+    for wrong in (kept, {f"transformer.{name}": weight for name, weight in weights.items()}):
+        save_file(wrong, file, metadata={"format": "pt"})
+        with pytest.raises(DataError, match=r"lacks .*: its weights are not complete"):
+            checkpoints.load(folder)
 
 
 def test_pickled_weights_are_refused(copy) -> None:
