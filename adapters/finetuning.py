@@ -99,7 +99,11 @@ def plan(
 
 def _refuse_absent_teacher(contrast: Contrast, rows: Rows) -> None:
     """Raise where a teacher's scores are to be learnt from, and there are none."""
-    if contrast.distillation and not any(row.get("pos_scores") for row in rows.sample(SAMPLE)):
+    taught = (
+        row.get("pos_scores") and (row.get("neg_scores") or not row.get("neg"))
+        for row in map(rows.__getitem__, range(len(rows)))
+    )
+    if contrast.distillation and not any(taught):
         raise UsageError(
             f"distillation={contrast.distillation} needs pos_scores and neg_scores, and no row has them"
         )

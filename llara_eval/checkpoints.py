@@ -292,7 +292,7 @@ def read_templates(
             f"{folder}: LoRA of unknown templates; name them with --option template=llara or repllama"
         )
     prefix, suffix = special_tokens(tokenizer)
-    limit = min(512, int(getattr(config, "max_position_embeddings", 512)))
+    limit = min(512, own_positions(config) or 512)
     plain = Template(prefix=prefix, suffix=suffix, max_length=limit)
     logger.info("%s has no template: mean pooling, no prompt, %d tokens", folder.name, limit)
     return Templates(plain, plain), "none"

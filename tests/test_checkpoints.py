@@ -270,6 +270,7 @@ def test_a_text_that_fills_all_positions_is_encoded(tmp_path, kind) -> None:
     encoder = checkpoints.load(folder, dtype="float32", text_length=1_000)
     limit = {"xlm-roberta": 126, "mpnet": 126}.get(kind, 128)
     assert encoder.templates.document.max_length == limit
+    assert checkpoints.load(folder, dtype="float32").templates.document.max_length == limit
     assert encoder.encode(["word " * 200], "document").shape == (1, 32)
     with pytest.raises(UsageError, match="more than the model has positions"):
         checkpoints.load(folder, changes={"max_length": limit + 1})

@@ -330,9 +330,12 @@ class Adapt:
         batches = self.reader.batches(self.reader.read(rows), self.micro_tokens)
         counts = [sum(column) for column in zip(*(batch.counts for batch in batches), strict=True)]
         found = torch.zeros(3, device=self.model.device)
+        training = self.model.training
+        self.model.eval()  # without dropout
         for batch in batches:
             with self._autocast():
                 found += torch.stack(list(self.model(batch.to(self.model.device), recall=True)))
+        self.model.train(training)
         _, ebae, ebar = (value / max(count, 1) for value, count in zip(found.tolist(), counts, strict=True))
         return {"ebae_recall": ebae, "ebar_recall": ebar}
 
