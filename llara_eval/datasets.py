@@ -308,7 +308,7 @@ def qrels_file(folder: Path, split: str) -> Path:
     if split not in there:
         raise DataError(
             f"{folder / 'qrels'}: no judgements for split {split!r}; "
-            + (f"there are those of: {', '.join(sorted(there))}" if there else "no *.tsv is there")
+            + (f"there are: {', '.join(sorted(there))}" if there else "no *.tsv is there")
         )
     return there[split]
 
