@@ -323,7 +323,7 @@ class Adapt:
 
     @torch.no_grad()
     def recall(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Return how much of its targets each embedding recalls (:func:`bag_recall`), a mean over rows with one."""
+        """Return the recall of each embedding, a mean over rows with a target; see :func:`bag_recall`."""
         batches = self.reader.batches(self.reader.read(rows), self.micro_tokens)
         counts = [sum(column) for column in zip(*(batch.counts for batch in batches), strict=True)]
         found = torch.zeros(3, device=self.model.device)
