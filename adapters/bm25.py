@@ -200,7 +200,7 @@ class Bm25:
             self._fill(corpus, own, progress, alive)
             own.rename(folder)
         except OSError:
-            if not (folder / "facts.json").is_file():  # another process was not as fast
+            if not (folder / "facts.json").is_file():  # nobody else has made it meanwhile
                 raise
         finally:
             shutil.rmtree(own, ignore_errors=True)

@@ -73,7 +73,8 @@ def read_rows(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT)
 def plan(
     folder: Path, rows: Rows, recipe: Recipe, contrast: Contrast, schedule: Schedule, conditions: Conditions
 ) -> Plan:
-    """Estimate what :func:`finetune` will take."""
+    """Estimate what :func:`finetune` will take; what it would refuse is refused."""
+    check_output(conditions, folder)
     _refuse_absent_teacher(contrast, rows)
     tokenizer = read_tokenizer(folder)
     templates, new = recipe.templates(folder, tokenizer)

@@ -26,20 +26,25 @@ def test_a_lease_has_one_holder(two) -> None:
     assert other.take("a")
 
 
-def test_one_of_many_gets_it(tmp_path) -> None:
-    start, taken = threading.Barrier(16), []
+def times_taken(folder, name: str, workers: int, tries: int = 1) -> int:
+    """Return how often a lease is taken where many workers try at once."""
+    start, taken = threading.Barrier(workers), []
 
     def run() -> None:
-        leases = Leases(tmp_path)
+        leases = Leases(folder)
         start.wait()
-        taken.append(leases.take("a"))
+        taken.extend(leases.take(name) for _ in range(tries))
 
-    threads = [threading.Thread(target=run) for _ in range(16)]
+    threads = [threading.Thread(target=run) for _ in range(workers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(taken) == 1
+    return sum(taken)
+
+
+def test_one_of_many_gets_it(tmp_path) -> None:
+    assert times_taken(tmp_path, "a", 16) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a.lease"]
 
 
@@ -100,19 +105,7 @@ def test_only_one_of_many_takes_over(tmp_path) -> None:
         name = f"a{attempt}"
         (tmp_path / f"{name}.lease").write_text(json.dumps({"host": "", "pid": 0, "id": "lost"}))
         os.utime(tmp_path / f"{name}.lease", (0, 0))
-        start, taken = threading.Barrier(8), []
-
-        def run(name=name, start=start, taken=taken) -> None:
-            leases = Leases(tmp_path)
-            start.wait()
-            taken.extend(leases.take(name) for _ in range(5))
-
-        threads = [threading.Thread(target=run) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sum(taken) == 1
+        assert times_taken(tmp_path, name, 8, tries=5) == 1
 
 
 def test_after_a_while_it_is_said_who_is_waited_for(two, monkeypatch, caplog, tmp_path) -> None:

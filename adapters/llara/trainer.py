@@ -42,7 +42,8 @@ def read_rows(data: Sequence[Path], *, chunk_words: int, cache: Path, progress: 
 
 
 def plan(folder: Path, rows: Rows, task: Adaptation, schedule: Schedule, conditions: Conditions) -> Plan:
-    """Estimate what :func:`adapt` will take."""
+    """Estimate what :func:`adapt` will take; an output it would refuse is refused."""
+    check_output(conditions, folder)
     tokenizer = read_tokenizer(folder)
     new = add_tokens(tokenizer, task.prompts.slot_tokens)
     reader = Reader(tokenizer, Frame.of(templates(tokenizer, task.prompts), tokenizer), task)

@@ -64,7 +64,7 @@ def adapt(
     from adapters.llara.trainer import adapt as run
     from adapters.llara.trainer import plan, read_rows
     from llara_eval.home import home
-    from llara_eval.training.run import Conditions, check_output, usual_micro_tokens
+    from llara_eval.training.run import Conditions, usual_micro_tokens
 
     task, schedule = training.chosen(ADAPTATIONS, recipe)()
     if prompts is not None:
@@ -90,7 +90,6 @@ def adapt(
     rows = read_rows(data, chunk_words=chunk_words, cache=home() / "training", progress=watch)
     validate = training.validation(eval_dataset, eval_split, offline=offline)
     if dry_run:
-        check_output(conditions, folder)
         training.show_plan(plan(folder, rows.split(held_out)[0], task, schedule, conditions))
         return
     run(folder, rows, task, schedule, conditions, held_out=held_out, validate=validate, progress=watch)

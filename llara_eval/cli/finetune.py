@@ -42,7 +42,7 @@ def finetune(
     from adapters.finetuning import RECIPES, plan, read_rows
     from adapters.finetuning import finetune as run
     from llara_eval.home import home
-    from llara_eval.training.run import Conditions, check_output, usual_micro_tokens
+    from llara_eval.training.run import Conditions, usual_micro_tokens
 
     way = training.chosen(RECIPES, recipe)
     contrast, schedule = way.settings()
@@ -63,7 +63,6 @@ def finetune(
     rows = read_rows(data, cache=home() / "training", progress=watch)
     validate = training.validation(eval_dataset, eval_split, offline=offline)
     if dry_run:
-        check_output(conditions, folder)
         training.show_plan(plan(folder, rows, way, contrast, schedule, conditions))
         return
     run(folder, rows, way, contrast, schedule, conditions, validate=validate, progress=watch)
