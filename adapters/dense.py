@@ -12,7 +12,7 @@ from typing import Any, Literal
 from adapters import repllama
 from adapters.llara import template as llara
 from adapters.options import Context, configure, unnamed
-from llara_eval import checkpoints
+from llara_eval import checkpoints, folders
 from llara_eval.allocator import keep_freed_memory
 from llara_eval.backends import Name as Backend
 from llara_eval.collection import Corpus
@@ -83,7 +83,7 @@ def open_checkpoint(
     name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Context
 ) -> "Dense":
     """Open a checkpoint folder, GGUF file or hub name; the system is called by its last part."""
-    folder = checkpoints.resolve(name, offline=context.offline)
+    folder = folders.resolve(name, offline=context.offline)
     path = Path(name).expanduser()
     own_name = path.resolve().name.removesuffix(".gguf") if path.exists() else name
     config, full_name = configure(DenseConfig, base, given, own_name)
@@ -135,7 +135,7 @@ def packaged_folder(name: str, package: str, within: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise MissingPartError(f"{name} needs its weights: {_INSTALL[package]}")
-    return checkpoints.resolve(str(Path(spec.origin).parent / within), offline=True)
+    return folders.resolve(str(Path(spec.origin).parent / within), offline=True)
 
 
 class Dense:
@@ -166,7 +166,7 @@ class Dense:
             if config.backend != "transformers":
                 raise UsageError(f"compile=true compiles transformers' layers, not those of {config.backend}")
             compile_layers(self.encoder.model, self.encoder.device)
-        self._checkpoint = checkpoints.content_hash(folder)
+        self._checkpoint = folders.content_hash(folder)
         self._training_files = declared(folder)
         self._context = context
         self._documents: VectorStore | None = None

@@ -12,10 +12,13 @@ from adapters import repllama
 from adapters.llara import recipes
 from adapters.llara.template import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.template import templates as llara_templates
-from llara_eval.checkpoints import content_hash, read_model, read_tokenizer
+from llara_eval.checkpoints import read_model, read_model_config, read_tokenizer
 from llara_eval.contamination import declared
 from llara_eval.errors import UsageError
+from llara_eval.folders import content_hash
 from llara_eval.layers import compile_layers
+from llara_eval.padding import is_causal
+from llara_eval.positions import require_positions
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.templates import Templates
 from llara_eval.training import groups
@@ -74,8 +77,7 @@ def plan(
     folder: Path, rows: Rows, recipe: Recipe, contrast: Contrast, schedule: Schedule, conditions: Conditions
 ) -> Plan:
     """Estimate what :func:`finetune` will take; what it would refuse is refused."""
-    check_output(conditions, folder)
-    _refuse_absent_teacher(contrast, rows)
+    _refuse(folder, rows, contrast, schedule, conditions)
     tokenizer = read_tokenizer(folder)
     templates, new = recipe.templates(folder, tokenizer)
     templates = templates.cut_to(contrast.query_length, contrast.passage_length)
@@ -98,15 +100,28 @@ def plan(
     )
 
 
-def _refuse_absent_teacher(contrast: Contrast, rows: Rows) -> None:
-    """Raise where a teacher's scores are to be learnt from, and there are none."""
-    taught = (
-        row.get("pos_scores") and (row.get("neg_scores") or not row.get("neg"))
-        for row in map(rows.__getitem__, range(len(rows)))
-    )
-    if contrast.distillation and not any(taught):
+def _refuse(folder: Path, rows: Rows, contrast: Contrast, schedule: Schedule, conditions: Conditions) -> None:
+    """Raise where there is no place for the checkpoint, no position for a token, or nothing to learn from."""
+    check_output(conditions, folder)
+    lengths = {"query_length": contrast.query_length, "passage_length": contrast.passage_length}
+    require_positions(read_model_config(folder), **lengths)
+
+    def some(has: Callable[[Mapping[str, Any]], Any]) -> bool:
+        return any(has(rows[row]) for row in range(len(rows)))
+
+    if contrast.distillation and not some(
+        lambda row: row.get("pos_scores") and (row.get("neg_scores") or not row.get("neg"))
+    ):
         raise UsageError(
             f"distillation={contrast.distillation} needs pos_scores and neg_scores, and no row has them"
+        )
+    alone = schedule.batch_size == 1 or not contrast.in_batch
+    hard = contrast.group_size > 1
+    if alone and not (hard and some(lambda row: set(row.get("neg", ())) - set(row["pos"]))):
+        raise UsageError(
+            f"there is nothing to tell a positive from: batch_size={schedule.batch_size}, in_batch="
+            f"{contrast.in_batch}, group_size={contrast.group_size}; hard negatives take a group_size above "
+            "1 and rows with neg"
         )
 
 
@@ -137,11 +152,15 @@ def finetune(
         LlaraEvalError: The data or the model cannot be used, or see
             :func:`llara_eval.training.run.carry_out`.
     """
-    check_output(conditions, folder)
-    _refuse_absent_teacher(contrast, rows)
+    _refuse(folder, rows, contrast, schedule, conditions)
     with processes() as device:
         torch.manual_seed(schedule.seed)
         bare, tokenizer = read_model(folder, dtype=torch.float32)
+        if not is_causal(bare):
+            raise UsageError(
+                f"{type(bare).__name__} cannot be fine-tuned: its tokens see what follows them, and only "
+                "decoders are trained, whose last tokens make the embedding"
+            )
         templates, new = recipe.templates(folder, tokenizer)
         fit_embeddings(bare, new)
         precision = precision_of(conditions.dtype, device)

@@ -6,9 +6,7 @@ language model (a single GGUF file too). Weights are read as safetensors, LoRA's
 plain tensors, and no code from a checkpoint is run.
 """
 
-import hashlib
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,64 +17,12 @@ from llara_eval import backends, lora, st_layout
 from llara_eval.devices import default_device, settle_dtype
 from llara_eval.encoder import Encoder
 from llara_eval.errors import DataError, UsageError
-from llara_eval.files import sha256_of
-from llara_eval.gguf import convert_gguf
-from llara_eval.st_layout import own_positions, positions, read_json, special_tokens
+from llara_eval.folders import resolve, transformer_folder
+from llara_eval.positions import own_positions, positions, require_positions
+from llara_eval.st_layout import special_tokens
 from llara_eval.templates import TEMPLATE_FILE, Template, Templates
 
 logger = logging.getLogger(__name__)
-
-_HASHED = (
-    *("*.safetensors", "adapter_model.bin", "config.json", "adapter_config.json"),
-    *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json"),
-    *("added_tokens.json", "*.model", "*.codes"),
-)
-"""Files of a checkpoint that decide what its vectors are, templates aside."""
-
-_MODULES_HASHED = ("*.json", "*.safetensors", "*.bin")
-"""Files below a sentence-transformers folder that decide what modules do that we have not."""
-
-_MEAN = "pooling_mode_mean_tokens"
-"""sentence-transformers' older name for the mean."""
-
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "adapter_model.bin"]
-
-
-def resolve(model: str, *, offline: bool = False) -> Path:
-    """Return the folder of a checkpoint: a folder, a GGUF file (converted once), or a hub name.
-
-    Raises:
-        DataError: There is no such folder, and it is not on the hub or may not be asked for.
-    """
-    if not model:
-        raise UsageError("--model '' names nothing")
-    path = Path(model).expanduser().absolute()  # low-rank updates name it, and are used from anywhere
-    if path.is_dir():
-        weights = sorted(path.glob("*.gguf"))
-        if weights and not (path / "config.json").is_file():
-            if len(weights) > 1:
-                raise UsageError(f"{path} holds {len(weights)} GGUF files; name the one to use")
-            return convert_gguf(weights[0])
-        if not any(
-            (path / name).is_file() for name in ("config.json", "modules.json", "adapter_config.json")
-        ):
-            raise DataError(f"{path} is not a checkpoint folder: there is no config.json")
-        return path
-    if path.is_file() and path.suffix == ".gguf":
-        return convert_gguf(path)
-    if path.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
-        raise DataError(f"{model!r} is not a checkpoint folder, a GGUF file or a system's name")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        local_only = offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, local_files_only=local_only))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise DataError(
-            f"{model!r} is neither a folder nor to be had from the hub: {str(error).splitlines()[0]}"
-        ) from error
-
 
 Recogniser = Callable[[Any, Mapping[str, Any] | None], Templates | None]
 """Makes templates from a tokenizer and, if there is one, a LoRA configuration; None: not mine."""
@@ -146,12 +92,11 @@ def settle_templates(
         templates, source = chosen(tokenizer), "chosen"
     else:
         templates, source = read_templates(folder, tokenizer, config, recognisers, own_modules=own_modules)
-    there, asked = own_positions(config), (changes or {}).get("max_length")
-    if there and asked and asked > there:
-        raise UsageError(f"max_length {asked:,} is more than the model has positions: {there:,}")
+    require_positions(config, max_length=(changes or {}).get("max_length"))
     if text_length is not None:
         changes = {"max_length": min(text_length, positions(config, tokenizer)), **(changes or {})}
-    return templates.with_changes(**(changes or {})), source
+    made, there = templates.with_changes(**(changes or {})), own_positions(config)
+    return made.cut_to(min(made.query.max_length, there), min(made.document.max_length, there)), source
 
 
 def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple[Any, Any]:
@@ -165,7 +110,7 @@ def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple
     Raises:
         DataError: Files or weights are missing, unreadable or not safetensors; the head where it is wanted.
     """
-    from transformers import AutoModel, AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModel, AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
@@ -175,15 +120,24 @@ def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple
         update = lora.read_config(where)
         if update is not None:
             base = lora.base_of(where, update, resolve)
-            return lora.merged(where, base, read_tokenizer(where), read, head=causal)
+            whole = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(read_model_config(base)), None)
+            decoder = whole and whole.base_model_prefix
+            return lora.merged(where, base, read_tokenizer(where), read, decoder=decoder, head=causal)
         model, found = (AutoModelForCausalLM if causal else AutoModel).from_pretrained(
-            _transformer_folder(where),
+            transformer_folder(where),
             dtype=dtype,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
+        if model.config.get_text_config() is not model.config:  # it reads pictures too
+            if causal:
+                raise UsageError(
+                    f"{where}: {type(model).__name__} is more than a language model; save its language model "
+                    "with its head in a folder of its own"
+                )
+            model = model.get_decoder()
         # transformers makes missing ones up; a tied head is not missing, and BERT's pooler is not used.
         missing = [name for name in found["missing_keys"] if not name.startswith("pooler.")]
         if causal and not head:
@@ -219,9 +173,10 @@ def read_model_config(folder: Path) -> Any:
         config.vocab_size = max(config.vocab_size, len(read_tokenizer(folder)))
         return config
     try:
-        return AutoConfig.from_pretrained(
-            _transformer_folder(folder), local_files_only=True, trust_remote_code=False
+        config = AutoConfig.from_pretrained(
+            transformer_folder(folder), local_files_only=True, trust_remote_code=False
         )
+        return config.get_text_config()
     except _unreadable() as error:
         raise DataError(f"{folder}: its configuration cannot be read: {error}") from error
 
@@ -243,7 +198,7 @@ def read_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
-    transformer = _transformer_folder(folder)
+    transformer = transformer_folder(folder)
     update = lora.read_config(folder)
     if update is not None and not any(transformer.glob("tokenizer*")):
         return read_tokenizer(lora.base_of(folder, update, resolve))
@@ -292,57 +247,7 @@ def read_templates(
             f"{folder}: LoRA of unknown templates; name them with --option template=llara or repllama"
         )
     prefix, suffix = special_tokens(tokenizer)
-    limit = min(512, own_positions(config) or 512)
+    limit = min(512, own_positions(config))
     plain = Template(prefix=prefix, suffix=suffix, max_length=limit)
     logger.info("%s has no template: mean pooling, no prompt, %d tokens", folder.name, limit)
     return Templates(plain, plain), "none"
-
-
-def has(folder: Path, *patterns: str) -> bool:
-    """Whether a checkpoint, or a base whose weights it updates, has files of such names."""
-    if any(file for pattern in patterns for file in _transformer_folder(folder).glob(pattern)):
-        return True
-    update = lora.read_config(folder)
-    return update is not None and has(lora.base_of(folder, update, resolve), *patterns)
-
-
-def content_hash(folder: Path) -> str:
-    """Return a SHA-256 over weights, configuration, tokenizer and modules of a checkpoint and its base."""
-    transformer = _transformer_folder(folder)
-    own = {path for pattern in _HASHED for path in transformer.glob(pattern)}
-    named = [(path.name, path) for path in sorted(own)]
-    named += [(path.relative_to(folder).as_posix(), path) for path in sorted(_module_files(folder) - own)]
-    total = hashlib.sha256()
-    for name, path in named:
-        total.update(f"{name}\x1f{sha256_of(path)}\x1e".encode())
-    update = lora.read_config(folder)
-    if update is not None:
-        total.update(content_hash(lora.base_of(folder, update, resolve)).encode())
-    return total.hexdigest()
-
-
-def _module_files(folder: Path) -> set[Path]:
-    """Return the files that decide what modules behind a sentence-transformers folder's transformer do.
-
-    A plain mean has none, so that hashes in older records hold: whatever else pools, its settings have.
-    """
-    if not (folder / "modules.json").is_file():
-        return set()
-    kinds = {
-        module["type"].rsplit(".", 1)[-1]: folder / module["path"]
-        for module in read_json(folder / "modules.json")
-    }
-    if "Pooling" not in kinds or set(kinds) - {"Transformer", "Pooling", "Normalize"}:
-        return {path for pattern in _MODULES_HASHED for path in folder.rglob(pattern)}
-    pooling = kinds["Pooling"] / "config.json"
-    chosen = [key for key, value in read_json(pooling).items() if value and not key.endswith("dimension")]
-    return set() if chosen == [_MEAN] else {pooling}
-
-
-def _transformer_folder(folder: Path) -> Path:
-    """Return where a checkpoint's weights lie; in sentence-transformers layout that may be a subfolder."""
-    router = folder / "router_config.json"  # a sentence-transformers folder with one template a side
-    if router.is_file():
-        return folder / str(read_json(router)["structure"]["document"][0])
-    modules = folder / "modules.json"
-    return folder / read_json(modules)[0]["path"] if modules.is_file() else folder

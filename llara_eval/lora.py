@@ -14,9 +14,6 @@ logger = logging.getLogger(__name__)
 
 CONFIG = "adapter_config.json"
 
-_CAUSAL = "base_model.model.model."
-"""How names of updates begin that were trained on a model with its language-model head."""
-
 
 def read_config(folder: Path) -> dict[str, Any] | None:
     """Return the configuration of a folder of low-rank updates; None for any other folder.
@@ -59,7 +56,15 @@ def base_of(folder: Path, config: Mapping[str, Any], resolve: Callable[[str], Pa
         ) from error
 
 
-def merged(folder: Path, base: Path, tokenizer: Any, read: Callable[[Path, bool], Any], *, head: bool) -> Any:
+def merged(
+    folder: Path,
+    base: Path,
+    tokenizer: Any,
+    read: Callable[[Path, bool], Any],
+    *,
+    decoder: str | None,
+    head: bool,
+) -> Any:
     """Return the base model with the updates added to its weights.
 
     Args:
@@ -68,6 +73,7 @@ def merged(folder: Path, base: Path, tokenizer: Any, read: Callable[[Path, bool]
         base: The base model.
         tokenizer: The updates' tokenizer; the base gets rows for tokens it lacks.
         read: Reads a model with (True) or without its language-model head.
+        decoder: What the base's class with a head calls the rest of it; None: there is no such class.
         head: Whether the result has its language-model head.
 
     Raises:
@@ -84,7 +90,7 @@ def merged(folder: Path, base: Path, tokenizer: Any, read: Callable[[Path, bool]
         raise DataError(
             f"{folder}: {WEIGHTS_NAME} cannot be loaded as plain tensors; code in it is never run"
         ) from error
-    causal = any(name.startswith(_CAUSAL) for name in weights)
+    causal = any(name.startswith(f"base_model.model.{decoder}.") for name in weights)  # trained with its head
     model = read(base, causal or head)
     grown = len(tokenizer) > model.get_input_embeddings().num_embeddings
     if grown:

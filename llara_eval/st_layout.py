@@ -1,13 +1,13 @@
 """What a folder in sentence-transformers layout says of itself."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llara_eval.errors import DataError, UsageError
+from llara_eval.positions import positions
 from llara_eval.templates import Pooling, Template, Templates
 
 _SETTINGS = tuple(
@@ -15,12 +15,6 @@ _SETTINGS = tuple(
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
 """What sentence-transformers calls the settings of a transformer, or once did; the first one there counts."""
-
-_BEHIND_PADDING = {
-    *("camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta"),
-    *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
-}
-"""Models whose first position is the one behind the padding token's id, which their code alone says."""
 
 _POOLING_MODES: Mapping[str, Pooling] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
 """sentence-transformers' names for the ways of pooling we have."""
@@ -88,17 +82,6 @@ def read_templates(folder: Path, tokenizer: Any, config: Any, *, own_modules: bo
         query=replace(base, prompt=prompts.get("query", usual)),
         document=replace(base, prompt=prompts.get("document", prompts.get("passage", usual))),
     )
-
-
-def positions(config: Any, tokenizer: Any) -> int:
-    """Return the most tokens a model can read, by its configuration and its tokenizer's."""
-    return int(min(own_positions(config) or math.inf, tokenizer.model_max_length))
-
-
-def own_positions(config: Any) -> int | None:
-    """Return the most tokens a model has positions for, if it has a limit."""
-    own = getattr(config, "max_position_embeddings", None)
-    return own - config.pad_token_id - 1 if own and config.model_type in _BEHIND_PADDING else own
 
 
 def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:

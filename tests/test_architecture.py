@@ -20,6 +20,7 @@ LAYERS = [
     "llara_eval.files",
     "llara_eval.msmarco llara_eval.published llara_eval.statistics llara_eval.provenance llara_eval.receipts",
     "llara_eval.contamination llara_eval.matching llara_eval.corpus_sizes llara_eval.formulas",
+    "llara_eval.positions",
     # One job each, on the nouns.
     "llara_eval.collection llara_eval.ranking llara_eval.measure llara_eval.templates llara_eval.download",
     "llara_eval.protocols llara_eval.trec llara_eval.baselines llara_eval.records llara_eval.leases",
@@ -34,7 +35,7 @@ LAYERS = [
     "llara_eval.workload",
     # Models and vectors.
     "llara_eval.devices llara_eval.allocator llara_eval.layers llara_eval.gguf llara_eval.lora",
-    "llara_eval.skeleton",
+    "llara_eval.skeleton llara_eval.folders",
     "llara_eval.padding",
     "llara_eval.packing llara_eval.encoder",
     "llara_eval.backends",
@@ -105,7 +106,7 @@ HOMES = {
     "tokenizers": {"llara_eval.export_files"},
     "sentence_transformers": {"llara_eval.backends", "llara_eval.export"},
     "vllm": {"llara_eval.backends"},
-    "huggingface_hub": {"llara_eval.checkpoints"},
+    "huggingface_hub": {"llara_eval.folders"},
     "ir_measures": {"llara_eval.measure"},
     "pyarrow": {"llara_eval.trec"},
     "scipy": {"llara_eval.statistics"},

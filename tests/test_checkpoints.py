@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import TEXTS, make_model, make_tokenizer, save_checkpoint
+from tiny_models import TEXTS, make_config, make_model, make_tokenizer, save_checkpoint
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 from adapters import checkpoint_folder
-from llara_eval import checkpoints, devices
+from llara_eval import checkpoints, devices, folders
+from llara_eval.encoder import Encoder
 from llara_eval.errors import DataError, MissingPartError, UsageError
 from llara_eval.templates import Template, Templates
 
@@ -32,7 +34,8 @@ def test_a_bare_model_is_pooled_over_all_positions(bare) -> None:
 
 
 def test_the_template_in_the_checkpoint_wins(copy) -> None:
-    templates = Templates(query=Template(prompt="query: "), document=Template(prompt="passage: "))
+    asked, told = Template(prompt="query: ", max_length=32), Template(prompt="passage: ", max_length=64)
+    templates = Templates(query=asked, document=told)
     templates.save(copy)
     assert checkpoints.load(copy, dtype="float32").templates == templates
 
@@ -127,27 +130,27 @@ def test_unknown_dtype(bare) -> None:
 
 
 def test_content_hash_follows_weights_and_not_the_place(bare, copy) -> None:
-    assert checkpoints.content_hash(copy) == checkpoints.content_hash(bare)
+    assert folders.content_hash(copy) == folders.content_hash(bare)
     make_model("llama", seed=1).save_pretrained(copy)
-    assert checkpoints.content_hash(copy) != checkpoints.content_hash(bare)
+    assert folders.content_hash(copy) != folders.content_hash(bare)
 
 
 def test_what_is_neither_folder_nor_hub_name(tmp_path) -> None:
     for name in (str(tmp_path / "nothing"), "./nothing", "a/b/c"):
         with pytest.raises(DataError, match="not a checkpoint folder"):
-            checkpoints.resolve(name)
+            folders.resolve(name)
 
 
 def test_a_folder_without_configuration_is_no_checkpoint(tmp_path) -> None:
     with pytest.raises(DataError, match="not a checkpoint folder: there is no config"):
-        checkpoints.resolve(str(tmp_path))
+        folders.resolve(str(tmp_path))
     with pytest.raises(UsageError, match="'' names nothing"):
-        checkpoints.resolve("")
+        folders.resolve("")
 
 
 def test_a_hub_name_offline_says_so() -> None:
     with pytest.raises(DataError, match="hub"):
-        checkpoints.resolve("someone/some-model", offline=True)
+        folders.resolve("someone/some-model", offline=True)
 
 
 def test_of_pickled_files_the_hub_is_asked_for_low_rank_updates_only(tmp_path, monkeypatch) -> None:
@@ -155,7 +158,7 @@ def test_of_pickled_files_the_hub_is_asked_for_low_rank_updates_only(tmp_path, m
 
     asked = Mock(return_value=str(tmp_path))
     monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
-    assert checkpoints.resolve("someone/some-model") == tmp_path
+    assert folders.resolve("someone/some-model") == tmp_path
     files = ["adapter_model.bin", "adapter_model.safetensors", "pytorch_model.bin", "training_args.bin"]
     patterns = asked.call_args.kwargs["allow_patterns"]
     assert list(filter_repo_objects(files, allow_patterns=patterns)) == files[:2]
@@ -165,13 +168,13 @@ def test_two_gguf_files_are_ambiguous(tmp_path) -> None:
     for name in ("a.gguf", "b.gguf"):
         (tmp_path / name).write_bytes(b"GGUF")
     with pytest.raises(UsageError, match="2 GGUF files"):
-        checkpoints.resolve(str(tmp_path))
+        folders.resolve(str(tmp_path))
 
 
 def test_a_broken_gguf_file_is_a_data_error_and_leaves_nothing(tmp_path, own_home) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
     with pytest.raises(DataError, match="GGUF"):
-        checkpoints.resolve(str(tmp_path / "broken.gguf"))
+        folders.resolve(str(tmp_path / "broken.gguf"))
     assert not list((own_home / "models").glob("*broken*"))
 
 
@@ -181,7 +184,7 @@ def test_without_the_gguf_package_the_message_is_the_command_that_installs_it(tm
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Mock(side_effect=ImportError))
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     with pytest.raises(MissingPartError, match=r"model\.gguf needs: pip install gguf"):
-        checkpoints.resolve(str(tmp_path / "model.gguf"))
+        folders.resolve(str(tmp_path / "model.gguf"))
 
 
 def test_bm25_has_no_checkpoint() -> None:
@@ -276,6 +279,32 @@ def test_a_text_that_fills_all_positions_is_encoded(tmp_path, kind) -> None:
         checkpoints.load(folder, changes={"max_length": limit + 1})
 
 
+def test_templates_that_ask_for_more_positions_than_there_are_are_cut(copy) -> None:
+    there = checkpoints.read_model_config(copy).max_position_embeddings
+    Templates(Template(max_length=there - 1), Template(max_length=there + 1)).save(copy)
+    made = checkpoints.load(copy).templates
+    assert (made.query.max_length, made.document.max_length) == (there - 1, there)
+
+
+def test_of_a_model_that_reads_pictures_too_the_language_model_is_read(tmp_path) -> None:
+    torch.manual_seed(0)
+    pictures = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Gemma3Config(
+        text_config=make_config("gemma3").to_dict(),
+        vision_config={**pictures, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+    )
+    whole = Gemma3ForConditionalGeneration(config)
+    whole.save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    encoder = checkpoints.load(tmp_path, dtype="float32")
+    assert type(encoder.model).__name__ == "Gemma3TextModel"
+    alone = Encoder(whole.model.language_model.eval(), encoder.tokenizer, encoder.templates)
+    assert np.array_equal(encoder.encode(TEXTS, "query"), alone.encode(TEXTS, "query"))
+    with pytest.raises(UsageError, match="Gemma3ForConditionalGeneration is more than a language model"):
+        checkpoints.read_model(tmp_path, dtype=torch.float32, head=True)
+
+
 def test_texts_are_cut_at_their_end_whatever_a_tokenizer_was_saved_with(copy) -> None:
     path = copy / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "truncation_side": "left"}))
@@ -290,7 +319,7 @@ def test_the_content_hash_is_of_every_file_of_a_tokenizer(copy, name) -> None:
     hashes = set()
     for content in ("1", "2"):
         (copy / name).write_text(content)
-        hashes.add(checkpoints.content_hash(copy))
+        hashes.add(folders.content_hash(copy))
     assert len(hashes) == 2
 
 
@@ -298,31 +327,31 @@ def test_the_content_hash_is_of_modules_too_unless_they_take_a_mean_as_those_of_
     bare, tmp_path
 ) -> None:
     folder = make_sentence_transformer(tmp_path / "st", "llama")
-    hashes = [checkpoints.content_hash(folder)]
-    assert hashes == [checkpoints.content_hash(bare)]
+    hashes = [folders.content_hash(folder)]
+    assert hashes == [folders.content_hash(bare)]
     for config in ({"pooling_mode": "max"}, {"pooling_mode": "mean", "include_prompt": False}):
         (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
-        hashes.append(checkpoints.content_hash(folder))
+        hashes.append(folders.content_hash(folder))
     (folder / "3_Dense" / "within").mkdir(parents=True)
     modules = json.loads((folder / "modules.json").read_text())
     modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
     (folder / "modules.json").write_text(json.dumps(modules))
-    hashes.append(checkpoints.content_hash(folder))
+    hashes.append(folders.content_hash(folder))
     for file in ("config.json", "model.safetensors", "within/pytorch_model.bin"):
         for content in (b"1", b"2"):
             (folder / "3_Dense" / file).write_bytes(content)
-            hashes.append(checkpoints.content_hash(folder))
+            hashes.append(folders.content_hash(folder))
     (folder / "3_Dense" / "config.json").rename(folder / "2_Normalize" / "config.json")
-    hashes.append(checkpoints.content_hash(folder))
+    hashes.append(folders.content_hash(folder))
     assert len(set(hashes)) == len(hashes)
-    assert checkpoints.content_hash(shutil.copytree(folder, tmp_path / "copy")) == hashes[-1]
+    assert folders.content_hash(shutil.copytree(folder, tmp_path / "copy")) == hashes[-1]
 
 
 def test_the_content_hash_of_a_recorded_model_is_still_that_of_its_record(packaged_model) -> None:
     name = packaged_model("all-minilm-l6-v2")
     record = Path(__file__).parents[1] / "runs" / name / "demo" / "result.json"
     expected = json.loads(record.read_text())["settings"]["checkpoint_sha256"]
-    assert checkpoints.content_hash(checkpoint_folder(name)) == expected
+    assert folders.content_hash(checkpoint_folder(name)) == expected
 
 
 def test_modules_and_poolings_we_cannot_reproduce_are_refused(tmp_path) -> None:

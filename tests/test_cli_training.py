@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from adapters import repllama
 from adapters.llara import verification
 from adapters.llara.recipes import contrastive, released
-from llara_eval import checkpoints
+from llara_eval import checkpoints, folders
 from llara_eval.cli import app
 from llara_eval.cli.training import settled
 from llara_eval.contamination import declared
@@ -154,7 +154,7 @@ def test_low_rank_updates_are_planned_and_go_on_where_they_were_left(
     assert done.exit_code == 0, done.stderr
     assert json.loads((tuned / "adapter_config.json").read_text())["base_model_name_or_path"] == str(adapted)
     record = json.loads((tuned / RECORD).read_text())
-    assert record["base"] == checkpoints.content_hash(adapted) != checkpoints.content_hash(tuned)
+    assert record["base"] == folders.content_hash(adapted) != folders.content_hash(tuned)
     assert record["reload_difference"] < 1e-5
     assert call(*finetune[:-8], *QUICK, "--output", tmp_path / "full", "-o", "lora=false").exit_code == 0
     before, after = (
@@ -327,6 +327,7 @@ def test_what_a_run_would_refuse_its_plan_refuses(
         ([*adapt, *out, "--eval-dataset", "nothere"], 3, "'nothere' is neither a folder"),
         ([*adapt, "--output", tmp_path / "file"], 2, "is a file; name a folder"),
         ([*adapt, "--output", base], 2, "holds the model itself"),
+        ([*adapt, *out, "--max-length", 513], 2, "max_length 513 is more than the model has positions: 512"),
         ([*finetune, "--output", tmp_path / "file"], 2, "is a file; name a folder"),
         ([*finetune, *out, "-o", "distillation=1"], 2, "no row has them"),
     ):

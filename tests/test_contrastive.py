@@ -49,15 +49,17 @@ GROUPS: list[Group] = [
 
 def labels_of(groups: Sequence[Group]) -> Labels:
     sizes = torch.tensor([len(passages) for _, passages, _, _ in groups])
-    queries = torch.tensor(keys_of(query for query, *_ in groups))
+    queries = torch.tensor(keys_of(query.encode() for query, *_ in groups))
     width = max(len(known) for _, _, known, _ in groups)
     return Labels(
         positives=sizes.cumsum(0) - sizes,
         groups=torch.arange(len(groups)),
         queries=queries,
         all_queries=queries,
-        known=torch.tensor([keys_of(known) + [NO_KEY] * (width - len(known)) for _, _, known, _ in groups]),
-        passages=torch.tensor(keys_of(text for _, passages, _, _ in groups for text in passages)),
+        known=torch.tensor(
+            [keys_of(map(str.encode, known)) + [NO_KEY] * (width - len(known)) for _, _, known, _ in groups]
+        ),
+        passages=torch.tensor(keys_of(text.encode() for _, passages, _, _ in groups for text in passages)),
         passage_groups=torch.arange(len(groups)).repeat_interleave(sizes),
         teacher=torch.tensor(
             [score for _, texts, _, taught in groups for score in taught or [math.nan] * len(texts)]
@@ -69,7 +71,7 @@ def embeddings_of(groups: Sequence[Group]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return unit vectors of queries and passages; equal texts have equal vectors."""
 
     def vector(text: str) -> torch.Tensor:
-        drawn = torch.randn(8, generator=torch.Generator().manual_seed(key_of(text) % 2**31))
+        drawn = torch.randn(8, generator=torch.Generator().manual_seed(key_of(text.encode()) % 2**31))
         return drawn / drawn.norm()
 
     asked = torch.stack([vector(query) for query, *_ in groups])
@@ -192,6 +194,23 @@ def test_small_chunks_give_the_gradients_of_one_pass_over_everything() -> None:
     assert chunked_loss == pytest.approx(loss, rel=1e-6)
     assert float((chunked - whole).norm()) <= 1e-5 * float(whole.norm())
     assert tokens == same
+
+
+def test_texts_that_differ_behind_the_cut_are_the_same_text() -> None:
+    """A hard negative that is the positive as far as the model reads, and a query that is another one."""
+    long = "stone bread violin " * 20
+    objective = make_objective(make_model("llama"), 1_000, distillation=0.0)
+    rows = [
+        (0, {"query": long + "sun", "pos": [long + "one"], "neg": [long + "two", "sea"]}),
+        (1, {"query": long + "sea", "pos": ["moon"], "neg": []}),
+    ]
+    made = objective.read(rows, epoch=0)
+    labels = objective._labels(made)
+    same = [text == made.passages[0] for text in made.passages]
+    assert sum(same) == 2
+    wanted = [[not other for other in same[:3]] + [False], [not other for other in same[:3]] + [True]]
+    wanted[0][0] = True
+    assert candidates(labels, in_batch=True).tolist() == wanted
 
 
 def test_the_terms_are_logged_separately_and_add_up() -> None:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from contextlib import nullcontext
+from functools import partial
 from math import isfinite
 from pathlib import Path
 
@@ -13,7 +14,18 @@ from conftest import SHARED
 from parity.llara_step import relative_error
 from tiny_models import make_config, make_tokenizer
 from tiny_training import make_rows
-from transformers import AutoModel, AutoModelForCausalLM, Lfm2Config, MistralConfig
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    BertConfig,
+    BloomConfig,
+    GPTNeoConfig,
+    GPTNeoXConfig,
+    Lfm2Config,
+    MambaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+)
 
 from adapters.llara import trainer
 from adapters.llara.adapt import Adaptation
@@ -145,24 +157,41 @@ def test_sequences_beyond_an_attention_window_are_refused(kind: str) -> None:
             attention_mask(longer, model)
 
 
-@pytest.mark.parametrize("kind", ["conv", "full_attention"])
-def test_layers_that_carry_tokens_past_the_mask_are_refused(tmp_path: Path, kind: str) -> None:
-    given = make_config("llama").to_dict()
-    names = ("vocab_size", "hidden_size", "intermediate_size", "num_attention_heads", "initializer_range")
-    config = Lfm2Config(
-        **{name: given[name] for name in names},
-        num_key_value_heads=2,
-        num_hidden_layers=2,
-        layer_types=[kind, "full_attention"],
-    )
+_SMALL = {"vocab_size": 300, "hidden_size": 32, "initializer_range": 0.3}
+_DEEPER = {**_SMALL, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+_LFM2 = partial(Lfm2Config, **_DEEPER, num_key_value_heads=2)
+_NEO = partial(
+    GPTNeoConfig, **_SMALL, intermediate_size=64, num_layers=2, num_heads=4, max_position_embeddings=512
+)
+_NEO_LAYERS = [[["global", "local"], 1]]
+
+
+@pytest.mark.parametrize(
+    ("config", "refusal"),
+    [
+        (_LFM2(layer_types=["full_attention"] * 2), None),
+        (_LFM2(layer_types=["conv", "full_attention"]), "for 8 tokens of text it gives other embeddings"),
+        (_NEO(attention_types=_NEO_LAYERS, window_size=256), None),
+        (_NEO(attention_types=_NEO_LAYERS, window_size=100), "it gives other embeddings"),
+        (GPTNeoXConfig(**_DEEPER, max_position_embeddings=512), None),
+        (BertConfig(**_DEEPER, max_position_embeddings=512), "only a language-model head without bias"),
+        (MambaConfig(**_SMALL, num_hidden_layers=2), "it takes no joint sequence"),
+        (BloomConfig(**_SMALL, n_layer=2, n_head=4), "it takes no joint sequence"),
+    ],
+    ids=lambda value: getattr(value, "model_type", None),
+)
+def test_models_that_one_pass_gives_other_embeddings_are_refused(
+    tmp_path: Path, config: PreTrainedConfig, refusal: str | None
+) -> None:
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
     make_tokenizer().save_pretrained(tmp_path / "base")
     rows = trainer.read_rows([make_rows(tmp_path / "rows.jsonl", 8)], chunk_words=500, cache=tmp_path)
     conditions = Conditions(output=tmp_path / "out", micro_tokens=512)
     schedule = Schedule(learning_rate=1e-3, batch_size=8, steps=1)
-    with pytest.raises(UsageError, match="Lfm2Model cannot be adapted") if kind == "conv" else nullcontext():
+    with nullcontext() if refusal is None else pytest.raises(UsageError, match=refusal):
         trainer.adapt(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
+    assert (tmp_path / "out" / "model.safetensors").is_file() == (refusal is None)
 
 
 def test_a_length_without_room_for_text_is_refused() -> None:

@@ -1,13 +1,15 @@
 """What a run is said to take, against what it takes."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_models import kept_for_backward, make_config, make_tokenizer
+from tiny_models import kept_for_backward, make_config, make_tokenizer, save_checkpoint
 from tiny_training import make_base, make_groups, make_rows, read_log
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, AutoModelForCausalLM
@@ -231,8 +233,60 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="its configuration cannot be read"):
         plan(tmp_path)
     absent = replace(SCHEDULE, lora=replace(LORA, targets=("c_attn",)))
-    with pytest.raises(UsageError, match="no linear layers called c_attn; it has down_proj"):
+    with pytest.raises(UsageError, match="no linear layers to update called c_attn; it has down_proj"):
         plan(write_config(tmp_path), absent)
+    past = replace(SCHEDULE, lora=replace(LORA, targets=("lm_head",)))  # whose update nothing would use
+    with pytest.raises(UsageError, match="lm_head; it has down_proj, gate_proj, k_proj, o_proj,"):
+        plan(tmp_path, past, head=True)
+
+
+@pytest.mark.parametrize(
+    ("row", "contrast", "batch_size", "says"),
+    [
+        ({}, {"in_batch": False}, 4, "nothing to tell a positive from"),
+        ({}, {}, 1, "nothing to tell a positive from"),
+        ({"neg": ["moon"]}, {}, 1, "nothing to tell a positive from"),  # no more than its positive
+        ({"neg": ["sun"]}, {"group_size": 1}, 1, "nothing to tell a positive from"),
+        ({}, {"distillation": 0.5}, 4, "needs pos_scores and neg_scores"),
+        ({}, {"query_length": 600}, 4, "query_length 600 is more than the model has positions: 512"),
+        ({}, {"passage_length": 600}, 4, "passage_length 600 is more than the model has positions: 512"),
+        ({"neg": ["sun"]}, {}, 1, None),
+        ({}, {}, 4, None),
+    ],
+)
+def test_what_nothing_would_be_learnt_from_is_refused_before_anything_is_read(
+    tmp_path: Path, row: dict[str, Any], contrast: dict[str, Any], batch_size: int, says: str | None
+) -> None:
+    (tmp_path / "groups.jsonl").write_text(json.dumps({"query": "tides", "pos": ["moon"], **row}) + "\n")
+    rows = finetuning.read_rows([tmp_path / "groups.jsonl"], cache=tmp_path)
+    plan = partial(
+        finetuning.plan,
+        make_base(tmp_path / "base"),
+        rows,
+        finetuning.RECIPES["llara"],
+        Contrast(**{"query_length": 128, **contrast}),
+        Schedule(learning_rate=1e-3, batch_size=batch_size, steps=1),
+        Conditions(output=tmp_path / "out", micro_tokens=512),
+    )
+    if says is None:
+        assert plan().steps == 1
+    else:
+        with pytest.raises(UsageError, match=says):
+            plan()
+
+
+def test_models_whose_tokens_see_what_follows_are_not_fine_tuned(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "bert", "bert")
+    rows = finetuning.read_rows([make_groups(tmp_path / "groups.jsonl")], cache=tmp_path)
+    with pytest.raises(UsageError, match="BertModel cannot be fine-tuned"):
+        finetuning.finetune(
+            tmp_path / "bert",
+            rows,
+            finetuning.RECIPES["repllama"],
+            Contrast(passage_length=128),
+            Schedule(learning_rate=1e-3, batch_size=4, steps=1),
+            Conditions(output=tmp_path / "out", micro_tokens=512),
+        )
 
 
 def test_this_machine_multiplies_at_some_speed(monkeypatch: pytest.MonkeyPatch) -> None:

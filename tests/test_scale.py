@@ -14,7 +14,7 @@ import pytest
 import scale
 import synthetic
 
-from llara_eval import checkpoints, datasets
+from llara_eval import checkpoints, datasets, folders
 
 FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
@@ -132,7 +132,7 @@ def test_a_whole_evaluation_is_rehearsed(tmp_path) -> None:
     again = tmp_path / "again"
     texts = synthetic.texts(scale.TOKENS, SHORT, {}, 3)
     scale.write_checkpoint(again, texts, found["width"], 3)
-    assert checkpoints.content_hash(again) == checkpoints.content_hash(tmp_path / "model")
+    assert folders.content_hash(again) == folders.content_hash(tmp_path / "model")
     stored = next(path for path in tmp_path.glob("vectors/*/*.npy") if len(np.load(path)) == 2_000)
     corpus = datasets.load(str(tmp_path / "data"), data_dir=tmp_path).corpus
     vectors = checkpoints.load(again).encode([document.contents for document in corpus], "document")

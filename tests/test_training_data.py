@@ -59,6 +59,21 @@ def test_what_is_malformed_is_named_with_file_and_line(tmp_path: Path, content: 
         rows_of(tmp_path, content)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("latin.jsonl", b'\n{"text": "caf\xe9 au lait"}\n', "latin.jsonl:2: not UTF-8"),
+        ("later.jsonl", b'{"text": "tea"}\n{"text": "caf\xe9 au lait"}\n', "later.jsonl:2: not UTF-8"),
+        ("false.jsonl.gz", b"no archive", "false.jsonl.gz: cannot be read as text"),
+        ("odd.jsonl", b'\n{"body": "tea"}\n', "odd.jsonl:2: expected input"),
+    ],
+)
+def test_text_that_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        pairs.prepare([tmp_path / name], words=5, cache=tmp_path)
+
+
 def test_a_cut_off_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(LINES * 100)[:-20])

@@ -275,7 +275,8 @@ def test_vectors_do_not_decay() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"learning_rate": 0.0}, {"batch_size": 0}, {"steps": 0}, {"warmup": -1}, {"epochs": 0}]
+    "values",
+    [{"learning_rate": 0.0}, {"batch_size": 0}, {"steps": 0}, {"warmup": -1}, {"epochs": 0}, {"seed": -1}],
 )
 def test_settings_that_cannot_be_run_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(values))):

@@ -7,12 +7,13 @@ a file is also made from plain text: each source is cut into chunks that end wit
 
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llara_eval.errors import DataError
-from llara_eval.files import atomic_write, open_text, sha256_of
+from llara_eval.files import atomic_write, open_text, sha256_of, undecodable_line
 from llara_eval.protocols import SILENT, Progress
 
 FIELDS = ("input", "output_summarize", "output_predict")
@@ -118,35 +119,42 @@ def sentences(text: str, longest: int) -> Iterator[list[str]]:
 
 def _paragraphs(path: Path) -> Iterator[tuple[str, str]]:
     """Yield source and text of each paragraph."""
-    with open_text(path) as file:
-        try:
-            if ".txt" in path.suffixes:
-                yield from ((path.name, line) for line in file)
-                return
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    row = _object(path, number, line)
-                    if not isinstance(row.get("text"), str):
-                        raise DataError.at(
-                            path, number, f"text: expected text, found {json.dumps(row.get('text'))[:60]}"
-                        )
-                    yield str(row.get("source", path.name)), row["text"]
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}: not UTF-8: {error.reason}") from error
+    for number, line in _lines(path):
+        if ".txt" in path.suffixes:
+            yield path.name, line
+        elif line.strip():
+            row = _object(path, number, line)
+            if not isinstance(row.get("text"), str):
+                raise DataError.at(
+                    path, number, f"text: expected text, found {json.dumps(row.get('text'))[:60]}"
+                )
+            yield str(row.get("source", path.name)), row["text"]
 
 
 def _has_rows(path: Path) -> bool:
     """Whether a file holds adaptation rows already, by its first line."""
     if ".txt" in path.suffixes:
         return False
-    with open_text(path) as file:
-        first = next((line for line in file if line.strip()), None)
-    row = _object(path, 1, first) if first is not None else {}
+    number, first = next(((number, line) for number, line in _lines(path) if line.strip()), (1, "{}"))
+    row = _object(path, number, first)
     if all(field in row for field in FIELDS):
         return True
     if "text" in row:
         return False
-    raise DataError.at(path, 1, f"expected {', '.join(FIELDS)}, or text; found {', '.join(row) or 'nothing'}")
+    raise DataError.at(
+        path, number, f"expected {', '.join(FIELDS)}, or text; found {', '.join(row) or 'nothing'}"
+    )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield number and text of each line."""
+    try:
+        with open_text(path) as file:
+            yield from enumerate(file, 1)
+    except UnicodeDecodeError as error:
+        raise DataError.at(path, undecodable_line(path), f"not UTF-8 ({error.reason})") from error
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read as text: {error}") from error
 
 
 def _object(path: Path, number: int, line: str) -> Mapping[str, Any]:

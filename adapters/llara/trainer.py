@@ -11,17 +11,19 @@ from adapters.llara import pairs
 from adapters.llara.adapt import Adapt, Adaptation, AdaptationModel, Reader
 from adapters.llara.joint import Frame
 from adapters.llara.template import add_tokens, fit_embeddings, templates
-from adapters.llara.verification import refuse_leaks
-from llara_eval.checkpoints import content_hash, read_model, read_tokenizer
+from adapters.llara.verification import require_isolation
+from llara_eval.checkpoints import read_model, read_model_config, read_tokenizer
 from llara_eval.contamination import declared
+from llara_eval.folders import content_hash
 from llara_eval.layers import compile_layers
+from llara_eval.positions import require_positions
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.training.config import Schedule
 from llara_eval.training.models import precision_of, prepare
 from llara_eval.training.plan import SAMPLE, Plan, make_plan
 from llara_eval.training.rows import Rows
 from llara_eval.training.run import Conditions, Subject, carry_out, check_output
-from llara_eval.training.sharding import place, processes
+from llara_eval.training.sharding import place, processes, shard_again
 from llara_eval.training.validation import Validate
 
 
@@ -42,8 +44,9 @@ def read_rows(data: Sequence[Path], *, chunk_words: int, cache: Path, progress: 
 
 
 def plan(folder: Path, rows: Rows, task: Adaptation, schedule: Schedule, conditions: Conditions) -> Plan:
-    """Estimate what :func:`adapt` will take; an output it would refuse is refused."""
+    """Estimate what :func:`adapt` will take; an output or a length it would refuse is refused."""
     check_output(conditions, folder)
+    require_positions(read_model_config(folder), max_length=task.max_length)
     tokenizer = read_tokenizer(folder)
     new = add_tokens(tokenizer, task.prompts.slot_tokens)
     reader = Reader(tokenizer, Frame.of(templates(tokenizer, task.prompts), tokenizer), task)
@@ -88,6 +91,7 @@ def adapt(
             :func:`llara_eval.training.run.carry_out`.
     """
     check_output(conditions, folder)
+    require_positions(read_model_config(folder), max_length=task.max_length)
     trained, kept = rows.split(held_out)
     with processes() as device:
         torch.manual_seed(schedule.seed)
@@ -95,13 +99,14 @@ def adapt(
         new = add_tokens(tokenizer, task.prompts.slot_tokens)
         fit_embeddings(causal, new)
         made = templates(tokenizer, task.prompts)
-        refuse_leaks(causal.base_model, Frame.of(made, tokenizer))
         precision = precision_of(conditions.dtype, device)
         model = prepare(causal, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
         if conditions.compiled:
             compile_layers(model, device)
         root = place(AdaptationModel(causal, task), device)
         objective = Adapt(root, tokenizer, made, micro_tokens=conditions.micro_tokens, precision=precision)
+        require_isolation(root, objective.reader.frame, made, task.max_length)
+        shard_again(root)
         carry_out(
             Subject(model, tokenizer, made, content_hash(folder), declared(folder)),
             objective,

@@ -30,6 +30,9 @@ from llara_eval.training.batching import token_batches
 LARGEST_ERROR = 1e-5
 """Differences of unit embeddings in float32 up to this one are rounding."""
 
+_OTHER_EMBEDDINGS = 1e-4
+"""Beyond this difference they are other embeddings, however deep the model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -152,31 +155,48 @@ def _in_batches(compute: Callable[[list[int]], Tensor], lengths: Sequence[int], 
     return made[torch.tensor([row for group in groups for row in group]).argsort()]
 
 
-@torch.inference_mode()
-def refuse_leaks(model: Any, frame: Frame) -> None:
-    """Raise if NEXT sees SELF although the mask forbids it.
+@torch.no_grad()
+def require_isolation(model: Any, frame: Frame, templates: Templates, max_length: int) -> None:
+    """Raise if a joint pass is not what two passes are, for a short text or for one as long as may be.
 
-    Two joint sequences that differ in SELF's tokens alone have the same states at NEXT's slots, unless other
-    layers than attention (convolutions, recurrent ones) carry something from one token to the next.
+    It is not where layers other than attention carry something from SELF to NEXT, where positions cannot be
+    given, where attention sees what follows, or only a window.
 
     Args:
-        model: A transformers base model.
+        model: Called like a transformers base model; of a sharded one, all processes must take part.
         frame: What stands around a text.
+        templates: LLaRA templates.
+        max_length: Most tokens of a joint sequence.
 
     Raises:
-        UsageError: It does.
+        UsageError: It is not, or the model cannot take a joint sequence.
     """
-    batch = lay_out([frame.next_suffix[:4]] * 2, frame).to(model.device)
-    ids = batch.ids.clone()
-    ids[1, batch.segments[1] == SELF] = frame.next_suffix[0]
-    hidden = hidden_states(model, batch._replace(ids=ids))
-    one, other = hidden.gather(1, batch.next_slots[..., None].expand(-1, -1, hidden.shape[-1]))
-    difference = float((one - other).norm() / one.norm())
-    if difference > LARGEST_ERROR:
-        raise UsageError(
-            f"{type(model).__name__} cannot be adapted in one pass: not all of its layers are attention, "
-            f"so EBAR's prompt sees EBAE's through the mask (its states change by {difference:.1e})"
-        )
+    name = type(getattr(model, "model", model)).__name__
+    ids = [place % model.config.vocab_size for place in range(frame.room(max_length))]
+    for text in (ids[:8], ids):
+        batch = lay_out([text], frame).to(model.device)
+        try:
+            hidden = hidden_states(model, batch)
+            apart = [
+                _alone(model, [[*frame.prefix, *text, *suffix]], template, [0])
+                for suffix, template in (
+                    (frame.self_suffix, templates.document),
+                    (frame.next_suffix, templates.query),
+                )
+            ]
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise UsageError(f"{name} cannot be adapted: it takes no joint sequence ({error})") from error
+        together = [
+            embeddings(hidden, batch.self_slots, templates.document),
+            embeddings(hidden, batch.next_slots, templates.query),
+        ]
+        difference = float((torch.cat(together) - torch.cat(apart)).abs().max())
+        if difference > _OTHER_EMBEDDINGS:
+            raise UsageError(
+                f"{name} cannot be adapted in one pass: for {len(text)} tokens of text it gives other "
+                f"embeddings than two passes do (by {difference:.1e}). Not all of its layers are causal "
+                "attention to all that was before, with the positions it is given"
+            )
 
 
 @torch.inference_mode()

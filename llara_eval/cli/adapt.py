@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llara_eval.cli import options, training
 from llara_eval.cli.console import progress, set_up_logging
+
+if TYPE_CHECKING:
+    from adapters.llara.adapt import Adaptation
 
 Recipe = Annotated[str, typer.Option("--recipe", help="llara (the released code's) or llara-paper.")]
 PromptsFile = Annotated[
@@ -60,17 +63,14 @@ def adapt(
     set_up_logging(quiet=quiet, verbose=False)
     from adapters import checkpoint_folder
     from adapters.llara.recipes import ADAPTATIONS
-    from adapters.llara.template import Prompts
     from adapters.llara.trainer import adapt as run
     from adapters.llara.trainer import plan, read_rows
     from llara_eval.home import home
     from llara_eval.training.run import Conditions, usual_micro_tokens
 
     task, schedule = training.chosen(ADAPTATIONS, recipe)()
-    if prompts is not None:
-        task = replace(task, prompts=Prompts.from_file(prompts))
-    if slots is not None:
-        task = replace(task, prompts=task.prompts.with_slots(slots))
+    folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
+    task = _fitted(task, folder, prompts, slots)
     given = options.settings(
         option, steps=steps, batch_size=batch_size, learning_rate=learning_rate, max_length=max_length
     )
@@ -86,10 +86,23 @@ def adapt(
         evaluate_every=eval_every,
         on_existing=on_existing.value,
     )
-    folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
     rows = read_rows(data, chunk_words=chunk_words, cache=home() / "training", progress=watch)
     validate = training.validation(eval_dataset, eval_split, offline=offline)
     if dry_run:
         training.show_plan(plan(folder, rows.split(held_out)[0], task, schedule, conditions))
         return
     run(folder, rows, task, schedule, conditions, held_out=held_out, validate=validate, progress=watch)
+
+
+def _fitted(task: "Adaptation", folder: Path, prompts: Path | None, slots: int | None) -> "Adaptation":
+    """Return a recipe's task with the prompts asked for, and of no more tokens than the model can read."""
+    from adapters.llara.template import Prompts
+    from llara_eval.checkpoints import read_model_config
+    from llara_eval.positions import own_positions
+
+    words = task.prompts if prompts is None else Prompts.from_file(prompts)
+    return replace(
+        task,
+        prompts=words if slots is None else words.with_slots(slots),
+        max_length=min(task.max_length, own_positions(read_model_config(folder))),
+    )

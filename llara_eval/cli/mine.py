@@ -42,7 +42,7 @@ SkipTop = Annotated[int, typer.Option("--skip-top", min=0, help="Best documents 
 Negatives = Annotated[int, typer.Option("--negatives", min=1, help="Most negatives of a query.")]
 Margin = Annotated[
     float | None,
-    typer.Option("--margin", help="Only below this share of the positive's score, e.g. 0.95.", min=0, max=1),
+    typer.Option("--margin", help="Only below this share of the positive's score, above 0 to 1, e.g. 0.95."),
 ]
 MaxOverlap = Annotated[
     float,
@@ -72,7 +72,7 @@ def mine(
     margin: Margin = None,
     max_overlap: MaxOverlap = 0.8,
     sample: Sample = "random",
-    seed: Annotated[int, typer.Option("--seed", help="Of the draw.")] = 42,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draw.", min=0)] = 42,
     exclude: Exclude = None,
     option: options.Settings = None,
     dtype: options.Dtype = None,

@@ -103,7 +103,7 @@ def _reading(model: str, folder: Path, settings: dict[str, Any]) -> "Reading":
     from adapters import checkpoint_texts
     from adapters.dense import DenseConfig
     from adapters.options import configure
-    from llara_eval.checkpoints import has
+    from llara_eval.folders import has
     from llara_eval.templates import Template, Templates
     from llara_eval.workload import Reading
 

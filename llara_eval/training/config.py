@@ -64,8 +64,9 @@ class Schedule:
         for name, value in positive.items():
             if not value > 0:
                 raise UsageError(f"{name} must be above 0, found {value}")
-        if self.warmup < 0:
-            raise UsageError(f"warmup must not be negative, found {self.warmup}")
+        for name, value in {"warmup": self.warmup, "seed": self.seed}.items():
+            if value < 0:
+                raise UsageError(f"{name} must not be negative, found {value}")
 
     def total_steps(self, rows: int) -> int:
         """Return the number of updates for a data set of ``rows`` rows."""

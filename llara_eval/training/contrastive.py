@@ -4,9 +4,10 @@ Shapes: Q queries of this process; of all processes: R queries, P passages; D wi
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,15 +53,14 @@ class Losses(NamedTuple):
     distillation: Tensor
 
 
-def key_of(text: str) -> int:
-    """Return the 63-bit key of a text."""
-    return (
-        int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()) >> 1 or 1
-    )
+def key_of(text: Sequence[int]) -> int:
+    """Return the 63-bit key of a text, given as token ids: what differs behind the cut is the same text."""
+    ids = np.fromiter(text, dtype=np.int64)
+    return int.from_bytes(hashlib.blake2b(ids.tobytes(), digest_size=8).digest()) >> 1 or 1
 
 
-def keys_of(texts: Iterable[str]) -> list[int]:
-    """Return the keys of texts."""
+def keys_of(texts: Iterable[Sequence[int]]) -> list[int]:
+    """Return the keys of texts, each given as token ids."""
     return [key_of(text) for text in texts]
 
 

@@ -41,11 +41,13 @@ class Drawn(NamedTuple):
         groups: A group for each query.
         queries: Token ids of each query.
         passages: Token ids of each passage, group after group.
+        known: For each group, token ids of all its positives.
     """
 
     groups: list[Group]
     queries: list[list[int]]
     passages: list[list[int]]
+    known: list[list[list[int]]]
 
 
 class Finetune:
@@ -92,11 +94,14 @@ class Finetune:
             draw(row, self.contrast.group_size, seed=self.seed, epoch=epoch, index=index)
             for index, row in rows
         ]
-        asked, told = self.templates.query, self.templates.document
+        queries = self.templates.query.token_ids(self.tokenizer, [group.query for group in groups])
+        texts = list(dict.fromkeys(text for group in groups for text in (*group.passages, *group.known)))
+        ids = dict(zip(texts, self.templates.document.token_ids(self.tokenizer, texts), strict=True))
         return Drawn(
             groups,
-            asked.token_ids(self.tokenizer, [group.query for group in groups]),
-            told.token_ids(self.tokenizer, [text for group in groups for text in group.passages]),
+            queries,
+            passages=[ids[text] for group in groups for text in group.passages],
+            known=[[ids[text] for text in group.known] for group in groups],
         )
 
     def step(self, made: Drawn) -> Step:
@@ -106,7 +111,7 @@ class Finetune:
         chunks = [*queries, *self._chunks(made.passages, self.templates.document, len(groups))]
         chunks.sort(key=_tokens)  # the last one is computed once: the largest
         back = torch.tensor([row for chunk in chunks for row in chunk.rows]).argsort().to(self.device)
-        labels = self._labels(groups)
+        labels = self._labels(made)
         count = total(len(groups))
         terms = torch.zeros(2, device=self.device)
 
@@ -149,19 +154,20 @@ class Finetune:
             for rows in split_to(batches, largest(len(batches)))
         ]
 
-    def _labels(self, groups: Sequence[Group]) -> Labels:
+    def _labels(self, made: Drawn) -> Labels:
         """Say which passages are whose, over all processes where negatives are shared."""
 
         def tensor(values: Sequence[Any]) -> Tensor:
             return torch.tensor(values, device=self.device)
 
+        groups = made.groups
         sizes = torch.tensor([len(group.passages) for group in groups])
         numbers = torch.arange(len(groups)) * world() + rank()
         teacher = [
             score for group in groups for score in group.teacher or [float("nan")] * len(group.passages)
         ]
-        queries = tensor(keys_of(group.query for group in groups))
-        known = [keys_of(group.known) for group in groups]
+        queries = tensor(keys_of(made.queries))
+        known = [keys_of(texts) for texts in made.known]
         width = largest(max(map(len, known)))
         return Labels(
             positives=(sizes.cumsum(0) - sizes).to(self.device) + self._rows_before(int(sizes.sum())),
@@ -169,7 +175,7 @@ class Finetune:
             queries=queries,
             all_queries=self._shared(queries),
             known=self._shared(tensor([keys + [NO_KEY] * (width - len(keys)) for keys in known])),
-            passages=self._shared(tensor(keys_of(text for group in groups for text in group.passages))),
+            passages=self._shared(tensor(keys_of(made.passages))),
             passage_groups=self._shared(numbers.repeat_interleave(sizes).to(self.device)),
             teacher=self._shared(tensor(teacher)),
         )

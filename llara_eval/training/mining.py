@@ -81,6 +81,8 @@ class Mining:
             raise UsageError(f"max-overlap must be from 0 to 1, found {self.max_overlap}")
         if self.margin is not None and not 0 < self.margin <= 1:
             raise UsageError(f"margin must be above 0 and at most 1, found {self.margin}")
+        if self.seed < 0:
+            raise UsageError(f"seed must not be negative, found {self.seed}")
 
 
 @dataclass(slots=True)

@@ -51,11 +51,16 @@ def add_lora(model: Any, lora: LoRA, new_tokens: Sequence[int] = ()) -> Any:
     """
     from peft import LoraConfig, TaskType, get_peft_model
 
-    names = {name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)}
+    head = model.get_output_embeddings()  # used by its weight, past any update
+    names = {
+        name.rsplit(".", 1)[-1]
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Linear) and part is not head
+    }
     absent = [name for name in lora.targets if name not in names]
     if absent:
         raise UsageError(
-            f"{type(model).__name__} has no linear layers called {', '.join(absent)}; it has "
+            f"{type(model).__name__} has no linear layers to update called {', '.join(absent)}; it has "
             f"{', '.join(sorted(names))} (name some of them with -o lora_targets=…)"
         )
     return get_peft_model(

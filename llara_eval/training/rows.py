@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -116,7 +117,7 @@ def _unpacked(path: Path, digest: str, cache: Path) -> Path:
         try:
             with gzip.open(path, "rb") as packed, atomic_write(plain) as out:
                 shutil.copyfileobj(packed, out, CHUNK)
-        except (OSError, EOFError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             raise DataError(f"{path}: cannot be decompressed: {error}") from error
     return plain
 

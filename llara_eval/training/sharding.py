@@ -69,6 +69,12 @@ def place(model: Model, device: torch.device) -> Model:
     return model
 
 
+def shard_again(model: nn.Module) -> None:
+    """Let go of parameters that a pass without gradients has gathered: an optimiser is made of shards."""
+    if isinstance(model, FSDPModule):
+        model.reshard()
+
+
 def synchronise(model: nn.Module, on: bool) -> None:
     """Say whether the next backward pass shall exchange gradients between processes."""
     if isinstance(model, FSDPModule):
