@@ -175,7 +175,9 @@ def vllm(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", module)
 
 
-@pytest.mark.parametrize("template", [SLOTS, Template(), Template(pooling="first")])
+@pytest.mark.parametrize(
+    "template", [SLOTS, Template(max_length=100), Template(pooling="first", max_length=100)]
+)
 def test_vllm_hidden_states_are_pooled_as_the_template_says(tmp_path, vllm, template) -> None:
     folder = save_checkpoint(tmp_path / "own", "llama")
     Templates(template, template).save(folder)

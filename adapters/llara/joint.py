@@ -177,8 +177,8 @@ def attention_mask(allowed: Tensor, model: Any) -> Tensor:
     windowed = kinds is None or "sliding_attention" in kinds
     if windowed and window and allowed.shape[-1] > window:
         raise UsageError(
-            f"joint sequences of {allowed.shape[-1]} tokens exceed this model's attention window of {window}; "
-            f"--max-length {window} keeps them within"
+            f"joint sequences of {allowed.shape[-1]} tokens exceed this model's attention window of "
+            f"{window}; --max-length {window} keeps them within"
         )
     if config._attn_implementation == "sdpa":
         return allowed

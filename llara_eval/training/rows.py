@@ -86,7 +86,7 @@ class Rows(Sequence[dict[str, Any]]):
             DataError: There would be none left.
         """
         if last >= len(self):
-            raise DataError(f"{', '.join(self._names)}: {len(self)} rows, {last} to be held out")
+            raise DataError(f"{', '.join(self.sources.values())}: {len(self)} rows, {last} to be held out")
         parts = []
         for chosen in (slice(0, len(self) - last), slice(len(self) - last, None)):
             part = object.__new__(Rows)
