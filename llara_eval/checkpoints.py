@@ -16,7 +16,7 @@ import torch
 from llara_eval import backends, lora, st_layout
 from llara_eval.devices import default_device, settle_dtype
 from llara_eval.encoder import Encoder
-from llara_eval.errors import DataError, UsageError
+from llara_eval.errors import DataError, MissingPartError, UsageError
 from llara_eval.folders import resolve, transformer_folder
 from llara_eval.positions import own_positions, positions, require_positions
 from llara_eval.st_layout import special_tokens
@@ -109,6 +109,8 @@ def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple
 
     Raises:
         DataError: Files or weights are missing, unreadable or not safetensors; the head where it is wanted.
+        UsageError: See :func:`read_model_config`.
+        MissingPartError: A package that reads such weights is not installed.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModel, AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
@@ -123,6 +125,7 @@ def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple
             whole = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(read_model_config(base)), None)
             decoder = whole and whole.base_model_prefix
             return lora.merged(where, base, read_tokenizer(where), read, decoder=decoder, head=causal)
+        read_model_config(where, head=causal)  # refuses what cannot be used
         model, found = (AutoModelForCausalLM if causal else AutoModel).from_pretrained(
             transformer_folder(where),
             dtype=dtype,
@@ -132,12 +135,8 @@ def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple
             output_loading_info=True,
         )
         if model.config.get_text_config() is not model.config:  # it reads pictures too
-            if causal:
-                raise UsageError(
-                    f"{where}: {type(model).__name__} is more than a language model; save its language model "
-                    "with its head in a folder of its own"
-                )
-            model = model.get_decoder()
+            decoder = model.get_decoder()
+            decoder.name_or_path, model = model.name_or_path, decoder  # what updates are updates of
         # transformers makes missing ones up; a tied head is not missing, and BERT's pooler is not used.
         missing = [name for name in found["missing_keys"] if not name.startswith("pooler.")]
         if causal and not head:
@@ -154,38 +153,53 @@ def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple
     tokenizer = read_tokenizer(folder)
     try:
         model = read(folder, head)
+    except ImportError as error:  # of what reads quantised weights
+        raise MissingPartError(f"{folder}: {error}") from error
     except _unreadable() as error:
         raise DataError(f"{folder}: cannot be loaded as a model: {error}") from error
     return model, tokenizer
 
 
-def read_model_config(folder: Path) -> Any:
+def read_model_config(folder: Path, *, head: bool = False) -> Any:
     """Read the configuration of the model that :func:`read_model` reads, without its weights.
+
+    Args:
+        folder: A checkpoint folder.
+        head: Whether the language-model head is wanted.
 
     Raises:
         DataError: It is missing or unreadable.
+        UsageError: The model is an encoder and a decoder, or not only a language model, whose head is wanted.
     """
     from transformers import AutoConfig
 
     update = lora.read_config(folder)
     if update is not None:
-        config = read_model_config(lora.base_of(folder, update, resolve))
+        config = read_model_config(lora.base_of(folder, update, resolve), head=head)
         config.vocab_size = max(config.vocab_size, len(read_tokenizer(folder)))
         return config
     try:
         config = AutoConfig.from_pretrained(
             transformer_folder(folder), local_files_only=True, trust_remote_code=False
         )
-        return config.get_text_config()
     except _unreadable() as error:
         raise DataError(f"{folder}: its configuration cannot be read: {error}") from error
+    if config.is_encoder_decoder:
+        raise UsageError(f"{folder}: {config.model_type} is an encoder and a decoder, and only one is known")
+    text = config.get_text_config()
+    if head and text is not config:
+        raise UsageError(
+            f"{folder}: {config.model_type} is more than a language model; save its language model with its "
+            "head in a folder of its own"
+        )
+    return text
 
 
 def _unreadable() -> tuple[type[Exception], ...]:
     """Return what is raised where a checkpoint's files are not what they should be."""
     from safetensors import SafetensorError
 
-    return OSError, ValueError, KeyError, TypeError, SafetensorError
+    return OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError
 
 
 def read_tokenizer(folder: Path) -> Any:
@@ -203,11 +217,15 @@ def read_tokenizer(folder: Path) -> Any:
     if update is not None and not any(transformer.glob("tokenizer*")):
         return read_tokenizer(lora.base_of(folder, update, resolve))
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(
             transformer, local_files_only=True, trust_remote_code=False, truncation_side="right"
         )
     except _unreadable() as error:
         raise DataError(f"{folder}: its tokenizer cannot be read: {error}") from error
+    names = tokenizer.vocab_files_names.values()  # none for those that read bytes
+    if names and not any((transformer / name).is_file() for name in names):  # transformers makes one up
+        raise DataError(f"{folder} holds no tokenizer ({' or '.join(sorted(names))}); save it there too")
+    return tokenizer
 
 
 def read_templates(

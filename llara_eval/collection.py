@@ -35,12 +35,20 @@ class CorpusFacts:
         empty: Number of documents without any text.
         fingerprint: SHA-256 of the normalised content, in order.
         judged_unknown: Judged document ids that the corpus lacks, sorted.
+        state: Size and time of the file then.
     """
 
     documents: int
     empty: int
     fingerprint: str
     judged_unknown: tuple[str, ...]
+    state: tuple[int, int]
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return what changes with a file: its size, and when it was written."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def read_jsonl(path: Path, *, id_field: str = "_id") -> Iterator[tuple[int, Document]]:
@@ -77,10 +85,15 @@ class Corpus:
         """Stream the documents in file order.
 
         Raises:
-            DataError: A line is malformed.
+            DataError: A line is malformed, or the file is not the one whose facts are known any more.
         """
         for _, document in self.read(self.path):
             yield document
+        if self.facts is not None and self.facts.state != _state(self.path):
+            raise DataError(
+                f"{self.path} has changed since it was first read: leave it alone while it is in use, and "
+                "give the same command again"
+            )
 
     def scan(
         self, judged: frozenset[str] = frozenset(), advance: Callable[[int], None] = lambda n: None
@@ -97,6 +110,7 @@ class Corpus:
         Raises:
             DataError: The corpus is empty, a line is malformed, or an identifier occurs twice.
         """
+        self.facts, state = None, _state(self.path)
         content = hashlib.sha256()
         hashes = array("Q")
         missing, empty = set(judged), 0
@@ -116,7 +130,7 @@ class Corpus:
         repeated = ordered[1:][ordered[1:] == ordered[:-1]]
         if len(repeated):
             self._refuse_repeats(frozenset(repeated.tolist()))
-        self.facts = CorpusFacts(len(hashes), empty, content.hexdigest(), tuple(sorted(missing)))
+        self.facts = CorpusFacts(len(hashes), empty, content.hexdigest(), tuple(sorted(missing)), state)
         return self.facts
 
     @property

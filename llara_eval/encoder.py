@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llara_eval.errors import CheckFailedError
+from llara_eval.errors import CheckFailedError, DataError
 from llara_eval.padding import PaddedModel, Tokens, is_causal
 from llara_eval.protocols import Advance
 from llara_eval.templates import Side, Template, Templates
@@ -162,6 +162,15 @@ class Encoder:
             if advance is not None:
                 advance(-sum(map(len, parts)))  # all will be computed again
             raise
+        except IndexError as error:
+            there = self.model.get_input_embeddings().num_embeddings
+            odd = next((sequence for sequence in sequences if max(sequence) >= there), None)
+            if odd is None:
+                raise
+            raise DataError(
+                f"the tokenizer has ids that the model has no row for, {max(odd)} of {there}, the first in "
+                f"{self.tokenizer.decode(odd)[:60]!r}: it is another model's, or has grown without it"
+            ) from error
         wait = _fetch(torch.cat(parts))
 
         def vectors() -> NDArray[np.float32]:

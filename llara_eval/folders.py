@@ -23,7 +23,8 @@ _MODULES_HASHED = ("*.json", "*.safetensors", "*.bin")
 _MEAN = "pooling_mode_mean_tokens"
 """sentence-transformers' older name for the mean."""
 
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "adapter_model.bin"]
+_HUB_FILES = [*_HASHED, "*.json", "*.txt", "[0-9]_*/*.bin"]
+"""What is fetched from the hub: that, templates, and the modules of a sentence-transformers folder."""
 
 
 def resolve(model: str, *, offline: bool = False) -> Path:

@@ -93,7 +93,7 @@ class _Process:
         self.output, self._errors = folder / f"{number}.out", folder / f"{number}.err"
         quiet = ["--quiet"] if number else []
         self._command = program([*arguments, *quiet])
-        self._environment = {**_threads(workers), **os.environ, "LOCAL_RANK": str(number)}
+        self._environment = {**_threads(workers), **os.environ, "RANK": "0", "LOCAL_RANK": str(number)}
         self._start()
 
     def _start(self) -> None:

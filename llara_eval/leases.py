@@ -59,6 +59,14 @@ class Leases:
                 return False
         return True
 
+    def holder(self, name: str) -> dict[str, Any]:
+        """Return who holds a lease: host, pid and id."""
+        return _read(self._path(name))
+
+    def where(self, name: str) -> str:
+        """Return where a lease is."""
+        return str(self._path(name))
+
     def renew(self, name: str) -> None:
         """Give a sign of life."""
         with suppress(FileNotFoundError):
@@ -66,7 +74,7 @@ class Leases:
 
     def release(self, name: str) -> None:
         """Give a lease back; one that another worker has taken over is left alone."""
-        if _read(self._path(name)) == self._owner:
+        if self.holder(name) == self._owner:
             self._path(name).unlink(missing_ok=True)
 
     def forget(self, done: Container[str]) -> None:
@@ -84,10 +92,9 @@ class Leases:
         while wait and not mine:
             time.sleep(_POLL)
             if silent and time.monotonic() - started > _PATIENCE:
-                silent, path = False, self._path(name)
-                held = _read(path)
+                silent, held = False, self.holder(name)
                 logger.warning(
-                    f"waiting for process {held['pid']} on {held['host']}, which holds {path}; "
+                    f"waiting for process {held['pid']} on {held['host']}, which holds {self.where(name)}; "
                     "delete that file if the process is gone"
                 )
             mine = self.take(name)

@@ -159,12 +159,22 @@ class ObjectLeases(Leases):
             if before != held:
                 self._seen[name] = held, (since := now)
             holder = _holder(held)
-            here = holder.get("host") == self._owner["host"]
+            here = holder["host"] == self._owner["host"]
             if now - since <= self.expires and not (here and not is_alive(holder["pid"])):
+                return False
+            if self._objects.read(file) != held:  # another worker has taken it over
                 return False
             self._objects.delete(file)
         self._signs[name] = now
         return self._objects.create(file, self._sign(now))
+
+    def holder(self, name: str) -> dict[str, Any]:
+        """Return who holds a lease: host, pid, id and the last sign of life."""
+        return _holder(self._objects.read(f"{name}.lease") or b"")
+
+    def where(self, name: str) -> str:
+        """Return where a lease is."""
+        return f"{self._objects}/{name}.lease"
 
     def renew(self, name: str) -> None:
         """Give a sign of life, unless one was given a short while ago."""
@@ -185,7 +195,7 @@ class ObjectLeases(Leases):
                 self._objects.delete(file)
 
     def _is_mine(self, name: str) -> bool:
-        return _holder(self._objects.read(f"{name}.lease") or b"").get("id") == self._owner["id"]
+        return bool(self.holder(name)["id"] == self._owner["id"])
 
     def _sign(self, now: float) -> bytes:
         return json.dumps({**self._owner, "sign": now}).encode()
@@ -201,4 +211,4 @@ def _holder(held: bytes) -> dict[str, Any]:
     try:
         return dict(json.loads(held))
     except ValueError:
-        return {}
+        return {"host": "", "pid": 0, "id": ""}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, library, nn
 
 from llara_eval.layers import layers_of
-from llara_eval.padding import Tokens, embed, positions_of
+from llara_eval.padding import Tokens, embed, positions_of, width_of
 from llara_eval.templates import Template, Templates
 
 NAME = "llara_eval_packed"
@@ -108,7 +108,7 @@ class PackedModel:
     def __init__(self, model: Any, *, causal: bool) -> None:
         self._model = model
         self._causal = causal
-        self.width = int(model.config.hidden_size)
+        self.width = width_of(model)
         self.device: torch.device = model.device
         self._last = _LastLayer(model)
 
@@ -145,6 +145,8 @@ def attending_in_rows(model: Any) -> Iterator[None]:
     usual = model.config._attn_implementation
     model.set_attn_implementation(NAME)
     try:
+        if model.config._attn_implementation != NAME:
+            raise NotImplementedError(f"the attention of {type(model).__name__} cannot be exchanged")
         yield
     finally:
         model.set_attn_implementation(usual)
@@ -205,7 +207,7 @@ def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch
     with torch.autocast(device.type, dtype, enabled=dtype != model.dtype):
         try:
             (together,) = packed.embeddings(tried, template, [len(tried)])
-        except (TypeError, ValueError, AttributeError, NotImplementedError):
+        except (AttributeError, RuntimeError, TypeError, ValueError):
             return False
         alone = torch.cat([embed(model, [ids], template, causal=causal) for ids in tried])
     floor = 0.9999 if dtype == torch.float32 else 0.99

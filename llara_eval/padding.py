@@ -38,7 +38,7 @@ class PaddedModel:
     def __init__(self, model: Any, *, causal: bool) -> None:
         self._model = model
         self._causal = causal
-        self.width = int(model.config.hidden_size)
+        self.width = width_of(model)
         self.device: torch.device = model.device
 
     @torch.no_grad()
@@ -135,6 +135,12 @@ def embed(
     with torch.autocast(device.type, enabled=False):  # training in bfloat16 pools in float32
         embedding = torch.einsum("bl,bld->bd", weights, hidden)
     return torch.nn.functional.normalize(embedding, dim=-1) if template.normalize else embedding
+
+
+@torch.no_grad()
+def width_of(model: Any) -> int:
+    """Return the width D of a model's output, found by trying: OPT's may be narrower than its layers."""
+    return int(model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device))[0].shape[-1])
 
 
 @torch.no_grad()

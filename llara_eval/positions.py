@@ -14,8 +14,10 @@ _BEHIND_PADDING = {
 
 def own_positions(config: Any) -> int:
     """Return the most tokens a model has positions for; without a limit, more than there ever are."""
-    own = getattr(config, "max_position_embeddings", None) or sys.maxsize
-    return int(own - config.pad_token_id - 1 if config.model_type in _BEHIND_PADDING else own)
+    own = int(getattr(config, "max_position_embeddings", None) or 0)
+    if own < 1:
+        return sys.maxsize
+    return own - config.pad_token_id - 1 if config.model_type in _BEHIND_PADDING else own
 
 
 def positions(config: Any, tokenizer: Any) -> int:

@@ -63,7 +63,7 @@ def search(
 
 def nearest(asked: Queries, index: Index, depth: int, backend: str, progress: Progress) -> Pairs:
     """Find what :func:`search` does in any index; queries are float16 or float32."""
-    proposer = backend_named(backend)
+    proposer, depth = backend_named(backend), min(depth, index.size)
     at_once = max(SMALLEST, CANDIDATES // (2 * (depth + SMALLEST)))
     passes = range(0, len(asked.ids), at_once)
     found = []

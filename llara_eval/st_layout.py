@@ -44,11 +44,12 @@ def read_templates(folder: Path, tokenizer: Any, config: Any, *, own_modules: bo
             "reproduced; what else follows them needs --backend sentence-transformers"
         )
     pooling = read_json(kinds["Pooling"] / "config.json")
-    mode = pooling.get("pooling_mode") or "+".join(
+    modes = pooling.get("pooling_mode") or [
         key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
         for key, value in pooling.items()
         if key.startswith("pooling_mode_") and value
-    )
+    ]
+    mode = modes if isinstance(modes, str) else "+".join(modes)
     odd = mode not in _POOLING_MODES or pooling.get("include_prompt", True) is False
     if odd and not own_modules:
         raise UsageError(
@@ -57,17 +58,19 @@ def read_templates(folder: Path, tokenizer: Any, config: Any, *, own_modules: bo
         )
     settings = next(filter(Path.is_file, (kinds["Transformer"] / name for name in _SETTINGS)), None)
     own = read_json(settings) if settings else {}
-    if (
-        own.get("do_lower_case")
-        and not own_modules
-        and tokenizer("A")["input_ids"] != tokenizer("a")["input_ids"]
-    ):
+    if own.get("do_lower_case") and tokenizer("A")["input_ids"] != tokenizer("a")["input_ids"]:
         raise UsageError(
-            f"{settings}: do_lower_case, which the tokenizer does not do; "
-            "--backend sentence-transformers makes texts lower case"
+            f"{settings}: do_lower_case, which the tokenizer does not do; load the folder with a current "
+            "sentence-transformers and save it again: that puts it into the tokenizer"
         )
     prompts_file = folder / "config_sentence_transformers.json"
     prompts_config = read_json(prompts_file) if prompts_file.is_file() else {}
+    if (similarity := prompts_config.get("similarity_fn_name")) not in (None, "cosine", "dot"):
+        raise UsageError(f"{prompts_file}: similarity_fn_name {similarity!r}; only cosine and dot are known")
+    if (dims := prompts_config.get("truncate_dim")) is not None:
+        raise UsageError(
+            f"{prompts_file}: truncate_dim; take it out, and ask for --dims {dims} where vectors shall be cut"
+        )
     prompts = prompts_config.get("prompts") or {}
     usual = prompts.get(prompts_config.get("default_prompt_name") or "", "")
     prefix, suffix = special_tokens(tokenizer)
@@ -75,7 +78,7 @@ def read_templates(folder: Path, tokenizer: Any, config: Any, *, own_modules: bo
         prefix=prefix,
         suffix=suffix,
         pooling="modules" if unknown or odd else _POOLING_MODES[mode],
-        normalize="Normalize" in kinds or prompts_config.get("similarity_fn_name") == "cosine",
+        normalize="Normalize" in kinds or similarity == "cosine",
         max_length=int(own.get("max_seq_length") or positions(config, tokenizer)),
     )
     return Templates(

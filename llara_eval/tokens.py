@@ -43,6 +43,8 @@ class TokenStore:
             "suffix": template.suffix,
             "max_length": template.max_length,
         }
+        if not (template.prefix or template.suffix):  # one of these stands for an empty text
+            self.key["empty"] = [tokenizer.eos_token_id, tokenizer.pad_token_id]
         text = json.dumps(self.key, sort_keys=True, ensure_ascii=False)
         self.place = Folder.of(root) / hashlib.sha256(text.encode()).hexdigest()[:32]
         self.folder = self.place.path
@@ -134,4 +136,6 @@ def _fingerprint(tokenizer: Any) -> str:
         ]
     else:
         does = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
+        if getattr(tokenizer, "split_special_tokens", False):  # kept beside it
+            does["split_special_tokens"] = True
     return hashlib.sha256(json.dumps(does, sort_keys=True).encode()).hexdigest()

@@ -189,7 +189,7 @@ def _encode(
     advance: Advance,
 ) -> int:
     """Encode shards until all are there; return how many rows were made here."""
-    waiting = list(dict.fromkeys(listing.pieces))
+    waiting = list({piece.content: piece for piece in listing.pieces}.values())
     made = 0
     with _Writer(store) as writer:
         while waiting:

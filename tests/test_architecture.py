@@ -99,7 +99,7 @@ HOMES = {
     },
     "transformers": {
         *("llara_eval.checkpoints", "llara_eval.gguf", "llara_eval.export_files"),
-        *("llara_eval.skeleton", "llara_eval.packing"),
+        *("llara_eval.skeleton", "llara_eval.packing", "llara_eval.training.models"),
     },
     "safetensors": {"llara_eval.checkpoints"},
     "peft": {"llara_eval.lora", "llara_eval.training.models"},

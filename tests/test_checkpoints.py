@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
 from tiny_models import TEXTS, make_config, make_model, make_tokenizer, save_checkpoint
-from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration, T5Config, XLNetConfig
 
 from adapters import checkpoint_folder
 from llara_eval import checkpoints, devices, folders
 from llara_eval.encoder import Encoder
 from llara_eval.errors import DataError, MissingPartError, UsageError
+from llara_eval.positions import require_positions
 from llara_eval.templates import Template, Templates
+from llara_eval.training.config import LoRA
+from llara_eval.training.models import add_lora
 
 
 @pytest.fixture(scope="module")
@@ -250,12 +254,69 @@ def test_a_limit_is_found_wherever_sentence_transformers_writes_it(tmp_path) -> 
         assert np.allclose(encoder.encode(long, "document"), peer.encode(long), atol=1e-5)
 
 
-def test_texts_that_sentence_transformers_would_make_lower_case(tmp_path) -> None:
+@pytest.mark.parametrize("backend", ["transformers", "sentence-transformers"])
+def test_texts_that_sentence_transformers_would_make_lower_case(tmp_path, backend) -> None:
     settings = {"max_seq_length": 48, "do_lower_case": True}
     folder = make_sentence_transformer(tmp_path / "st", "bert", sentence_bert_config=settings)
-    with pytest.raises(UsageError, match=r"do_lower_case.*--backend sentence-transformers"):
+    with pytest.raises(UsageError, match=r"do_lower_case.* save it again"):
+        checkpoints.load(folder, backend=backend)
+    peer = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    peer.save(str(tmp_path / "again"))
+    texts = ["The Moon And The EARTH"]
+    own = checkpoints.load(tmp_path / "again", dtype="float32", backend=backend).encode(texts, "document")
+    assert float((own * peer.encode(texts)).sum()) > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"similarity_fn_name": "euclidean"}, "similarity_fn_name 'euclidean'; only cosine and dot"),
+        ({"truncate_dim": 8}, "ask for --dims 8"),
+    ],
+)
+def test_what_sentence_transformers_would_do_to_vectors_is_not_passed_over(tmp_path, setting, says) -> None:
+    folder = make_sentence_transformer(tmp_path / "st", "bert", config_sentence_transformers=setting)
+    with pytest.raises(UsageError, match=says):
         checkpoints.load(folder)
-    assert checkpoints.load(folder, backend="sentence-transformers").templates.document.max_length == 48
+
+
+def test_modes_of_pooling_may_be_a_list(tmp_path) -> None:
+    folder = make_sentence_transformer(tmp_path / "st", "bert")
+    pooling = {"word_embedding_dimension": 32, "pooling_mode": ["cls", "mean"]}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    with pytest.raises(UsageError, match=r"pooling 'cls\+mean'; only"):
+        checkpoints.load(folder)
+
+
+@pytest.mark.parametrize("kind", ["bert", "qwen2", "gemma3", "mpnet", "llama"])
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path, kind) -> None:
+    folder = save_checkpoint(tmp_path / "model", kind)
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(DataError, match="tokenizer"):
+        checkpoints.load(folder)
+
+
+def test_a_tokenizer_of_another_model_is_named_where_the_model_has_no_row(tmp_path) -> None:
+    folder = save_checkpoint(tmp_path / "model")
+    grown = make_tokenizer()
+    grown.add_tokens([f"<new{number}>" for number in range(100)])
+    grown.save_pretrained(folder)
+    encoder = checkpoints.load(folder, dtype="float32")
+    assert encoder.encode(["a plain text"], "document").shape == (1, 32)
+    with pytest.raises(DataError, match=r"no row for, \d+ of 300, the first in 'with <new99>"):
+        encoder.encode(["with <new99> in it"], "document")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [({"hidden_size": 64}, DataError), ({"quantization_config": {"quant_method": "awq"}}, MissingPartError)],
+)
+def test_weights_that_do_not_fit_or_need_a_package_are_named(copy, changes, error) -> None:
+    path = copy / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(error, match="copy"):
+        checkpoints.load(copy)
 
 
 def test_a_model_reads_no_more_tokens_than_it_has_positions(bare) -> None:
@@ -277,6 +338,11 @@ def test_a_text_that_fills_all_positions_is_encoded(tmp_path, kind) -> None:
     assert encoder.encode(["word " * 200], "document").shape == (1, 32)
     with pytest.raises(UsageError, match="more than the model has positions"):
         checkpoints.load(folder, changes={"max_length": limit + 1})
+
+
+def test_a_model_may_have_no_limit_of_positions() -> None:
+    assert XLNetConfig().max_position_embeddings == -1
+    require_positions(XLNetConfig(), length=1_000_000)
 
 
 def test_templates_that_ask_for_more_positions_than_there_are_are_cut(copy) -> None:
@@ -301,8 +367,19 @@ def test_of_a_model_that_reads_pictures_too_the_language_model_is_read(tmp_path)
     assert type(encoder.model).__name__ == "Gemma3TextModel"
     alone = Encoder(whole.model.language_model.eval(), encoder.tokenizer, encoder.templates)
     assert np.array_equal(encoder.encode(TEXTS, "query"), alone.encode(TEXTS, "query"))
-    with pytest.raises(UsageError, match="Gemma3ForConditionalGeneration is more than a language model"):
+    with pytest.raises(UsageError, match="gemma3 is more than a language model"):
         checkpoints.read_model(tmp_path, dtype=torch.float32, head=True)
+    updated = add_lora(
+        checkpoints.read_model(tmp_path, dtype=torch.float32)[0], LoRA(rank=4, alpha=8, dropout=0.0)
+    )
+    assert updated.peft_config["default"].base_model_name_or_path == str(tmp_path)
+
+
+def test_a_model_of_encoder_and_decoder_is_refused(tmp_path) -> None:
+    T5Config().save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match="t5 is an encoder and a decoder"):
+        checkpoints.load(tmp_path)
 
 
 def test_texts_are_cut_at_their_end_whatever_a_tokenizer_was_saved_with(copy) -> None:

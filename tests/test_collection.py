@@ -38,6 +38,17 @@ def test_plain_and_gzipped_corpora_read_the_same(tmp_path, name):
     assert len(corpus) == 2
 
 
+def test_a_corpus_that_changes_while_it_is_in_use_is_refused(tmp_path):
+    corpus = corpus_of(tmp_path, lines({"_id": "d1", "text": "x"}))
+    corpus.scan()
+    assert len(list(corpus)) == 1
+    corpus.path.write_bytes(lines({"_id": "d1", "text": "x"}, {"_id": "d2", "text": "y"}))
+    with pytest.raises(DataError, match="has changed since it was first read"):
+        list(corpus)
+    corpus.scan()
+    assert len(list(corpus)) == 2
+
+
 def test_queries_keep_file_order_gzipped_or_not(tmp_path):
     rows = lines({"_id": "q2", "text": "b"}, {"_id": "q1", "text": "a", "metadata": {}})
     for name in ("queries.jsonl", "queries.jsonl.gz"):

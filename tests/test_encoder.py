@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_models import CAUSAL, KINDS, TEXTS, make_model, make_tokenizer
+from transformers import AutoModel, BloomConfig, GPTNeoConfig, OPTConfig
 
 from llara_eval import packing
 from llara_eval.encoder import Encoder
@@ -173,6 +174,27 @@ def test_what_can_be_packed_is_found_by_trying() -> None:
 
     assert [*filter(packable, CAUSAL)] == ["llama", "qwen2", "gemma3", "bert", "xlm-roberta"]
     assert not packable("gemma3", 65)  # longer than its window
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GPTNeoConfig(hidden_size=32, num_layers=1, attention_types=[[["global"], 1]], num_heads=4),
+        BloomConfig(hidden_size=32, n_layer=2, n_head=4),
+        OPTConfig(
+            hidden_size=32, word_embed_proj_dim=16, num_hidden_layers=2, ffn_dim=64, num_attention_heads=4
+        ),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_models_that_know_no_rows_are_padded_and_vectors_are_as_wide_as_the_output(config) -> None:
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config).eval()
+    template = Template(max_length=64)
+    assert not can_pack(model, Templates(template, template), causal=True) or config.model_type == "opt"
+    encoder = Encoder(model, TOKENIZER, Templates(template, template))
+    width = {"opt": 16}.get(config.model_type, 32)
+    assert encoder.encode(TEXTS, "document").shape == (len(TEXTS), width)
 
 
 def test_a_packed_model_can_still_be_called_with_padding() -> None:

@@ -63,6 +63,12 @@ def test_each_worker_has_its_number_its_share_of_threads_and_but_one_is_quiet(wo
     assert launch.local(["a b"], 2) == [f"0 {share} a b\n", f"1 {share} a b --quiet\n"]
 
 
+def test_a_worker_is_the_first_of_its_own_whatever_started_the_program(workers_do, monkeypatch) -> None:
+    monkeypatch.setenv("RANK", "3")
+    workers_do("print(os.environ['RANK'])")
+    assert launch.local([], 2) == ["0\n", "0\n"]
+
+
 def test_threads_that_somebody_chose_are_kept(workers_do, monkeypatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     workers_do("print(os.environ['OMP_NUM_THREADS'])")

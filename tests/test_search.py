@@ -88,6 +88,13 @@ def test_fewer_documents_than_asked_for_and_a_single_query(backend, size, asked)
     assert {len(hits) for hits in found.values()} == {min(size, 100)}
 
 
+@both
+def test_a_depth_beyond_the_documents_takes_no_room(backend) -> None:
+    documents, queries = Shards(DOCUMENTS[:7]), Shards(QUERIES.vectors[:2], letter="q")
+    found = search(queries, documents, 10**9, backend=backend)
+    assert as_lists(found) == sorted_exactly(queries, documents, 7)
+
+
 def test_vectors_of_any_length() -> None:
     """Later documents are longer, and so is what rounding can do to them."""
     lengths = np.geomspace(0.01, 300, len(DOCUMENTS))[:, None]

@@ -1,7 +1,9 @@
 """Stores at URLs of fsspec: the same bytes, whatever breaks in between."""
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +19,7 @@ from stores import CountingEncoder
 from tiny_models import make_tokenizer
 from typer.testing import CliRunner
 
-from llara_eval import shards, vectors
+from llara_eval import leases, shards, vectors
 from llara_eval.cli import app
 from llara_eval.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.objects import Objects
@@ -275,6 +277,38 @@ def test_a_lease_has_one_holder(two) -> None:
     assert not other.take("a"), "it was not the other's to give back"
     one.release("a")
     assert other.take("a")
+
+
+def test_who_waits_is_told_for_whom_and_where(two, url, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(leases, "_PATIENCE", 0.05)
+    one, other = two
+    one.expires = other.expires = 60.0
+    one.take("a")
+    threading.Timer(1, one.release, ["a"]).start()
+    with other.hold("a", wait=True):
+        pass
+    (said,) = caplog.messages
+    assert f"waiting for process {os.getpid()} on {socket.gethostname()}" in said
+    assert f"{url.rpartition('://')[2]}/x/leases/a.lease; delete that file" in said
+
+
+def test_who_comes_late_does_not_remove_the_lease_of_who_was_first(two, monkeypatch) -> None:
+    """Both see one that was left behind, and one of them has taken it over when the other would."""
+    one, other = two
+    one._objects.write("a.lease", b"{")
+    assert not one.take("a") and not other.take("a")
+    time.sleep(0.25)
+    read = other._objects.read
+
+    def later(name):
+        held = read(name)
+        monkeypatch.setattr(other._objects, "read", read)
+        assert one.take("a")
+        return held
+
+    monkeypatch.setattr(other._objects, "read", later)
+    assert not other.take("a")
+    assert one.holder("a")["id"] == one._owner["id"]
 
 
 def test_a_silent_holder_loses_it_one_that_gives_signs_of_life_does_not(two) -> None:

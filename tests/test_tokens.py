@@ -47,6 +47,13 @@ def test_the_sequences_are_those_of_the_template(tmp_path) -> None:
     }
 
 
+def test_what_stands_for_an_empty_text_is_part_of_the_key_where_nothing_else_does(tmp_path) -> None:
+    usual, other = make_tokenizer(), make_tokenizer()
+    other.eos_token = other.convert_ids_to_tokens(4)
+    assert TokenStore(tmp_path, usual, Template()).folder != TokenStore(tmp_path, other, Template()).folder
+    assert TokenStore(tmp_path, usual, TEMPLATE).folder == TokenStore(tmp_path, other, TEMPLATE).folder
+
+
 def test_a_large_vocabulary_takes_four_bytes(tmp_path) -> None:
     class Large(Template):
         def token_ids(self, tokenizer, texts):
@@ -76,6 +83,9 @@ def test_another_tokenizer_or_template_is_another_store(tmp_path) -> None:
     for change in ({"suffix": ()}, {"prompt": "query: "}, {"max_length": 31}):
         other = Template(**{"prefix": ("<s>",), "suffix": ("</s>",), "max_length": 32, **change})
         assert TokenStore(tmp_path, make_tokenizer(), other).folder != usual
+    whole = make_tokenizer()
+    whole.split_special_tokens = True
+    assert TokenStore(tmp_path, whole, TEMPLATE).folder != usual
     pooled = Template(prefix=("<s>",), suffix=("</s>",), max_length=32, pooling="last", slots=2)
     assert TokenStore(tmp_path, make_tokenizer(), pooled).folder == usual
 

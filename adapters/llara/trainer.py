@@ -44,9 +44,9 @@ def read_rows(data: Sequence[Path], *, chunk_words: int, cache: Path, progress: 
 
 
 def plan(folder: Path, rows: Rows, task: Adaptation, schedule: Schedule, conditions: Conditions) -> Plan:
-    """Estimate what :func:`adapt` will take; an output or a length it would refuse is refused."""
+    """Estimate what :func:`adapt` will take; an output, a model or a length it would refuse is refused."""
     check_output(conditions, folder)
-    require_positions(read_model_config(folder), max_length=task.max_length)
+    require_positions(read_model_config(folder, head=True), max_length=task.max_length)
     tokenizer = read_tokenizer(folder)
     new = add_tokens(tokenizer, task.prompts.slot_tokens)
     reader = Reader(tokenizer, Frame.of(templates(tokenizer, task.prompts), tokenizer), task)

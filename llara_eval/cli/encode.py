@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -84,7 +86,8 @@ def encode(
     work = partial(_work, model, names, settings, data_dir.absolute(), split, surroundings)
     if launcher is Launcher.LOCAL and workers == 1:
         first = int(os.environ.get("RANK", "0")) == 0  # of several that torchrun started
-        found = work(progress(quiet=quiet or not first))
+        with redirect_stdout(sys.stderr):  # some libraries talk, and stdout is for results
+            found = work(progress(quiet=quiet or not first))
         if first:
             _print(found, as_json=as_json)
         return

@@ -50,12 +50,13 @@ def add_lora(model: Any, lora: LoRA, new_tokens: Sequence[int] = ()) -> Any:
         UsageError: The model lacks one of the layers named.
     """
     from peft import LoraConfig, TaskType, get_peft_model
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
     head = model.get_output_embeddings()  # used by its weight, past any update
     names = {
         name.rsplit(".", 1)[-1]
         for name, part in model.named_modules()
-        if isinstance(part, nn.Linear) and part is not head
+        if isinstance(part, nn.Linear | Conv1D) and part is not head
     }
     absent = [name for name in lora.targets if name not in names]
     if absent:
