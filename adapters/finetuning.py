@@ -18,7 +18,7 @@ from llara_eval.errors import UsageError
 from llara_eval.folders import content_hash
 from llara_eval.layers import compile_layers
 from llara_eval.padding import is_causal
-from llara_eval.positions import require_positions
+from llara_eval.positions import own_positions, require_positions
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.templates import Templates
 from llara_eval.training import groups
@@ -76,7 +76,7 @@ def read_rows(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT)
 def plan(
     folder: Path, rows: Rows, recipe: Recipe, contrast: Contrast, schedule: Schedule, conditions: Conditions
 ) -> Plan:
-    """Estimate what :func:`finetune` will take; what it would refuse is refused."""
+    """Estimate what :func:`finetune` will take; what it would refuse before it reads weights is refused."""
     _refuse(folder, rows, contrast, schedule, conditions)
     tokenizer = read_tokenizer(folder)
     templates, new = recipe.templates(folder, tokenizer)
@@ -162,6 +162,7 @@ def finetune(
                 "decoders are trained, whose last tokens make the embedding"
             )
         templates, new = recipe.templates(folder, tokenizer)
+        templates = templates.within(own_positions(bare.config))
         fit_embeddings(bare, new)
         precision = precision_of(conditions.dtype, device)
         model = prepare(bare, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)

@@ -95,8 +95,7 @@ def settle_templates(
     require_positions(config, max_length=(changes or {}).get("max_length"))
     if text_length is not None:
         changes = {"max_length": min(text_length, positions(config, tokenizer)), **(changes or {})}
-    made, there = templates.with_changes(**(changes or {})), own_positions(config)
-    return made.cut_to(min(made.query.max_length, there), min(made.document.max_length, there)), source
+    return templates.with_changes(**(changes or {})).within(own_positions(config)), source
 
 
 def read_model(folder: Path, *, dtype: torch.dtype, head: bool = False) -> tuple[Any, Any]:

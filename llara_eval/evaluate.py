@@ -11,7 +11,7 @@ from typing import Any, Literal
 from llara_eval import results
 from llara_eval.datasets import Dataset
 from llara_eval.errors import DataError, LlaraEvalError, UsageError
-from llara_eval.files import remove_drafts
+from llara_eval.files import remove_drafts, staging
 from llara_eval.measure import DEFAULT_MEASURES, Scores, parse_measures, score, within_depth
 from llara_eval.protocols import SILENT, Progress, Retriever
 from llara_eval.provenance import describe
@@ -104,33 +104,34 @@ def _store(
     depth: int,
     settings_passed: Mapping[str, Any],
 ) -> Result:
-    """Score a run and write run, per-query values and, last, the record."""
+    """Score a run and put run, per-query values and, last, the record in place of those that are there."""
     started = time.perf_counter()
     scores = score(dataset.qrels, run, measures)
     phases = {**retriever.phases, "score": {"seconds": round(time.perf_counter() - started, 3)}}
-    results.discard(folder)
-    run_sha256 = results.save_run(folder, run, retriever.name)
-    results.save_per_query(folder / results.PER_QUERY, scores)
-    result = Result(
-        system=retriever.name,
-        dataset=dataset.name,
-        split=dataset.split,
-        n_queries=len(scores.query_ids),
-        n_documents=len(dataset.corpus),
-        depth=depth,
-        measures=summarise(scores),
-        ties_at_10=run.ties_at(10),
-        settings_passed=dict(settings_passed),
-        settings=dict(retriever.settings),
-        drop_own_ids=dataset.drop_own_ids,
-        dataset_fingerprint=dataset.fingerprint,
-        qrels_fingerprint=results.qrels_fingerprint(dataset.qrels),
-        run_sha256=run_sha256,
-        warnings=list(dataset.warnings),
-        phases=phases,
-        provenance=describe(),
-    )
-    results.save(folder, result)
+    with staging(folder) as place:
+        run_sha256 = results.save_run(place, run, retriever.name)
+        results.save_per_query(place / results.PER_QUERY, scores)
+        result = Result(
+            system=retriever.name,
+            dataset=dataset.name,
+            split=dataset.split,
+            n_queries=len(scores.query_ids),
+            n_documents=len(dataset.corpus),
+            depth=depth,
+            measures=summarise(scores),
+            ties_at_10=run.ties_at(10),
+            settings_passed=dict(settings_passed),
+            settings=dict(retriever.settings),
+            drop_own_ids=dataset.drop_own_ids,
+            dataset_fingerprint=dataset.fingerprint,
+            qrels_fingerprint=results.qrels_fingerprint(dataset.qrels),
+            run_sha256=run_sha256,
+            warnings=list(dataset.warnings),
+            phases=phases,
+            provenance=describe(),
+        )
+        results.save(place, result)
+        results.put(place, folder)
     return result
 
 

@@ -9,17 +9,18 @@ import io
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, TextIO
 
-from llara_eval.errors import DataError, LlaraEvalError
+from llara_eval.errors import DataError, LlaraEvalError, UsageError
 
 CHUNK = 1 << 20
 
@@ -63,6 +64,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     Raises:
         LlaraEvalError: There is no room for it, or it may not be written there.
     """
+    path = path.resolve()  # a link stays one
+    if path.exists() and not path.is_file():
+        raise LlaraEvalError(f"{path} is not a file that can be replaced: name another")
     with draft(path) as (file, name):
         yield file
         file.flush()
@@ -97,6 +101,28 @@ def draft(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
         name.unlink(missing_ok=True)
 
 
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """Make a temporary folder inside another one, for what shall appear there together; gone after the block.
+
+    What a killed process leaves behind is removed as drafts are.
+
+    Raises:
+        LlaraEvalError: It may not be made there.
+    """
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(dir=folder, prefix=f".new.{_HERE}.", suffix=".tmp"))
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield place
+    finally:
+        os.close(handle)
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def remove_drafts(folder: Path, name: str | None = None) -> None:
     """Remove the drafts, of one file or of all in a folder, whose writers were killed.
 
@@ -104,10 +130,14 @@ def remove_drafts(folder: Path, name: str | None = None) -> None:
     that another one made has to be a day old as well.
     """
     for left in folder.glob(f".{'*' if name is None else glob.escape(name)}.*.tmp"):
-        with suppress(OSError), left.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if f".{_HERE}." in left.name or time.time() - left.stat().st_mtime > _DAY:
-                left.unlink()
+        with suppress(OSError):
+            handle = os.open(left, os.O_RDONLY if left.is_dir() else os.O_RDWR)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if f".{_HERE}." in left.name or time.time() - left.stat().st_mtime > _DAY:
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+            finally:
+                os.close(handle)
 
 
 def _locked_file(path: Path) -> tuple[int, Path]:
@@ -192,6 +222,16 @@ def open_text(path: Path) -> TextIO:
     if path.suffix == ".gz":
         return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", newline="\n")
     return path.open(encoding="utf-8-sig", newline="\n")
+
+
+def refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:
+    """Raise if an output would replace what is read.
+
+    Raises:
+        UsageError: It would.
+    """
+    if output.resolve() in {path.resolve() for path in inputs}:
+        raise UsageError(f"{output} would replace what is read; name another file")
 
 
 def bytes_read(file: TextIO) -> int:

@@ -40,8 +40,10 @@ def parse_measures(names: Iterable[str]) -> list[str]:
     """Bring measure names into their standard form (``MRR@10`` → ``RR@10``), without repeats.
 
     Raises:
-        UsageError: A name is not a measure.
+        UsageError: A name is not a measure, or there is none.
     """
+    if not names:
+        raise UsageError("no measure is named")
     out = []
     for name in names:
         try:
@@ -130,7 +132,7 @@ def _by_ir_measures(qrels: Qrels, run: Run, measures: Sequence[Any]) -> Iterator
     number = {query_id: str(row) for row, query_id in enumerate(query_ids, 1)}
     called: dict[str, str] = defaultdict(lambda: f"d{len(called)}")
     asked = {
-        number[query_id]: {called[doc_id]: max(grade, 0) for doc_id, grade in docs.items()}
+        number[query_id]: {called[doc_id]: grade for doc_id, grade in docs.items()}
         for query_id, docs in qrels.items()
     }
     found = {

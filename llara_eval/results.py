@@ -143,10 +143,11 @@ def load_per_query(path: Path) -> Scores:
     return Scores(query_ids=as_ids(row[0] for row in cells), values=columns)
 
 
-def discard(folder: Path) -> None:
-    """Remove a record before its run is replaced, so that no record ever stands beside another's run."""
-    if (folder / RESULT).exists():
-        (folder / RESULT).unlink()
+def put(place: Path, folder: Path) -> None:
+    """Put a whole result where another may be, whose record goes first: none stands beside another's run."""
+    (folder / RESULT).unlink(missing_ok=True)
+    for name in (RUN, PER_QUERY, RESULT):
+        (place / name).replace(folder / name)
 
 
 def save(folder: Path, result: Result) -> None:

@@ -50,6 +50,12 @@ class Cost(NamedTuple):
         return bytes_each * (self.parameters + alive)
 
 
+def feed_forward(config: Any) -> int:
+    """Return the width of the feed-forward layer; where a configuration does not say, it is the usual one."""
+    named = (getattr(config, name, None) for name in ("intermediate_size", "ffn_dim", "ffn_hidden_size"))
+    return int(next(filter(None, named), 4 * config.hidden_size))
+
+
 def skeleton(config: Any, *, head: bool = False) -> Any:
     """Return the model of a configuration without memory for its weights.
 
@@ -74,14 +80,14 @@ def products(model: Any) -> int:
 def cost(config: Any) -> Cost:
     """Return what encoding with the model of a configuration costs."""
     model = skeleton(config)
-    heads, width = config.num_attention_heads, config.hidden_size
-    head_width = getattr(config, "head_dim", None) or width // heads
+    heads, width = getattr(config, "num_attention_heads", 0), config.hidden_size
+    head_width = getattr(config, "head_dim", None) or width // max(heads, 1)
     causal = any(getattr(part, "is_causal", False) for part in model.modules())  # MPNet does not say
     return Cost(
         parameters=model.num_parameters(),
         products=products(model),
         attention=(2 if causal else 4) * config.num_hidden_layers * heads * head_width,
         width=width,
-        feed_forward=getattr(config, "intermediate_size", 4 * width),
+        feed_forward=feed_forward(config),
         layers=config.num_hidden_layers,
     )

@@ -152,6 +152,10 @@ class Templates:
             replace(self.query, max_length=query_length), replace(self.document, max_length=passage_length)
         )
 
+    def within(self, most: int) -> "Templates":
+        """Return the same templates, of no more tokens than a model can read."""
+        return self.cut_to(min(self.query.max_length, most), min(self.document.max_length, most))
+
     def as_json(self) -> dict[str, Any]:
         """Return what ``template.json`` holds."""
         return {"version": _VERSION, "query": asdict(self.query), "document": asdict(self.document)}

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from llara_eval.errors import DataError
 from llara_eval.files import open_text, text_writer
@@ -89,7 +90,7 @@ def _hits_by_column(path: Path, columns: int, separator: str | None) -> Hits | N
     except (ValueError, EOFError, OSError, zlib.error):
         return None
     values = table[value].to_numpy()
-    if not (np.abs(values) < _TOO_LARGE).all():
+    if not (np.abs(values) < _TOO_LARGE).all() or (columns == 3 and not _are_ranks(values)):
         return None
     queries = table[query].combine_chunks()
     hits = Hits(
@@ -102,6 +103,11 @@ def _hits_by_column(path: Path, columns: int, separator: str | None) -> Hits | N
     del table, queries
     pa.default_memory_pool().release_unused()  # else a third of all memory stays with the parser
     return hits
+
+
+def _are_ranks(values: NDArray[np.float64]) -> bool:
+    """Whether numbers can be places in a ranking: scores in their stead would be read upside down."""
+    return bool(((values >= 0) & (values % 1 == 0)).all())
 
 
 def _plain_blocks(path: Path, separator: str | None) -> Iterator[bytes]:
@@ -143,6 +149,10 @@ def _hits_by_line(path: Path, columns: int, separator: str | None) -> Hits:
         value = _as_number(cells[value_at])
         if not abs(value) < _TOO_LARGE:
             raise DataError.at(path, number, f"{cells[value_at]!r} is not a finite (float32) number")
+        if columns == 3 and not _are_ranks(np.array([value])):
+            raise DataError.at(
+                path, number, f"{cells[value_at]!r} is not a rank; a run with scores has six columns (TREC)"
+            )
         if not cells[query_at] or not cells[doc_at]:
             raise DataError.at(path, number, "an identifier is empty")
         query.append(query_rows.setdefault(cells[query_at], len(query_rows)))

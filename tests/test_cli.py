@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -426,6 +427,34 @@ def test_compare_takes_all_systems_under_one_name(like_scifact, evaluate, tmp_pa
     assert base["mean"] > 0
 
 
+def test_compare_does_not_choose_between_a_public_set_and_a_folder_called_like_it(
+    like_scifact, evaluate, tmp_path
+):
+    assert evaluate(models=["words", "stems"], data=like_scifact / "scifact").exit_code == 0
+    for system in ("words", "stems"):
+        folder = tmp_path / "runs" / system
+        shutil.copytree(folder / "beir--scifact", folder / "scifact")
+    words = ["words", "stems", "--runs-dir", tmp_path / "runs", "-d"]
+    refused = call("compare", *words, "scifact")
+    assert refused.exit_code == 2
+    assert "may be scifact or beir/scifact, and there are results of both" in text_of(refused)
+    assert call("compare", *words, "beir/scifact").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--qrels", "nothere"], "--qrels is what run files are scored against"),
+        (["--dataset", "tiny"], "--dataset and --split are of systems by name"),
+        (["--split", "dev"], "--dataset and --split are of systems by name"),
+    ],
+)
+def test_compare_drops_nothing_that_was_asked_for(two, given, says):
+    refused = call("compare", two / "words" / "tiny", two / "stems" / "tiny", *given)
+    assert refused.exit_code == 2
+    assert says in text_of(refused)
+
+
 def test_compare_json_says_what_differs(tmp_path):
     other = {"q1": ["d1"], "q2": ["d4", "d1", "d2"], "q3": ["d3"]}
     runs = [run_file(tmp_path, run=run) for run in (RUN, other, RUN)]
@@ -506,8 +535,9 @@ def test_compare_refuses_other_judgements(two, tmp_path):
     value = json.loads(path.read_text())
     path.write_text(json.dumps({**value, "qrels_fingerprint": "0" * 64}))
     run = two / "words" / "tiny" / "run.trec.gz"
-    for words in ([two / "words" / "tiny", two / "stems" / "tiny"], [run, two / "stems" / "tiny"]):
-        result = call("compare", *words, "--qrels", qrels_file(tmp_path))
+    scored = [run, two / "stems" / "tiny", "--qrels", qrels_file(tmp_path)]
+    for words in ([two / "words" / "tiny", two / "stems" / "tiny"], scored):
+        result = call("compare", *words)
         assert result.exit_code == 2
         assert "not measured against the same judgements" in text_of(result)
     words = [run, two / "words" / "tiny", "--qrels", qrels_file(tmp_path)]

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import make_tokenizer
 from tiny_training import WORDS, make_base, make_rows
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BloomConfig
 from typer.testing import CliRunner
 
 from adapters import repllama
@@ -132,6 +132,9 @@ def test_training_on_what_is_tested_is_declared_kept_and_marked(
     tested = ["--dataset", "demo", "--runs-dir", "runs"]
     assert call("evaluate", "--model", "tuned", *tested).exit_code == 0
     assert call("overlap", "--train", groups, "--train", seen, *tested).exit_code == 0
+    before = groups.read_bytes()
+    assert call("overlap", "--train", groups, *tested, "--output", groups).exit_code == 2
+    assert groups.read_bytes() == before
     assert call("leaderboard").exit_code == 0
     page = Path("leaderboard.md").read_text(encoding="utf-8")
     assert "](runs/tuned/demo/result.json)** ‡ |" in page
@@ -302,6 +305,9 @@ def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts
         (["adapt", "--option", "ebae"], "'ebae': expected KEY=VALUE"),
         (["adapt", "--slots", "9"], "has 8 slot tokens"),
         (["adapt", "--option", "lora_targets=c_attn"], "(name some of them with -o lora_targets="),
+        (["adapt", "--option", "lora_rank=0"], "a rank and an alpha of at least 1"),
+        (["adapt", "--option", "lora_dropout=1.5"], "a dropout from 0 to below 1"),
+        (["adapt", "--option", "weight_decay=-1"], "weight_decay must not be negative"),
         (["adapt", "--dtype", "float16"], "training computes in float32 or bfloat16"),
     ],
 )
@@ -327,6 +333,7 @@ def test_what_a_run_would_refuse_its_plan_refuses(
         ([*adapt, *out, "--eval-dataset", "nothere"], 3, "'nothere' is neither a folder"),
         ([*adapt, "--output", tmp_path / "file"], 2, "is a file; name a folder"),
         ([*adapt, "--output", base], 2, "holds the model itself"),
+        ([*adapt, *out, "--batch-size", 500], 2, "rows are fewer than one batch of 500"),
         ([*adapt, *out, "--max-length", 513], 2, "max_length 513 is more than the model has positions: 512"),
         ([*finetune, "--output", tmp_path / "file"], 2, "is a file; name a folder"),
         ([*finetune, *out, "-o", "distillation=1"], 2, "no row has them"),
@@ -358,7 +365,7 @@ def test_settings_replace_those_of_the_recipe() -> None:
     assert small.lora is not None
     assert (small.lora.rank, small.lora.alpha, small.warmup, contrast.group_size) == (4, 16, 0.2, 2)
     _, longer = settled(*released(), {"epochs": "2"})
-    assert (longer.steps, longer.total_steps(160)) == (None, 2 * 160 // longer.batch_size)
+    assert (longer.steps, longer.total_steps(2560)) == (None, 2 * 2560 // longer.batch_size)
     _, added = settled(*released(), {"lora_targets": "q_proj, v_proj"})
     assert added.lora is not None
     assert added.lora.targets == ("q_proj", "v_proj")
@@ -386,6 +393,15 @@ def test_verify_joint_compares_one_pass_with_two(base: Path, text_file: Path) ->
     table = call("verify-joint", "--model", base, "--text-file", text_file, "--variant", "paper")
     assert table.exit_code == 0
     assert "two passes" in table.stdout
+
+
+def test_verify_joint_says_why_a_model_takes_no_joint_sequence(tmp_path: Path, text_file: Path) -> None:
+    config = BloomConfig(hidden_size=32, n_layer=2, n_head=4)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    refused = call("verify-joint", "--model", tmp_path, "--text-file", text_file)
+    assert refused.exit_code == 2
+    assert "BloomModel cannot be adapted: it takes no joint sequence" in message(refused)
 
 
 def test_verify_joint_exits_4_where_next_sees_self(

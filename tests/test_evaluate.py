@@ -1,6 +1,7 @@
 """One evaluation: what is stored, what is kept, what is refused."""
 
 import json
+from unittest.mock import Mock
 
 import pytest
 from fakes import FakeRetriever
@@ -148,6 +149,15 @@ def test_always_replaces_and_never_keeps_whatever_is_there(run):
     replaced = run(better, on_existing="always")
     assert (replaced.fresh, better.indexed) == (True, 1)
     assert results.load(replaced.folder).means["R@2"] > first.means["R@2"]
+
+
+def test_a_result_is_kept_until_all_of_another_is_there(run, monkeypatch):
+    first = run()
+    before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
+    monkeypatch.setattr("llara_eval.results.write_json", Mock(side_effect=LlaraEvalError("no space left")))
+    with pytest.raises(LlaraEvalError, match="no space left"):
+        run(FakeRetriever(SCORES, k1=0.8), on_existing="always")
+    assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == before
 
 
 def test_never_measures_where_nothing_is(run):

@@ -19,6 +19,7 @@ from transformers import (
     AutoModelForCausalLM,
     BertConfig,
     BloomConfig,
+    GPT2Config,
     GPTNeoConfig,
     GPTNeoXConfig,
     Lfm2Config,
@@ -170,10 +171,11 @@ _NEO_LAYERS = [[["global", "local"], 1]]
     ("config", "refusal"),
     [
         (_LFM2(layer_types=["full_attention"] * 2), None),
-        (_LFM2(layer_types=["conv", "full_attention"]), "for 8 tokens of text it gives other embeddings"),
+        (_LFM2(layer_types=["conv", "full_attention"]), "not all of its layers are attention"),
         (_NEO(attention_types=_NEO_LAYERS, window_size=256), None),
         (_NEO(attention_types=_NEO_LAYERS, window_size=100), "it gives other embeddings"),
         (GPTNeoXConfig(**_DEEPER, max_position_embeddings=512), None),
+        (GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=512, vocab_size=300), None),
         (BertConfig(**_DEEPER, max_position_embeddings=512), "only a language-model head without bias"),
         (MambaConfig(**_SMALL, num_hidden_layers=2), "it takes no joint sequence"),
         (BloomConfig(**_SMALL, n_layer=2, n_head=4), "it takes no joint sequence"),
@@ -189,6 +191,8 @@ def test_models_that_one_pass_gives_other_embeddings_are_refused(
     rows = trainer.read_rows([make_rows(tmp_path / "rows.jsonl", 8)], chunk_words=500, cache=tmp_path)
     conditions = Conditions(output=tmp_path / "out", micro_tokens=512)
     schedule = Schedule(learning_rate=1e-3, batch_size=8, steps=1)
+    planned = trainer.plan(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
+    assert planned.steps == 1
     with nullcontext() if refusal is None else pytest.raises(UsageError, match=refusal):
         trainer.adapt(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
     assert (tmp_path / "out" / "model.safetensors").is_file() == (refusal is None)

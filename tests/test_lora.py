@@ -14,7 +14,7 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny_models import TEXTS, make_config, make_tokenizer
 from tiny_models import save_checkpoint as save_base
-from transformers import AutoModel, AutoModelForCausalLM, GPTNeoXConfig
+from transformers import AutoModel, AutoModelForCausalLM, GPT2Config, GPTNeoXConfig
 
 from adapters import repllama
 from adapters.llara import template as llara
@@ -100,6 +100,12 @@ def test_a_base_may_call_its_decoder_what_it_likes(tmp_path: Path, causal: bool)
     decoder = updated.eval().base_model.model
     alone = Encoder(decoder.gpt_neox if causal else decoder, make_tokenizer(), PLAIN)
     assert np.allclose(load(folder).encode(TEXTS, "query"), alone.encode(TEXTS, "query"), atol=1e-5)
+
+
+def test_layers_of_gpt_2_that_are_linear_by_another_name_are_updated() -> None:
+    config = GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=300)
+    updated = add_lora(AutoModel.from_config(config), LoRA(rank=4, alpha=8, dropout=0.0, targets=("c_attn",)))
+    assert sum(weight.numel() for weight in updated.parameters() if weight.requires_grad) == 2 * 4 * (32 + 96)
 
 
 def test_the_head_is_read_where_it_is_wanted(tmp_path: Path, base: Path) -> None:

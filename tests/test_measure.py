@@ -4,6 +4,7 @@ from math import log2
 
 import numpy as np
 import pytest
+import pytrec_eval
 
 from llara_eval import measure
 from llara_eval.errors import DataError, UsageError
@@ -228,6 +229,16 @@ def test_other_measures_are_ir_measures_own_and_keep_their_places() -> None:
         [0, 1, 1],
         pytest.approx([0, 1 / log2(3), 1 / log2(3)]),
     ]
+
+
+def test_what_was_pooled_and_not_judged_is_not_judged_irrelevant() -> None:
+    """TREC's sampled judgements say −1 of it, and infAP and bpref are made for them."""
+    grades = {f"d{number}": (1, 0, -1, -1)[number % 4] for number in range(40)}
+    docs = [f"d{number}" for number in sorted(range(40), key=lambda number: number * 7 % 40)]
+    found = score({"1": grades}, run_of({"1": docs}), ["infAP", "Bpref"]).means
+    results = {"1": {doc: float(-rank) for rank, doc in enumerate(docs)}}
+    theirs = pytrec_eval.RelevanceEvaluator({"1": grades}, {"infAP", "bpref"}).evaluate(results)["1"]
+    assert found == {"infAP": pytest.approx(theirs["infAP"]), "Bpref": pytest.approx(theirs["bpref"])}
 
 
 def test_measures_beyond_the_depth_of_a_run_are_left_out() -> None:

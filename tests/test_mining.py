@@ -152,6 +152,15 @@ def test_settings_that_leave_nothing_are_refused(wrong) -> None:
         Mining(**wrong)
 
 
+@pytest.mark.parametrize(("read", "written"), [("a.jsonl", "a.jsonl"), ("a.json", "a.jsonl")])
+def test_what_is_read_is_never_replaced(tmp_path, read, written) -> None:
+    data = pairs(tmp_path / read, PAIR)
+    words = ["--data", data, "--corpus", "self", "--output", tmp_path / written, "--overwrite"]
+    refused = CliRunner().invoke(app, ["mine", "-m", "bm25", *map(str, words)])
+    assert refused.exit_code == 2
+    assert "would replace what is read" in refused.stderr.replace("\n", " ")
+
+
 def test_the_command_writes_rows_and_how_they_were_made(tmp_path, corpus, monkeypatch) -> None:
     monkeypatch.setattr("adapters.open_system", lambda *_: WordOverlap())
     data = pairs(tmp_path / "pairs.jsonl", {**PAIR, "query": "moon water day"}, {"query": "x", "pos": ["y"]})

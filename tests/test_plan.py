@@ -257,7 +257,9 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
 def test_what_nothing_would_be_learnt_from_is_refused_before_anything_is_read(
     tmp_path: Path, row: dict[str, Any], contrast: dict[str, Any], batch_size: int, says: str | None
 ) -> None:
-    (tmp_path / "groups.jsonl").write_text(json.dumps({"query": "tides", "pos": ["moon"], **row}) + "\n")
+    (tmp_path / "groups.jsonl").write_text(
+        4 * (json.dumps({"query": "tides", "pos": ["moon"], **row}) + "\n")
+    )
     rows = finetuning.read_rows([tmp_path / "groups.jsonl"], cache=tmp_path)
     plan = partial(
         finetuning.plan,

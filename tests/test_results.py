@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import json
+import os
 import re
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llara_eval import files, results
-from llara_eval.errors import DataError
+from llara_eval.errors import DataError, LlaraEvalError
 from llara_eval.files import atomic_write, slug, text_writer, write_json, write_text
 from llara_eval.measure import Scores
 from llara_eval.ranking import rank
@@ -225,6 +226,17 @@ def test_a_text_that_fails_leaves_nothing(tmp_path, name):
         file.write("half of a text " * 10_000)
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_atomic_write_follows_links_and_replaces_nothing_but_files(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(LlaraEvalError, match="is not a file that can be replaced"):
+            write_text(path, "text")
 
 
 def test_an_atomic_write_replaces_the_old_file(tmp_path):

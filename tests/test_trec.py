@@ -303,6 +303,8 @@ LATIN = "q Q0 café 2 1.0 t\n".encode("latin-1")
         ("q Q0 a 1 2.0 t\nq Q0 b 2 1e39 t\n", 2, "'1e39'"),
         ("q Q0 a 1 -3.4028236e38 t\n", 1, "'-3.4028236e38'"),
         ("q a 1\nq b first\n", 2, "'first'"),
+        ("q a 1\nq b 0.75\n", 2, "'0.75' is not a rank; a run with scores has six columns"),
+        ("q\ta\t12\nq\tb\t-3\n", 2, "'-3' is not a rank"),
         ("q\tQ0\ta\t1\t2.0\tt\n\tQ0\tb\t2\t1.0\tt\n", 2, "identifier is empty"),
         ("q\tQ0\ta\t1\t2.0\tt\nq\tQ0\t\t2\t1.0\tt\n", 2, "identifier is empty"),
         (TREC.encode() + LATIN, 4, "not UTF-8"),

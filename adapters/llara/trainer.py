@@ -16,7 +16,7 @@ from llara_eval.checkpoints import read_model, read_model_config, read_tokenizer
 from llara_eval.contamination import declared
 from llara_eval.folders import content_hash
 from llara_eval.layers import compile_layers
-from llara_eval.positions import require_positions
+from llara_eval.positions import own_positions, require_positions
 from llara_eval.protocols import SILENT, Progress
 from llara_eval.training.config import Schedule
 from llara_eval.training.models import precision_of, prepare
@@ -98,7 +98,7 @@ def adapt(
         causal, tokenizer = read_model(folder, dtype=torch.float32, head=True)
         new = add_tokens(tokenizer, task.prompts.slot_tokens)
         fit_embeddings(causal, new)
-        made = templates(tokenizer, task.prompts)
+        made = templates(tokenizer, task.prompts).within(own_positions(causal.config))
         precision = precision_of(conditions.dtype, device)
         model = prepare(causal, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
         if conditions.compiled:

@@ -20,6 +20,7 @@ from adapters.llara.joint import (
     hidden_states,
     joint_mask,
     lay_out,
+    slot_states,
 )
 from llara_eval.errors import UsageError
 from llara_eval.padding import embed
@@ -110,7 +111,7 @@ def verify_joint(
 
         def both(rows: list[int]) -> Tensor:
             batch = lay_out([ids[row] for row in rows], frame).to(model.device)
-            hidden = hidden_states(model, batch)
+            hidden = _joint_states(model, batch)
             passage = embeddings(hidden, batch.self_slots, templates.document)
             return torch.cat([passage, embeddings(hidden, batch.next_slots, templates.query)], dim=1)
 
@@ -173,30 +174,51 @@ def require_isolation(model: Any, frame: Frame, templates: Templates, max_length
     """
     name = type(getattr(model, "model", model)).__name__
     ids = [place % model.config.vocab_size for place in range(frame.room(max_length))]
+    if _carried(model, frame, ids[:8]) > LARGEST_ERROR:
+        raise UsageError(
+            f"{name} cannot be adapted in one pass: not all of its layers are attention, so EBAR's prompt "
+            "sees EBAE's through the mask"
+        )
     for text in (ids[:8], ids):
         batch = lay_out([text], frame).to(model.device)
-        try:
-            hidden = hidden_states(model, batch)
-            apart = [
-                _alone(model, [[*frame.prefix, *text, *suffix]], template, [0])
-                for suffix, template in (
-                    (frame.self_suffix, templates.document),
-                    (frame.next_suffix, templates.query),
+        hidden = _joint_states(model, batch)
+        sides = (
+            (templates.document, frame.self_suffix, batch.self_slots),
+            (templates.query, frame.next_suffix, batch.next_slots),
+        )
+        for template, suffix, slots in sides:
+            apart = _alone(model, [[*frame.prefix, *text, *suffix]], template, [0])
+            difference = float((embeddings(hidden, slots, template) - apart).abs().max())
+            if difference > _OTHER_EMBEDDINGS:
+                raise UsageError(
+                    f"{name} cannot be adapted in one pass: for {len(text)} tokens of text it gives other "
+                    f"embeddings than two passes do (by {difference:.1e}). Not all of its layers are causal "
+                    "attention to all that was before, with the positions it is given"
                 )
-            ]
-        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-            raise UsageError(f"{name} cannot be adapted: it takes no joint sequence ({error})") from error
-        together = [
-            embeddings(hidden, batch.self_slots, templates.document),
-            embeddings(hidden, batch.next_slots, templates.query),
-        ]
-        difference = float((torch.cat(together) - torch.cat(apart)).abs().max())
-        if difference > _OTHER_EMBEDDINGS:
-            raise UsageError(
-                f"{name} cannot be adapted in one pass: for {len(text)} tokens of text it gives other "
-                f"embeddings than two passes do (by {difference:.1e}). Not all of its layers are causal "
-                "attention to all that was before, with the positions it is given"
-            )
+
+
+def _carried(model: Any, frame: Frame, text: list[int]) -> float:
+    """Return by what part NEXT's states change if SELF's tokens, which the mask hides, are others."""
+    batch = lay_out([text] * 2, frame).to(model.device)
+    ids = batch.ids.clone()
+    ids[1, batch.segments[1] == SELF] = text[0]
+    one, other = slot_states(_joint_states(model, batch._replace(ids=ids)), batch.next_slots)
+    return float((one - other).norm() / one.norm())
+
+
+def _joint_states(model: Any, batch: JointBatch) -> Tensor:
+    """Return what :func:`adapters.llara.joint.hidden_states` does, for a model that may not be able to.
+
+    Raises:
+        UsageError: It is not.
+    """
+    try:
+        return hidden_states(model, batch)
+    except torch.OutOfMemoryError:
+        raise
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        name = type(getattr(model, "model", model)).__name__
+        raise UsageError(f"{name} cannot be adapted: it takes no joint sequence ({error})") from error
 
 
 @torch.inference_mode()

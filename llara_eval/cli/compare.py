@@ -47,6 +47,10 @@ def compare(
         raise UsageError(f"results are compared on one data set at a time, not on {', '.join(dataset)}")
     (name,) = parse_measures([measure])
     systems = [item for item in items if not _is_place(Path(item))]
+    if not systems and (dataset or split):
+        raise UsageError("--dataset and --split are of systems by name, and none is named")
+    if qrels is not None and not any(Path(item).is_file() for item in items):
+        raise UsageError("--qrels is what run files are scored against, and none is named")
     folders = _folders(systems, dataset[0] if dataset else None, split, runs_dir, data_dir) if systems else {}
     found = [_scores(folders.get(item, Path(item)), name, qrels) for item in items]
     columns = [column for column, _ in found]
@@ -91,10 +95,10 @@ def _is_place(path: Path) -> bool:
 def _folders(
     systems: list[str], dataset: str | None, split: str | None, runs_dir: Path, data_dir: Path
 ) -> dict[str, Path]:
-    """Return where results of systems lie: under one name of the data set, the first that most of them have.
+    """Return where results of systems lie: under the one name of the data set that there are results of.
 
     Raises:
-        UsageError: No data set is named.
+        UsageError: No data set is named, or there are results of two that the name may mean.
     """
     from llara_eval.datasets import naming
     from llara_eval.errors import UsageError
@@ -105,11 +109,19 @@ def _folders(
             f"{systems[0]} is neither a run file nor a result folder; name a system together with --dataset"
         )
     called = naming(dataset, data_dir=data_dir)
-    folders = [
-        {system: folder_of(runs_dir, system, name, split or called.split) for system in systems}
+    folders = {
+        name: {system: folder_of(runs_dir, system, name, split or called.split) for system in systems}
         for name in (dataset, *called.names)
-    ]
-    return max(folders, key=lambda of: sum(map(_is_place, of.values())))
+    }
+    some = [name for name, of in folders.items() if any(map(_is_place, of.values()))]
+    found = [name for name in some if all(map(_is_place, folders[name].values()))] or some
+    public = called.known is not None and called.known.name == dataset  # whose whole name nothing else has
+    if len(found) > 1 and not public:
+        raise UsageError(
+            f"--dataset {dataset} may be {' or '.join(found)}, and there are results of both: name their "
+            f"folders instead, e.g. {folders[found[0]][systems[0]]}"
+        )
+    return folders[found[0] if found else dataset]
 
 
 def _scores(path: Path, measure: str, qrels: Path | None) -> "tuple[Scores, str]":
@@ -133,20 +145,13 @@ def _scores(path: Path, measure: str, qrels: Path | None) -> "tuple[Scores, str]
 
 
 def _show(rows: list[dict[str, Any]], measure: str, queries: int) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     title = f"{measure} over {queries:,} queries, differences from {plain(rows[0]['system'])}"
     caption = "p: paired randomisation test, two-sided, Holm-adjusted for the number of comparisons"
-    table = Table(
-        "system",
-        measure,
-        "difference",
-        "95 % interval",
-        "p",
-        "wins/ties/losses",
-        title=title,
-        caption=caption,
-    )
+    table = Table(Column("system", overflow="fold"), title=title, caption=caption)
+    for heading in (measure, "difference", "95 % interval", "p", "wins/ties/losses"):
+        table.add_column(heading, overflow="fold")
     table.add_row(plain(rows[0]["system"]), f"{rows[0]['mean']:.4f}", "", "", "", "")
     for row in rows[1:]:
         real = row["p_holm"] < 0.05

@@ -90,7 +90,7 @@ def mine(
     out.
     """
     set_up_logging(quiet=quiet, verbose=verbose)
-    record = _record_of(output, overwrite=overwrite)
+    record = _record_of(output, data, overwrite=overwrite)
     from adapters import open_system
     from adapters.options import Context
     from llara_eval.datasets import locate
@@ -120,9 +120,9 @@ def mine(
         system, rows, source, settings, output, forbidden=forbidden, cache=cache, progress=watch
     )
     found = {"settings": asdict(settings), "counts": asdict(counts)}
-    made = {"system": system.name, "system_settings": dict(system.settings), "data": rows.fingerprint}
-    made |= {"corpus": source.fingerprint, "provenance": describe()}
-    write_json(record, {**found, **made})
+    how = {"system": system.name, "system_settings": dict(system.settings), "data": rows.fingerprint}
+    how |= {"corpus": source.fingerprint, "provenance": describe()}
+    write_json(record, {**found, **how})
     if as_json:
         typer.echo(json.dumps(found))
     else:
@@ -131,17 +131,21 @@ def mine(
         say(f"{output}, made as {output.with_suffix('.json')} says")
 
 
-def _record_of(output: Path, *, overwrite: bool) -> Path:
+def _record_of(output: Path, data: list[Path], *, overwrite: bool) -> Path:
     """Return where it is written how a file was made.
 
     Raises:
         UsageError: The file has another ending, or something is there that must not be replaced.
     """
+    from llara_eval.files import refuse_inputs
+
     record = output.with_suffix(".json")
     if output.suffix != ".jsonl" or ((output.exists() or record.exists()) and not overwrite):
         raise UsageError(
             f"{output} must end in .jsonl, and neither it nor {record.name} exist (or --overwrite)"
         )
+    for made in (output, record):
+        refuse_inputs(made, data)
     return record
 
 

@@ -1,5 +1,6 @@
 """Options that several commands share, declared once; and how commands are listed."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -151,5 +152,5 @@ def settings(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
 
 
 def split_list(text: str) -> list[str]:
-    """Split a comma-separated option."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+    """Split an option at its commas, those in parentheses apart: ``P(rel=2,judged_only=True)@5``."""
+    return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]

@@ -84,10 +84,12 @@ def overlap(
     set_up_logging(quiet=quiet, verbose=False)
     from llara_eval import contamination, datasets
     from llara_eval.catalogue import expand
-    from llara_eval.files import write_json
+    from llara_eval.files import refuse_inputs, write_json
     from llara_eval.matching import Index
     from llara_eval.overlap import compare, items
 
+    if output is not None:
+        refuse_inputs(output, train)
     watch = progress(quiet=quiet)
     reports = []
     for name in (part for given in dataset for part in expand(given)):

@@ -8,7 +8,6 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import plain, show
-from llara_eval.errors import UsageError
 
 
 def score(
@@ -29,13 +28,14 @@ def score(
     MRR@100 of MS MARCO documents and the like look no deeper than their cut-off, however long the run is.
     """
     from llara_eval.evaluate import summarise
+    from llara_eval.files import refuse_inputs
     from llara_eval.measure import parse_measures
     from llara_eval.measure import score as score_run
     from llara_eval.results import save_per_query
     from llara_eval.trec import read_qrels, read_run
 
-    if per_query is not None and per_query.resolve() in (run.resolve(), qrels.resolve()):
-        raise UsageError(f"--per-query {per_query} would replace what is read; name another file")
+    if per_query is not None:
+        refuse_inputs(per_query, (run, qrels))
     names = parse_measures(options.split_list(measures))
     ranking = read_run(run)
     judgements = read_qrels(qrels)

@@ -44,6 +44,7 @@ def verify_joint(
     from adapters.llara.verification import verify_joint as verify
     from llara_eval.checkpoints import read_model
     from llara_eval.files import read_texts
+    from llara_eval.positions import own_positions
     from llara_eval.training.run import usual_micro_tokens
 
     if variant not in VARIANTS:
@@ -56,7 +57,7 @@ def verify_joint(
         tokenizer,
         templates(tokenizer, VARIANTS[variant]),
         texts,
-        max_length=max_length,
+        max_length=min(max_length, own_positions(decoder.config)),
         batch_tokens=batch_tokens or usual_micro_tokens(),
         progress=progress(quiet=quiet),
     )

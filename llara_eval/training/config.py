@@ -24,6 +24,18 @@ class LoRA:
     dropout: float
     targets: tuple[str, ...] = ATTENTION_AND_MLP
 
+    def __post_init__(self) -> None:
+        """Refuse what is no update.
+
+        Raises:
+            UsageError: A value is out of range.
+        """
+        if self.rank < 1 or self.alpha < 1 or not 0 <= self.dropout < 1:
+            raise UsageError(
+                f"LoRA needs a rank and an alpha of at least 1 and a dropout from 0 to below 1, found "
+                f"{self.rank}, {self.alpha}, {self.dropout}"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
@@ -64,12 +76,19 @@ class Schedule:
         for name, value in positive.items():
             if not value > 0:
                 raise UsageError(f"{name} must be above 0, found {value}")
-        for name, value in {"warmup": self.warmup, "seed": self.seed}.items():
+        others = {"warmup": self.warmup, "weight_decay": self.weight_decay, "seed": self.seed}
+        for name, value in others.items():
             if value < 0:
                 raise UsageError(f"{name} must not be negative, found {value}")
 
     def total_steps(self, rows: int) -> int:
-        """Return the number of updates for a data set of ``rows`` rows."""
+        """Return the number of updates for a data set of ``rows`` rows.
+
+        Raises:
+            UsageError: They do not make one batch.
+        """
+        if rows < self.batch_size:
+            raise UsageError(f"{rows} rows are fewer than one batch of {self.batch_size}")
         return self.steps or max(1, round(self.epochs * rows / self.batch_size))
 
 

@@ -107,8 +107,6 @@ def _check(schedule: Schedule, rows: Rows) -> int:
     """Return the number of updates, or raise if they cannot be made."""
     if schedule.batch_size % world():
         raise UsageError(f"a batch of {schedule.batch_size} rows cannot be shared by {world()} processes")
-    if len(rows) < schedule.batch_size:
-        raise UsageError(f"{len(rows)} rows are fewer than one batch of {schedule.batch_size}")
     return schedule.total_steps(len(rows))
 
 

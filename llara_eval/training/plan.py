@@ -10,7 +10,7 @@ import torch
 
 from llara_eval.checkpoints import read_model_config
 from llara_eval.devices import default_device
-from llara_eval.skeleton import products, skeleton
+from llara_eval.skeleton import feed_forward, products, skeleton
 from llara_eval.training.config import Schedule
 from llara_eval.training.models import precision_of, prepare
 from llara_eval.training.run import Conditions
@@ -121,10 +121,10 @@ def _activations(config: Any, *, compiled: bool, half: bool) -> float:
     compiled layer's input stays float32; of another the norms and their inputs do, and each product keeps a
     copy of its input.
     """
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", 1)
     keys = getattr(config, "num_key_value_heads", heads) / heads
     widths, wide, more = (4, 2, 0.5) if compiled else (9, 4, 3.5)
-    kept = widths + 2 * keys + wide * config.intermediate_size / config.hidden_size
+    kept = widths + 2 * keys + wide * feed_forward(config) / config.hidden_size
     return float(kept / 2 + more if half else kept)
 
 

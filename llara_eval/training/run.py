@@ -34,8 +34,8 @@ _MICRO_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 """By device type. On a CPU 1,024 is as fast as any (benchmarks/README.md); memory grows with it."""
 
 
-_OURS = {"state", LOG, "tensorboard", RECORD}
-"""What a run leaves in its folder, and other checkpoints do not have."""
+_OURS = {LOG, RECORD}
+"""What a run has in its folder from its first update to its end, and nobody else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
