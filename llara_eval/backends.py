@@ -29,7 +29,7 @@ def open_stock(model: Any, templates: Templates) -> Backend:
 
 
 class SentenceTransformersModel:
-    """A sentence-transformers folder run by its own modules, whichever they are; see ``Backend``.
+    """A sentence-transformers folder run by its own modules, whatever they do; see ``Backend``.
 
     Args:
         folder: The folder.

@@ -242,7 +242,7 @@ def read_templates(
         tokenizer: Its tokenizer.
         config: Its model's configuration.
         recognisers: Know checkpoints by their own vocabulary or configuration.
-        own_modules: Whether a sentence-transformers folder is run by its own modules, whichever they are.
+        own_modules: Whether a sentence-transformers folder is run by its own modules, whatever they do.
 
     Raises:
         DataError: A configuration file is malformed.

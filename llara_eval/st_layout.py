@@ -27,7 +27,7 @@ def read_templates(folder: Path, tokenizer: Any, config: Any, *, own_modules: bo
         folder: The folder.
         tokenizer: Its tokenizer.
         config: Its model's configuration.
-        own_modules: Whether it is run by its own modules, whichever they are.
+        own_modules: Whether it is run by its own modules, whatever they do.
 
     Raises:
         DataError: A file is malformed.

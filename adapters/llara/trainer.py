@@ -45,8 +45,7 @@ def read_rows(data: Sequence[Path], *, chunk_words: int, cache: Path, progress: 
 
 def plan(folder: Path, rows: Rows, task: Adaptation, schedule: Schedule, conditions: Conditions) -> Plan:
     """Estimate what :func:`adapt` will take; an output, a model or a length it would refuse is refused."""
-    check_output(conditions, folder)
-    require_positions(read_model_config(folder, head=True), max_length=task.max_length)
+    _refuse(folder, task, conditions)
     tokenizer = read_tokenizer(folder)
     new = add_tokens(tokenizer, task.prompts.slot_tokens)
     reader = Reader(tokenizer, Frame.of(templates(tokenizer, task.prompts), tokenizer), task)
@@ -61,6 +60,12 @@ def plan(folder: Path, rows: Rows, task: Adaptation, schedule: Schedule, conditi
         lengths=[len(text) + around for text in texts],
         rows=len(rows),
     )
+
+
+def _refuse(folder: Path, task: Adaptation, conditions: Conditions) -> None:
+    """Raise where there is no place for the checkpoint, no head to train with, or no position for a token."""
+    check_output(conditions, folder)
+    require_positions(read_model_config(folder, head=True), max_length=task.max_length)
 
 
 def adapt(
@@ -90,8 +95,7 @@ def adapt(
         LlaraEvalError: The data or the model cannot be used, or see
             :func:`llara_eval.training.run.carry_out`.
     """
-    check_output(conditions, folder)
-    require_positions(read_model_config(folder), max_length=task.max_length)
+    _refuse(folder, task, conditions)
     trained, kept = rows.split(held_out)
     with processes() as device:
         torch.manual_seed(schedule.seed)

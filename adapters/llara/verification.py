@@ -172,7 +172,7 @@ def require_isolation(model: Any, frame: Frame, templates: Templates, max_length
     Raises:
         UsageError: It is not, or the model cannot take a joint sequence.
     """
-    name = type(getattr(model, "model", model)).__name__
+    name = _name(model)
     ids = [place % model.config.vocab_size for place in range(frame.room(max_length))]
     if _carried(model, frame, ids[:8]) > LARGEST_ERROR:
         raise UsageError(
@@ -217,8 +217,12 @@ def _joint_states(model: Any, batch: JointBatch) -> Tensor:
     except torch.OutOfMemoryError:
         raise
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-        name = type(getattr(model, "model", model)).__name__
-        raise UsageError(f"{name} cannot be adapted: it takes no joint sequence ({error})") from error
+        raise UsageError(f"{_name(model)} cannot be adapted: it takes no joint sequence ({error})") from error
+
+
+def _name(model: Any) -> str:
+    """Return the name of a model's class, and not of what it is trained in."""
+    return type(getattr(model, "model", model)).__name__
 
 
 @torch.inference_mode()
