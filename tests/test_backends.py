@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_checkpoints import make_sentence_transformer
-from tiny_models import TEXTS, save_checkpoint
+from tiny_models import TEXTS, make_sentence_transformer, save_checkpoint
 
 from adapters import open_system
 from adapters.options import Context

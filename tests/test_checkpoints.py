@@ -1,14 +1,21 @@
 import json
 import shutil
-from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from checkout import ROOT
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from tiny_models import TEXTS, make_config, make_model, make_tokenizer, save_checkpoint
+from tiny_models import (
+    TEXTS,
+    make_config,
+    make_model,
+    make_sentence_transformer,
+    make_tokenizer,
+    save_checkpoint,
+)
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, T5Config, XLNetConfig
 
 from adapters import checkpoint_folder
@@ -194,29 +201,6 @@ def test_without_the_gguf_package_the_message_is_the_command_that_installs_it(tm
 def test_bm25_has_no_checkpoint() -> None:
     with pytest.raises(UsageError, match="bm25 has no checkpoint"):
         checkpoint_folder("bm25")
-
-
-def make_sentence_transformer(folder, kind="bert", pooling="mean", **files):
-    """Write a folder in sentence-transformers layout around a tiny model."""
-    save_checkpoint(folder, kind)
-    modules = [
-        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
-    ]
-    (folder / "1_Pooling").mkdir()
-    (folder / "2_Normalize").mkdir()
-    modes = {"mean": "mean_tokens", "cls": "cls_token", "lasttoken": "lasttoken", "max": "max_tokens"}
-    switches = {f"pooling_mode_{mode}": mode == modes[pooling] for mode in modes.values()}
-    contents = {
-        "modules.json": modules,
-        "1_Pooling/config.json": {"word_embedding_dimension": 32, **switches},
-        "sentence_bert_config.json": {"max_seq_length": 48, "do_lower_case": False},
-        **{name.replace("__", "/") + ".json": value for name, value in files.items()},
-    }
-    for name, value in contents.items():
-        (folder / name).write_text(json.dumps(value))
-    return folder
 
 
 @pytest.mark.parametrize(("mode", "pooling"), [("mean", "mean"), ("cls", "first"), ("lasttoken", "last")])
@@ -426,7 +410,7 @@ def test_the_content_hash_is_of_modules_too_unless_they_take_a_mean_as_those_of_
 
 def test_the_content_hash_of_a_recorded_model_is_still_that_of_its_record(packaged_model) -> None:
     name = packaged_model("all-minilm-l6-v2")
-    record = Path(__file__).parents[1] / "runs" / name / "demo" / "result.json"
+    record = ROOT / "runs" / name / "demo" / "result.json"
     expected = json.loads(record.read_text())["settings"]["checkpoint_sha256"]
     assert folders.content_hash(checkpoint_folder(name)) == expected
 

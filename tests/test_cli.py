@@ -1,19 +1,18 @@
 """The command line: what is on stdout, what is on stderr, which exit code, and what is not imported."""
 
-import gzip
 import json
-import logging
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 import typer
+from checkout import ROOT
+from commands import DOCUMENTS, QRELS, QUERIES, call, program, text_of, write
 from typer.testing import CliRunner
 
 import adapters
@@ -22,12 +21,9 @@ from llara_eval import __version__, catalogue, diagnosis, means, results
 from llara_eval.cli import app, console, tables
 from llara_eval.measure import DEFAULT_MEASURES
 
-GOLDEN = Path(__file__).parent / "golden" / "help.txt"
+GOLDEN = ROOT / "tests" / "cli" / "golden" / "help.txt"
 PLAIN = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
 
-DOCUMENTS = {"d1": "red apples", "d2": "green pears", "d3": "blue plums", "d4": "pears"}
-QUERIES = {"q1": "apples", "q2": "pears", "q3": "cherries"}
-QRELS = {"q1": {"d1": 1}, "q2": {"d2": 2, "d4": 1}, "q3": {"d3": 1}}
 
 RUN = {"q1": ["d2", "d1"], "q2": ["d2", "d4"]}
 """RR@10 is 1/2, 1 and, for the query that is missing, 0."""
@@ -40,14 +36,6 @@ QRELS_FORMS = {
     "trec": ("", lambda q, d, grade: f"{q} 0 {d} {grade}"),
     "beir": ("query-id\tcorpus-id\tscore\n", lambda q, d, grade: f"{q}\t{d}\t{grade}"),
 }
-
-
-@pytest.fixture(autouse=True)
-def quiet_afterwards() -> Iterator[None]:
-    """Take away the log handlers that a command leaves on a stream that is closed by then."""
-    yield
-    for name in ("llara_eval", "adapters"):
-        logging.getLogger(name).handlers.clear()
 
 
 @pytest.fixture(autouse=True)
@@ -83,26 +71,6 @@ def evaluate(tiny, tmp_path):
         return call("evaluate", *chosen, "--dataset", data, "--runs-dir", tmp_path / "runs", *words)
 
     return go
-
-
-def call(*words: object):
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
-def program(*words: object) -> subprocess.CompletedProcess[str]:
-    """Run the real program."""
-    command = [sys.executable, "-m", "llara_eval", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def text_of(result) -> str:
-    """Return stderr as one line: messages are wrapped to the terminal."""
-    return " ".join(result.stderr.split())
-
-
-def write(path: Path, text: str) -> Path:
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
-    return path
 
 
 def run_file(folder: Path, form: str = "trec", ending: str = "txt", run=RUN) -> Path:

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_cli import DOCUMENTS, QRELS, QUERIES, call, quiet_afterwards, text_of
-from test_download import make_zip, server
+from commands import DOCUMENTS, QRELS, QUERIES, call, quiet_afterwards, text_of
+from servers import make_zip, server
 
 from llara_eval import catalogue, download, inventory
 from llara_eval.msmarco import MSMARCO_SETS

@@ -2,13 +2,11 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import typer
+from checkout import ROOT
 
 from llara_eval.cli import app
-
-ROOT = Path(__file__).parents[1]
 
 
 def tree_of_the_readme() -> set[str]:

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 from fakes import WordOverlap
-from test_results import make_result
+from stored import cells, make_result
 from typer.testing import CliRunner
 
 from llara_eval import results
@@ -114,12 +114,6 @@ def entry(system: str = "fake", dataset: str = "tiny", mean: float = 0.5, **chan
 def published(system: str, dataset: str, value: float, **changes) -> PublishedScore:
     row = PublishedScore(system, dataset, "nDCG@10", value, "a paper, table 1", "A", True, "")
     return row._replace(**changes)
-
-
-def cells(text: str, start: str) -> list[str]:
-    """Return the cells of the only table row that starts with a text."""
-    (row,) = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
-    return [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
 
 
 def test_rendering_again_gives_the_same_bytes(place):

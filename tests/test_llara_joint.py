@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SHARED
-from parity.llara_step import relative_error
+from checkout import ROOT, SHARED
+from llara_step import relative_error
 from tiny_models import make_config, make_tokenizer
 from tiny_training import make_rows
 from transformers import (
@@ -218,7 +218,7 @@ def test_a_step_equals_that_of_the_released_code() -> None:
     folder = SHARED / "reference" / "llara_step"
     if not folder.is_dir():
         pytest.skip(f"no reference step at {folder} (LLARA_EVAL_SHARED names another folder)")
-    script = Path(__file__).parent / "parity" / "llara_step.py"
+    script = ROOT / "tests" / "parity" / "llara_step.py"
     done = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     errors = json.loads(done.stdout)

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from test_results import make_result
+from stored import make_result
 
 from llara_eval import published
 from llara_eval.catalogue import AVERAGES, BEIR_13, CQADUPSTACK, expand

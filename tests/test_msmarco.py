@@ -13,6 +13,7 @@ from types import MappingProxyType, SimpleNamespace
 import fakes
 import numpy as np
 import pytest
+from checkout import ROOT
 from fakes import FakeRetriever, WordOverlap
 from typer.testing import CliRunner
 
@@ -335,7 +336,7 @@ def test_the_fingerprint_sees_the_url(tmp_path):
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["scifact", "arguana"])
 def test_stored_runs_are_still_of_the_same_data(real_data, name):
-    stored = results.load(Path(__file__).parents[1] / "runs" / "bm25" / f"beir--{name}")
+    stored = results.load(ROOT / "runs" / "bm25" / f"beir--{name}")
     assert datasets.load(name, data_dir=real_data, offline=True).fingerprint == stored.dataset_fingerprint
 
 

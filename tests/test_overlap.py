@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from test_leaderboard import cells
-from test_results import make_result
+from stored import cells, make_result
 from typer.testing import CliRunner
 
 from llara_eval import contamination, matching, results

@@ -10,37 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stored import make_result
 
 from llara_eval import files, results
 from llara_eval.errors import DataError, LlaraEvalError
 from llara_eval.files import atomic_write, slug, text_writer, write_json, write_text
 from llara_eval.measure import Scores
 from llara_eval.ranking import rank
-from llara_eval.results import Result, folder_of, qrels_fingerprint, walk
+from llara_eval.results import folder_of, qrels_fingerprint, walk
 from llara_eval.types import Hits, as_ids
-
-
-def make_result(**changes) -> Result:
-    values = {
-        "system": "fake",
-        "dataset": "tiny",
-        "split": "test",
-        "n_queries": 2,
-        "n_documents": 3,
-        "depth": 10,
-        "measures": {"nDCG@10": {"mean": 0.1 + 0.2, "low": 0.0, "high": 1 / 3}},
-        "ties_at_10": 0.5,
-        "settings_passed": {"k1": "0.9"},
-        "settings": {"k1": 0.9, "runtime": {"threads": 2}},
-        "drop_own_ids": False,
-        "dataset_fingerprint": "f" * 64,
-        "qrels_fingerprint": "e" * 64,
-        "run_sha256": "d" * 64,
-        "warnings": ["été"],
-        "phases": {"search": {"seconds": 0.1}},
-        "provenance": {"date": "2025-01-01T00:00:00+00:00", "git": None},
-    }
-    return Result(**{**values, **changes})
 
 
 def small_run():

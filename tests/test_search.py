@@ -1,4 +1,3 @@
-import hashlib
 import math
 import os
 import subprocess
@@ -8,7 +7,7 @@ import faiss
 import numpy as np
 import pytest
 import torch
-from stores import Shards, as_lists, sorted_exactly, unit
+from stores import Shards, as_lists, search_mapped, sorted_exactly, unit
 
 from llara_eval import search as module
 from llara_eval.errors import DataError, UsageError
@@ -153,19 +152,11 @@ def test_unknown_backend() -> None:
         search(QUERIES, Shards(DOCUMENTS[:7]), 10, backend="magic")
 
 
-def search_mapped(path: str) -> str:
-    """Search a file of vectors, and return what says whether the result is the same in every bit."""
-    documents = Shards(np.load(path, mmap_mode="r"), cuts=(0.2, 0.4, 0.6, 0.8))
-    hits = search(Shards(unit(64, 256, seed=1), letter="q"), documents, 100)
-    order = np.lexsort((hits.doc, hits.query))
-    parts = hits.query[order], hits.doc_ids[hits.doc[order]].astype(str), hits.score[order]
-    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
-
-
 PROGRAM = """
 import sys, threading, time
 from stores import Shards, unit
-from test_search import search, search_mapped
+from llara_eval.search import search
+from stores import search_mapped
 
 def held():
     with open("/proc/self/status") as file:

@@ -15,6 +15,8 @@ from random import Random
 from typing import Any
 
 import pytest
+import survivor
+from checkout import ROOT
 from survivor import BOARD_SIZE, STAGES, Accident
 from tiny_models import save_checkpoint
 
@@ -34,11 +36,11 @@ class Lab:
         self._boards.mkdir()
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("survivor.py"), self.home, *prepare(folder)],
+            [sys.executable, survivor.__file__, self.home, *prepare(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**environment, "PYTHONPATH": str(Path(__file__).parents[1])},
+            env={**environment, "PYTHONPATH": str(ROOT)},
         )
         assert self._process.stdout.readline() == "ready\n"
         started = time.perf_counter()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SHARED
+from checkout import SHARED
 
 from adapters.llara import pairs
 from adapters.llara.pairs import build, prepare

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_training
 import torch
 from safetensors.torch import load_file
 from tiny_training import make_base, make_rows, read_log, run
@@ -27,7 +28,7 @@ from llara_eval.training.objective import Numbered, Step
 from llara_eval.training.optimiser import learning_rate, make_optimiser
 from llara_eval.training.rows import Rows
 
-SCRIPT = Path(__file__).with_name("tiny_training.py")
+SCRIPT = Path(tiny_training.__file__)
 WEIGHTS = "model.safetensors"
 STEPS = 12
 """Updates of a run that is stopped after the first of them; each leaves a state."""

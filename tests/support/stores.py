@@ -1,5 +1,6 @@
 """Vector stores made of given vectors, an encoder that costs nothing, and what a search must find."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.encoder import Started
+from llara_eval.search import search
 from llara_eval.shards import Listing, Piece, Shard
 from llara_eval.types import Hits, as_ids
 from llara_eval.vectors import Vectors, VectorStore
@@ -87,3 +89,12 @@ def sorted_exactly(queries: Shards, documents: Shards, depth: int) -> dict[str, 
 
 def _canonical(found: tuple[str, float]) -> tuple[float, str]:
     return found[1], found[0]
+
+
+def search_mapped(path: str) -> str:
+    """Search a file of vectors, and return what says whether the result is the same in every bit."""
+    documents = Shards(np.load(path, mmap_mode="r"), cuts=(0.2, 0.4, 0.6, 0.8))
+    hits = search(Shards(unit(64, 256, seed=1), letter="q"), documents, 100)
+    order = np.lexsort((hits.doc, hits.query))
+    parts = hits.query[order], hits.doc_ids[hits.doc[order]].astype(str), hits.score[order]
+    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()

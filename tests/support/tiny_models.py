@@ -1,5 +1,6 @@
 """Tiny random models of several architectures and a tokenizer for them, made on the spot."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,3 +101,26 @@ def kept_for_backward(model: torch.nn.Module) -> Iterator[dict[int, torch.Tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         yield kept
+
+
+def make_sentence_transformer(folder, kind="bert", pooling="mean", **files):
+    """Write a folder in sentence-transformers layout around a tiny model."""
+    save_checkpoint(folder, kind)
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+    ]
+    (folder / "1_Pooling").mkdir()
+    (folder / "2_Normalize").mkdir()
+    modes = {"mean": "mean_tokens", "cls": "cls_token", "lasttoken": "lasttoken", "max": "max_tokens"}
+    switches = {f"pooling_mode_{mode}": mode == modes[pooling] for mode in modes.values()}
+    contents = {
+        "modules.json": modules,
+        "1_Pooling/config.json": {"word_embedding_dimension": 32, **switches},
+        "sentence_bert_config.json": {"max_seq_length": 48, "do_lower_case": False},
+        **{name.replace("__", "/") + ".json": value for name, value in files.items()},
+    }
+    for name, value in contents.items():
+        (folder / name).write_text(json.dumps(value))
+    return folder

@@ -19,11 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from checkout import ROOT
+
 STAGES = ("tokenise", "encode", "write", "search")
 BOARD_SIZE = 4096
 
 _WRITING = ("files", "leases", "records")
-_OURS = str(Path(__file__).parents[1])
+_OURS = str(ROOT)
 
 
 class Accident(NamedTuple):
