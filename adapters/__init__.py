@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from adapters.options import Context
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
+from llara_eval.core.protocols import Retriever
 from llara_eval.maxp import MaxP, Windows
-from llara_eval.protocols import Retriever
 
 if TYPE_CHECKING:
     from llara_eval.templates import Templates

@@ -17,16 +17,16 @@ from llara_eval.allocator import keep_freed_memory
 from llara_eval.backends import Name as Backend
 from llara_eval.collection import Corpus
 from llara_eval.contamination import TRAINING_FILES, declared
+from llara_eval.core.errors import MissingPartError, UsageError
+from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.types import Hits, Query
 from llara_eval.encoder import Encoder
-from llara_eval.errors import MissingPartError, UsageError
 from llara_eval.layers import compile_layers
-from llara_eval.protocols import SILENT, Progress
 from llara_eval.quantise import Kind, check_dims
 from llara_eval.soundness import check
 from llara_eval.storage import open_place
 from llara_eval.templates import Pooling, Side, Templates
 from llara_eval.tokens import TokenStore
-from llara_eval.types import Hits, Query
 from llara_eval.variants import Variant, search_variant
 from llara_eval.vectors import VectorStore, fill
 
@@ -139,7 +139,7 @@ def packaged_folder(name: str, package: str, within: str) -> Path:
 
 
 class Dense:
-    """A retriever; see :class:`llara_eval.protocols.Retriever`.
+    """A retriever; see :class:`llara_eval.core.protocols.Retriever`.
 
     Args:
         name: The system's name.

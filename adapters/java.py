@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from llara_eval.errors import LlaraEvalError, MissingPartError
+from llara_eval.core.errors import LlaraEvalError, MissingPartError
 
 OLDEST = 21
 """The oldest Java that runs Anserini 1.x."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from llara_eval.errors import UsageError
-from llara_eval.leases import EXPIRES
+from llara_eval.core.errors import UsageError
+from llara_eval.core.leases import EXPIRES
 
 Config = TypeVar("Config")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from llara_eval.errors import DataError
+from llara_eval.core.errors import DataError
 from llara_eval.published import PublishedScore
 
 _FOLDER = "reproduce/from-document-collection/configs/"

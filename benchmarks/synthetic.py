@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.collection import Corpus, find_file
-from llara_eval.types import as_ids
+from llara_eval.core.types import as_ids
 
 MEAN_WORDS = {
     "msmarco": 55.98,

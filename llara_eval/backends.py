@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.encoder import Backend
-from llara_eval.errors import MissingPartError, UsageError
 from llara_eval.packing import PackedModel, can_pack
 from llara_eval.padding import PaddedModel, Tokens, batches_of, is_causal, pad
 from llara_eval.templates import Template, Templates

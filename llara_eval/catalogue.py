@@ -14,6 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from llara_eval.core.paths import DATA
+
 BASE_URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets"
 
 RECIPES = "https://github.com/beir-cellar/beir/tree/main/examples/dataset"
@@ -89,7 +91,7 @@ def _read(path: Path) -> dict[str, KnownSet]:
         }
 
 
-KNOWN_SETS: Mapping[str, KnownSet] = MappingProxyType(_read(Path(__file__).parent / "data" / "beir.csv"))
+KNOWN_SETS: Mapping[str, KnownSet] = MappingProxyType(_read(DATA / "beir.csv"))
 """Full name → what is known of it."""
 
 CQADUPSTACK = tuple(name for name in KNOWN_SETS if name.startswith("beir/cqadupstack/"))

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from llara_eval import backends, lora, st_layout
+from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.devices import default_device, settle_dtype
 from llara_eval.encoder import Encoder
-from llara_eval.errors import DataError, MissingPartError, UsageError
 from llara_eval.folders import resolve, transformer_folder
 from llara_eval.positions import own_positions, positions, require_positions
 from llara_eval.st_layout import special_tokens

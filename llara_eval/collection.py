@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from llara_eval.errors import DataError
-from llara_eval.files import bytes_read, open_text, undecodable_line
-from llara_eval.types import Document, Query
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import bytes_read, open_text, undecodable_line
+from llara_eval.core.types import Document, Query
 
 Reader = Callable[[Path], Iterator[tuple[int, Document]]]
 """Streams the documents of a file in its order, each with the number of the line it begins on."""

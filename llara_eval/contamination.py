@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from llara_eval.errors import DataError
-from llara_eval.files import slug, write_json
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import slug, write_json
 
 RECORD = "training.json"
 """Written last by a training run: a folder with it holds a finished one."""

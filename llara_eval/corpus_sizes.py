@@ -13,7 +13,6 @@ taken for news, debates and web documents, .5 for all others.
 
 import csv
 from functools import cache
-from pathlib import Path
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.catalogue import AVERAGES
+from llara_eval.core.paths import DATA
 
 MEASURED_LENGTH = 512
 """Tokens at which the documents were cut whose mean is in the table."""
@@ -69,7 +69,7 @@ class CorpusSize(NamedTuple):
 @cache
 def load() -> dict[str, CorpusSize]:
     """Return the table by name, in its order."""
-    path = Path(__file__).parent / "data" / "corpus_sizes.csv"
+    path = DATA / "corpus_sizes.csv"
     with path.open(encoding="utf-8", newline="") as file:
         rows = [
             CorpusSize(

@@ -10,20 +10,20 @@ from typing import NamedTuple
 from llara_eval import catalogue, msmarco_files
 from llara_eval.catalogue import KnownSet
 from llara_eval.collection import Corpus, find_file, read_queries
-from llara_eval.errors import DataError
-from llara_eval.home import home
-from llara_eval.leases import Leases
+from llara_eval.core.errors import DataError
+from llara_eval.core.leases import Leases
+from llara_eval.core.paths import DATA, home
+from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.types import Qrels, Query
 from llara_eval.msmarco import MSMARCO_SETS, MsMarcoSet
-from llara_eval.protocols import SILENT, Progress
 from llara_eval.trec import read_qrels
-from llara_eval.types import Qrels, Query
 
 logger = logging.getLogger(__name__)
 
 DEMO = "demo"
 """Name of the small test collection that comes with the package."""
 
-DEMO_FOLDER = Path(__file__).parent / "data" / "demo"
+DEMO_FOLDER = DATA / "demo"
 
 _LONGEST_DOWNLOAD = 86_400.0
 """Seconds after which a download that another process began is taken for given up."""

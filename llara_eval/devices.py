@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 """Asks MKL, before it is first used, for products that depend neither on where operands lie in memory nor on

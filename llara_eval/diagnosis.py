@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from llara_eval.errors import MissingPartError
-from llara_eval.home import home
+from llara_eval.core.errors import MissingPartError
+from llara_eval.core.paths import home
 
 _OURS = "llara-eval"
 _ENGINES = ("ray", "vllm")  # extras that nothing lacks where nobody asks for them

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from llara_eval import receipts
 from llara_eval.catalogue import RECIPES, KnownSet
-from llara_eval.errors import DataError
+from llara_eval.core.errors import DataError
 
 logger = logging.getLogger(__name__)
 

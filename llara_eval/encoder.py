@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llara_eval.errors import CheckFailedError, DataError
+from llara_eval.core.errors import CheckFailedError, DataError
+from llara_eval.core.protocols import Advance
 from llara_eval.padding import PaddedModel, Tokens, is_causal
-from llara_eval.protocols import Advance
 from llara_eval.templates import Side, Template, Templates
 
 logger = logging.getLogger(__name__)

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llara_eval import results
+from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
+from llara_eval.core.files import remove_drafts, staging
+from llara_eval.core.protocols import SILENT, Progress, Retriever
+from llara_eval.core.provenance import describe
+from llara_eval.core.types import Run
 from llara_eval.datasets import Dataset
-from llara_eval.errors import DataError, LlaraEvalError, UsageError
-from llara_eval.files import remove_drafts, staging
 from llara_eval.measure import DEFAULT_MEASURES, Scores, parse_measures, score, within_depth
-from llara_eval.protocols import SILENT, Progress, Retriever
-from llara_eval.provenance import describe
 from llara_eval.ranking import rank
 from llara_eval.results import Result
 from llara_eval.statistics import mean_interval
-from llara_eval.types import Run
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llara_eval.types import Hits, Ids
+from llara_eval.core.types import Hits, Ids
 from llara_eval.vectors import Vectors, VectorStore
 
 EXACT = 1 << 17

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from llara_eval import checkpoints, export_files
+from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
+from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.encoder import Encoder
-from llara_eval.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.export_files import SIDES
-from llara_eval.protocols import SILENT, Progress
 from llara_eval.templates import Side
 
 _FLOOR = 0.9999

@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
+from llara_eval.core.errors import UsageError
+from llara_eval.core.files import write_json, write_text
 from llara_eval.encoder import Encoder
-from llara_eval.errors import UsageError
-from llara_eval.files import write_json, write_text
 from llara_eval.templates import Pooling, Side, Template, Templates
 
 SIDES: tuple[Side, Side] = ("document", "query")

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from llara_eval import lora
-from llara_eval.errors import DataError, UsageError
-from llara_eval.files import sha256_of
+from llara_eval.core.errors import DataError, UsageError
+from llara_eval.core.files import sha256_of
 from llara_eval.gguf import convert_gguf
 from llara_eval.st_layout import read_json
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from llara_eval.errors import DataError, MissingPartError
-from llara_eval.files import sha256_of
-from llara_eval.home import home
+from llara_eval.core.errors import DataError, MissingPartError
+from llara_eval.core.files import sha256_of
+from llara_eval.core.paths import home
 
 logger = logging.getLogger(__name__)
 

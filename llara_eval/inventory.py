@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, Protocol
 from llara_eval import catalogue, datasets, receipts
 from llara_eval.catalogue import KnownSet
 from llara_eval.collection import find_file
-from llara_eval.errors import DataError
+from llara_eval.core.errors import DataError
+from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.msmarco import MSMARCO_SETS
-from llara_eval.protocols import SILENT, Progress
 from llara_eval.trec import read_qrels
 
 

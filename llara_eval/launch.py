@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from llara_eval.errors import DataError, LlaraEvalError, MissingPartError
+from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError
 
 logger = logging.getLogger(__name__)
 

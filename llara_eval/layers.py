@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from llara_eval.errors import MissingPartError
+from llara_eval.core.errors import MissingPartError
 
 _VARIANTS = 64
 """Most kernels of one layer: training and evaluation, with and without gradients, masks, batches of one.

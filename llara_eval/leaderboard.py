@@ -8,7 +8,7 @@ from urllib.parse import quote
 from llara_eval import means
 from llara_eval.catalogue import AVERAGES
 from llara_eval.contamination import TRAINING_FILES, Finding
-from llara_eval.errors import DataError
+from llara_eval.core.errors import DataError
 from llara_eval.means import Mean
 from llara_eval.msmarco import titled
 from llara_eval.published import BASELINES, PUBLISHED_FILE, PublishedScore

@@ -8,7 +8,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from llara_eval.errors import DataError
+from llara_eval.core.errors import DataError
 
 logger = logging.getLogger(__name__)
 

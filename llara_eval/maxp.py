@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from llara_eval.collection import Corpus, Reader
-from llara_eval.protocols import SILENT, Progress, Retriever
+from llara_eval.core.protocols import SILENT, Progress, Retriever
+from llara_eval.core.types import Document, Hits, Query
 from llara_eval.ranking import best_passages
-from llara_eval.types import Document, Hits, Query
 
 _PASSAGES_PER_DOCUMENT = 10
 """Passages searched for each document wanted, more at need; Anserini's regressions take as many."""
@@ -45,7 +45,7 @@ class Windows:
 
 
 class MaxP:
-    """A retriever of documents by their passages; see :class:`llara_eval.protocols.Retriever`.
+    """A retriever of documents by their passages; see :class:`llara_eval.core.protocols.Retriever`.
 
     Args:
         inner: Retrieves passages.

@@ -10,8 +10,8 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from llara_eval.errors import DataError
-from llara_eval.files import atomic_write
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import atomic_write
 from llara_eval.msmarco import SOURCES, MsMarcoSet, Source
 from llara_eval.msmarco_files import missing
 

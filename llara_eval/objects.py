@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from llara_eval.errors import LlaraEvalError, MissingPartError, UsageError
-from llara_eval.leases import Leases, is_alive
+from llara_eval.core.errors import LlaraEvalError, MissingPartError, UsageError
+from llara_eval.core.leases import Leases, is_alive
 
 _SIGNS = 10  # signs of life in the time after which a lease expires: each takes two requests
 

@@ -8,11 +8,11 @@ from typing import Literal, NamedTuple
 
 from llara_eval.collection import objects
 from llara_eval.contamination import ANY, Finding
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import sha256_of
+from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets import Dataset
-from llara_eval.errors import DataError
-from llara_eval.files import sha256_of
 from llara_eval.matching import STRENGTH, Index, Item, Kind, batches, words
-from llara_eval.protocols import SILENT, Progress
 
 Documents = Literal["judged", "all"]
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 from llara_eval.probe import Probe
 from llara_eval.shards import SHARD_SIZE
 from llara_eval.skeleton import Cost

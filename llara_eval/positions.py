@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 
 _BEHIND_PADDING = {
     *("camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta"),

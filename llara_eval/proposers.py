@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.devices import default_device
-from llara_eval.errors import MissingPartError, UsageError
 
 Scored = tuple[NDArray[np.int64], NDArray[np.float32]]
 

@@ -3,10 +3,11 @@
 import csv
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
-PUBLISHED_FILE = Path(__file__).parent / "data" / "published.csv"
+from llara_eval.core.paths import DATA
+
+PUBLISHED_FILE = DATA / "published.csv"
 """Where the published scores are kept, one value a row."""
 
 BM25 = "BM25 (Lucene, flat, k1=0.9, b=0.4)"

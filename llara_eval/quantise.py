@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 
 Kind = Literal["fp16", "int8", "binary"]
 

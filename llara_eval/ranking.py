@@ -11,8 +11,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval.errors import DataError
-from llara_eval.types import Hits, Ids, Run, as_ids
+from llara_eval.core.errors import DataError
+from llara_eval.core.types import Hits, Ids, Run, as_ids
 
 _LARGEST_FLOAT32 = 0x7F7FFFFF
 """The bits of the largest finite float32: its steps above zero."""

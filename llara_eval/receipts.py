@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from llara_eval.errors import DataError
-from llara_eval.files import sha256_of, write_json
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import sha256_of, write_json
 
 RECEIPT = "receipt.json"
 _SCHEMA = 1

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llara_eval.errors import DataError
-from llara_eval.files import write_json
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import write_json
 
 
 def seal(record: Path, content: "hashlib._Hash", facts: Mapping[str, Any]) -> None:

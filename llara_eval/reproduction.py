@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from llara_eval.baselines import NAMES, NO_SETTINGS, SYSTEMS, Tolerance
 from llara_eval.catalogue import expand
-from llara_eval.errors import LlaraEvalError, UsageError
+from llara_eval.core.errors import LlaraEvalError, UsageError
 from llara_eval.evaluate import DEPTH
 from llara_eval.measure import DEFAULT_MEASURES
 from llara_eval.msmarco import MSMARCO_SETS

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from llara_eval.errors import DataError
-from llara_eval.files import slug, write_json, write_text
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import slug, write_json, write_text
+from llara_eval.core.types import Qrels, Run, as_ids
 from llara_eval.measure import Scores
 from llara_eval.trec import read_run, write_run
-from llara_eval.types import Qrels, Run, as_ids
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from llara_eval.core.errors import DataError
+from llara_eval.core.protocols import SILENT, Advance, Progress
+from llara_eval.core.types import Hits
 from llara_eval.devices import default_device
-from llara_eval.errors import DataError
 from llara_eval.exact import Index, Numbers, Pairs, Queries, as_hits, first, gather, score, stored
 from llara_eval.proposers import Proposer, backend_named, full_precision, rounding
-from llara_eval.protocols import SILENT, Advance, Progress
 from llara_eval.reservoir import Reservoir
-from llara_eval.types import Hits
 from llara_eval.vectors import VectorStore
 
 CANDIDATES = 3 << 23

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from llara_eval.files import atomic_write
+from llara_eval.core.files import atomic_write
+from llara_eval.core.types import Ids, as_ids
 from llara_eval.records import seal
 from llara_eval.storage import Folder
-from llara_eval.types import Ids, as_ids
 
 SHARD_SIZE = 4_096
 """Texts of a shard on average; a shard of at least a quarter, and at most twice as many."""

@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from llara_eval.errors import LlaraEvalError
-from llara_eval.files import write_text
+from llara_eval.core.errors import LlaraEvalError
+from llara_eval.core.files import write_text
 
 _SCRIPT = """\
 #!/bin/bash

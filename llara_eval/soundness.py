@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llara_eval.core.errors import CheckFailedError
 from llara_eval.encoder import Encoder
-from llara_eval.errors import CheckFailedError
 from llara_eval.padding import Tokens, embed
 from llara_eval.templates import Side, Template
 

@@ -10,9 +10,9 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from llara_eval.errors import DataError
-from llara_eval.files import atomic_write, remove_drafts
-from llara_eval.leases import Leases
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import atomic_write, remove_drafts
+from llara_eval.core.leases import Leases
 from llara_eval.objects import ObjectLeases, Objects
 from llara_eval.records import claim, sealed
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from llara_eval.errors import DataError, UsageError
-from llara_eval.files import write_json
+from llara_eval.core.errors import DataError, UsageError
+from llara_eval.core.files import write_json
 
 Pooling = Literal["mean", "first", "last", "modules"]
 Side = Literal["query", "document"]

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval.files import atomic_write, sha256_of
-from llara_eval.leases import EXPIRES
-from llara_eval.protocols import SILENT, Progress
+from llara_eval.core.files import atomic_write, sha256_of
+from llara_eval.core.leases import EXPIRES
+from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.shards import Listing, cut
 from llara_eval.storage import Folder
 from llara_eval.templates import Template

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.types import Hits
 from llara_eval.exact import Index, Queries, Rows, as_hits, as_tensor, first, gather, score, stored
-from llara_eval.protocols import SILENT, Progress
 from llara_eval.quantise import Grid, Kind, bits, shorten, signs
 from llara_eval.search import nearest
-from llara_eval.types import Hits
 from llara_eval.vectors import Vectors, VectorStore
 
 RESCORED = 4

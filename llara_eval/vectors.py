@@ -20,17 +20,17 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from llara_eval.core.errors import CheckFailedError, DataError
+from llara_eval.core.files import atomic_write
+from llara_eval.core.leases import EXPIRES, Leases
+from llara_eval.core.protocols import SILENT, Advance, Progress
+from llara_eval.core.types import Ids
 from llara_eval.encoder import Encoder, Started
-from llara_eval.errors import CheckFailedError, DataError
-from llara_eval.files import atomic_write
-from llara_eval.leases import EXPIRES, Leases
-from llara_eval.protocols import SILENT, Advance, Progress
 from llara_eval.records import seal
 from llara_eval.shards import Listing
 from llara_eval.storage import Folder
 from llara_eval.templates import Side
 from llara_eval.tokens import TokenStore
-from llara_eval.types import Ids
 
 _POLL = 0.5
 """Seconds between two looks at shards that others are making."""

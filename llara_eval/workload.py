@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from llara_eval import catalogue, corpus_sizes, datasets
 from llara_eval.collection import REPORT_EVERY
+from llara_eval.core.errors import DataError
+from llara_eval.core.protocols import SILENT, Advance, Progress
 from llara_eval.corpus_sizes import TEMPLATE_TOKENS, TOKENS_PER_WORD, CorpusSize
 from llara_eval.datasets import Found
-from llara_eval.errors import DataError
 from llara_eval.msmarco import MSMARCO_SETS
-from llara_eval.protocols import SILENT, Advance, Progress
 from llara_eval.templates import Side, Templates
 
 SAMPLE = 1_000

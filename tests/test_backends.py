@@ -15,7 +15,7 @@ from adapters import open_system
 from adapters.options import Context
 from llara_eval import checkpoints, datasets
 from llara_eval.backends import open_backend
-from llara_eval.errors import CheckFailedError, MissingPartError, UsageError
+from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.export import export
 from llara_eval.soundness import check
 from llara_eval.templates import Template, Templates

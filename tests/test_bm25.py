@@ -12,7 +12,7 @@ from adapters.bm25 import Bm25
 from adapters.java import find_java, run_anserini
 from adapters.options import Context
 from llara_eval import datasets
-from llara_eval.errors import DataError, LlaraEvalError, MissingPartError, UsageError
+from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.measure import score
 from llara_eval.ranking import rank
 

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from adapters.llara.template import PAPER, templates
 from llara_eval.cli import app
-from llara_eval.errors import DataError
-from llara_eval.files import read_texts
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import read_texts
 
 
 @pytest.fixture

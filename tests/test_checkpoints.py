@@ -20,8 +20,8 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration, T5Config,
 
 from adapters import checkpoint_folder
 from llara_eval import checkpoints, devices, folders
+from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoder import Encoder
-from llara_eval.errors import DataError, MissingPartError, UsageError
 from llara_eval.positions import require_positions
 from llara_eval.templates import Template, Templates
 from llara_eval.training.config import LoRA

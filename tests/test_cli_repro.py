@@ -14,7 +14,7 @@ from llara_eval.baselines import DENSE, LEXICAL
 from llara_eval.cli import app
 from llara_eval.cli import repro as command
 from llara_eval.cli.options import Existing
-from llara_eval.errors import DataError, DriftError, MissingPartError, PartialResultsError
+from llara_eval.core.errors import DataError, DriftError, MissingPartError, PartialResultsError
 from llara_eval.reproduction import Cell, Expected
 
 DOCUMENTS = {"d1": "red apples", "d2": "green pears", "d3": "blue plums"}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from llara_eval.collection import Corpus, find_file, read_queries
-from llara_eval.errors import DataError
-from llara_eval.types import Document, Query
+from llara_eval.core.errors import DataError
+from llara_eval.core.types import Document, Query
 
 GOOD = b'{"_id": "d1", "title": "T", "text": "one"}\n'
 

@@ -16,7 +16,7 @@ from tiny_training import make_task, read_log, tune
 from transformers import AutoModel
 
 from adapters.llara.template import templates
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 from llara_eval.layers import compile_layers
 from llara_eval.training.config import Contrast, LoRA
 from llara_eval.training.contrastive import (

@@ -18,10 +18,11 @@ from stores import CountingEncoder
 from tiny_models import make_tokenizer
 from typer.testing import CliRunner
 
-from llara_eval import cli, datasets, evaluate, files, results, shards, vectors
-from llara_eval.errors import DataError, LlaraEvalError, UsageError
-from llara_eval.files import atomic_write, draft, write_json, write_text
-from llara_eval.leases import Leases
+from llara_eval import cli, datasets, evaluate, results, shards, vectors
+from llara_eval.core import files
+from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
+from llara_eval.core.files import atomic_write, draft, write_json, write_text
+from llara_eval.core.leases import Leases
 from llara_eval.records import claim, seal, sealed
 from llara_eval.shards import Listing, Shard
 from llara_eval.templates import Template
@@ -52,7 +53,7 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_no
     code = f"""
 import os, signal
 from pathlib import Path
-from llara_eval.files import draft
+from llara_eval.core.files import draft
 with draft(Path({str(target)!r})) as (file, name):
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -259,7 +260,7 @@ def test_a_lease_that_the_power_emptied_is_anybodys_when_it_is_old(tmp_path) -> 
 def test_a_holder_that_is_dead_but_not_asked_for_is_dead(tmp_path) -> None:
     code = f"""
 from pathlib import Path
-from llara_eval.leases import Leases
+from llara_eval.core.leases import Leases
 Leases(Path({str(tmp_path)!r})).take("a")
 """
     holder = subprocess.Popen([sys.executable, "-c", code])

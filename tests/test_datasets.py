@@ -11,8 +11,8 @@ import pytest
 
 from llara_eval import catalogue, datasets
 from llara_eval.catalogue import KnownSet
+from llara_eval.core.errors import DataError
 from llara_eval.datasets import DEMO_FOLDER, Dataset, load, locate
-from llara_eval.errors import DataError
 
 DOCUMENTS = {"d1": ("Title", "one"), "d2": "two", "d3": "three"}
 QUERIES = {"q1": "first", "q2": "second", "q3": "never judged"}

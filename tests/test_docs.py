@@ -28,16 +28,6 @@ def test_everything_in_the_tree_exists() -> None:
     assert missing == []
 
 
-def test_every_module_is_in_the_tree() -> None:
-    modules = {
-        str(path.relative_to(ROOT))
-        for package in ("llara_eval", "adapters")
-        for path in (ROOT / package).glob("*.py")
-        if not path.name.startswith("__")
-    }
-    assert modules <= tree_of_the_readme()
-
-
 def test_every_command_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for command in [*app.registered_commands, *app.registered_groups]:

@@ -7,8 +7,8 @@ from servers import CORPUS, WHOLE, make_zip
 
 from llara_eval import catalogue, receipts
 from llara_eval.catalogue import KnownSet
+from llara_eval.core.errors import DataError
 from llara_eval.download import fetch_archive
-from llara_eval.errors import DataError
 
 
 def known(body: bytes = WHOLE, archive: str = "tiny") -> KnownSet:

@@ -5,8 +5,8 @@ from tiny_models import CAUSAL, KINDS, TEXTS, make_model, make_tokenizer
 from transformers import AutoModel, BloomConfig, GPTNeoConfig, OPTConfig
 
 from llara_eval import packing
+from llara_eval.core.errors import CheckFailedError
 from llara_eval.encoder import Encoder
-from llara_eval.errors import CheckFailedError
 from llara_eval.layers import compile_layers
 from llara_eval.packing import PackedModel, can_pack
 from llara_eval.padding import PaddedModel, embed

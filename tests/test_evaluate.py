@@ -8,8 +8,8 @@ from fakes import FakeRetriever
 
 from llara_eval import evaluate as module
 from llara_eval import results
+from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.datasets import Dataset, load
-from llara_eval.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.evaluate import evaluate
 from llara_eval.measure import score
 from llara_eval.statistics import mean_interval

@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 from llara_eval import datasets, devices, launch, shards, slurm
 from llara_eval.backends import open_stock
 from llara_eval.cli import app
+from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
+from llara_eval.core.files import sha256_of
 from llara_eval.encoder import Encoder
-from llara_eval.errors import DataError, LlaraEvalError, UsageError
-from llara_eval.files import sha256_of
 from llara_eval.templates import Template, Templates
 
 SHARDS = 8

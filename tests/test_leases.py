@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from llara_eval import leases as module
-from llara_eval.leases import Leases
+from llara_eval.core import leases as module
+from llara_eval.core.leases import Leases
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_sign_of_life_keeps_it(two, tmp_path) -> None:
 def test_a_holder_that_died_here_is_noticed_at_once_one_elsewhere_is_not(tmp_path) -> None:
     code = f"""
 from pathlib import Path
-from llara_eval.leases import Leases
+from llara_eval.core.leases import Leases
 Leases(Path({str(tmp_path)!r})).take("a")
 """
     subprocess.run([sys.executable, "-c", code], check=True)

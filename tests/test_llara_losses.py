@@ -18,7 +18,7 @@ from adapters.llara.losses import (
     bag_weights,
     language_model_loss,
 )
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 
 VOCABULARY, WIDTH, SLOTS = 50, 12, 3
 TARGETS = [[4, 9, 9, 30], [], [7], [1, 2, 3, 4, 5, 5]]

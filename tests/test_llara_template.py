@@ -26,7 +26,7 @@ from adapters.llara.template import (
     recognise,
     templates,
 )
-from llara_eval.errors import DataError, UsageError
+from llara_eval.core.errors import DataError, UsageError
 from llara_eval.templates import Templates
 from llara_eval.training.config import LoRA
 

@@ -19,8 +19,8 @@ from transformers import AutoModel, AutoModelForCausalLM, GPT2Config, GPTNeoXCon
 from adapters import repllama
 from adapters.llara import template as llara
 from llara_eval import checkpoints, folders
+from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoder import Encoder
-from llara_eval.errors import DataError, UsageError
 from llara_eval.lora import read_config
 from llara_eval.templates import Template, Templates
 from llara_eval.training.config import LoRA

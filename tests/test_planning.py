@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from llara_eval import catalogue, corpus_sizes, planning, skeleton
 from llara_eval.checkpoints import load
 from llara_eval.cli import app
-from llara_eval.errors import DataError, UsageError
+from llara_eval.core.errors import DataError, UsageError
 from llara_eval.probe import open_encoder, time_encoder
 from llara_eval.templates import Template, Templates
 from llara_eval.workload import SAMPLE, Reading, Workload, workloads

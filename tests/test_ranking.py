@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llara_eval.errors import DataError
+from llara_eval.core.errors import DataError
+from llara_eval.core.types import Hits, as_ids
 from llara_eval.ranking import rank, strictly_decreasing
-from llara_eval.types import Hits, as_ids
 
 DENORMAL = float(np.nextafter(np.float32(0), np.float32(1)))
 LARGEST = float(np.finfo(np.float32).max)

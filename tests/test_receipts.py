@@ -5,7 +5,7 @@ import json
 import pytest
 
 from llara_eval import receipts
-from llara_eval.errors import DataError
+from llara_eval.core.errors import DataError
 
 
 @pytest.fixture

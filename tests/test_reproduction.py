@@ -14,7 +14,7 @@ from llara_eval.baselines import DENSE, LEXICAL, SYSTEMS
 from llara_eval.catalogue import BEIR_13, CQADUPSTACK, KNOWN_SETS, find
 from llara_eval.cli import app
 from llara_eval.cli.evaluate import _conditions
-from llara_eval.errors import DataError, UsageError
+from llara_eval.core.errors import DataError, UsageError
 from llara_eval.measure import parse_measures, within_depth
 from llara_eval.published import PublishedScore
 from llara_eval.reproduction import Cell, Expected, Finding, cells, choose, compare

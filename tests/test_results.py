@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stored import make_result
 
-from llara_eval import files, results
-from llara_eval.errors import DataError, LlaraEvalError
-from llara_eval.files import atomic_write, slug, text_writer, write_json, write_text
+from llara_eval import results
+from llara_eval.core import files
+from llara_eval.core.errors import DataError, LlaraEvalError
+from llara_eval.core.files import atomic_write, slug, text_writer, write_json, write_text
+from llara_eval.core.types import Hits, as_ids
 from llara_eval.measure import Scores
 from llara_eval.ranking import rank
 from llara_eval.results import folder_of, qrels_fingerprint, walk
-from llara_eval.types import Hits, as_ids
 
 
 def small_run():

@@ -10,7 +10,7 @@ import torch
 from stores import Shards, as_lists, search_mapped, sorted_exactly, unit
 
 from llara_eval import search as module
-from llara_eval.errors import DataError, UsageError
+from llara_eval.core.errors import DataError, UsageError
 from llara_eval.exact import score, stored
 from llara_eval.proposers import TorchProposer, rounding
 from llara_eval.search import search

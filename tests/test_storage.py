@@ -19,9 +19,10 @@ from stores import CountingEncoder
 from tiny_models import make_tokenizer
 from typer.testing import CliRunner
 
-from llara_eval import leases, shards, vectors
+from llara_eval import shards, vectors
 from llara_eval.cli import app
-from llara_eval.errors import DataError, LlaraEvalError, MissingPartError, UsageError
+from llara_eval.core import leases
+from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.objects import Objects
 from llara_eval.storage import Folder, Remote, open_place
 from llara_eval.templates import Template
@@ -37,7 +38,7 @@ TOKENIZER = make_tokenizer()
 def small_and_fast(monkeypatch) -> None:
     monkeypatch.setattr(shards, "SHARD_SIZE", 16)
     monkeypatch.setattr(vectors, "_POLL", 0.01)
-    monkeypatch.setattr("llara_eval.leases._POLL", 0.01)
+    monkeypatch.setattr("llara_eval.core.leases._POLL", 0.01)
 
 
 @pytest.fixture(params=["memory", "file"])

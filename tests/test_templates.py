@@ -3,7 +3,7 @@ import json
 import pytest
 from tiny_models import make_tokenizer
 
-from llara_eval.errors import DataError, UsageError
+from llara_eval.core.errors import DataError, UsageError
 from llara_eval.templates import Template, Templates
 
 TOKENIZER = make_tokenizer()

@@ -14,7 +14,7 @@ from checkout import SHARED
 from adapters.llara import pairs
 from adapters.llara.pairs import build, prepare
 from adapters.llara.words import STOP_WORDS, without_stop_words
-from llara_eval.errors import DataError
+from llara_eval.core.errors import DataError
 from llara_eval.training import groups
 from llara_eval.training.batching import PADDING, row_batches, split_to, token_batches
 from llara_eval.training.groups import draw

@@ -19,8 +19,8 @@ from tiny_training import make_base, make_rows, read_log, run
 from transformers import AutoModelForCausalLM
 
 from llara_eval import checkpoints
-from llara_eval.errors import CheckFailedError, MissingPartError, UsageError
-from llara_eval.files import sha256_of
+from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
+from llara_eval.core.files import sha256_of
 from llara_eval.training import models
 from llara_eval.training.config import Schedule
 from llara_eval.training.loop import batch_of, train

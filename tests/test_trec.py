@@ -9,10 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llara_eval import trec
-from llara_eval.errors import DataError
+from llara_eval.core.errors import DataError
+from llara_eval.core.types import Hits, as_ids
 from llara_eval.ranking import rank
 from llara_eval.trec import read_qrels, read_run, write_run
-from llara_eval.types import Hits, as_ids
 
 ODD_IDS = [
     "Geneva Durben",

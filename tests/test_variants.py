@@ -8,7 +8,7 @@ from tiny_models import TEXTS, save_checkpoint
 from typer.testing import CliRunner
 
 from llara_eval.cli import app
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 from llara_eval.quantise import Grid, bits, check_dims, shorten, signs
 from llara_eval.search import search
 from llara_eval.variants import RESCORED, Variant, search_variant

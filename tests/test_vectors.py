@@ -10,8 +10,8 @@ from stores import CountingEncoder, store_vectors
 from tiny_models import make_tokenizer
 
 from llara_eval import shards, vectors
-from llara_eval.errors import CheckFailedError, DataError
-from llara_eval.leases import Leases
+from llara_eval.core.errors import CheckFailedError, DataError
+from llara_eval.core.leases import Leases
 from llara_eval.templates import Template
 from llara_eval.tokens import TokenStore
 from llara_eval.vectors import VectorStore, fill

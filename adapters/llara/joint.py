@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 from llara_eval.templates import Template, Templates
 
 PAD, TEXT, SELF, NEXT = range(4)

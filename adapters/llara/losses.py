@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 
 NO_TOKEN = -1
 """Fills up rows of target ids."""

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llara_eval.errors import DataError
-from llara_eval.files import atomic_write, open_text, sha256_of, undecodable_line
-from llara_eval.protocols import SILENT, Progress
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import atomic_write, open_text, sha256_of, undecodable_line
+from llara_eval.core.protocols import SILENT, Progress
 
 FIELDS = ("input", "output_summarize", "output_predict")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from llara_eval.errors import DataError, UsageError
+from llara_eval.core.errors import DataError, UsageError
 from llara_eval.soundness import fault_of_slots
 from llara_eval.st_layout import special_tokens
 from llara_eval.templates import Template, Templates

@@ -22,9 +22,9 @@ from adapters.llara.joint import (
     lay_out,
     slot_states,
 )
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
+from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.padding import embed
-from llara_eval.protocols import SILENT, Progress
 from llara_eval.templates import Template, Templates
 from llara_eval.training.batching import token_batches
 

@@ -34,7 +34,7 @@ from llara_eval.cli import (
 )
 from llara_eval.cli.console import say
 from llara_eval.cli.options import Commands
-from llara_eval.errors import LlaraEvalError
+from llara_eval.core.errors import LlaraEvalError
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -54,7 +54,7 @@ class _Group(Commands):
             say(f"error: {error}", style="red")
             raise typer.Exit(error.exit_code) from error
         except OSError as error:
-            from llara_eval.files import WAYS_OUT
+            from llara_eval.core.files import WAYS_OUT
 
             if error.errno not in WAYS_OUT:
                 raise

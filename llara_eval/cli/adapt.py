@@ -65,7 +65,7 @@ def adapt(
     from adapters.llara.recipes import ADAPTATIONS
     from adapters.llara.trainer import adapt as run
     from adapters.llara.trainer import plan, read_rows
-    from llara_eval.home import home
+    from llara_eval.core.paths import home
     from llara_eval.training.run import Conditions, usual_micro_tokens
 
     task, schedule = training.chosen(ADAPTATIONS, recipe)()

@@ -9,7 +9,7 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import plain, say, set_up_logging, show
-from llara_eval.errors import CheckFailedError, UsageError
+from llara_eval.core.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:
     from llara_eval.encoder import Encoder
@@ -48,7 +48,7 @@ def check(
     set_up_logging(quiet=quiet, verbose=verbose)
     from adapters import open_system
     from adapters.options import Context
-    from llara_eval.home import home
+    from llara_eval.core.paths import home
     from llara_eval.soundness import check as check_encoder
 
     texts = _texts(text_file)
@@ -77,8 +77,8 @@ def check(
 def _texts(path: Path | None) -> list[str]:
     """Return a few texts of different lengths, the shortest first."""
     from llara_eval.collection import Corpus
+    from llara_eval.core.files import read_texts
     from llara_eval.datasets import DEMO_FOLDER
-    from llara_eval.files import read_texts
 
     if path is None:
         texts = [document.contents for document in islice(Corpus(DEMO_FOLDER / "corpus.jsonl"), _TEXTS)]

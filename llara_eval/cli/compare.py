@@ -37,7 +37,7 @@ def compare(
     as_json: options.Json = False,
 ) -> None:
     """Compare two or more runs query by query: difference from the first, its interval, and a paired test."""
-    from llara_eval.errors import UsageError
+    from llara_eval.core.errors import UsageError
     from llara_eval.measure import parse_measures
     from llara_eval.statistics import holm, paired_difference
 
@@ -100,8 +100,8 @@ def _folders(
     Raises:
         UsageError: No data set is named, or there are results of two that the name may mean.
     """
+    from llara_eval.core.errors import UsageError
     from llara_eval.datasets import naming
-    from llara_eval.errors import UsageError
     from llara_eval.results import folder_of
 
     if dataset is None:
@@ -127,7 +127,7 @@ def _folders(
 def _scores(path: Path, measure: str, qrels: Path | None) -> "tuple[Scores, str]":
     """Return per-query values of a run file or of a stored result, and the fingerprint of the judgements."""
     from llara_eval import results
-    from llara_eval.errors import DataError, UsageError
+    from llara_eval.core.errors import DataError, UsageError
     from llara_eval.measure import score
     from llara_eval.trec import read_qrels, read_run
 

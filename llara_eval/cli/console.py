@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from llara_eval.protocols import SILENT, Advance, Progress
+from llara_eval.core.protocols import SILENT, Advance, Progress
 
 
 def say(text: str, *, style: str | None = None) -> None:

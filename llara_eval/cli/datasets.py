@@ -7,7 +7,7 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import plain, progress, say, set_up_logging, show, width
-from llara_eval.errors import DataError, PartialResultsError
+from llara_eval.core.errors import DataError, PartialResultsError
 
 if TYPE_CHECKING:
     from llara_eval.inventory import Verdict

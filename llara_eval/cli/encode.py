@@ -14,8 +14,8 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import plain, progress, say, set_up_logging, show
-from llara_eval.errors import UsageError
-from llara_eval.protocols import SILENT, Progress
+from llara_eval.core.errors import UsageError
+from llara_eval.core.protocols import SILENT, Progress
 
 if TYPE_CHECKING:
     from adapters.options import Context
@@ -76,7 +76,7 @@ def encode(
     require_own_adapters()
     from adapters.options import Context
     from llara_eval.catalogue import expand
-    from llara_eval.home import home
+    from llara_eval.core.paths import home
 
     names = list(dict.fromkeys(part for name in dataset for part in expand(name)))
     settings = options.settings(
@@ -191,7 +191,7 @@ def arguments(context: typer.Context, **changes: Any) -> list[str]:
 def _submit(alone: list[str], workers: int, home: Path, model: str) -> None:
     """Write an array script into the folder where one is, and submit it where that is possible."""
     from llara_eval import slurm
-    from llara_eval.files import slug
+    from llara_eval.core.files import slug
     from llara_eval.launch import program
 
     file = Path(f"encode-{slug(Path(model).name)}.sbatch")

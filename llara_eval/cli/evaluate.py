@@ -8,12 +8,12 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import progress, say, set_up_logging, show
-from llara_eval.errors import LlaraEvalError, PartialResultsError
-from llara_eval.home import home
+from llara_eval.core.errors import LlaraEvalError, PartialResultsError
+from llara_eval.core.paths import home
 
 if TYPE_CHECKING:
+    from llara_eval.core.protocols import Retriever
     from llara_eval.evaluate import Outcome
-    from llara_eval.protocols import Retriever
 
 Measures = Annotated[
     str | None,

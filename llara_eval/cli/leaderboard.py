@@ -32,8 +32,8 @@ def leaderboard(
 ) -> None:
     """Render the leaderboard from the stored results and the published scores."""
     from llara_eval import contamination, published
-    from llara_eval.errors import DataError, DriftError
-    from llara_eval.files import write_text
+    from llara_eval.core.errors import DataError, DriftError
+    from llara_eval.core.files import write_text
     from llara_eval.leaderboard import render
     from llara_eval.results import walk
 
@@ -63,8 +63,8 @@ def leaderboard(
 
 def _download(names: list[str], data_dir: Path) -> None:
     """Download data sets that are not at hand; say which cannot be."""
+    from llara_eval.core.errors import DataError
     from llara_eval.datasets import locate
-    from llara_eval.errors import DataError
 
     for name in names:
         try:

@@ -11,7 +11,7 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import progress, say, set_up_logging, show
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 
 if TYPE_CHECKING:
     from llara_eval.collection import Corpus
@@ -93,10 +93,10 @@ def mine(
     record = _record_of(output, data, overwrite=overwrite)
     from adapters import open_system
     from adapters.options import Context
+    from llara_eval.core.files import write_json
+    from llara_eval.core.paths import home
+    from llara_eval.core.provenance import describe
     from llara_eval.datasets import locate
-    from llara_eval.files import write_json
-    from llara_eval.home import home
-    from llara_eval.provenance import describe
     from llara_eval.training import mining
 
     settings = mining.Mining(
@@ -137,7 +137,7 @@ def _record_of(output: Path, data: list[Path], *, overwrite: bool) -> Path:
     Raises:
         UsageError: The file has another ending, or something is there that must not be replaced.
     """
-    from llara_eval.files import refuse_inputs
+    from llara_eval.core.files import refuse_inputs
 
     record = output.with_suffix(".json")
     if output.suffix != ".jsonl" or ((output.exists() or record.exists()) and not overwrite):

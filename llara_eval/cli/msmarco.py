@@ -8,7 +8,7 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import plain, set_up_logging, show
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from llara_eval.errors import UsageError
-from llara_eval.home import data_dir, store
+from llara_eval.core.errors import UsageError
+from llara_eval.core.paths import data_dir, store
 
 
 class Existing(StrEnum):

@@ -10,7 +10,7 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import plain, progress, set_up_logging, show
-from llara_eval.errors import DriftError
+from llara_eval.core.errors import DriftError
 
 if TYPE_CHECKING:
     from llara_eval.contamination import Finding
@@ -84,7 +84,7 @@ def overlap(
     set_up_logging(quiet=quiet, verbose=False)
     from llara_eval import contamination, datasets
     from llara_eval.catalogue import expand
-    from llara_eval.files import refuse_inputs, write_json
+    from llara_eval.core.files import refuse_inputs, write_json
     from llara_eval.matching import Index
     from llara_eval.overlap import compare, items
 

@@ -8,7 +8,7 @@ import typer
 
 from llara_eval.cli import options, training
 from llara_eval.cli.console import plain, progress, set_up_logging, show
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,8 +10,8 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import say, set_up_logging, show
-from llara_eval.errors import DataError, DriftError, LlaraEvalError, PartialResultsError, UsageError
-from llara_eval.home import home
+from llara_eval.core.errors import DataError, DriftError, LlaraEvalError, PartialResultsError, UsageError
+from llara_eval.core.paths import home
 
 if TYPE_CHECKING:
     from llara_eval.reproduction import Cell, Finding
@@ -178,8 +178,8 @@ def measure(cells: "Iterable[Cell]", **surroundings: Any) -> "list[Finding]":
 def _means(cell: "Cell", member: str, surroundings: Mapping[str, Any]) -> dict[str, float]:
     """Return measure → mean of one data set of a cell."""
     from llara_eval.cli.evaluate import run_all
+    from llara_eval.core.paths import store
     from llara_eval.evaluate import DEPTH
-    from llara_eval.home import store
 
     (outcome,), _ = run_all(
         models=[str(cell.model)],

@@ -27,8 +27,8 @@ def score(
 
     MRR@100 of MS MARCO documents and the like look no deeper than their cut-off, however long the run is.
     """
+    from llara_eval.core.files import refuse_inputs
     from llara_eval.evaluate import summarise
-    from llara_eval.files import refuse_inputs
     from llara_eval.measure import parse_measures
     from llara_eval.measure import score as score_run
     from llara_eval.results import save_per_query

@@ -10,7 +10,7 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import show
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 
 if TYPE_CHECKING:
     from llara_eval.training.config import Schedule
@@ -131,7 +131,7 @@ def validation(name: str | None, split: str | None, *, offline: bool) -> "Valida
             raise UsageError(f"--eval-split {split} is of --eval-dataset, which is not given")
         return None
     from llara_eval import datasets
-    from llara_eval.home import data_dir
+    from llara_eval.core.paths import data_dir
     from llara_eval.training.validation import ndcg_at_10
 
     return partial(ndcg_at_10, datasets.load(name, data_dir=data_dir(), split=split, offline=offline))

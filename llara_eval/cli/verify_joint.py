@@ -9,7 +9,7 @@ import typer
 
 from llara_eval.cli import options, training
 from llara_eval.cli.console import progress, set_up_logging, show
-from llara_eval.errors import CheckFailedError, UsageError
+from llara_eval.core.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:
     from adapters.llara.verification import Verification
@@ -43,7 +43,7 @@ def verify_joint(
     from adapters.llara.verification import LARGEST_ERROR
     from adapters.llara.verification import verify_joint as verify
     from llara_eval.checkpoints import read_model
-    from llara_eval.files import read_texts
+    from llara_eval.core.files import read_texts
     from llara_eval.positions import own_positions
     from llara_eval.training.run import usual_micro_tokens
 

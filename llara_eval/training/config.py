@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from llara_eval.errors import UsageError
+from llara_eval.core.errors import UsageError
 
 ATTENTION_AND_MLP = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The projections of a LLaMA-type layer."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from llara_eval.files import write_text
+from llara_eval.core.files import write_text
 from llara_eval.training.distributed import rank
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llara_eval.errors import CheckFailedError, UsageError
-from llara_eval.protocols import SILENT, Progress
+from llara_eval.core.errors import CheckFailedError, UsageError
+from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.training import state
 from llara_eval.training.config import Schedule
 from llara_eval.training.distributed import largest, rank, total, world

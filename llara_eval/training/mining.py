@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.collection import Corpus, find_file
+from llara_eval.core.errors import DataError, UsageError
+from llara_eval.core.files import atomic_write, sha256_of
+from llara_eval.core.protocols import SILENT, Progress, Retriever
+from llara_eval.core.types import Document, Ids, Query
 from llara_eval.datasets import read_judged, splits
-from llara_eval.errors import DataError, UsageError
-from llara_eval.files import atomic_write, sha256_of
-from llara_eval.protocols import SILENT, Progress, Retriever
 from llara_eval.ranking import rank
 from llara_eval.training import groups
 from llara_eval.training.rows import Rows
-from llara_eval.types import Document, Ids, Query
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from llara_eval import checkpoints
 from llara_eval.contamination import RECORD
+from llara_eval.core.errors import CheckFailedError, UsageError
+from llara_eval.core.files import write_json
 from llara_eval.devices import default_dtype
-from llara_eval.errors import CheckFailedError, UsageError
-from llara_eval.files import write_json
 from llara_eval.padding import embed
 from llara_eval.soundness import check
 from llara_eval.templates import Side, Templates

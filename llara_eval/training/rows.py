@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval.errors import DataError
-from llara_eval.files import CHUNK, atomic_write, sha256_of
-from llara_eval.protocols import SILENT, Advance, Progress
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import CHUNK, atomic_write, sha256_of
+from llara_eval.core.protocols import SILENT, Advance, Progress
 
 Check = Callable[[Mapping[str, Any]], str | None]
 """Says in words what is wrong with a row, or None."""

@@ -17,8 +17,8 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
-from llara_eval.errors import UsageError
-from llara_eval.files import write_json
+from llara_eval.core.errors import UsageError
+from llara_eval.core.files import write_json
 from llara_eval.training.distributed import barrier, rank
 
 _FOLDER = "state"

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from llara_eval.core.types import Hits, as_ids
 from llara_eval.datasets import Dataset
 from llara_eval.encoder import Encoder
 from llara_eval.measure import score
 from llara_eval.ranking import rank
 from llara_eval.templates import Templates
-from llara_eval.types import Hits, as_ids
 
 _DEPTH = 10
 

@@ -90,7 +90,7 @@ class Watch:
 
 def no_room_for(pattern: str) -> None:
     """Let every write into files of some names fail as it does on a full disk."""
-    from llara_eval import files
+    from llara_eval.core import files
 
     usual = files._locked_file
 
@@ -108,7 +108,8 @@ def main(home: str, checkpoint: str, collection: str) -> None:
 
     from adapters.dense import open_checkpoint
     from adapters.options import Context
-    from llara_eval import datasets, leases, shards, vectors
+    from llara_eval import datasets, shards, vectors
+    from llara_eval.core import leases
     from llara_eval.evaluate import evaluate
 
     torch.set_num_threads(1)

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from llara_eval.files import draft, remove_drafts
+from llara_eval.core.files import draft, remove_drafts
 
 logger = logging.getLogger(__name__)
 

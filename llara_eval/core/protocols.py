@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from llara_eval.collection import Corpus
-    from llara_eval.types import Hits, Query
+    from llara_eval.core.types import Hits, Query
 
 
 class Advance(Protocol):

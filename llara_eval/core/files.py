@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, TextIO
 
-from llara_eval.errors import DataError, LlaraEvalError, UsageError
+from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 
 CHUNK = 1 << 20
 

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+DATA = Path(__file__).parents[1] / "data"
+"""The tables and the demonstration collection that come with the package."""
+
 
 def home() -> Path:
     """Return the cache folder: ``LLARA_EVAL_HOME``, or ``llara-eval`` in the user's cache folder."""
