@@ -172,7 +172,8 @@ def search(folder: str, depth: int) -> Once:
 
 def score(run: str, qrels: str, measures: Sequence[str]) -> Once:
     """Read a run and score it."""
-    from llara_eval import measure, trec
+    from llara_eval.scoring import measures as measure
+    from llara_eval.scoring import trec
 
     judged = json.loads(Path(qrels).read_text())
 

@@ -9,8 +9,8 @@ import numpy as np
 from llara_eval import datasets, results
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Qrels
-from llara_eval.measure import score
 from llara_eval.results import Result
+from llara_eval.scoring.measures import score
 
 TOLERANCE = 1e-9
 """Largest difference that counts as none: logarithms may differ in the last bit between machines."""

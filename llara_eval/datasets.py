@@ -16,7 +16,7 @@ from llara_eval.core.paths import DATA, home
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Qrels, Query
 from llara_eval.msmarco import MSMARCO_SETS, MsMarcoSet
-from llara_eval.trec import read_qrels
+from llara_eval.scoring.trec import read_qrels
 
 logger = logging.getLogger(__name__)
 

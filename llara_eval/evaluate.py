@@ -15,10 +15,10 @@ from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.provenance import describe
 from llara_eval.core.types import Run
 from llara_eval.datasets import Dataset
-from llara_eval.measure import DEFAULT_MEASURES, Scores, parse_measures, score, within_depth
-from llara_eval.ranking import rank
 from llara_eval.results import Result
-from llara_eval.statistics import mean_interval
+from llara_eval.scoring.measures import DEFAULT_MEASURES, Scores, parse_measures, score, within_depth
+from llara_eval.scoring.ranking import rank
+from llara_eval.scoring.statistics import mean_interval
 
 logger = logging.getLogger(__name__)
 

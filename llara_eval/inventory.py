@@ -9,7 +9,7 @@ from llara_eval.collection import find_file
 from llara_eval.core.errors import DataError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.msmarco import MSMARCO_SETS
-from llara_eval.trec import read_qrels
+from llara_eval.scoring.trec import read_qrels
 
 
 class ListedSet(Protocol):

@@ -15,7 +15,7 @@ import numpy as np
 from llara_eval.collection import Corpus, Reader
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.types import Document, Hits, Query
-from llara_eval.ranking import best_passages
+from llara_eval.scoring.ranking import best_passages
 
 _PASSAGES_PER_DOCUMENT = 10
 """Passages searched for each document wanted, more at need; Anserini's regressions take as many."""

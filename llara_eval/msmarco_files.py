@@ -15,7 +15,7 @@ from llara_eval.collection import Corpus, Reader, read_jsonl, usable_id
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Document, Query
 from llara_eval.msmarco import SOURCES, MsMarcoSet
-from llara_eval.trec import text_lines
+from llara_eval.scoring.trec import text_lines
 
 
 def read_passages(path: Path) -> Iterator[tuple[int, Document]]:

@@ -9,9 +9,9 @@ from llara_eval.baselines import NAMES, NO_SETTINGS, SYSTEMS, Tolerance
 from llara_eval.catalogue import expand
 from llara_eval.core.errors import LlaraEvalError, UsageError
 from llara_eval.evaluate import DEPTH
-from llara_eval.measure import DEFAULT_MEASURES
 from llara_eval.msmarco import MSMARCO_SETS
 from llara_eval.published import PublishedScore
+from llara_eval.scoring.measures import DEFAULT_MEASURES
 
 Verdict = Literal["OK", "close", "FAIL"]
 

@@ -15,8 +15,8 @@ import numpy as np
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import slug, write_json, write_text
 from llara_eval.core.types import Qrels, Run, as_ids
-from llara_eval.measure import Scores
-from llara_eval.trec import read_run, write_run
+from llara_eval.scoring.measures import Scores
+from llara_eval.scoring.trec import read_run, write_run
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from adapters.java import find_java, run_anserini
 from adapters.options import Context
 from llara_eval import datasets
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
-from llara_eval.measure import score
-from llara_eval.ranking import rank
+from llara_eval.scoring.measures import score
+from llara_eval.scoring.ranking import rank
 
 DOCUMENTS = {
     "d1": ("Cello", "The cello is tuned an octave below the viola."),

@@ -19,7 +19,7 @@ import adapters
 from adapters import System
 from llara_eval import __version__, catalogue, diagnosis, means, results
 from llara_eval.cli import app, console, tables
-from llara_eval.measure import DEFAULT_MEASURES
+from llara_eval.scoring.measures import DEFAULT_MEASURES
 
 GOLDEN = ROOT / "tests" / "cli" / "golden" / "help.txt"
 PLAIN = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}

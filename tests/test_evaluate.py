@@ -11,8 +11,8 @@ from llara_eval import results
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.datasets import Dataset, load
 from llara_eval.evaluate import evaluate
-from llara_eval.measure import score
-from llara_eval.statistics import mean_interval
+from llara_eval.scoring.measures import score
+from llara_eval.scoring.statistics import mean_interval
 
 DOCUMENTS = {f"d{i}": f"text {i}" for i in range(8)}
 QUERIES = {"q1": "a", "q2": "b", "q3": "c", "unjudged": "d"}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llara_eval.core.types import Document, Hits, Query, as_ids
 from llara_eval.maxp import MaxP, Windows
-from llara_eval.ranking import best_passages, rank
+from llara_eval.scoring.ranking import best_passages, rank
 
 
 @pytest.mark.parametrize("words", [0, 1, 149, 150, 151, 225, 226, 1000])

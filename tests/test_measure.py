@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from llara_eval import measure
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.types import Hits, as_ids
-from llara_eval.measure import DEFAULT_MEASURES, parse_measures, score, within_depth
-from llara_eval.ranking import rank
+from llara_eval.scoring import measures as measure
+from llara_eval.scoring.measures import DEFAULT_MEASURES, parse_measures, score, within_depth
+from llara_eval.scoring.ranking import rank
 
 
 def run_of(rankings):

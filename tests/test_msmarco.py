@@ -26,8 +26,8 @@ from llara_eval.core.errors import DataError
 from llara_eval.core.types import Document, Query
 from llara_eval.evaluate import evaluate
 from llara_eval.maxp import MaxP, Windows
-from llara_eval.measure import DEFAULT_MEASURES
 from llara_eval.msmarco import MSMARCO_SETS, SOURCES
+from llara_eval.scoring.measures import DEFAULT_MEASURES
 
 ODD = [
     'a "quoted" word, an \'apostrophe\' and one that "never ends',

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Hits, as_ids
-from llara_eval.ranking import rank, strictly_decreasing
+from llara_eval.scoring.ranking import rank, strictly_decreasing
 
 DENORMAL = float(np.nextafter(np.float32(0), np.float32(1)))
 LARGEST = float(np.finfo(np.float32).max)

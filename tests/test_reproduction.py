@@ -15,9 +15,9 @@ from llara_eval.catalogue import BEIR_13, CQADUPSTACK, KNOWN_SETS, find
 from llara_eval.cli import app
 from llara_eval.cli.evaluate import _conditions
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.measure import parse_measures, within_depth
 from llara_eval.published import PublishedScore
 from llara_eval.reproduction import Cell, Expected, Finding, cells, choose, compare
+from llara_eval.scoring.measures import parse_measures, within_depth
 
 LICENSED = {f"beir/{name}" for name in ("bioasq", "signal1m", "trec-news", "robust04")}
 PARTS = ("dev", "trec-dl-2019", "trec-dl-2020")

@@ -17,9 +17,9 @@ from llara_eval.core import files
 from llara_eval.core.errors import DataError, LlaraEvalError
 from llara_eval.core.files import atomic_write, slug, text_writer, write_json, write_text
 from llara_eval.core.types import Hits, as_ids
-from llara_eval.measure import Scores
-from llara_eval.ranking import rank
 from llara_eval.results import folder_of, qrels_fingerprint, walk
+from llara_eval.scoring.measures import Scores
+from llara_eval.scoring.ranking import rank
 
 
 def small_run():

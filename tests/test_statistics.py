@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from llara_eval.statistics import holm, mean_interval, paired_difference
+from llara_eval.scoring.statistics import holm, mean_interval, paired_difference
 
 quiet = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 p_values = st.lists(st.floats(0, 1), max_size=12)

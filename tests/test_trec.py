@@ -8,11 +8,11 @@ import pytrec_eval
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from llara_eval import trec
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Hits, as_ids
-from llara_eval.ranking import rank
-from llara_eval.trec import read_qrels, read_run, write_run
+from llara_eval.scoring import trec
+from llara_eval.scoring.ranking import rank
+from llara_eval.scoring.trec import read_qrels, read_run, write_run
 
 ODD_IDS = [
     "Geneva Durben",

@@ -10,7 +10,7 @@ from llara_eval.cli import options
 from llara_eval.cli.console import plain, show
 
 if TYPE_CHECKING:
-    from llara_eval.measure import Scores
+    from llara_eval.scoring.measures import Scores
 
 
 def compare(
@@ -38,8 +38,8 @@ def compare(
 ) -> None:
     """Compare two or more runs query by query: difference from the first, its interval, and a paired test."""
     from llara_eval.core.errors import UsageError
-    from llara_eval.measure import parse_measures
-    from llara_eval.statistics import holm, paired_difference
+    from llara_eval.scoring.measures import parse_measures
+    from llara_eval.scoring.statistics import holm, paired_difference
 
     if len(items) < 2:
         raise UsageError("name at least two: a baseline and what is compared with it")
@@ -128,8 +128,8 @@ def _scores(path: Path, measure: str, qrels: Path | None) -> "tuple[Scores, str]
     """Return per-query values of a run file or of a stored result, and the fingerprint of the judgements."""
     from llara_eval import results
     from llara_eval.core.errors import DataError, UsageError
-    from llara_eval.measure import score
-    from llara_eval.trec import read_qrels, read_run
+    from llara_eval.scoring.measures import score
+    from llara_eval.scoring.trec import read_qrels, read_run
 
     if path.is_file():
         if qrels is None:

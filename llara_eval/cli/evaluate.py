@@ -166,8 +166,8 @@ def run_all(
 def _conditions(name: str, measures: list[str] | None, depth: int | None) -> dict[str, Any]:
     """Return what is measured on a data set, and to which depth: as asked for, else as usual there."""
     from llara_eval.evaluate import DEPTH
-    from llara_eval.measure import DEFAULT_MEASURES
     from llara_eval.msmarco import MSMARCO_SETS
+    from llara_eval.scoring.measures import DEFAULT_MEASURES
 
     official = MSMARCO_SETS.get(name)
     usual = (official.measures, official.depth) if official else (DEFAULT_MEASURES, DEPTH)

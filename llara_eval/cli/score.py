@@ -29,10 +29,10 @@ def score(
     """
     from llara_eval.core.files import refuse_inputs
     from llara_eval.evaluate import summarise
-    from llara_eval.measure import parse_measures
-    from llara_eval.measure import score as score_run
     from llara_eval.results import save_per_query
-    from llara_eval.trec import read_qrels, read_run
+    from llara_eval.scoring.measures import parse_measures
+    from llara_eval.scoring.measures import score as score_run
+    from llara_eval.scoring.trec import read_qrels, read_run
 
     if per_query is not None:
         refuse_inputs(per_query, (run, qrels))

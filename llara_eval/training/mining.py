@@ -23,7 +23,7 @@ from llara_eval.core.files import atomic_write, sha256_of
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.types import Document, Ids, Query
 from llara_eval.datasets import read_judged, splits
-from llara_eval.ranking import rank
+from llara_eval.scoring.ranking import rank
 from llara_eval.training import groups
 from llara_eval.training.rows import Rows
 

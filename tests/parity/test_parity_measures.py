@@ -16,9 +16,9 @@ from stores import store_vectors
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Hits, as_ids
-from llara_eval.formulas import FORMULAS
-from llara_eval.measure import DEFAULT_MEASURES, score
-from llara_eval.ranking import rank
+from llara_eval.scoring.formulas import FORMULAS
+from llara_eval.scoring.measures import DEFAULT_MEASURES, score
+from llara_eval.scoring.ranking import rank
 from llara_eval.search import search
 
 PYTREC_NAMES = {"nDCG@10": "ndcg_cut_10", "R@100": "recall_100", "R@1000": "recall_1000", "RR": "recip_rank"}

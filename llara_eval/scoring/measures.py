@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.types import Ids, Qrels, Run, as_ids
-from llara_eval.formulas import FORMULAS, Graded
+from llara_eval.scoring.formulas import FORMULAS, Graded
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "RR@100", "R@100", "R@1000", "Judged@10")
 

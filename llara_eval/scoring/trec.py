@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import open_text, text_writer
 from llara_eval.core.types import Hits, Run, as_ids
-from llara_eval.ranking import rank
+from llara_eval.scoring.ranking import rank
 
 _RUN_COLUMNS = {6: (0, 2, 4), 3: (0, 1, 2)}
 """Columns of a run → where its query id, document id and score (3 columns: rank) stand."""
