@@ -15,7 +15,7 @@ from llara_eval.core.protocols import Retriever
 from llara_eval.maxp import MaxP, Windows
 
 if TYPE_CHECKING:
-    from llara_eval.templates import Templates
+    from llara_eval.encoding.templates import Templates
 
 
 class System(NamedTuple):

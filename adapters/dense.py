@@ -13,19 +13,19 @@ from adapters import repllama
 from adapters.llara import template as llara
 from adapters.options import Context, configure, unnamed
 from llara_eval import checkpoints, folders
-from llara_eval.allocator import keep_freed_memory
-from llara_eval.backends import Name as Backend
 from llara_eval.collection import Corpus
 from llara_eval.contamination import TRAINING_FILES, declared
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Hits, Query
-from llara_eval.encoder import Encoder
-from llara_eval.layers import compile_layers
+from llara_eval.encoding.allocator import keep_freed_memory
+from llara_eval.encoding.check import check
+from llara_eval.encoding.compile import compile_layers
+from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.engines import Name as Backend
+from llara_eval.encoding.templates import Pooling, Side, Templates
 from llara_eval.quantise import Kind, check_dims
-from llara_eval.soundness import check
 from llara_eval.storage import open_place
-from llara_eval.templates import Pooling, Side, Templates
 from llara_eval.tokens import TokenStore
 from llara_eval.variants import Variant, search_variant
 from llara_eval.vectors import VectorStore, fill
@@ -61,7 +61,7 @@ class DenseConfig:
         dtype: Type of weights and products; scores are float32 always.
         batch_tokens: Tokens of one batch, padding included.
         compile: Compile the model's layers first (a minute or two on a CPU, then about a tenth faster).
-        backend: Who computes the vectors, see :mod:`llara_eval.backends`.
+        backend: Who computes the vectors, see :mod:`llara_eval.encoding.engines`.
         search: What proposes candidates in the exact search, ``torch`` or ``faiss``.
         vectors: Search ``fp16`` exactly, or ``int8`` or ``binary`` codes and score the best exactly.
         dims: The first dimensions that are kept.

@@ -16,11 +16,11 @@ from llara_eval.checkpoints import read_model, read_model_config, read_tokenizer
 from llara_eval.contamination import declared
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.encoding.compile import compile_layers
+from llara_eval.encoding.model_facts import own_positions, require_positions
+from llara_eval.encoding.padded import is_causal
+from llara_eval.encoding.templates import Templates
 from llara_eval.folders import content_hash
-from llara_eval.layers import compile_layers
-from llara_eval.padding import is_causal
-from llara_eval.positions import own_positions, require_positions
-from llara_eval.templates import Templates
 from llara_eval.training import groups
 from llara_eval.training.config import Contrast, Schedule
 from llara_eval.training.finetune import Finetune

@@ -27,8 +27,8 @@ def write_checkpoints(model: str, folder: Path, max_length: int, pooling: str) -
         tokenizer adds what our template does.
     """
     from adapters import checkpoint_folder, checkpoint_texts
+    from llara_eval.encoding.templates import TEMPLATE_FILE
     from llara_eval.export import export
-    from llara_eval.templates import TEMPLATE_FILE
 
     source, own, exported = checkpoint_folder(model, offline=True), folder / "own", folder / "exported"
     own.mkdir(parents=True, exist_ok=True)
@@ -48,14 +48,14 @@ def write_checkpoints(model: str, folder: Path, max_length: int, pooling: str) -
 
 def device() -> Any:
     """Return where everyone computes."""
-    from llara_eval.devices import default_device
+    from llara_eval.encoding.devices import default_device
 
     return default_device()
 
 
 def native_dtypes() -> list[str]:
     """Return the types of weights worth measuring: float32, and the one the processor is made for."""
-    from llara_eval.devices import default_dtype
+    from llara_eval.encoding.devices import default_dtype
 
     return sorted({"float32", str(default_dtype(device())).removeprefix("torch.")}, reverse=True)
 
@@ -89,8 +89,8 @@ def product_shapes(folder: Path) -> list[tuple[int, int]]:
 def open_encoder(folder: Path, dtype: str, *, compiled: bool = False) -> Any:
     """Return our encoder of a checkpoint."""
     from llara_eval import checkpoints
-    from llara_eval.allocator import keep_freed_memory
-    from llara_eval.layers import compile_layers
+    from llara_eval.encoding.allocator import keep_freed_memory
+    from llara_eval.encoding.compile import compile_layers
 
     if device().type == "cpu":
         keep_freed_memory()  # as a dense retriever does
@@ -144,7 +144,7 @@ def _open_store(folder: Path, name: str) -> Any:
 
 def search(folder: str, depth: int) -> Once:
     """Search two stores for the documents with the largest inner product."""
-    from llara_eval.allocator import keep_freed_memory
+    from llara_eval.encoding.allocator import keep_freed_memory
     from llara_eval.search import search
 
     if device().type == "cpu":

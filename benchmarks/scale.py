@@ -36,8 +36,8 @@ from adapters import open_system
 from adapters.dense import Dense
 from adapters.options import Context
 from llara_eval import datasets, evaluate
-from llara_eval.encoder import Encoder
-from llara_eval.templates import Template
+from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.templates import Template
 from llara_eval.vectors import VectorStore
 
 STAGES = {

@@ -32,10 +32,10 @@ from adapters.llara.adapt import Adapt, Adaptation, AdaptationModel, Reader
 from adapters.llara.joint import Frame
 from adapters.llara.template import RELEASED, add_tokens, fit_embeddings, templates
 from adapters.llara.trainer import read_rows as read_texts
-from llara_eval.allocator import keep_freed_memory
 from llara_eval.core.paths import home
-from llara_eval.devices import default_device
-from llara_eval.layers import compile_layers
+from llara_eval.encoding.allocator import keep_freed_memory
+from llara_eval.encoding.compile import compile_layers
+from llara_eval.encoding.devices import default_device
 from llara_eval.training.config import Contrast
 from llara_eval.training.finetune import Finetune
 from llara_eval.training.groups import draw

@@ -1,4 +1,4 @@
-"""A checkpoint folder → an :class:`~llara_eval.encoder.Encoder` with the right templates.
+"""A checkpoint folder → an :class:`~llara_eval.encoding.encoder.Encoder` with the right templates.
 
 Folders are read by their own files: our ``template.json``; the sentence-transformers layout
 (``modules.json``); low-rank updates (``adapter_config.json``) of a base model, which are merged; a bare
@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 
-from llara_eval import backends, lora, st_layout
+from llara_eval import lora, st_layout
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
-from llara_eval.devices import default_device, settle_dtype
-from llara_eval.encoder import Encoder
+from llara_eval.encoding import engines
+from llara_eval.encoding.devices import default_device, settle_dtype
+from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.model_facts import own_positions, positions, require_positions
+from llara_eval.encoding.templates import TEMPLATE_FILE, Template, Templates
 from llara_eval.folders import resolve, transformer_folder
-from llara_eval.positions import own_positions, positions, require_positions
 from llara_eval.st_layout import special_tokens
-from llara_eval.templates import TEMPLATE_FILE, Template, Templates
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def load(
     text_length: int | None = None,
     chosen: Callable[[Any], Templates] | None = None,
     recognisers: Sequence[Recogniser] = (),
-    backend: backends.Name = "transformers",
+    backend: engines.Name = "transformers",
 ) -> Encoder:
     """Load a checkpoint.
 
@@ -72,7 +73,7 @@ def load(
         own_modules=backend == "sentence-transformers",
     )
     model = model.to(device if backend == "transformers" else "cpu").eval()
-    computing = backends.open_backend(backend, folder, model, tokenizer, templates, device)
+    computing = engines.open_backend(backend, folder, model, tokenizer, templates, device)
     return Encoder(model, tokenizer, templates, batch_tokens=batch_tokens, source=source, backend=computing)
 
 

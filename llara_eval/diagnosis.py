@@ -104,7 +104,7 @@ def _java() -> Finding:
 
 def _arithmetic() -> Finding:
     try:
-        from llara_eval.devices import default_device, default_dtype
+        from llara_eval.encoding.devices import default_device, default_dtype
     except ImportError:
         return Finding("arithmetic", False, "", "pip install torch")
     device = default_device()

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from llara_eval import checkpoints, export_files
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.core.protocols import SILENT, Progress
-from llara_eval.encoder import Encoder
+from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.templates import Side
 from llara_eval.export_files import SIDES
-from llara_eval.templates import Side
 
 _FLOOR = 0.9999
 """Agreement that counts as the same vector, in float32."""

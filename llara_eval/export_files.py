@@ -22,8 +22,8 @@ import torch
 
 from llara_eval.core.errors import UsageError
 from llara_eval.core.files import write_json, write_text
-from llara_eval.encoder import Encoder
-from llara_eval.templates import Pooling, Side, Template, Templates
+from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.templates import Pooling, Side, Template, Templates
 
 SIDES: tuple[Side, Side] = ("document", "query")
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from llara_eval.core.errors import MissingPartError, UsageError
-from llara_eval.devices import default_device
+from llara_eval.encoding.devices import default_device
 
 Scored = tuple[NDArray[np.int64], NDArray[np.float32]]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from llara_eval.core.errors import DataError
 from llara_eval.core.protocols import SILENT, Advance, Progress
 from llara_eval.core.types import Hits
-from llara_eval.devices import default_device
+from llara_eval.encoding.devices import default_device
 from llara_eval.exact import Index, Numbers, Pairs, Queries, as_hits, first, gather, score, stored
 from llara_eval.proposers import Proposer, backend_named, full_precision, rounding
 from llara_eval.reservoir import Reservoir

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.positions import positions
-from llara_eval.templates import Pooling, Template, Templates
+from llara_eval.encoding.model_facts import positions
+from llara_eval.encoding.templates import Pooling, Template, Templates
 
 _SETTINGS = tuple(
     f"sentence_{kind}_config.json"

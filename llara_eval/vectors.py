@@ -25,11 +25,11 @@ from llara_eval.core.files import atomic_write
 from llara_eval.core.leases import EXPIRES, Leases
 from llara_eval.core.protocols import SILENT, Advance, Progress
 from llara_eval.core.types import Ids
-from llara_eval.encoder import Encoder, Started
+from llara_eval.encoding.encoder import Encoder, Started
+from llara_eval.encoding.templates import Side
 from llara_eval.records import seal
 from llara_eval.shards import Listing
 from llara_eval.storage import Folder
-from llara_eval.templates import Side
 from llara_eval.tokens import TokenStore
 
 _POLL = 0.5

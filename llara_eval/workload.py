@@ -19,8 +19,8 @@ from llara_eval.core.errors import DataError
 from llara_eval.core.protocols import SILENT, Advance, Progress
 from llara_eval.corpus_sizes import TEMPLATE_TOKENS, TOKENS_PER_WORD, CorpusSize
 from llara_eval.datasets import Found
+from llara_eval.encoding.templates import Side, Templates
 from llara_eval.msmarco import MSMARCO_SETS
-from llara_eval.templates import Side, Templates
 
 SAMPLE = 1_000
 """Documents, and queries, of a collection whose tokens are counted."""

@@ -14,11 +14,11 @@ from tiny_models import TEXTS, make_sentence_transformer, save_checkpoint
 from adapters import open_system
 from adapters.options import Context
 from llara_eval import checkpoints, datasets
-from llara_eval.backends import open_backend
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
+from llara_eval.encoding.check import check
+from llara_eval.encoding.engines import open_backend
+from llara_eval.encoding.templates import Template, Templates
 from llara_eval.export import export
-from llara_eval.soundness import check
-from llara_eval.templates import Template, Templates
 
 ST = "sentence-transformers"
 PROMPTS = {"prompts": {"query": "search: ", "document": ""}}

@@ -23,8 +23,8 @@ from tiny_models import TEXTS, save_checkpoint
 from transformers import AutoModel, AutoTokenizer
 
 from llara_eval import checkpoints
+from llara_eval.encoding.templates import Template, Templates
 from llara_eval.export import export
-from llara_eval.templates import Template, Templates
 
 LENGTH = 40
 PEER = """

@@ -19,11 +19,12 @@ from tiny_models import (
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, T5Config, XLNetConfig
 
 from adapters import checkpoint_folder
-from llara_eval import checkpoints, devices, folders
+from llara_eval import checkpoints, folders
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
-from llara_eval.encoder import Encoder
-from llara_eval.positions import require_positions
-from llara_eval.templates import Template, Templates
+from llara_eval.encoding import devices
+from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.model_facts import require_positions
+from llara_eval.encoding.templates import Template, Templates
 from llara_eval.training.config import LoRA
 from llara_eval.training.models import add_lora
 

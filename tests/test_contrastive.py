@@ -17,7 +17,7 @@ from transformers import AutoModel
 
 from adapters.llara.template import templates
 from llara_eval.core.errors import UsageError
-from llara_eval.layers import compile_layers
+from llara_eval.encoding.compile import compile_layers
 from llara_eval.training.config import Contrast, LoRA
 from llara_eval.training.contrastive import (
     NO_KEY,

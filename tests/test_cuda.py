@@ -8,13 +8,13 @@ import torch
 from tiny_models import CAUSAL, TEXTS, make_model, make_tokenizer
 
 from adapters.llara.template import templates
-from llara_eval.backends import open_stock
-from llara_eval.encoder import Encoder
-from llara_eval.layers import compile_layers
-from llara_eval.packing import PackedModel
-from llara_eval.padding import PaddedModel
-from llara_eval.soundness import check
-from llara_eval.templates import Template, Templates
+from llara_eval.encoding.check import check
+from llara_eval.encoding.compile import compile_layers
+from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.engines import open_stock
+from llara_eval.encoding.packed import PackedModel
+from llara_eval.encoding.padded import PaddedModel
+from llara_eval.encoding.templates import Template, Templates
 from llara_eval.training.config import Contrast
 from llara_eval.training.finetune import Finetune
 

@@ -23,9 +23,9 @@ from llara_eval.core import files
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import atomic_write, draft, write_json, write_text
 from llara_eval.core.leases import Leases
+from llara_eval.encoding.templates import Template
 from llara_eval.records import claim, seal, sealed
 from llara_eval.shards import Listing, Shard
-from llara_eval.templates import Template
 from llara_eval.tokens import TokenStore
 from llara_eval.vectors import VectorStore, fill
 

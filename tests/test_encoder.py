@@ -4,14 +4,14 @@ import torch
 from tiny_models import CAUSAL, KINDS, TEXTS, make_model, make_tokenizer
 from transformers import AutoModel, BloomConfig, GPTNeoConfig, OPTConfig
 
-from llara_eval import packing
 from llara_eval.core.errors import CheckFailedError
-from llara_eval.encoder import Encoder
-from llara_eval.layers import compile_layers
-from llara_eval.packing import PackedModel, can_pack
-from llara_eval.padding import PaddedModel, embed
-from llara_eval.soundness import check
-from llara_eval.templates import Template, Templates
+from llara_eval.encoding import packed as packing
+from llara_eval.encoding.check import check
+from llara_eval.encoding.compile import compile_layers
+from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.packed import PackedModel, can_pack
+from llara_eval.encoding.padded import PaddedModel, embed
+from llara_eval.encoding.templates import Template, Templates
 
 TOKENIZER = make_tokenizer()
 POOLINGS = {

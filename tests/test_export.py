@@ -19,8 +19,8 @@ from adapters.llara.template import templates as llara
 from llara_eval import checkpoints, export_files
 from llara_eval.cli import app
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
+from llara_eval.encoding.templates import Template, Templates
 from llara_eval.export import export
-from llara_eval.templates import Template, Templates
 
 SIDES = ("query", "document")
 TOKENIZER = make_tokenizer()

@@ -18,13 +18,14 @@ import torch
 from tiny_models import make_model, make_tokenizer, save_checkpoint
 from typer.testing import CliRunner
 
-from llara_eval import datasets, devices, launch, shards, slurm
-from llara_eval.backends import open_stock
+from llara_eval import datasets, launch, shards, slurm
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import sha256_of
-from llara_eval.encoder import Encoder
-from llara_eval.templates import Template, Templates
+from llara_eval.encoding import devices
+from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.engines import open_stock
+from llara_eval.encoding.templates import Template, Templates
 
 SHARDS = 8
 

@@ -43,7 +43,7 @@ from adapters.llara.joint import (
 )
 from adapters.llara.template import PAPER, RELEASED, Prompts, templates
 from llara_eval.core.errors import UsageError
-from llara_eval.padding import embed
+from llara_eval.encoding.padded import embed
 from llara_eval.training.config import Schedule
 from llara_eval.training.run import Conditions
 

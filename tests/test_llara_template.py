@@ -27,7 +27,7 @@ from adapters.llara.template import (
     templates,
 )
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.templates import Templates
+from llara_eval.encoding.templates import Templates
 from llara_eval.training.config import LoRA
 
 SLOTS = [f"<s{number}>" for number in range(1, 17)]

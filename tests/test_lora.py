@@ -20,9 +20,9 @@ from adapters import repllama
 from adapters.llara import template as llara
 from llara_eval import checkpoints, folders
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.encoder import Encoder
+from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.templates import Template, Templates
 from llara_eval.lora import read_config
-from llara_eval.templates import Template, Templates
 from llara_eval.training.config import LoRA
 from llara_eval.training.models import add_lora
 

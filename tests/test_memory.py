@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import resource, sys, torch
-from llara_eval.allocator import keep_freed_memory
+from llara_eval.encoding.allocator import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

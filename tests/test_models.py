@@ -12,7 +12,7 @@ import torch
 import adapters
 from adapters.options import Context
 from llara_eval import datasets, folders
-from llara_eval.soundness import check
+from llara_eval.encoding.check import check
 
 pytestmark = pytest.mark.models
 

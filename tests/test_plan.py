@@ -20,7 +20,7 @@ from adapters.llara.adapt import Adaptation
 from adapters.llara.template import add_tokens, fit_embeddings
 from llara_eval import checkpoints
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.layers import compile_layers
+from llara_eval.encoding.compile import compile_layers
 from llara_eval.training import plan as planning
 from llara_eval.training.config import Contrast, LoRA, Schedule
 from llara_eval.training.models import add_lora, prepare

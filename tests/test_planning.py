@@ -15,8 +15,8 @@ from llara_eval import catalogue, corpus_sizes, planning, skeleton
 from llara_eval.checkpoints import load
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, UsageError
+from llara_eval.encoding.templates import Template, Templates
 from llara_eval.probe import open_encoder, time_encoder
-from llara_eval.templates import Template, Templates
 from llara_eval.workload import SAMPLE, Reading, Workload, workloads
 
 LLAMA_2_7B = {

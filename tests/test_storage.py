@@ -23,9 +23,9 @@ from llara_eval import shards, vectors
 from llara_eval.cli import app
 from llara_eval.core import leases
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
+from llara_eval.encoding.templates import Template
 from llara_eval.objects import Objects
 from llara_eval.storage import Folder, Remote, open_place
-from llara_eval.templates import Template
 from llara_eval.tokens import TokenStore
 from llara_eval.vectors import VectorStore, fill
 

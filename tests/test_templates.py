@@ -4,7 +4,7 @@ import pytest
 from tiny_models import make_tokenizer
 
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.templates import Template, Templates
+from llara_eval.encoding.templates import Template, Templates
 
 TOKENIZER = make_tokenizer()
 SLOTS = "".join(f"<s{i}>" for i in range(1, 9))

@@ -6,8 +6,9 @@ from tiny_models import TEXTS, make_tokenizer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PhobertTokenizer, PreTrainedTokenizerFast
 
-from llara_eval import shards, templates
-from llara_eval.templates import Template
+from llara_eval import shards
+from llara_eval.encoding import templates
+from llara_eval.encoding.templates import Template
 from llara_eval.tokens import TokenStore
 
 TEMPLATE = Template(prefix=("<s>",), suffix=("</s>",), max_length=32)

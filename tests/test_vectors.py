@@ -12,7 +12,7 @@ from tiny_models import make_tokenizer
 from llara_eval import shards, vectors
 from llara_eval.core.errors import CheckFailedError, DataError
 from llara_eval.core.leases import Leases
-from llara_eval.templates import Template
+from llara_eval.encoding.templates import Template
 from llara_eval.tokens import TokenStore
 from llara_eval.vectors import VectorStore, fill
 

@@ -20,7 +20,7 @@ from adapters.llara.losses import (
 from adapters.llara.template import RELEASED, Prompts
 from adapters.llara.words import without_stop_words
 from llara_eval.core.errors import UsageError
-from llara_eval.templates import Templates
+from llara_eval.encoding.templates import Templates
 from llara_eval.training.batching import split_to, token_batches
 from llara_eval.training.distributed import largest, total, world
 from llara_eval.training.objective import Numbered, Step

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from llara_eval.core.errors import UsageError
-from llara_eval.templates import Template, Templates
+from llara_eval.encoding.templates import Template, Templates
 
 PAD, TEXT, SELF, NEXT = range(4)
 """Segments of a joint sequence; the prefix counts as text."""

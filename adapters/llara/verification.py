@@ -24,8 +24,8 @@ from adapters.llara.joint import (
 )
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
-from llara_eval.padding import embed
-from llara_eval.templates import Template, Templates
+from llara_eval.encoding.padded import embed
+from llara_eval.encoding.templates import Template, Templates
 from llara_eval.training.batching import token_batches
 
 LARGEST_ERROR = 1e-5

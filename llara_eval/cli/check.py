@@ -12,8 +12,8 @@ from llara_eval.cli.console import plain, say, set_up_logging, show
 from llara_eval.core.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:
-    from llara_eval.encoder import Encoder
-    from llara_eval.templates import Side
+    from llara_eval.encoding.encoder import Encoder
+    from llara_eval.encoding.templates import Side
 
 _TEXTS = 8
 _SHOWN = 12
@@ -49,7 +49,7 @@ def check(
     from adapters import open_system
     from adapters.options import Context
     from llara_eval.core.paths import home
-    from llara_eval.soundness import check as check_encoder
+    from llara_eval.encoding.check import check as check_encoder
 
     texts = _texts(text_file)
     settings = options.settings(option, dtype=dtype, max_length=max_length, backend=backend)

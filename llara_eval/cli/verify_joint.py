@@ -44,7 +44,7 @@ def verify_joint(
     from adapters.llara.verification import verify_joint as verify
     from llara_eval.checkpoints import read_model
     from llara_eval.core.files import read_texts
-    from llara_eval.positions import own_positions
+    from llara_eval.encoding.model_facts import own_positions
     from llara_eval.training.run import usual_micro_tokens
 
     if variant not in VARIANTS:

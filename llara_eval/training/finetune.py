@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from llara_eval.packing import Packed, attending_in_rows, can_pack, embed_row
-from llara_eval.padding import embed
-from llara_eval.templates import Template, Templates
+from llara_eval.encoding.packed import Packed, attending_in_rows, can_pack, embed_row
+from llara_eval.encoding.padded import embed
+from llara_eval.encoding.templates import Template, Templates
 from llara_eval.training.batching import row_batches, split_to, token_batches
 from llara_eval.training.config import Contrast
 from llara_eval.training.contrastive import NO_KEY, Labels, contrastive_loss, keys_of

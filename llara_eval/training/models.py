@@ -14,10 +14,10 @@ from llara_eval import checkpoints
 from llara_eval.contamination import RECORD
 from llara_eval.core.errors import CheckFailedError, UsageError
 from llara_eval.core.files import write_json
-from llara_eval.devices import default_dtype
-from llara_eval.padding import embed
-from llara_eval.soundness import check
-from llara_eval.templates import Side, Templates
+from llara_eval.encoding.check import check
+from llara_eval.encoding.devices import default_dtype
+from llara_eval.encoding.padded import embed
+from llara_eval.encoding.templates import Side, Templates
 from llara_eval.training.config import LoRA
 from llara_eval.training.distributed import rank
 

@@ -16,8 +16,8 @@ from llara_eval.contamination import RECORD, TRAINING_FILES
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.provenance import describe
-from llara_eval.devices import default_device
-from llara_eval.templates import Templates
+from llara_eval.encoding.devices import default_device
+from llara_eval.encoding.templates import Templates
 from llara_eval.training.config import Schedule
 from llara_eval.training.distributed import barrier, rank
 from llara_eval.training.journal import LOG

@@ -12,8 +12,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.utils import deterministic
 
-from llara_eval.allocator import keep_freed_memory
-from llara_eval.layers import layers_of
+from llara_eval.encoding.allocator import keep_freed_memory
+from llara_eval.encoding.compile import layers_of
 
 Model = TypeVar("Model", bound=nn.Module)
 

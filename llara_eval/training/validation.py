@@ -8,10 +8,10 @@ import torch
 
 from llara_eval.core.types import Hits, as_ids
 from llara_eval.datasets import Dataset
-from llara_eval.encoder import Encoder
+from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.templates import Templates
 from llara_eval.scoring.measures import score
 from llara_eval.scoring.ranking import rank
-from llara_eval.templates import Templates
 
 _DEPTH = 10
 

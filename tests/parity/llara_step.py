@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from adapters.llara.adapt import Adaptation, AdaptationModel, Batch, combine
 from adapters.llara.joint import Frame, embeddings, hidden_states, lay_out
 from adapters.llara.losses import NO_TOKEN
-from llara_eval.templates import Template
+from llara_eval.encoding.templates import Template
 
 TOLERANCE = 1e-4
 FRAME = Frame(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.core.types import Hits, as_ids
-from llara_eval.encoder import Started
+from llara_eval.encoding.encoder import Started
 from llara_eval.search import search
 from llara_eval.shards import Listing, Piece, Shard
 from llara_eval.vectors import Vectors, VectorStore

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from llara_eval.core.errors import CheckFailedError
-from llara_eval.encoder import Encoder
-from llara_eval.padding import Tokens, embed
-from llara_eval.templates import Side, Template
+from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.padded import Tokens, embed
+from llara_eval.encoding.templates import Side, Template
 
 
 def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:

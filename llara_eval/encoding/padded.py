@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llara_eval.templates import Template
+from llara_eval.encoding.templates import Template
 
 Tokens = Sequence[int] | NDArray[np.integer]
 """The token ids of one text."""
@@ -26,7 +26,7 @@ _CAUSAL_TOLERANCE = {torch.float32: 1e-3}
 
 
 class PaddedModel:
-    """A model that is given padded batches; see :class:`llara_eval.encoder.Backend`.
+    """A model that is given padded batches; see :class:`llara_eval.encoding.encoder.Backend`.
 
     Args:
         model: A transformers base model, in eval mode on its device.

@@ -1,7 +1,7 @@
 """Who computes embeddings: transformers, sentence-transformers with a folder's own modules, or vLLM.
 
 All are given the same token ids, made by the same templates, and each is checked before a corpus is encoded,
-against the stock model where that can pool; see :mod:`llara_eval.soundness`.
+against the stock model where that can pool; see :mod:`llara_eval.encoding.check`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from llara_eval.core.errors import MissingPartError, UsageError
-from llara_eval.encoder import Backend
-from llara_eval.packing import PackedModel, can_pack
-from llara_eval.padding import PaddedModel, Tokens, batches_of, is_causal, pad
-from llara_eval.templates import Template, Templates
+from llara_eval.encoding.encoder import Backend
+from llara_eval.encoding.packed import PackedModel, can_pack
+from llara_eval.encoding.padded import PaddedModel, Tokens, batches_of, is_causal, pad
+from llara_eval.encoding.templates import Template, Templates
 
 Name = Literal["transformers", "sentence-transformers", "vllm"]
 

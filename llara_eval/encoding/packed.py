@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, library, nn
 
-from llara_eval.layers import layers_of
-from llara_eval.padding import Tokens, embed, positions_of, width_of
-from llara_eval.templates import Template, Templates
+from llara_eval.encoding.compile import layers_of
+from llara_eval.encoding.padded import Tokens, embed, positions_of, width_of
+from llara_eval.encoding.templates import Template, Templates
 
 NAME = "llara_eval_packed"
 """What the attention is called in transformers' register."""
@@ -96,7 +96,7 @@ def _ranges(starts: NDArray[np.integer], counts: NDArray[np.integer]) -> NDArray
 
 
 class PackedModel:
-    """A model that is given rows; see :class:`llara_eval.encoder.Backend`.
+    """A model that is given rows; see :class:`llara_eval.encoding.encoder.Backend`.
 
     Args:
         model: A transformers base model, in eval mode on its device.

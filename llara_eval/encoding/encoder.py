@@ -17,8 +17,8 @@ from torch import Tensor
 
 from llara_eval.core.errors import CheckFailedError, DataError
 from llara_eval.core.protocols import Advance
-from llara_eval.padding import PaddedModel, Tokens, is_causal
-from llara_eval.templates import Side, Template, Templates
+from llara_eval.encoding.padded import PaddedModel, Tokens, is_causal
+from llara_eval.encoding.templates import Side, Template, Templates
 
 logger = logging.getLogger(__name__)
 
