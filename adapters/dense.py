@@ -13,11 +13,11 @@ from adapters import repllama
 from adapters.llara import template as llara
 from adapters.options import Context, configure, unnamed
 from llara_eval import checkpoints, folders
-from llara_eval.collection import Corpus
-from llara_eval.contamination import TRAINING_FILES, declared
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Hits, Query
+from llara_eval.datasets.contamination import TRAINING_FILES, declared
+from llara_eval.datasets.corpus import Corpus
 from llara_eval.encoding.allocator import keep_freed_memory
 from llara_eval.encoding.check import check
 from llara_eval.encoding.compile import compile_layers

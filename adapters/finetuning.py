@@ -13,9 +13,9 @@ from adapters.llara import recipes
 from adapters.llara.template import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.template import templates as llara_templates
 from llara_eval.checkpoints import read_model, read_model_config, read_tokenizer
-from llara_eval.contamination import declared
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.model_facts import own_positions, require_positions
 from llara_eval.encoding.padded import is_causal

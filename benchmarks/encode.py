@@ -15,7 +15,7 @@ from rounds import Competitor, Outcome, Ratio, Worker, compete, ratio
 from table import Table
 from worker import Output
 
-from llara_eval.collection import Corpus, find_file
+from llara_eval.datasets.corpus import Corpus, find_file
 
 COLLECTIONS = ("scifact", "arguana")
 MEAN = 0.999

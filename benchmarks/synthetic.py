@@ -13,8 +13,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval.collection import Corpus, find_file
 from llara_eval.core.types import as_ids
+from llara_eval.datasets.corpus import Corpus, find_file
 
 MEAN_WORDS = {
     "msmarco": 55.98,

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llara_eval import datasets, results
+from llara_eval import results
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Qrels
+from llara_eval.datasets import load as datasets
 from llara_eval.results import Result
 from llara_eval.scoring.measures import score
 

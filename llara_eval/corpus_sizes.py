@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval.catalogue import AVERAGES
 from llara_eval.core.paths import DATA
+from llara_eval.datasets.known import AVERAGES
 
 MEASURED_LENGTH = 512
 """Tokens at which the documents were cut whose mean is in the table."""

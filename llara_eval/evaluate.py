@@ -14,7 +14,7 @@ from llara_eval.core.files import remove_drafts, staging
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.provenance import describe
 from llara_eval.core.types import Run
-from llara_eval.datasets import Dataset
+from llara_eval.datasets.load import Dataset
 from llara_eval.results import Result
 from llara_eval.scoring.measures import DEFAULT_MEASURES, Scores, parse_measures, score, within_depth
 from llara_eval.scoring.ranking import rank

@@ -6,11 +6,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from llara_eval import means
-from llara_eval.catalogue import AVERAGES
-from llara_eval.contamination import TRAINING_FILES, Finding
 from llara_eval.core.errors import DataError
+from llara_eval.datasets.contamination import TRAINING_FILES, Finding
+from llara_eval.datasets.known import AVERAGES
+from llara_eval.datasets.msmarco_sets import titled
 from llara_eval.means import Mean
-from llara_eval.msmarco import titled
 from llara_eval.published import BASELINES, PUBLISHED_FILE, PublishedScore
 from llara_eval.results import RESULT, Result, split_to_name
 

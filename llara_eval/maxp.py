@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from llara_eval.collection import Corpus, Reader
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.types import Document, Hits, Query
+from llara_eval.datasets.corpus import Corpus, Reader
 from llara_eval.scoring.ranking import best_passages
 
 _PASSAGES_PER_DOCUMENT = 10

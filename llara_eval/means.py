@@ -5,8 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from llara_eval import catalogue
-from llara_eval.catalogue import AVERAGES
+from llara_eval.datasets.known import AVERAGES, find
 from llara_eval.published import PublishedScore
 from llara_eval.results import Result, split_to_name
 
@@ -63,7 +62,7 @@ def measured(results: Iterable[Result], measure: str) -> dict[str, dict[str, flo
     """Return system → values of its results on the splits that everybody reports."""
     out: dict[str, dict[str, float]] = defaultdict(dict)
     for result in results:
-        known = catalogue.find(result.dataset)
+        known = find(result.dataset)
         usual = result.split == known.split if known else not split_to_name(result.dataset, result.split)
         if usual and measure in result.measures:
             out[result.system][result.dataset] = result.means[measure]

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from llara_eval.checkpoints import read_model, read_model_config
-from llara_eval.collection import Corpus
 from llara_eval.core.protocols import SILENT, Progress
-from llara_eval.datasets import DEMO_FOLDER
+from llara_eval.datasets.corpus import Corpus
+from llara_eval.datasets.load import DEMO_FOLDER
 from llara_eval.encoding.devices import default_device, settle_dtype
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import open_stock

@@ -13,14 +13,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval import catalogue, corpus_sizes, datasets
-from llara_eval.collection import REPORT_EVERY
+from llara_eval import corpus_sizes
 from llara_eval.core.errors import DataError
 from llara_eval.core.protocols import SILENT, Advance, Progress
 from llara_eval.corpus_sizes import TEMPLATE_TOKENS, TOKENS_PER_WORD, CorpusSize
-from llara_eval.datasets import Found
+from llara_eval.datasets.corpus import REPORT_EVERY
+from llara_eval.datasets.known import expand
+from llara_eval.datasets.load import Found, find, locate
+from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
 from llara_eval.encoding.templates import Side, Templates
-from llara_eval.msmarco import MSMARCO_SETS
 
 SAMPLE = 1_000
 """Documents, and queries, of a collection whose tokens are counted."""
@@ -101,17 +102,17 @@ def workloads(
 
 def _workload(name: str, reading: Reading, data_dir: Path, split: str | None, progress: Progress) -> Workload:
     size = corpus_sizes.find(name)
-    parts = [f"{part}/dev" if f"{part}/dev" in MSMARCO_SETS else part for part in catalogue.expand(name)]
+    parts = [f"{part}/dev" if f"{part}/dev" in MSMARCO_SETS else part for part in expand(name)]
     try:
         for part in parts:  # CQADupStack is at hand if all its forums are
-            datasets.locate(part, data_dir=data_dir, offline=True)
+            locate(part, data_dir=data_dir, offline=True)
     except DataError as error:
         if size is None:
             known = ", ".join(row.removeprefix("beir/") for row in corpus_sizes.load())
             raise DataError(f"{error}. Without their texts, these can be planned: {known}") from error
         return _published(size, reading)
     if reading.tokenizer is not None:
-        found = [datasets.find(part, data_dir=data_dir, split=split, offline=True) for part in parts]
+        found = [find(part, data_dir=data_dir, split=split, offline=True) for part in parts]
         return _sampled(size, found, reading, progress)
     if size is not None:
         return _published(size, reading)

@@ -13,8 +13,9 @@ from tiny_models import TEXTS, make_sentence_transformer, save_checkpoint
 
 from adapters import open_system
 from adapters.options import Context
-from llara_eval import checkpoints, datasets
+from llara_eval import checkpoints
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
+from llara_eval.datasets.load import load
 from llara_eval.encoding.check import check
 from llara_eval.encoding.engines import open_backend
 from llara_eval.encoding.templates import Template, Templates
@@ -74,7 +75,7 @@ def test_modules_that_only_sentence_transformers_has_are_run_by_it(tmp_path) -> 
 def test_vectors_of_a_folder_whose_projection_was_replaced_are_made_anew(tmp_path, make_collection) -> None:
     folder = add_dense(make_sentence_transformer(tmp_path / "st"))
     collection = make_collection({"d": "text"}, {"q": "what"}, {"q": {"d": 1}})
-    corpus = datasets.load(str(collection), data_dir=tmp_path).corpus
+    corpus = load(str(collection), data_dir=tmp_path).corpus
 
     def reused() -> float:
         system = open_system(str(folder), {"backend": ST}, Context(tmp_path / "home", offline=True))

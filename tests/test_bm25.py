@@ -11,8 +11,8 @@ from adapters import open_system
 from adapters.bm25 import Bm25
 from adapters.java import find_java, run_anserini
 from adapters.options import Context
-from llara_eval import datasets
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
+from llara_eval.datasets.load import load
 from llara_eval.scoring.measures import score
 from llara_eval.scoring.ranking import rank
 
@@ -30,7 +30,7 @@ QUERIES = {"q1": "violin", "q2": "tuned strings", "q-ü": "crème brûlée äpfe
 def open_collection(make_collection, documents=DOCUMENTS, queries=QUERIES):
     qrels = {query_id: {next(iter(documents)): 1} for query_id in queries}
     folder = make_collection(documents, queries, qrels)
-    return datasets.load(str(folder), data_dir=folder)
+    return load(str(folder), data_dir=folder)
 
 
 def ranking(system, dataset, depth=10, home=None, **options):
@@ -92,7 +92,7 @@ def test_a_url_is_searched_like_the_title(tmp_path, system) -> None:
     (folder / "msmarco-docs.tsv").write_text("\n".join(rows) + "\n")
     (folder / "msmarco-docdev-queries.tsv").write_text("1\tviolin\n2\tmusic\n")
     (folder / "msmarco-docdev-qrels.tsv").write_text("1 0 D1 1\n2 0 D2 1\n")
-    dataset = datasets.load("msmarco-document/dev", data_dir=tmp_path / "data", offline=True)
+    dataset = load("msmarco-document/dev", data_dir=tmp_path / "data", offline=True)
     found = ranking(system, dataset, home=tmp_path)
     assert found["1"] == ["D1"]
     assert sorted(found["2"]) == ["D1", "D2"]
@@ -206,7 +206,7 @@ from pathlib import Path
 from adapters import open_system
 from adapters.bm25 import Bm25
 from adapters.options import Context
-from llara_eval.collection import Corpus
+from llara_eval.datasets.corpus import Corpus
 def fill(self, corpus, folder, progress, alive):
     (folder / "lucene").mkdir(parents=True)
     os.kill(os.getpid(), 9)
@@ -269,7 +269,7 @@ def test_a_failed_java_process_is_reported_with_its_last_words() -> None:
     ],
 )
 def test_the_values_of_the_anserini_regressions(real_data, tmp_path, name, system, expected) -> None:
-    dataset = datasets.load(name, data_dir=real_data)
+    dataset = load(name, data_dir=real_data)
     retriever = open_system(system, {}, Context(tmp_path))
     retriever.index(dataset.corpus)
     run = rank(retriever.search(dataset.queries, 102), depth=100, drop_own_ids=dataset.drop_own_ids)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from llara_eval.catalogue import AVERAGES, BEIR_13, CQADUPSTACK, KNOWN_SETS, LICENSED, expand, find
+from llara_eval.datasets.known import AVERAGES, BEIR_13, CQADUPSTACK, KNOWN_SETS, LICENSED, expand, find
 
 SPOTS = {
     "msmarco": (8_841_823, 6_980, 7_437, "444067daf65d982533ea17ebd59501e4"),

@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 
 import adapters
 from adapters import System
-from llara_eval import __version__, catalogue, diagnosis, means, results
+from llara_eval import __version__, diagnosis, means, results
 from llara_eval.cli import app, console, tables
+from llara_eval.datasets import known as catalogue
 from llara_eval.scoring.measures import DEFAULT_MEASURES
 
 GOLDEN = ROOT / "tests" / "cli" / "golden" / "help.txt"

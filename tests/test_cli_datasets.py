@@ -9,8 +9,9 @@ import pytest
 from commands import DOCUMENTS, QRELS, QUERIES, call, quiet_afterwards, text_of
 from servers import make_zip, server
 
-from llara_eval import catalogue, download, inventory
-from llara_eval.msmarco import MSMARCO_SETS
+from llara_eval.datasets import download, inventory
+from llara_eval.datasets import known as catalogue
+from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
 
 __all__ = ["quiet_afterwards", "server"]
 

@@ -20,9 +20,9 @@ from adapters.llara.recipes import contrastive, released
 from llara_eval import checkpoints, folders
 from llara_eval.cli import app
 from llara_eval.cli.training import settled
-from llara_eval.contamination import declared
 from llara_eval.core.errors import UsageError
 from llara_eval.core.files import sha256_of
+from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.templates import Templates
 from llara_eval.training.models import RECORD
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from llara_eval.collection import Corpus, find_file, read_queries
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Document, Query
+from llara_eval.datasets.corpus import Corpus, find_file, read_queries
 
 GOOD = b'{"_id": "d1", "title": "T", "text": "one"}\n'
 
@@ -143,7 +143,7 @@ def test_a_repeated_document_id_names_both_lines(tmp_path):
 
 
 def test_equal_hashes_of_different_ids_are_no_repeat(tmp_path, monkeypatch):
-    monkeypatch.setattr("llara_eval.collection._hash64", lambda text: 0)
+    monkeypatch.setattr("llara_eval.datasets.corpus._hash64", lambda text: 0)
     assert (
         corpus_of(tmp_path, lines({"_id": "1", "text": "a"}, {"_id": "2", "text": "b"})).scan().documents == 2
     )

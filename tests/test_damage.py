@@ -18,11 +18,12 @@ from stores import CountingEncoder
 from tiny_models import make_tokenizer
 from typer.testing import CliRunner
 
-from llara_eval import cli, datasets, evaluate, results, shards, vectors
+from llara_eval import cli, evaluate, results, shards, vectors
 from llara_eval.core import files
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import atomic_write, draft, write_json, write_text
 from llara_eval.core.leases import Leases
+from llara_eval.datasets.load import load
 from llara_eval.encoding.templates import Template
 from llara_eval.records import claim, seal, sealed
 from llara_eval.shards import Listing, Shard
@@ -292,7 +293,7 @@ def test_what_killed_workers_left_in_a_store_that_others_completed_is_removed(tm
 @pytest.mark.parametrize("damage", ["another", "truncated"])
 def test_a_result_whose_run_was_damaged_is_not_kept(make_collection, tmp_path, damage) -> None:
     collection = make_collection({"d1": "a", "d2": "b"}, {"q1": "a"}, {"q1": {"d1": 1}})
-    dataset = datasets.load(str(collection), data_dir=tmp_path)
+    dataset = load(str(collection), data_dir=tmp_path)
     system = FakeRetriever({"q1": {"d1": 2.0, "d2": 1.0}})
     outcome = evaluate.evaluate(system, dataset, runs_dir=tmp_path / "runs", measures=["nDCG@10"])
     run = outcome.folder / results.RUN

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from llara_eval import catalogue, datasets
-from llara_eval.catalogue import KnownSet
 from llara_eval.core.errors import DataError
-from llara_eval.datasets import DEMO_FOLDER, Dataset, load, locate
+from llara_eval.datasets import known as catalogue
+from llara_eval.datasets import load as datasets
+from llara_eval.datasets.known import KnownSet
+from llara_eval.datasets.load import DEMO_FOLDER, Dataset, load, locate
 
 DOCUMENTS = {"d1": ("Title", "one"), "d2": "two", "d3": "three"}
 QUERIES = {"q1": "first", "q2": "second", "q3": "never judged"}

@@ -5,10 +5,11 @@ import hashlib
 import pytest
 from servers import CORPUS, WHOLE, make_zip
 
-from llara_eval import catalogue, receipts
-from llara_eval.catalogue import KnownSet
 from llara_eval.core.errors import DataError
-from llara_eval.download import fetch_archive
+from llara_eval.datasets import known as catalogue
+from llara_eval.datasets import receipts
+from llara_eval.datasets.download import fetch_archive
+from llara_eval.datasets.known import KnownSet
 
 
 def known(body: bytes = WHOLE, archive: str = "tiny") -> KnownSet:

@@ -9,7 +9,7 @@ from fakes import FakeRetriever
 from llara_eval import evaluate as module
 from llara_eval import results
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
-from llara_eval.datasets import Dataset, load
+from llara_eval.datasets.load import Dataset, load
 from llara_eval.evaluate import evaluate
 from llara_eval.scoring.measures import score
 from llara_eval.scoring.statistics import mean_interval
@@ -193,7 +193,7 @@ def test_ties_at_10_are_counted_before_the_cut(run):
 
 @pytest.mark.parametrize("drop", [True, False])
 def test_own_ids_are_dropped_only_where_the_data_set_says_so(make_collection, tmp_path, monkeypatch, drop):
-    from llara_eval import catalogue
+    from llara_eval.datasets import known as catalogue
 
     known = catalogue.KnownSet("beir/own", "own", "0" * 32, 3, 1, 1, drop_own_ids=drop)
     monkeypatch.setattr(catalogue, "KNOWN_SETS", {known.name: known})

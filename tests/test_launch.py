@@ -18,10 +18,11 @@ import torch
 from tiny_models import make_model, make_tokenizer, save_checkpoint
 from typer.testing import CliRunner
 
-from llara_eval import datasets, launch, shards, slurm
+from llara_eval import launch, shards, slurm
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import sha256_of
+from llara_eval.datasets.load import locate
 from llara_eval.encoding import devices
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import open_stock
@@ -160,11 +161,10 @@ def test_one_at_a_time_downloads_and_the_others_find_it(tmp_path, monkeypatch) -
         time.sleep(0.2)
         (data_dir / known.folder).mkdir(parents=True)
 
-    monkeypatch.setattr("llara_eval.download.fetch_archive", fetch)
+    monkeypatch.setattr("llara_eval.datasets.download.fetch_archive", fetch)
     found: list[Path] = []
     threads = [
-        threading.Thread(target=lambda: found.append(datasets.locate("scifact", data_dir=tmp_path)))
-        for _ in range(3)
+        threading.Thread(target=lambda: found.append(locate("scifact", data_dir=tmp_path))) for _ in range(3)
     ]
     for thread in threads:
         thread.start()

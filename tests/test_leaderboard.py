@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from llara_eval import results
 from llara_eval.audit import audit
-from llara_eval.catalogue import BEIR_13, CQADUPSTACK
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError
-from llara_eval.datasets import load
+from llara_eval.datasets.known import BEIR_13, CQADUPSTACK
+from llara_eval.datasets.load import load
 from llara_eval.evaluate import evaluate
 from llara_eval.leaderboard import render
 from llara_eval.published import BM25, BM25_MULTIFIELD, LLARA, PUBLISHED_FILE, REPLLAMA, PublishedScore

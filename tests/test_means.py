@@ -6,7 +6,7 @@ import pytest
 from stored import make_result
 
 from llara_eval import published
-from llara_eval.catalogue import AVERAGES, BEIR_13, CQADUPSTACK, expand
+from llara_eval.datasets.known import AVERAGES, BEIR_13, CQADUPSTACK, expand
 from llara_eval.means import complete, mean, measured, title
 from llara_eval.means import published as by_system
 

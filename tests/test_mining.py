@@ -9,8 +9,8 @@ from fakes import FakeRetriever, WordOverlap
 from typer.testing import CliRunner
 
 from llara_eval.cli import app
-from llara_eval.collection import Corpus
 from llara_eval.core.errors import DataError, UsageError
+from llara_eval.datasets.corpus import Corpus
 from llara_eval.training.groups import check_row
 from llara_eval.training.mining import Counts, Mining, judged_queries, mine, own_corpus, read_pairs
 

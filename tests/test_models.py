@@ -11,7 +11,8 @@ import torch
 
 import adapters
 from adapters.options import Context
-from llara_eval import datasets, folders
+from llara_eval import folders
+from llara_eval.datasets.load import DEMO_FOLDER, load
 from llara_eval.encoding.check import check
 
 pytestmark = pytest.mark.models
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.models
 
 @pytest.fixture(scope="module")
 def texts():
-    demo = datasets.load("demo", data_dir=datasets.DEMO_FOLDER)
+    demo = load("demo", data_dir=DEMO_FOLDER)
     return [document.contents for document in islice(demo.corpus, 24)]
 
 

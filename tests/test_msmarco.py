@@ -19,14 +19,16 @@ from typer.testing import CliRunner
 
 import adapters
 from adapters import System
-from llara_eval import audit, datasets, inventory, msmarco_files, results
+from llara_eval import audit, results
 from llara_eval.cli import app
-from llara_eval.collection import Corpus
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Document, Query
+from llara_eval.datasets import inventory, msmarco
+from llara_eval.datasets import load as datasets
+from llara_eval.datasets.corpus import Corpus
+from llara_eval.datasets.msmarco_sets import MSMARCO_SETS, SOURCES
 from llara_eval.evaluate import evaluate
 from llara_eval.maxp import MaxP, Windows
-from llara_eval.msmarco import MSMARCO_SETS, SOURCES
 from llara_eval.scoring.measures import DEFAULT_MEASURES
 
 ODD = [
@@ -121,7 +123,7 @@ def pinned(monkeypatch) -> None:
 
 
 def read(path: Path) -> list[Document]:
-    return list(Corpus(path, msmarco_files.READERS[path.name.removesuffix(".gz")]))
+    return list(Corpus(path, msmarco.READERS[path.name.removesuffix(".gz")]))
 
 
 @pytest.mark.parametrize("gz", [False, True])
@@ -193,7 +195,7 @@ BROKEN = {
 )
 def test_a_broken_file_names_its_line(tmp_path, name, text, says):
     with pytest.raises(DataError, match=says):
-        Corpus(write(tmp_path / name, text), msmarco_files.READERS[name]).scan()
+        Corpus(write(tmp_path / name, text), msmarco.READERS[name]).scan()
 
 
 def test_bytes_that_are_not_text_and_files_that_end_too_early_name_their_line(tmp_path):
@@ -209,12 +211,12 @@ def test_bytes_that_are_not_text_and_files_that_end_too_early_name_their_line(tm
 
 def test_queries_are_read_as_they_stand_and_named_once(tmp_path):
     path = write(tmp_path / "queries.tsv", '7\twho said "no\ttab"\n8\t\n')
-    assert list(msmarco_files.read_queries(path).values()) == [
+    assert list(msmarco.read_queries(path).values()) == [
         Query("7", 'who said "no\ttab"'),
         Query("8", ""),
     ]
     with pytest.raises(DataError, match=r"queries\.tsv:3: query id '7' occurs twice"):
-        msmarco_files.read_queries(write(path, "7\ta\n8\tb\n7\tc\n"))
+        msmarco.read_queries(write(path, "7\ta\n8\tb\n7\tc\n"))
 
 
 @pytest.mark.parametrize("name", MSMARCO_SETS)
@@ -326,7 +328,7 @@ def test_urls_leave_the_fingerprints_of_other_collections_as_they_were(make_coll
 def test_the_fingerprint_sees_the_url(tmp_path):
     prints = {
         Corpus(
-            write(tmp_path / "msmarco-docs.tsv", f"D1\t{url}\tT\tx\n"), msmarco_files.read_documents_tsv
+            write(tmp_path / "msmarco-docs.tsv", f"D1\t{url}\tT\tx\n"), msmarco.read_documents_tsv
         ).fingerprint
         for url in ("", "http://x", "http://y")
     }

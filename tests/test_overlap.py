@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 from stored import cells, make_result
 from typer.testing import CliRunner
 
-from llara_eval import contamination, matching, results
+from llara_eval import results
 from llara_eval.cli import app
-from llara_eval.contamination import RECORD, TRAINING_FILES, Finding, declared
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of
-from llara_eval.datasets import load
+from llara_eval.datasets import contamination, same_text
+from llara_eval.datasets.contamination import RECORD, TRAINING_FILES, Finding, declared
+from llara_eval.datasets.load import load
+from llara_eval.datasets.overlap import Report, compare, items
+from llara_eval.datasets.same_text import COMMON, GRAM, Index, Item, Kind, jaccard, words
 from llara_eval.leaderboard import render
-from llara_eval.matching import COMMON, GRAM, Index, Item, Kind, jaccard, words
-from llara_eval.overlap import Report, compare, items
 
 VOCABULARY = [first + second + third for first in "bdfgk" for second in "aeiou" for third in "lmnrst"]
 
@@ -249,7 +250,7 @@ def test_counts_depend_neither_on_the_order_of_rows_nor_on_how_many_are_looked_u
     before = find(*rows).finding.seen
     assert len(before) == 3
     for size in (1, 3, 1_000):
-        monkeypatch.setattr(matching, "BATCH", size)
+        monkeypatch.setattr(same_text, "BATCH", size)
         random.Random(size).shuffle(rows)
         assert find(*rows).finding.seen == before
 

@@ -11,10 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 from typer.testing import CliRunner
 
-from llara_eval import catalogue, corpus_sizes, planning, skeleton
+from llara_eval import corpus_sizes, planning, skeleton
 from llara_eval.checkpoints import load
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, UsageError
+from llara_eval.datasets.known import CQADUPSTACK, KNOWN_SETS, expand, find
 from llara_eval.encoding.templates import Template, Templates
 from llara_eval.probe import open_encoder, time_encoder
 from llara_eval.workload import SAMPLE, Reading, Workload, workloads
@@ -104,12 +105,12 @@ def test_llama_2_7b_over_everything_takes_what_was_computed_by_hand(llama_2_7b) 
 
 def test_documents_and_queries_are_those_of_the_catalogue() -> None:
     for name, size in corpus_sizes.load().items():
-        known = [catalogue.find(part) for part in catalogue.expand(name)]
+        known = [find(part) for part in expand(name)]
         if None not in known:
             assert size.queries == sum(member.queries for member in known), name
             if len(known) == 1:
                 assert size.documents == known[0].documents, name
-    assert set(catalogue.KNOWN_SETS) - set(catalogue.CQADUPSTACK) < set(corpus_sizes.load())
+    assert set(KNOWN_SETS) - set(CQADUPSTACK) < set(corpus_sizes.load())
 
 
 def test_data_sets_are_named_one_by_one_or_with_commas(llama_2_7b) -> None:
@@ -209,11 +210,11 @@ def test_a_named_set_is_sampled_where_it_is_at_hand_and_looked_up_elsewhere(
 
 
 def test_cqadupstack_is_one_collection_and_at_hand_only_with_all_forums(make_collection, tmp_path) -> None:
-    for name in catalogue.CQADUPSTACK[1:]:
+    for name in CQADUPSTACK[1:]:
         make_collection({"d": "x"}, {"q": "y"}, {"q": {"d": 1}}, name=name.removeprefix("beir/"))
     (load,) = workloads(["cqadupstack"], reading(), data_dir=tmp_path)
     assert (load.documents, load.tokens_from) == (457_199, "published")
-    forum = catalogue.CQADUPSTACK[0].removeprefix("beir/")
+    forum = CQADUPSTACK[0].removeprefix("beir/")
     make_collection({"d": "x", "e": "x"}, {"q": "y"}, {"q": {"d": 1}}, name=forum)
     (load,) = workloads(["cqadupstack"], reading(), data_dir=tmp_path)
     assert (load.name, load.documents, load.queries, load.tokens_from) == (

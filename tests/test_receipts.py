@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from llara_eval import receipts
 from llara_eval.core.errors import DataError
+from llara_eval.datasets import receipts
 
 
 @pytest.fixture

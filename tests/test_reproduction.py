@@ -11,10 +11,10 @@ from adapters import regressions
 from adapters.java import anserini_jar
 from llara_eval import published
 from llara_eval.baselines import DENSE, LEXICAL, SYSTEMS
-from llara_eval.catalogue import BEIR_13, CQADUPSTACK, KNOWN_SETS, find
 from llara_eval.cli import app
 from llara_eval.cli.evaluate import _conditions
 from llara_eval.core.errors import DataError, UsageError
+from llara_eval.datasets.known import BEIR_13, CQADUPSTACK, KNOWN_SETS, find
 from llara_eval.published import PublishedScore
 from llara_eval.reproduction import Cell, Expected, Finding, cells, choose, compare
 from llara_eval.scoring.measures import parse_measures, within_depth

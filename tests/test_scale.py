@@ -14,7 +14,8 @@ import pytest
 import scale
 import synthetic
 
-from llara_eval import checkpoints, datasets, folders
+from llara_eval import checkpoints, folders
+from llara_eval.datasets.load import load
 
 FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
@@ -87,7 +88,7 @@ def test_words_follow_zipfs_law() -> None:
 
 def test_every_query_has_documents_that_share_its_words(tmp_path) -> None:
     synthetic.write(tmp_path, 500, 20, SHORT * 5, 0)
-    made = datasets.load(str(tmp_path), data_dir=tmp_path)
+    made = load(str(tmp_path), data_dir=tmp_path)
     assert not made.warnings
     words = {document.doc_id: document.contents.split() for document in made.corpus}
     for query in made.queries:
@@ -134,6 +135,6 @@ def test_a_whole_evaluation_is_rehearsed(tmp_path) -> None:
     scale.write_checkpoint(again, texts, found["width"], 3)
     assert folders.content_hash(again) == folders.content_hash(tmp_path / "model")
     stored = next(path for path in tmp_path.glob("vectors/*/*.npy") if len(np.load(path)) == 2_000)
-    corpus = datasets.load(str(tmp_path / "data"), data_dir=tmp_path).corpus
+    corpus = load(str(tmp_path / "data"), data_dir=tmp_path).corpus
     vectors = checkpoints.load(again).encode([document.contents for document in corpus], "document")
     assert np.array_equal(vectors.astype(np.float16), np.load(stored))

@@ -42,8 +42,8 @@ def beir(
     By default, on beir-15 (the public sets and MS MARCO dev) and the licensed sets that are in --data-dir;
     beir-13, beir-14, beir-18 and cqadupstack are other groups.
     """
-    from llara_eval.catalogue import KNOWN_SETS
     from llara_eval.cli.evaluate import print_objects, raise_failures, run_all
+    from llara_eval.datasets.known import KNOWN_SETS
 
     set_up_logging(quiet=quiet, verbose=verbose)
     usual = [known.name for known in KNOWN_SETS.values() if known.url or (data_dir / known.folder).is_dir()]

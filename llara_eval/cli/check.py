@@ -76,9 +76,9 @@ def check(
 
 def _texts(path: Path | None) -> list[str]:
     """Return a few texts of different lengths, the shortest first."""
-    from llara_eval.collection import Corpus
     from llara_eval.core.files import read_texts
-    from llara_eval.datasets import DEMO_FOLDER
+    from llara_eval.datasets.corpus import Corpus
+    from llara_eval.datasets.load import DEMO_FOLDER
 
     if path is None:
         texts = [document.contents for document in islice(Corpus(DEMO_FOLDER / "corpus.jsonl"), _TEXTS)]

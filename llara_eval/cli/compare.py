@@ -101,7 +101,7 @@ def _folders(
         UsageError: No data set is named, or there are results of two that the name may mean.
     """
     from llara_eval.core.errors import UsageError
-    from llara_eval.datasets import naming
+    from llara_eval.datasets.load import naming
     from llara_eval.results import folder_of
 
     if dataset is None:

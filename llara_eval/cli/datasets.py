@@ -10,7 +10,7 @@ from llara_eval.cli.console import plain, progress, say, set_up_logging, show, w
 from llara_eval.core.errors import DataError, PartialResultsError
 
 if TYPE_CHECKING:
-    from llara_eval.inventory import Verdict
+    from llara_eval.datasets.inventory import Verdict
 
 app = typer.Typer(cls=options.Commands, rich_markup_mode=None)
 
@@ -42,8 +42,8 @@ def datasets(ctx: typer.Context, data_dir: options.DataDir, as_json: options.Jso
 @app.command("list")
 def list_sets(data_dir: options.DataDir, as_json: options.Json = False) -> None:
     """List the data sets known by name, and those in the data folder; any other folder can be named too."""
-    from llara_eval.datasets import DEMO
-    from llara_eval.inventory import describe, known_sets, others
+    from llara_eval.datasets.inventory import describe, known_sets, others
+    from llara_eval.datasets.load import DEMO
 
     rows = [describe(name, data_dir) for name in (DEMO, *others(data_dir), *known_sets())]
     if as_json:
@@ -60,7 +60,7 @@ def fetch(
 
     Licensed sets are not downloaded: the error says how to obtain them. Exits 6 if some were not fetched.
     """
-    from llara_eval.inventory import fetch as fetch_one
+    from llara_eval.datasets.inventory import fetch as fetch_one
 
     set_up_logging(quiet=quiet, verbose=False)
     wanted = _expanded(names)
@@ -97,8 +97,8 @@ def verify(
 
     Works without a network. Exits 3 if a set is wrong or not at hand.
     """
-    from llara_eval.inventory import at_hand
-    from llara_eval.inventory import verify as verify_one
+    from llara_eval.datasets.inventory import at_hand
+    from llara_eval.datasets.inventory import verify as verify_one
 
     wanted = _expanded(names) if names else at_hand(data_dir)
     if not wanted:
@@ -118,7 +118,7 @@ def verify(
 @app.command("show")
 def show_set(name: Name, data_dir: options.DataDir, as_json: options.Json = False) -> None:
     """Show everything that is known of a data set, and what of it is at hand."""
-    from llara_eval.inventory import describe
+    from llara_eval.datasets.inventory import describe
 
     rows = [describe(member, data_dir) for member in _expanded([name])]
     if as_json:
@@ -131,7 +131,7 @@ def show_set(name: Name, data_dir: options.DataDir, as_json: options.Json = Fals
 
 def _expanded(names: list[str]) -> list[str]:
     """Return the data sets that names stand for, each once."""
-    from llara_eval.catalogue import expand
+    from llara_eval.datasets.known import expand
 
     return list(dict.fromkeys(part for name in names for part in expand(name)))
 

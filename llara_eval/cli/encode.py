@@ -75,8 +75,8 @@ def encode(
 
     require_own_adapters()
     from adapters.options import Context
-    from llara_eval.catalogue import expand
     from llara_eval.core.paths import home
+    from llara_eval.datasets.known import expand
 
     names = list(dict.fromkeys(part for name in dataset for part in expand(name)))
     settings = options.settings(
@@ -120,8 +120,8 @@ def _work(
         For each data set, what was made and what it cost, as ``--json`` prints it.
     """
     from adapters import open_system
-    from llara_eval import datasets as sets
-    from llara_eval.msmarco import text_length
+    from llara_eval.datasets import load as sets
+    from llara_eval.datasets.msmarco_sets import text_length
 
     rows: Rows = []
     system: Any = None

@@ -121,10 +121,10 @@ def run_all(
     require_own_adapters()
     from adapters import open_system
     from adapters.options import Context
-    from llara_eval import datasets as sets
-    from llara_eval.catalogue import expand
+    from llara_eval.datasets import load as sets
+    from llara_eval.datasets.known import expand
+    from llara_eval.datasets.msmarco_sets import text_length
     from llara_eval.evaluate import evaluate as evaluate_one
-    from llara_eval.msmarco import text_length
 
     outcomes: list[Outcome] = []
     errors: list[LlaraEvalError] = []
@@ -165,8 +165,8 @@ def run_all(
 
 def _conditions(name: str, measures: list[str] | None, depth: int | None) -> dict[str, Any]:
     """Return what is measured on a data set, and to which depth: as asked for, else as usual there."""
+    from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
     from llara_eval.evaluate import DEPTH
-    from llara_eval.msmarco import MSMARCO_SETS
     from llara_eval.scoring.measures import DEFAULT_MEASURES
 
     official = MSMARCO_SETS.get(name)

@@ -31,9 +31,10 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Render the leaderboard from the stored results and the published scores."""
-    from llara_eval import contamination, published
+    from llara_eval import published
     from llara_eval.core.errors import DataError, DriftError
     from llara_eval.core.files import write_text
+    from llara_eval.datasets import contamination
     from llara_eval.leaderboard import render
     from llara_eval.results import walk
 
@@ -64,7 +65,7 @@ def leaderboard(
 def _download(names: list[str], data_dir: Path) -> None:
     """Download data sets that are not at hand; say which cannot be."""
     from llara_eval.core.errors import DataError
-    from llara_eval.datasets import locate
+    from llara_eval.datasets.load import locate
 
     for name in names:
         try:

@@ -14,7 +14,7 @@ from llara_eval.cli.console import progress, say, set_up_logging, show
 from llara_eval.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from llara_eval.collection import Corpus
+    from llara_eval.datasets.corpus import Corpus
     from llara_eval.training.mining import Counts
     from llara_eval.training.rows import Rows
 
@@ -96,7 +96,7 @@ def mine(
     from llara_eval.core.files import write_json
     from llara_eval.core.paths import home
     from llara_eval.core.provenance import describe
-    from llara_eval.datasets import locate
+    from llara_eval.datasets.load import locate
     from llara_eval.training import mining
 
     settings = mining.Mining(
@@ -151,7 +151,7 @@ def _record_of(output: Path, data: list[Path], *, overwrite: bool) -> Path:
 
 def _with_judgements(name: str, folder: Path) -> Path:
     """Return the folder if it excludes anything."""
-    from llara_eval.datasets import splits
+    from llara_eval.datasets.load import splits
 
     if not splits(folder):
         raise UsageError(
@@ -162,7 +162,7 @@ def _with_judgements(name: str, folder: Path) -> Path:
 
 def _corpus(name: str, rows: "Rows", cache: Path, find: Callable[[str], Path]) -> "tuple[Corpus, list[Path]]":
     """Return the corpus, and the test collection it belongs to, if any."""
-    from llara_eval.collection import Corpus, find_file
+    from llara_eval.datasets.corpus import Corpus, find_file
     from llara_eval.training.mining import own_corpus
 
     if name == SELF:

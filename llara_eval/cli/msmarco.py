@@ -13,8 +13,8 @@ from llara_eval.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from llara_eval.datasets.msmarco_sets import MsMarcoSet
     from llara_eval.evaluate import Outcome
-    from llara_eval.msmarco import MsMarcoSet
 
 
 class Task(StrEnum):
@@ -107,7 +107,7 @@ def _chosen(task: Task, *, titled: bool, maxp: bool) -> "MsMarcoSet":
     Raises:
         UsageError: Titles are asked of documents, or passages of passages.
     """
-    from llara_eval.msmarco import MSMARCO_SETS
+    from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
 
     is_documents = task.value.endswith("document")
     if titled and is_documents:
@@ -161,7 +161,7 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
 def _published(system: str, dataset: str, measure: str) -> tuple[float | None, str]:
     """Return a published value and its marks; without titles there may be one with titles, marked as such."""
     from llara_eval import published
-    from llara_eval.msmarco import titled
+    from llara_eval.datasets.msmarco_sets import titled
 
     for name, mark in ((dataset, "*"), (titled(dataset), "*§")):
         if row := published.find(system, name, measure):

@@ -13,8 +13,8 @@ from llara_eval.cli.console import plain, progress, set_up_logging, show
 from llara_eval.core.errors import DriftError
 
 if TYPE_CHECKING:
-    from llara_eval.contamination import Finding
-    from llara_eval.overlap import Report
+    from llara_eval.datasets.contamination import Finding
+    from llara_eval.datasets.overlap import Report
 
 _EXAMPLES = 3
 """Matches shown of each role; --output has all."""
@@ -82,18 +82,19 @@ def overlap(
     With --json, one object per data set and training file is printed on stdout, a line each.
     """
     set_up_logging(quiet=quiet, verbose=False)
-    from llara_eval import contamination, datasets
-    from llara_eval.catalogue import expand
     from llara_eval.core.files import refuse_inputs, write_json
-    from llara_eval.matching import Index
-    from llara_eval.overlap import compare, items
+    from llara_eval.datasets import contamination
+    from llara_eval.datasets.known import expand
+    from llara_eval.datasets.load import load
+    from llara_eval.datasets.overlap import compare, items
+    from llara_eval.datasets.same_text import Index
 
     if output is not None:
         refuse_inputs(output, train)
     watch = progress(quiet=quiet)
     reports = []
     for name in (part for given in dataset for part in expand(given)):
-        loaded = datasets.load(name, data_dir=data_dir, split=split, offline=offline, progress=watch)
+        loaded = load(name, data_dir=data_dir, split=split, offline=offline, progress=watch)
         index = Index(items(loaded, documents.value, watch))
         for path in train:
             report = compare(path, loaded, index, watch)
@@ -126,8 +127,8 @@ def _show(report: "Report") -> None:
     """Show a table of counts, and a few matches of each role."""
     from rich.table import Table
 
-    from llara_eval.contamination import ANY
-    from llara_eval.matching import STRENGTH, Kind
+    from llara_eval.datasets.contamination import ANY
+    from llara_eval.datasets.same_text import STRENGTH, Kind
 
     finding = report.finding
     texts = ", ".join(f"{count:,} {role}" for role, count in finding.texts.items())
@@ -160,7 +161,7 @@ def _show_examples(report: "Report") -> None:
     """Show the strongest matches of each role."""
     from rich.table import Table
 
-    from llara_eval.overlap import strength
+    from llara_eval.datasets.overlap import strength
 
     table = Table("test text", "match", "trained as", title="the strongest, for example")
     table.add_column("line", justify="right")

@@ -142,7 +142,7 @@ def _checkpoints(pairs: Sequence[str]) -> dict[str, str]:
 
 def _state(cell: "Cell", data_dir: Path) -> str:
     """Say whether a cell can be measured without a download, or what is missing."""
-    from llara_eval.datasets import locate
+    from llara_eval.datasets.load import locate
 
     try:
         for member in cell.members:

@@ -130,11 +130,11 @@ def validation(name: str | None, split: str | None, *, offline: bool) -> "Valida
         if split is not None:
             raise UsageError(f"--eval-split {split} is of --eval-dataset, which is not given")
         return None
-    from llara_eval import datasets
     from llara_eval.core.paths import data_dir
+    from llara_eval.datasets.load import load
     from llara_eval.training.validation import ndcg_at_10
 
-    return partial(ndcg_at_10, datasets.load(name, data_dir=data_dir(), split=split, offline=offline))
+    return partial(ndcg_at_10, load(name, data_dir=data_dir(), split=split, offline=offline))
 
 
 def show_plan(plan: "Plan") -> None:

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from llara_eval.collection import Corpus
     from llara_eval.core.types import Hits, Query
+    from llara_eval.datasets.corpus import Corpus
 
 
 class Advance(Protocol):

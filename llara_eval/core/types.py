@@ -74,7 +74,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """An ordered, tie-free ranking of documents for each query; made by :func:`llara_eval.scoring.ranking.rank`.
+    """An ordered, tie-free ranking of documents for each query; only the canonical ranking makes one.
 
     Attributes:
         query_ids: (Q,) query identifiers.

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from llara_eval import checkpoints
-from llara_eval.contamination import RECORD
 from llara_eval.core.errors import CheckFailedError, UsageError
 from llara_eval.core.files import write_json
+from llara_eval.datasets.contamination import RECORD
 from llara_eval.encoding.check import check
 from llara_eval.encoding.devices import default_dtype
 from llara_eval.encoding.padded import embed

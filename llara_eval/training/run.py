@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from llara_eval.contamination import RECORD, TRAINING_FILES
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.provenance import describe
+from llara_eval.datasets.contamination import RECORD, TRAINING_FILES
 from llara_eval.encoding.devices import default_device
 from llara_eval.encoding.templates import Templates
 from llara_eval.training.config import Schedule

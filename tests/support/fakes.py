@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from llara_eval.collection import Corpus
 from llara_eval.core.errors import DataError, MissingPartError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Hits, Query, as_ids
+from llara_eval.datasets.corpus import Corpus
 
 ScoreTable = Mapping[str, Mapping[str, float]]
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from llara_eval import catalogue, download
+from llara_eval.datasets import download, known
 
 
 def make_zip(members: dict[str, bytes]) -> bytes:
@@ -59,7 +59,7 @@ def server(monkeypatch) -> Iterator[SimpleNamespace]:
     http.state = SimpleNamespace(body=WHOLE, ranges=True, stop_after=None, status=200, requests=[])
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    monkeypatch.setattr(catalogue, "BASE_URL", f"http://127.0.0.1:{http.server_port}/sets")
+    monkeypatch.setattr(known, "BASE_URL", f"http://127.0.0.1:{http.server_port}/sets")
     monkeypatch.setattr(download, "_CHUNK", 1_000)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield http.state

@@ -108,14 +108,15 @@ def main(home: str, checkpoint: str, collection: str) -> None:
 
     from adapters.dense import open_checkpoint
     from adapters.options import Context
-    from llara_eval import datasets, shards, vectors
+    from llara_eval import shards, vectors
     from llara_eval.core import leases
+    from llara_eval.datasets.load import load
     from llara_eval.evaluate import evaluate
 
     torch.set_num_threads(1)
     shards.SHARD_SIZE, vectors._POLL, leases._POLL = 40, 0.01, 0.01
     system = open_checkpoint(checkpoint, {}, {}, Context(Path(home)))
-    dataset = datasets.load(collection, data_dir=Path(home))
+    dataset = load(collection, data_dir=Path(home))
 
     def work(runs: str, board: str, accident: Accident) -> int:
         system._context = replace(system._context, lease_seconds=accident.expires)

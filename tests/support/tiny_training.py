@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from adapters import finetuning
 from adapters.llara.adapt import Adaptation
 from adapters.llara.trainer import adapt, read_rows
-from llara_eval import datasets
+from llara_eval.datasets.load import load
 from llara_eval.training.config import Contrast, LoRA, Schedule
 from llara_eval.training.journal import LOG
 from llara_eval.training.run import Conditions
@@ -121,7 +121,7 @@ def tune(folder: Path, *, stopped: bool = False) -> Path:
         folder: See :func:`make_task`.
         stopped: As if Ctrl-C were pressed at the first step.
     """
-    dataset = datasets.load(str(folder), data_dir=folder, offline=True)
+    dataset = load(str(folder), data_dir=folder, offline=True)
 
     def validate(*model: Any, **how: Any) -> dict[str, float]:
         if stopped:

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from llara_eval.collection import Corpus, Reader, read_jsonl, usable_id
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Document, Query
-from llara_eval.msmarco import SOURCES, MsMarcoSet
+from llara_eval.datasets.corpus import Corpus, Reader, read_jsonl, usable_id
+from llara_eval.datasets.msmarco_sets import SOURCES, MsMarcoSet
 from llara_eval.scoring.trec import text_lines
 
 

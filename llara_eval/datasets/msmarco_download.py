@@ -12,8 +12,8 @@ from pathlib import Path
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import atomic_write
-from llara_eval.msmarco import SOURCES, MsMarcoSet, Source
-from llara_eval.msmarco_files import missing
+from llara_eval.datasets.msmarco import missing
+from llara_eval.datasets.msmarco_sets import SOURCES, MsMarcoSet, Source
 
 
 def fetch(known: MsMarcoSet, data_dir: Path) -> None:

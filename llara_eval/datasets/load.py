@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from llara_eval import catalogue, msmarco_files
-from llara_eval.catalogue import KnownSet
-from llara_eval.collection import Corpus, find_file, read_queries
 from llara_eval.core.errors import DataError
 from llara_eval.core.leases import Leases
 from llara_eval.core.paths import DATA, home
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Qrels, Query
-from llara_eval.msmarco import MSMARCO_SETS, MsMarcoSet
+from llara_eval.datasets import known as catalogue
+from llara_eval.datasets import msmarco
+from llara_eval.datasets.corpus import Corpus, find_file, read_queries
+from llara_eval.datasets.known import KnownSet
+from llara_eval.datasets.msmarco_sets import MSMARCO_SETS, MsMarcoSet
 from llara_eval.scoring.trec import read_qrels
 
 logger = logging.getLogger(__name__)
@@ -210,19 +211,19 @@ def _in_official_files(official: MsMarcoSet, data_dir: Path, offline: bool) -> F
     """Read judgements and queries of MS MARCO."""
     files = _official_files(official, data_dir, offline)
     qrels = read_qrels(files.qrels)
-    queries = _judged(files.queries, msmarco_files.read_queries(files.queries), qrels, official.split)
+    queries = _judged(files.queries, msmarco.read_queries(files.queries), qrels, official.split)
     called = naming(official.name, data_dir=data_dir)
     return Found(*called, called.split, qrels, queries, files.documents)
 
 
-def _official_files(official: MsMarcoSet, data_dir: Path, offline: bool) -> msmarco_files.Files:
+def _official_files(official: MsMarcoSet, data_dir: Path, offline: bool) -> msmarco.Files:
     """Return the files of a set of MS MARCO, downloading those that are missing if need be."""
-    if not offline and msmarco_files.missing(official, data_dir):
-        from llara_eval.msmarco_download import fetch
+    if not offline and msmarco.missing(official, data_dir):
+        from llara_eval.datasets.msmarco_download import fetch
 
         with _alone():
             fetch(official, data_dir)
-    return msmarco_files.find(official, data_dir)
+    return msmarco.find(official, data_dir)
 
 
 def _own_name(name: str, data_dir: Path) -> str:
@@ -257,7 +258,7 @@ def locate(name_or_folder: str, *, data_dir: Path, offline: bool = False) -> Pat
             f"{known.name} is not in {data_dir} and --offline forbids the download of {known.url}; "
             "unpack that zip there, or name a folder that has it"
         )
-    from llara_eval.download import fetch_archive
+    from llara_eval.datasets.download import fetch_archive
 
     with _alone():
         if not (data_dir / known.folder).is_dir():

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 import requests
 from tqdm.auto import tqdm
 
-from llara_eval import receipts
-from llara_eval.catalogue import RECIPES, KnownSet
 from llara_eval.core.errors import DataError
+from llara_eval.datasets import receipts
+from llara_eval.datasets.known import RECIPES, KnownSet
 
 logger = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from llara_eval.collection import objects
-from llara_eval.contamination import ANY, Finding
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of
 from llara_eval.core.protocols import SILENT, Progress
-from llara_eval.datasets import Dataset
-from llara_eval.matching import STRENGTH, Index, Item, Kind, batches, words
+from llara_eval.datasets.contamination import ANY, Finding
+from llara_eval.datasets.corpus import objects
+from llara_eval.datasets.load import Dataset
+from llara_eval.datasets.same_text import STRENGTH, Index, Item, Kind, batches, words
 
 Documents = Literal["judged", "all"]
 
@@ -27,11 +27,11 @@ class Match(NamedTuple):
     """The strongest match of a test text among the training texts of one role.
 
     Attributes:
-        role: See :class:`llara_eval.matching.Item`.
+        role: See :class:`llara_eval.datasets.same_text.Item`.
         id: The test text's identifier.
         trained_as: Role of the training text.
         kind: How they match.
-        score: See :class:`llara_eval.matching.Hit`.
+        score: See :class:`llara_eval.datasets.same_text.Hit`.
         line: Of the training file; the first of several that match as well.
     """
 
@@ -116,7 +116,7 @@ def training_texts(
 
     Args:
         path: See :func:`compare`.
-        advance: See :func:`llara_eval.collection.objects`.
+        advance: See :func:`llara_eval.datasets.corpus.objects`.
 
     Raises:
         DataError: A row holds nothing, or something that is not text.
