@@ -98,7 +98,7 @@ def checkpoint_folder(model: str, *, offline: bool = False) -> Path:
         MissingPartError: The package is not installed.
     """
     from adapters.dense import packaged_folder
-    from llara_eval.folders import resolve
+    from llara_eval.checkpoints.folder import resolve
 
     if model not in SYSTEMS:
         return resolve(model, offline=offline)

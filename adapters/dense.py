@@ -12,7 +12,8 @@ from typing import Any, Literal
 from adapters import repllama
 from adapters.llara import template as llara
 from adapters.options import Context, configure, unnamed
-from llara_eval import checkpoints, folders
+from llara_eval.checkpoints.folder import content_hash, resolve
+from llara_eval.checkpoints.load import load, read_model_config, read_tokenizer, settle_templates
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Hits, Query
@@ -83,7 +84,7 @@ def open_checkpoint(
     name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Context
 ) -> "Dense":
     """Open a checkpoint folder, GGUF file or hub name; the system is called by its last part."""
-    folder = folders.resolve(name, offline=context.offline)
+    folder = resolve(name, offline=context.offline)
     path = Path(name).expanduser()
     own_name = path.resolve().name.removesuffix(".gguf") if path.exists() else name
     config, full_name = configure(DenseConfig, base, given, own_name)
@@ -108,10 +109,10 @@ def read_texts(
     """Return the tokenizer and the templates a checkpoint is used with; its weights are not read."""
     own = {key: value for key, value in base.items() if key not in ("package", "within")}
     config, _ = configure(DenseConfig, own, given, model)
-    tokenizer = checkpoints.read_tokenizer(folder)
-    model_config = checkpoints.read_model_config(folder)
+    tokenizer = read_tokenizer(folder)
+    model_config = read_model_config(folder)
     own_modules = config.backend == "sentence-transformers"
-    return tokenizer, checkpoints.settle_templates(
+    return tokenizer, settle_templates(
         folder, tokenizer, model_config, own_modules=own_modules, **_reading(config)
     )[0]
 
@@ -135,7 +136,7 @@ def packaged_folder(name: str, package: str, within: str) -> Path:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise MissingPartError(f"{name} needs its weights: {_INSTALL[package]}")
-    return folders.resolve(str(Path(spec.origin).parent / within), offline=True)
+    return resolve(str(Path(spec.origin).parent / within), offline=True)
 
 
 class Dense:
@@ -153,7 +154,7 @@ class Dense:
         self.name = name
         self.config = config
         self.phases: dict[str, dict[str, float]] = {}
-        self.encoder: Encoder = checkpoints.load(
+        self.encoder: Encoder = load(
             folder,
             dtype=config.dtype,
             batch_tokens=config.batch_tokens,
@@ -166,7 +167,7 @@ class Dense:
             if config.backend != "transformers":
                 raise UsageError(f"compile=true compiles transformers' layers, not those of {config.backend}")
             compile_layers(self.encoder.model, self.encoder.device)
-        self._checkpoint = folders.content_hash(folder)
+        self._checkpoint = content_hash(folder)
         self._training_files = declared(folder)
         self._context = context
         self._documents: VectorStore | None = None

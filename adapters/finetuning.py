@@ -12,7 +12,8 @@ from adapters import repllama
 from adapters.llara import recipes
 from adapters.llara.template import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.template import templates as llara_templates
-from llara_eval.checkpoints import read_model, read_model_config, read_tokenizer
+from llara_eval.checkpoints.folder import content_hash
+from llara_eval.checkpoints.load import read_model, read_model_config, read_tokenizer
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.contamination import declared
@@ -20,7 +21,6 @@ from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.model_facts import own_positions, require_positions
 from llara_eval.encoding.padded import is_causal
 from llara_eval.encoding.templates import Templates
-from llara_eval.folders import content_hash
 from llara_eval.training import groups
 from llara_eval.training.config import Contrast, Schedule
 from llara_eval.training.finetune import Finetune

@@ -27,8 +27,8 @@ def write_checkpoints(model: str, folder: Path, max_length: int, pooling: str) -
         tokenizer adds what our template does.
     """
     from adapters import checkpoint_folder, checkpoint_texts
+    from llara_eval.checkpoints.export import export
     from llara_eval.encoding.templates import TEMPLATE_FILE
-    from llara_eval.export import export
 
     source, own, exported = checkpoint_folder(model, offline=True), folder / "own", folder / "exported"
     own.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def native_dtypes() -> list[str]:
 
 def token_ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:
     """Return the token ids of documents."""
-    from llara_eval import checkpoints
+    from llara_eval.checkpoints import load as checkpoints
 
     tokenizer, config = checkpoints.read_tokenizer(folder), checkpoints.read_model_config(folder)
     templates, _ = checkpoints.settle_templates(folder, tokenizer, config)
@@ -71,7 +71,7 @@ def token_ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:
 
 def operations(folder: Path, lengths: Sequence[int]) -> float:
     """Return the floating-point operations that texts of these lengths take, padding not counted."""
-    from llara_eval.checkpoints import read_model_config
+    from llara_eval.checkpoints.load import read_model_config
     from llara_eval.skeleton import cost
 
     return float(cost(read_model_config(folder)).operations(np.array(lengths, dtype=np.float64)).sum())
@@ -79,7 +79,7 @@ def operations(folder: Path, lengths: Sequence[int]) -> float:
 
 def product_shapes(folder: Path) -> list[tuple[int, int]]:
     """Return the shapes of the matrices that hidden states are multiplied with, each once."""
-    from llara_eval.checkpoints import read_model_config
+    from llara_eval.checkpoints.load import read_model_config
     from llara_eval.skeleton import skeleton
 
     layers = skeleton(read_model_config(folder)).modules()
@@ -88,7 +88,7 @@ def product_shapes(folder: Path) -> list[tuple[int, int]]:
 
 def open_encoder(folder: Path, dtype: str, *, compiled: bool = False) -> Any:
     """Return our encoder of a checkpoint."""
-    from llara_eval import checkpoints
+    from llara_eval.checkpoints import load as checkpoints
     from llara_eval.encoding.allocator import keep_freed_memory
     from llara_eval.encoding.compile import compile_layers
 

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from llara_eval.checkpoints import read_model, read_model_config
+from llara_eval.checkpoints.folder import has
+from llara_eval.checkpoints.load import read_model, read_model_config
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.load import DEMO_FOLDER
 from llara_eval.encoding.devices import default_device, settle_dtype
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import open_stock
-from llara_eval.folders import has
 from llara_eval.skeleton import cost, skeleton
 from llara_eval.workload import Reading
 

@@ -13,13 +13,13 @@ from tiny_models import TEXTS, make_sentence_transformer, save_checkpoint
 
 from adapters import open_system
 from adapters.options import Context
-from llara_eval import checkpoints
+from llara_eval.checkpoints import load as checkpoints
+from llara_eval.checkpoints.export import export
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.datasets.load import load
 from llara_eval.encoding.check import check
 from llara_eval.encoding.engines import open_backend
 from llara_eval.encoding.templates import Template, Templates
-from llara_eval.export import export
 
 ST = "sentence-transformers"
 PROMPTS = {"prompts": {"query": "search: ", "document": ""}}

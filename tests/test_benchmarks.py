@@ -22,9 +22,9 @@ from rounds import Competitor, Outcome, Ratio, compete, ratio
 from tiny_models import TEXTS, save_checkpoint
 from transformers import AutoModel, AutoTokenizer
 
-from llara_eval import checkpoints
+from llara_eval.checkpoints.export import export
+from llara_eval.checkpoints.load import load
 from llara_eval.encoding.templates import Template, Templates
-from llara_eval.export import export
 
 LENGTH = 40
 PEER = """
@@ -124,7 +124,7 @@ def test_the_loops_give_the_vectors_of_ours(tmp_path, name, kind, pooling) -> No
     Templates(*[Template(pooling=pooling, max_length=LENGTH)] * 2).save(tmp_path)
     model, tokenizer = AutoModel.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     function, sizes = loops.LOOPS[name]
-    expected = checkpoints.load(tmp_path, dtype="float32").encode(TEXTS, "document")
+    expected = load(tmp_path, dtype="float32").encode(TEXTS, "document")
     for size in (*sizes, 2, 70):
         found = function(model, tokenizer, TEXTS, size, max_length=LENGTH, pooling=pooling)
         assert np.abs(found - expected).max() < 1e-5

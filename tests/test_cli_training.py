@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from adapters import repllama
 from adapters.llara import verification
 from adapters.llara.recipes import contrastive, released
-from llara_eval import checkpoints, folders
+from llara_eval.checkpoints.folder import content_hash
+from llara_eval.checkpoints.load import load
 from llara_eval.cli import app
 from llara_eval.cli.training import settled
 from llara_eval.core.errors import UsageError
@@ -157,12 +158,10 @@ def test_low_rank_updates_are_planned_and_go_on_where_they_were_left(
     assert done.exit_code == 0, done.stderr
     assert json.loads((tuned / "adapter_config.json").read_text())["base_model_name_or_path"] == str(adapted)
     record = json.loads((tuned / RECORD).read_text())
-    assert record["base"] == folders.content_hash(adapted) != folders.content_hash(tuned)
+    assert record["base"] == content_hash(adapted) != content_hash(tuned)
     assert record["reload_difference"] < 1e-5
     assert call(*finetune[:-8], *QUICK, "--output", tmp_path / "full", "-o", "lora=false").exit_code == 0
-    before, after = (
-        checkpoints.load(folder, dtype="float32").model for folder in (adapted, tmp_path / "full")
-    )
+    before, after = (load(folder, dtype="float32").model for folder in (adapted, tmp_path / "full"))
     both = zip(before.named_parameters(), after.parameters(), strict=True)
     assert [name for (name, one), other in both if torch.equal(one, other)] == []
 
@@ -182,7 +181,7 @@ def test_slots_are_added_to_low_rank_updates_of_a_full_vocabulary(
     assert call(*words, "--model", tmp_path / "full", "--output", first).exit_code == 0
     done = call(*words, "--model", first, "--output", second, "--prompts", file)
     assert done.exit_code == 0, done.stderr
-    assert checkpoints.load(second).model.get_input_embeddings().num_embeddings == len(tokenizer) + 4
+    assert load(second).model.get_input_embeddings().num_embeddings == len(tokenizer) + 4
 
 
 def test_a_base_named_relative_to_here_is_found_from_elsewhere(
@@ -192,7 +191,7 @@ def test_a_base_named_relative_to_here_is_found_from_elsewhere(
     done = call("finetune", "--model", base.name, "--data", groups, "--output", tmp_path / "out", *QUICK)
     assert done.exit_code == 0, done.stderr
     monkeypatch.chdir(tmp_path)
-    assert checkpoints.load(tmp_path / "out").encode(["sun"], "query").shape == (1, 32)
+    assert load(tmp_path / "out").encode(["sun"], "query").shape == (1, 32)
 
 
 @pytest.mark.parametrize("command", ["adapt", "finetune"])
@@ -246,7 +245,7 @@ def test_repllama_is_trained_by_the_same_fine_tuner(tmp_path: Path, base: Path, 
     assert Templates.load(out) == repllama.templates(make_tokenizer())
     config = json.loads((out / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], "k_proj" in config["target_modules"]) == (32, 64, False)
-    assert checkpoints.load(out).encode(["sun"], "query").shape == (1, 32)
+    assert load(out).encode(["sun"], "query").shape == (1, 32)
     record = json.loads((out / RECORD).read_text())
     assert record["contrast"]["passage_length"] == 196
 

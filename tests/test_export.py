@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 from adapters import repllama
 from adapters.llara.template import PAPER
 from adapters.llara.template import templates as llara
-from llara_eval import checkpoints, export_files
+from llara_eval.checkpoints import load as checkpoints
+from llara_eval.checkpoints import st_write
+from llara_eval.checkpoints.export import export
 from llara_eval.cli import app
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.encoding.templates import Template, Templates
-from llara_eval.export import export
 
 SIDES = ("query", "document")
 TOKENIZER = make_tokenizer()
@@ -253,7 +254,7 @@ def test_a_template_without_equal_is_refused(tmp_path, template, reason) -> None
 
 
 def test_other_vectors_leave_no_folder(plain, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(export_files, "_MODES", {"mean": "lasttoken"})
+    monkeypatch.setattr(st_write, "_MODES", {"mean": "lasttoken"})
     with pytest.raises(CheckFailedError, match="another document vector"):
         export(plain, tmp_path / "exported")
     assert list(tmp_path.iterdir()) == []
@@ -261,7 +262,7 @@ def test_other_vectors_leave_no_folder(plain, tmp_path, monkeypatch) -> None:
 
 def test_other_vectors_leave_an_earlier_export_as_it_was(plain, tmp_path, monkeypatch) -> None:
     export(plain, tmp_path / "exported")
-    monkeypatch.setattr(export_files, "_MODES", {"mean": "lasttoken"})
+    monkeypatch.setattr(st_write, "_MODES", {"mean": "lasttoken"})
     with pytest.raises(CheckFailedError):
         export(plain, tmp_path / "exported", overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["exported"]
@@ -271,8 +272,8 @@ def test_other_vectors_leave_an_earlier_export_as_it_was(plain, tmp_path, monkey
 def test_a_vector_of_another_length_fails_the_check(tmp_path, monkeypatch) -> None:
     templates = TEMPLATES["first, not normalised"]
     checkpoint = make_checkpoint(tmp_path / "checkpoint", templates)
-    parts = export_files._parts
-    monkeypatch.setattr(export_files, "_parts", lambda *given: {**parts(*given), "normalize": {}})
+    parts = st_write._parts
+    monkeypatch.setattr(st_write, "_parts", lambda *given: {**parts(*given), "normalize": {}})
     with pytest.raises(CheckFailedError):
         export(checkpoint, tmp_path / "exported")
 
@@ -313,5 +314,5 @@ def test_the_command_does_not_replace_what_it_did_not_write(plain, tmp_path) -> 
 
 
 def test_the_command_fails_with_4_if_vectors_differ(plain, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(export_files, "_MODES", {"mean": "lasttoken"})
+    monkeypatch.setattr(st_write, "_MODES", {"mean": "lasttoken"})
     assert run("--model", plain, "--output", tmp_path / "exported").exit_code == 4

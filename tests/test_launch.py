@@ -176,7 +176,7 @@ def test_one_at_a_time_downloads_and_the_others_find_it(tmp_path, monkeypatch) -
 def test_two_that_convert_a_model_at_once_end_with_one(tmp_path, monkeypatch) -> None:
     import transformers
 
-    from llara_eval.gguf import convert_gguf
+    from llara_eval.checkpoints.gguf import convert_gguf
 
     class Converted:
         def save_pretrained(self, folder: Path, **_) -> None:

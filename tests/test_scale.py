@@ -14,7 +14,8 @@ import pytest
 import scale
 import synthetic
 
-from llara_eval import checkpoints, folders
+from llara_eval.checkpoints import load as checkpoints
+from llara_eval.checkpoints.folder import content_hash
 from llara_eval.datasets.load import load
 
 FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
@@ -133,7 +134,7 @@ def test_a_whole_evaluation_is_rehearsed(tmp_path) -> None:
     again = tmp_path / "again"
     texts = synthetic.texts(scale.TOKENS, SHORT, {}, 3)
     scale.write_checkpoint(again, texts, found["width"], 3)
-    assert folders.content_hash(again) == folders.content_hash(tmp_path / "model")
+    assert content_hash(again) == content_hash(tmp_path / "model")
     stored = next(path for path in tmp_path.glob("vectors/*/*.npy") if len(np.load(path)) == 2_000)
     corpus = load(str(tmp_path / "data"), data_dir=tmp_path).corpus
     vectors = checkpoints.load(again).encode([document.contents for document in corpus], "document")

@@ -12,12 +12,12 @@ from adapters.llara.adapt import Adapt, Adaptation, AdaptationModel, Reader
 from adapters.llara.joint import Frame
 from adapters.llara.template import add_tokens, fit_embeddings, templates
 from adapters.llara.verification import require_isolation
-from llara_eval.checkpoints import read_model, read_model_config, read_tokenizer
+from llara_eval.checkpoints.folder import content_hash
+from llara_eval.checkpoints.load import read_model, read_model_config, read_tokenizer
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.model_facts import own_positions, require_positions
-from llara_eval.folders import content_hash
 from llara_eval.training.config import Schedule
 from llara_eval.training.models import precision_of, prepare
 from llara_eval.training.plan import SAMPLE, Plan, make_plan

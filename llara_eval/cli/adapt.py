@@ -97,7 +97,7 @@ def adapt(
 def _fitted(task: "Adaptation", folder: Path, prompts: Path | None, slots: int | None) -> "Adaptation":
     """Return a recipe's task with the prompts asked for, and of no more tokens than the model can read."""
     from adapters.llara.template import Prompts
-    from llara_eval.checkpoints import read_model_config
+    from llara_eval.checkpoints.load import read_model_config
     from llara_eval.encoding.model_facts import own_positions
 
     words = task.prompts if prompts is None else Prompts.from_file(prompts)

@@ -33,7 +33,7 @@ def export(
     set_up_logging(quiet=quiet, verbose=False)
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)  # it remarks on the prompts
     from adapters import checkpoint_folder
-    from llara_eval.export import export as write
+    from llara_eval.checkpoints.export import export as write
 
     write(checkpoint_folder(model), output, overwrite=overwrite, progress=progress(quiet=quiet))
     if not quiet:

@@ -57,7 +57,7 @@ def plan(
     set_up_logging(quiet=quiet, verbose=False)
     from adapters import checkpoint_folder
     from llara_eval import corpus_sizes, planning, skeleton
-    from llara_eval.checkpoints import read_model_config
+    from llara_eval.checkpoints.load import read_model_config
     from llara_eval.encoding.devices import default_device, settle_dtype
     from llara_eval.encoding.encoder import BATCH_TOKENS
     from llara_eval.probe import open_encoder, time_encoder
@@ -103,8 +103,8 @@ def _reading(model: str, folder: Path, settings: dict[str, Any]) -> "Reading":
     from adapters import checkpoint_texts
     from adapters.dense import DenseConfig
     from adapters.options import configure
+    from llara_eval.checkpoints.folder import has
     from llara_eval.encoding.templates import Template, Templates
-    from llara_eval.folders import has
     from llara_eval.workload import Reading
 
     if has(folder, "tokenizer*", "vocab*"):

@@ -42,7 +42,7 @@ def verify_joint(
     from adapters.llara.template import VARIANTS, add_tokens, fit_embeddings, templates
     from adapters.llara.verification import LARGEST_ERROR
     from adapters.llara.verification import verify_joint as verify
-    from llara_eval.checkpoints import read_model
+    from llara_eval.checkpoints.load import read_model
     from llara_eval.core.files import read_texts
     from llara_eval.encoding.model_facts import own_positions
     from llara_eval.training.run import usual_micro_tokens

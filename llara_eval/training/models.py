@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-from llara_eval import checkpoints
+from llara_eval.checkpoints.load import load, read_model, read_model_config
 from llara_eval.core.errors import CheckFailedError, UsageError
 from llara_eval.core.files import write_json
 from llara_eval.datasets.contamination import RECORD
@@ -133,7 +133,7 @@ def save_checkpoint(
     (unfinished / "README.md").unlink(missing_ok=True)  # peft's empty model card
     if merge and (unfinished / "adapter_config.json").is_file():
         _merge(unfinished, head=model.get_output_embeddings() is not None)
-    encoder = checkpoints.load(unfinished, dtype="float32")
+    encoder = load(unfinished, dtype="float32")
     difference = max(
         float((made - expected[side]).abs().max())
         for side, made in sample_embeddings(encoder.model, tokenizer, encoder.templates).items()
@@ -154,7 +154,7 @@ def save_checkpoint(
 
 def _merge(folder: Path, *, head: bool) -> None:
     """Put the whole model where its low-rank updates are, with or without its language-model head."""
-    model, _ = checkpoints.read_model(folder, dtype=torch.float32, head=head)
+    model, _ = read_model(folder, dtype=torch.float32, head=head)
     for file in folder.glob("adapter_*"):
         file.unlink()
     model.save_pretrained(folder)
@@ -164,7 +164,7 @@ def _extent(model: Any) -> dict[str, bool]:
     """Return how peft is told to save the table of embeddings where it has rows that the base has not."""
     if not hasattr(model, "peft_config"):
         return {}
-    base = checkpoints.read_model_config(Path(model.peft_config["default"].base_model_name_or_path))
+    base = read_model_config(Path(model.peft_config["default"].base_model_name_or_path))
     return {"save_embedding_layers": model.config.vocab_size > base.vocab_size}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from llara_eval.checkpoints import read_model_config
+from llara_eval.checkpoints.load import read_model_config
 from llara_eval.encoding.devices import default_device
 from llara_eval.skeleton import feed_forward, products, skeleton
 from llara_eval.training.config import Schedule

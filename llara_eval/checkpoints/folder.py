@@ -4,11 +4,11 @@ import hashlib
 import os
 from pathlib import Path
 
-from llara_eval import lora
+from llara_eval.checkpoints import lora
+from llara_eval.checkpoints.gguf import convert_gguf
+from llara_eval.checkpoints.st_read import read_json
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import sha256_of
-from llara_eval.gguf import convert_gguf
-from llara_eval.st_layout import read_json
 
 _HASHED = (
     *("*.safetensors", "adapter_model.bin", "config.json", "adapter_config.json"),

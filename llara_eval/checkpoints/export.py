@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llara_eval import checkpoints, export_files
+from llara_eval.checkpoints import st_write
+from llara_eval.checkpoints.load import load
+from llara_eval.checkpoints.st_write import SIDES
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Side
-from llara_eval.export_files import SIDES
 
 _FLOOR = 0.9999
 """Agreement that counts as the same vector, in float32."""
@@ -25,7 +26,7 @@ def export(folder: Path, output: Path, *, overwrite: bool = False, progress: Pro
     """Write a checkpoint as a sentence-transformers folder and check that it gives the same vectors.
 
     Args:
-        folder: A checkpoint folder, see :mod:`llara_eval.checkpoints`.
+        folder: A checkpoint folder, see :mod:`llara_eval.checkpoints.load`.
         output: The folder to write; it appears when the check has passed, or not at all.
         overwrite: Replace an earlier export.
         progress: Shows the three steps: read, write, check.
@@ -43,13 +44,13 @@ def export(folder: Path, output: Path, *, overwrite: bool = False, progress: Pro
     output = output.expanduser().resolve()
     _check_output(folder.resolve(), output, overwrite)
     with progress.task("export", 3) as advance, _whole_or_absent(output) as unfinished:
-        encoder = checkpoints.load(folder, dtype="float32")
-        export_files.check_representable(encoder)
+        encoder = load(folder, dtype="float32")
+        st_write.check_representable(encoder)
         texts = _probes(encoder)
         expected = {side: encoder.encode(texts, side) for side in SIDES}
         device = str(encoder.device)
         advance()
-        export_files.write(encoder, unfinished, output.name)
+        st_write.write(encoder, unfinished, output.name)
         del encoder  # the check loads the weights once more
         advance()
         _verify(unfinished, texts, expected, device)

@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 
-from llara_eval import lora, st_layout
+from llara_eval.checkpoints import lora, st_read
+from llara_eval.checkpoints.folder import resolve, transformer_folder
+from llara_eval.checkpoints.st_read import special_tokens
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding import engines
 from llara_eval.encoding.devices import default_device, settle_dtype
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.model_facts import own_positions, positions, require_positions
 from llara_eval.encoding.templates import TEMPLATE_FILE, Template, Templates
-from llara_eval.folders import resolve, transformer_folder
-from llara_eval.st_layout import special_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -254,7 +254,7 @@ def read_templates(
     if own is not None:
         return own, TEMPLATE_FILE
     if (folder / "modules.json").is_file():
-        return st_layout.read_templates(folder, tokenizer, config, own_modules=own_modules), "modules.json"
+        return st_read.read_templates(folder, tokenizer, config, own_modules=own_modules), "modules.json"
     update = lora.read_config(folder)
     for recognise in recognisers:
         found = recognise(tokenizer, update)

@@ -1,0 +1,1 @@
+"""A folder on disk becomes an encoder, and an encoder a folder that other libraries open."""
