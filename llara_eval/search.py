@@ -20,7 +20,7 @@ from llara_eval.encoding.devices import default_device
 from llara_eval.exact import Index, Numbers, Pairs, Queries, as_hits, first, gather, score, stored
 from llara_eval.proposers import Proposer, backend_named, full_precision, rounding
 from llara_eval.reservoir import Reservoir
-from llara_eval.vectors import VectorStore
+from llara_eval.vectors.vector_store import VectorStore
 
 CANDIDATES = 3 << 23
 """Candidates held at a time (300 MB): 10,000 queries of depth 1,000; more queries take another pass."""

@@ -21,7 +21,7 @@ from llara_eval.core.types import Hits
 from llara_eval.exact import Index, Queries, Rows, as_hits, as_tensor, first, gather, score, stored
 from llara_eval.quantise import Grid, Kind, bits, shorten, signs
 from llara_eval.search import nearest
-from llara_eval.vectors import Vectors, VectorStore
+from llara_eval.vectors.vector_store import Vectors, VectorStore
 
 RESCORED = 4
 """Documents scored with the full vectors for each that is wanted.

@@ -18,17 +18,18 @@ from stores import CountingEncoder
 from tiny_models import make_tokenizer
 from typer.testing import CliRunner
 
-from llara_eval import cli, evaluate, results, shards, vectors
+from llara_eval import cli, evaluate, results
 from llara_eval.core import files
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import atomic_write, draft, write_json, write_text
 from llara_eval.core.leases import Leases
 from llara_eval.datasets.load import load
 from llara_eval.encoding.templates import Template
-from llara_eval.records import claim, seal, sealed
-from llara_eval.shards import Listing, Shard
-from llara_eval.tokens import TokenStore
-from llara_eval.vectors import VectorStore, fill
+from llara_eval.vectors import shards, vector_store
+from llara_eval.vectors.sealed import claim, seal, sealed
+from llara_eval.vectors.shards import Listing, Shard
+from llara_eval.vectors.token_store import TokenStore
+from llara_eval.vectors.vector_store import VectorStore, fill
 
 ITEMS = [(f"d{i}", f"text number {i}") for i in range(60)]
 TEMPLATE = Template(suffix=("</s>",), max_length=16)
@@ -241,7 +242,7 @@ def test_a_shard_that_is_written_again_is_whole_at_any_instant(tmp_path, monkeyp
         seen.append(store.sidecar(piece.content) is not None)
         return atomic_write(path)
 
-    monkeypatch.setattr(vectors, "atomic_write", write)
+    monkeypatch.setattr(vector_store, "atomic_write", write)
     store.write(piece.content, again, {"seconds": 0.0, "tokens": 1, "padded": 1})
     seen.append(store.sidecar(piece.content) is not None)
     assert seen == [True, True]

@@ -18,7 +18,7 @@ import torch
 from tiny_models import make_model, make_tokenizer, save_checkpoint
 from typer.testing import CliRunner
 
-from llara_eval import launch, shards, slurm
+from llara_eval import launch, slurm
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import sha256_of
@@ -27,6 +27,7 @@ from llara_eval.encoding import devices
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import open_stock
 from llara_eval.encoding.templates import Template, Templates
+from llara_eval.vectors import shards
 
 SHARDS = 8
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llara_eval import shards
-from llara_eval.shards import Listing, cut
+from llara_eval.vectors import shards
+from llara_eval.vectors.shards import Listing, cut
 
 TEXTS = [f"text number {i}" for i in range(400)]
 

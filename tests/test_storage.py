@@ -19,15 +19,15 @@ from stores import CountingEncoder
 from tiny_models import make_tokenizer
 from typer.testing import CliRunner
 
-from llara_eval import shards, vectors
 from llara_eval.cli import app
 from llara_eval.core import leases
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.encoding.templates import Template
-from llara_eval.objects import Objects
-from llara_eval.storage import Folder, Remote, open_place
-from llara_eval.tokens import TokenStore
-from llara_eval.vectors import VectorStore, fill
+from llara_eval.vectors import shards, vector_store
+from llara_eval.vectors.place import Folder, Remote, open_place
+from llara_eval.vectors.remote import Objects
+from llara_eval.vectors.token_store import TokenStore
+from llara_eval.vectors.vector_store import VectorStore, fill
 
 ITEMS = [(f"d{i}", f"text number {i}") for i in range(60)]
 TEMPLATE = Template(suffix=("</s>",), max_length=16)
@@ -37,7 +37,7 @@ TOKENIZER = make_tokenizer()
 @pytest.fixture(autouse=True)
 def small_and_fast(monkeypatch) -> None:
     monkeypatch.setattr(shards, "SHARD_SIZE", 16)
-    monkeypatch.setattr(vectors, "_POLL", 0.01)
+    monkeypatch.setattr(vector_store, "_POLL", 0.01)
     monkeypatch.setattr("llara_eval.core.leases._POLL", 0.01)
 
 

@@ -6,10 +6,10 @@ from tiny_models import TEXTS, make_tokenizer
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PhobertTokenizer, PreTrainedTokenizerFast
 
-from llara_eval import shards
 from llara_eval.encoding import templates
 from llara_eval.encoding.templates import Template
-from llara_eval.tokens import TokenStore
+from llara_eval.vectors import shards
+from llara_eval.vectors.token_store import TokenStore
 
 TEMPLATE = Template(prefix=("<s>",), suffix=("</s>",), max_length=32)
 ITEMS = [(f"d{i}", f"{TEXTS[i % len(TEXTS)]} {i}") for i in range(100)]

@@ -9,12 +9,13 @@ import pytest
 from stores import CountingEncoder, store_vectors
 from tiny_models import make_tokenizer
 
-from llara_eval import shards, vectors
 from llara_eval.core.errors import CheckFailedError, DataError
 from llara_eval.core.leases import Leases
 from llara_eval.encoding.templates import Template
-from llara_eval.tokens import TokenStore
-from llara_eval.vectors import VectorStore, fill
+from llara_eval.vectors import shards
+from llara_eval.vectors import vector_store as vectors
+from llara_eval.vectors.token_store import TokenStore
+from llara_eval.vectors.vector_store import VectorStore, fill
 
 ITEMS = [(f"d{i}", f"text number {i}") for i in range(100)]
 KEY = {"checkpoint": "abc"}

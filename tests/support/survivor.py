@@ -108,13 +108,13 @@ def main(home: str, checkpoint: str, collection: str) -> None:
 
     from adapters.dense import open_checkpoint
     from adapters.options import Context
-    from llara_eval import shards, vectors
     from llara_eval.core import leases
     from llara_eval.datasets.load import load
     from llara_eval.evaluate import evaluate
+    from llara_eval.vectors import shards, vector_store
 
     torch.set_num_threads(1)
-    shards.SHARD_SIZE, vectors._POLL, leases._POLL = 40, 0.01, 0.01
+    shards.SHARD_SIZE, vector_store._POLL, leases._POLL = 40, 0.01, 0.01
     system = open_checkpoint(checkpoint, {}, {}, Context(Path(home)))
     dataset = load(collection, data_dir=Path(home))
 

@@ -27,10 +27,10 @@ from llara_eval.core.protocols import SILENT, Advance, Progress
 from llara_eval.core.types import Ids
 from llara_eval.encoding.encoder import Encoder, Started
 from llara_eval.encoding.templates import Side
-from llara_eval.records import seal
-from llara_eval.shards import Listing
-from llara_eval.storage import Folder
-from llara_eval.tokens import TokenStore
+from llara_eval.vectors.place import Folder
+from llara_eval.vectors.sealed import seal
+from llara_eval.vectors.shards import Listing
+from llara_eval.vectors.token_store import TokenStore
 
 _POLL = 0.5
 """Seconds between two looks at shards that others are making."""

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from llara_eval.core.files import atomic_write
 from llara_eval.core.types import Ids, as_ids
-from llara_eval.records import seal
-from llara_eval.storage import Folder
+from llara_eval.vectors.place import Folder
+from llara_eval.vectors.sealed import seal
 
 SHARD_SIZE = 4_096
 """Texts of a shard on average; a shard of at least a quarter, and at most twice as many."""

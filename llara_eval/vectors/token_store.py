@@ -19,8 +19,8 @@ from llara_eval.core.files import atomic_write, sha256_of
 from llara_eval.core.leases import EXPIRES
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.encoding.templates import Template
-from llara_eval.shards import Listing, cut
-from llara_eval.storage import Folder
+from llara_eval.vectors.place import Folder
+from llara_eval.vectors.shards import Listing, cut
 
 
 class TokenStore:

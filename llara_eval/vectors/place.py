@@ -13,8 +13,8 @@ from typing import Any
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import atomic_write, remove_drafts
 from llara_eval.core.leases import Leases
-from llara_eval.objects import ObjectLeases, Objects
-from llara_eval.records import claim, sealed
+from llara_eval.vectors.remote import ObjectLeases, Objects
+from llara_eval.vectors.sealed import claim, sealed
 
 
 class Folder:
@@ -39,7 +39,7 @@ class Folder:
         return str(self.path)
 
     def claim(self, key: Mapping[str, Any]) -> None:
-        """Write down what decides the content, or check it; see :func:`llara_eval.records.claim`."""
+        """Write down what decides the content, or check it; see :func:`llara_eval.vectors.sealed.claim`."""
         claim(self.path, key)
 
     def share(self, *names: str) -> None:
