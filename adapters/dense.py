@@ -25,8 +25,8 @@ from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import Name as Backend
 from llara_eval.encoding.templates import Pooling, Side, Templates
-from llara_eval.quantise import Kind, check_dims
-from llara_eval.variants import Variant, search_variant
+from llara_eval.search.quantise import Kind, check_dims
+from llara_eval.search.smaller import Variant, search_variant
 from llara_eval.vectors.place import open_place
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill

@@ -145,7 +145,7 @@ def _open_store(folder: Path, name: str) -> Any:
 def search(folder: str, depth: int) -> Once:
     """Search two stores for the documents with the largest inner product."""
     from llara_eval.encoding.allocator import keep_freed_memory
-    from llara_eval.search import search
+    from llara_eval.search.search import search
 
     if device().type == "cpu":
         keep_freed_memory()  # as a dense retriever does

@@ -9,11 +9,11 @@ import pytest
 import torch
 from stores import Shards, as_lists, search_mapped, sorted_exactly, unit
 
-from llara_eval import search as module
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.exact import score, stored
-from llara_eval.proposers import TorchProposer, rounding
-from llara_eval.search import search
+from llara_eval.search import search as module
+from llara_eval.search.candidates import TorchProposer, rounding
+from llara_eval.search.exact import score, stored
+from llara_eval.search.search import search
 
 DOCUMENTS, QUERIES = unit(3000, 24), Shards(unit(40, 24, seed=1), letter="q")
 
@@ -137,7 +137,7 @@ def test_products_are_of_full_precision_whatever_is_allowed_elsewhere(monkeypatc
             seen.append(torch.get_float32_matmul_precision())
             return super().__call__(*block)
 
-    monkeypatch.setattr("llara_eval.proposers.BACKENDS", {"torch": Watched})
+    monkeypatch.setattr("llara_eval.search.candidates.BACKENDS", {"torch": Watched})
     torch.set_float32_matmul_precision("medium")
     try:
         search(QUERIES, Shards(DOCUMENTS), 10)
@@ -155,7 +155,7 @@ def test_unknown_backend() -> None:
 PROGRAM = """
 import sys, threading, time
 from stores import Shards, unit
-from llara_eval.search import search
+from llara_eval.search.search import search
 from stores import search_mapped
 
 def held():

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from llara_eval.cli import app
 from llara_eval.core.errors import UsageError
-from llara_eval.quantise import Grid, bits, check_dims, shorten, signs
-from llara_eval.search import search
-from llara_eval.variants import RESCORED, Variant, search_variant
+from llara_eval.search.quantise import Grid, bits, check_dims, shorten, signs
+from llara_eval.search.search import search
+from llara_eval.search.smaller import RESCORED, Variant, search_variant
 
 DOCUMENTS, QUERIES = unit(3000, 50), Shards(unit(30, 50, seed=1), letter="q")
 
@@ -41,8 +41,8 @@ def recall(expected, hits) -> float:
 @every
 def test_shards_blocks_and_backends_play_no_part(tmp_path, variant, monkeypatch) -> None:
     one = as_lists(found(tmp_path, Shards(DOCUMENTS, ()), 10, variant).hits)
-    monkeypatch.setattr("llara_eval.search.SMALLEST", 64)
-    monkeypatch.setattr("llara_eval.search.SCORES", 64)
+    monkeypatch.setattr("llara_eval.search.search.SMALLEST", 64)
+    monkeypatch.setattr("llara_eval.search.search.SCORES", 64)
     many = Shards(DOCUMENTS, (0.1, 0.11, 0.8))
     assert as_lists(found(tmp_path, many, 10, variant, backend="faiss").hits) == one
     assert as_lists(found(tmp_path, many, 10, variant).hits) == one

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llara_eval.core.types import Hits, as_ids
 from llara_eval.encoding.encoder import Started
-from llara_eval.search import search
+from llara_eval.search.search import search
 from llara_eval.vectors.shards import Listing, Piece, Shard
 from llara_eval.vectors.vector_store import Vectors, VectorStore
 

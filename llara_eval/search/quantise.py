@@ -5,7 +5,7 @@ Documents become codes; the query stays float and is multiplied with them, which
 High-Dimensional Spaces", SIGIR 2008). A code depends on its own vector and, for bytes, on the least and
 largest number of each dimension: order and shards play no part. Products of a query with codes are in the
 order of the scores that the codes stand for, and as exact in float64 as those of vectors
-(:mod:`llara_eval.exact`).
+(:mod:`llara_eval.search.exact`).
 
 Shapes: n vectors, D width.
 """

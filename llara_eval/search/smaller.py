@@ -18,9 +18,9 @@ import torch
 
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Hits
-from llara_eval.exact import Index, Queries, Rows, as_hits, as_tensor, first, gather, score, stored
-from llara_eval.quantise import Grid, Kind, bits, shorten, signs
-from llara_eval.search import nearest
+from llara_eval.search.exact import Index, Queries, Rows, as_hits, as_tensor, first, gather, score, stored
+from llara_eval.search.quantise import Grid, Kind, bits, shorten, signs
+from llara_eval.search.search import nearest
 from llara_eval.vectors.vector_store import Vectors, VectorStore
 
 RESCORED = 4
@@ -54,7 +54,7 @@ class Found(NamedTuple):
     """What a search gave and took.
 
     Attributes:
-        hits: As :func:`llara_eval.search.search` returns them.
+        hits: As :func:`llara_eval.search.search.search` returns them.
         phases: Seconds of ``quantise`` and ``search``, and the bytes searched, in all and of a document.
     """
 
@@ -80,7 +80,7 @@ def search_variant(
         depth: Documents wanted for each query.
         variant: What is searched.
         scratch: The folder for the smaller vectors.
-        backend: As for :func:`llara_eval.search.search`.
+        backend: As for :func:`llara_eval.search.search.search`.
         progress: Where to show how far the work is.
 
     Raises:

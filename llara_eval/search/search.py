@@ -17,9 +17,9 @@ from llara_eval.core.errors import DataError
 from llara_eval.core.protocols import SILENT, Advance, Progress
 from llara_eval.core.types import Hits
 from llara_eval.encoding.devices import default_device
-from llara_eval.exact import Index, Numbers, Pairs, Queries, as_hits, first, gather, score, stored
-from llara_eval.proposers import Proposer, backend_named, full_precision, rounding
-from llara_eval.reservoir import Reservoir
+from llara_eval.search.candidates import Proposer, backend_named, full_precision, rounding
+from llara_eval.search.exact import Index, Numbers, Pairs, Queries, as_hits, first, gather, score, stored
+from llara_eval.search.reservoir import Reservoir
 from llara_eval.vectors.vector_store import VectorStore
 
 CANDIDATES = 3 << 23
