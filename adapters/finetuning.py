@@ -22,12 +22,12 @@ from llara_eval.encoding.model_facts import own_positions, require_positions
 from llara_eval.encoding.padded import is_causal
 from llara_eval.encoding.templates import Templates
 from llara_eval.training import groups
+from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Contrast, Schedule
-from llara_eval.training.finetune import Finetune
-from llara_eval.training.models import precision_of, prepare
+from llara_eval.training.contrastive import Finetune
+from llara_eval.training.data import Rows
+from llara_eval.training.job import Conditions, Subject, carry_out, check_output
 from llara_eval.training.plan import SAMPLE, Plan, make_plan
-from llara_eval.training.rows import Rows
-from llara_eval.training.run import Conditions, Subject, carry_out, check_output
 from llara_eval.training.sharding import place, processes
 from llara_eval.training.validation import Validate
 
@@ -150,7 +150,7 @@ def finetune(
 
     Raises:
         LlaraEvalError: The data or the model cannot be used, or see
-            :func:`llara_eval.training.run.carry_out`.
+            :func:`llara_eval.training.job.carry_out`.
     """
     _refuse(folder, rows, contrast, schedule, conditions)
     with processes() as device:

@@ -36,12 +36,12 @@ from llara_eval.core.paths import home
 from llara_eval.encoding.allocator import keep_freed_memory
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.devices import default_device
+from llara_eval.training.checkpoint import precision_of
 from llara_eval.training.config import Contrast
-from llara_eval.training.finetune import Finetune
+from llara_eval.training.contrastive import Finetune
+from llara_eval.training.data import Rows
 from llara_eval.training.groups import draw
-from llara_eval.training.models import precision_of
 from llara_eval.training.objective import Objective
-from llara_eval.training.rows import Rows
 
 DEVICE = default_device()
 Batch = Sequence[tuple[int, Mapping[str, Any]]]

@@ -26,8 +26,8 @@ from llara_eval.encoding import devices
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.model_facts import require_positions
 from llara_eval.encoding.templates import Template, Templates
+from llara_eval.training.checkpoint import add_lora
 from llara_eval.training.config import LoRA
-from llara_eval.training.models import add_lora
 
 
 @pytest.fixture(scope="module")

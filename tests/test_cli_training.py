@@ -25,7 +25,7 @@ from llara_eval.core.errors import UsageError
 from llara_eval.core.files import sha256_of
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.templates import Templates
-from llara_eval.training.models import RECORD
+from llara_eval.training.checkpoint import RECORD
 
 QUICK = ["--steps", "2", "--batch-size", "4", "--batch-tokens", "600"]
 

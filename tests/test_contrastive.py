@@ -18,19 +18,12 @@ from transformers import AutoModel
 from adapters.llara.template import templates
 from llara_eval.core.errors import UsageError
 from llara_eval.encoding.compile import compile_layers
+from llara_eval.training.checkpoint import add_lora
 from llara_eval.training.config import Contrast, LoRA
-from llara_eval.training.contrastive import (
-    NO_KEY,
-    Labels,
-    candidates,
-    contrastive_loss,
-    key_of,
-    keys_of,
-)
-from llara_eval.training.finetune import Finetune
+from llara_eval.training.contrastive import Finetune
 from llara_eval.training.gradient_cache import cached_backward
 from llara_eval.training.groups import draw
-from llara_eval.training.models import add_lora
+from llara_eval.training.losses import NO_KEY, Labels, candidates, contrastive_loss, key_of, keys_of
 from llara_eval.training.objective import Step
 
 TOKENIZER = make_tokenizer()

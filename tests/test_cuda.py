@@ -16,7 +16,7 @@ from llara_eval.encoding.packed import PackedModel
 from llara_eval.encoding.padded import PaddedModel
 from llara_eval.encoding.templates import Template, Templates
 from llara_eval.training.config import Contrast
-from llara_eval.training.finetune import Finetune
+from llara_eval.training.contrastive import Finetune
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -45,7 +45,7 @@ from adapters.llara.template import PAPER, RELEASED, Prompts, templates
 from llara_eval.core.errors import UsageError
 from llara_eval.encoding.padded import embed
 from llara_eval.training.config import Schedule
-from llara_eval.training.run import Conditions
+from llara_eval.training.job import Conditions
 
 TEXTS = ["sun and moon", "a", "the moon passes between the sun and the earth", "", "sourdough rises slowly"]
 

@@ -24,8 +24,8 @@ from llara_eval.checkpoints.lora import read_config
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Template, Templates
+from llara_eval.training.checkpoint import add_lora
 from llara_eval.training.config import LoRA
-from llara_eval.training.models import add_lora
 
 RECOGNISERS = (llara.recognise, repllama.recognise)
 PLAIN = Templates(Template(max_length=100), Template(max_length=100))

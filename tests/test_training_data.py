@@ -17,8 +17,8 @@ from adapters.llara.words import STOP_WORDS, without_stop_words
 from llara_eval.core.errors import DataError
 from llara_eval.training import groups
 from llara_eval.training.batching import PADDING, row_batches, split_to, token_batches
+from llara_eval.training.data import Rows, order
 from llara_eval.training.groups import draw
-from llara_eval.training.rows import Rows, order
 
 
 def has_text(row: Mapping[str, Any]) -> str | None:

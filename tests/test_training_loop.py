@@ -21,12 +21,12 @@ from transformers import AutoModelForCausalLM
 from llara_eval.checkpoints.load import load, read_model
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.core.files import sha256_of
-from llara_eval.training import models
+from llara_eval.training import checkpoint
 from llara_eval.training.config import Schedule
+from llara_eval.training.data import Rows
 from llara_eval.training.loop import batch_of, train
 from llara_eval.training.objective import Numbered, Step
 from llara_eval.training.optimiser import learning_rate, make_optimiser
-from llara_eval.training.rows import Rows
 
 SCRIPT = Path(tiny_training.__file__)
 WEIGHTS = "model.safetensors"
@@ -128,7 +128,7 @@ def test_low_rank_updates_are_kept_apart_or_merged(tmp_path: Path, merge: bool) 
     out = run(tmp_path, 2, lora=True, merge=merge)
     assert (out / "adapter_config.json").exists() != merge
     assert (out / WEIGHTS).exists() == merge
-    record = json.loads((out / models.RECORD).read_text())
+    record = json.loads((out / checkpoint.RECORD).read_text())
     assert record["reload_difference"] < 1e-5
     assert load(out, dtype="float32").templates.document.slots == 8
     head, base = "lm_head.weight", tmp_path / "base"
@@ -163,7 +163,7 @@ def test_a_checkpoint_that_reads_back_differently_is_refused(
     with pytest.raises(CheckFailedError, match="other embeddings"):
         run(tmp_path, 1)
     assert not (tmp_path / "out" / WEIGHTS).exists()
-    assert not (tmp_path / "out" / models.RECORD).exists()
+    assert not (tmp_path / "out" / checkpoint.RECORD).exists()
 
 
 class Falling:

@@ -66,7 +66,7 @@ def adapt(
     from adapters.llara.trainer import adapt as run
     from adapters.llara.trainer import plan, read_rows
     from llara_eval.core.paths import home
-    from llara_eval.training.run import Conditions, usual_micro_tokens
+    from llara_eval.training.job import Conditions, usual_micro_tokens
 
     task, schedule = training.chosen(ADAPTATIONS, recipe)()
     folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)

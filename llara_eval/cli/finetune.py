@@ -42,7 +42,7 @@ def finetune(
     from adapters.finetuning import RECIPES, plan, read_rows
     from adapters.finetuning import finetune as run
     from llara_eval.core.paths import home
-    from llara_eval.training.run import Conditions, usual_micro_tokens
+    from llara_eval.training.job import Conditions, usual_micro_tokens
 
     way = training.chosen(RECIPES, recipe)
     contrast, schedule = way.settings()

@@ -15,8 +15,8 @@ from llara_eval.core.errors import UsageError
 
 if TYPE_CHECKING:
     from llara_eval.datasets.corpus import Corpus
+    from llara_eval.training.data import Rows
     from llara_eval.training.mining import Counts
-    from llara_eval.training.rows import Rows
 
 SELF = "self"
 

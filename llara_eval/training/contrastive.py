@@ -1,117 +1,198 @@
-"""InfoNCE with hard, in-batch and cross-device negatives, and distillation: one pure function.
+"""The contrastive objective: queries and passages through one encoder, InfoNCE over all of them."""
 
-Shapes: Q queries of this process; of all processes: R queries, P passages; D width, K known positives.
-"""
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
 
-import hashlib
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
-
-import numpy as np
 import torch
 from torch import Tensor
 
+from llara_eval.encoding.packed import Packed, attending_in_rows, can_pack, embed_row
+from llara_eval.encoding.padded import embed
+from llara_eval.encoding.templates import Template, Templates
+from llara_eval.training.batching import row_batches, split_to, token_batches
 from llara_eval.training.config import Contrast
-
-NO_KEY = 0
-"""Fills up rows of keys; no text has it."""
-
-
-class Labels(NamedTuple):
-    """What is known about the queries and passages of a batch; a key stands for a text.
-
-    Attributes:
-        positives: (Q,) the row of each query's positive among the passages.
-        groups: (Q,) the number of each query's group.
-        queries: (Q,) keys of the queries.
-        all_queries: (R,) keys of the queries of all processes.
-        known: (R, K) keys of all positives of those, filled up with ``NO_KEY``.
-        passages: (P,) keys of the passages.
-        passage_groups: (P,) the group each passage was drawn for.
-        teacher: (P,) scores of another model for passage and query of a group; NaN where there are none.
-    """
-
-    positives: Tensor
-    groups: Tensor
-    queries: Tensor
-    all_queries: Tensor
-    known: Tensor
-    passages: Tensor
-    passage_groups: Tensor
-    teacher: Tensor
+from llara_eval.training.distributed import gather, largest, rank, total, world
+from llara_eval.training.gradient_cache import cached_backward
+from llara_eval.training.groups import Group, draw
+from llara_eval.training.losses import NO_KEY, Labels, contrastive_loss, keys_of
+from llara_eval.training.objective import Numbered, Step
+from llara_eval.training.sharding import synchronise
 
 
-class Losses(NamedTuple):
-    """Sums over the queries.
+class Chunk(NamedTuple):
+    """Sequences that are embedded together.
 
     Attributes:
-        contrastive: −log of the positive's share (InfoNCE, van den Oord et al. 2018, arXiv 1807.03748).
-        distillation: KL divergence of the model's shares within the group from the teacher's.
+        rows: Their numbers among all sequences, queries first; none if only other processes have more.
+        sequences: Token ids.
+        template: Of their side.
     """
 
-    contrastive: Tensor
-    distillation: Tensor
+    rows: list[int]
+    sequences: list[list[int]]
+    template: Template
 
 
-def key_of(text: Sequence[int]) -> int:
-    """Return the 63-bit key of a text, given as token ids: what differs behind the cut is the same text."""
-    ids = np.fromiter(text, dtype=np.int64)
-    return int.from_bytes(hashlib.blake2b(ids.tobytes(), digest_size=8).digest()) >> 1 or 1
+class Drawn(NamedTuple):
+    """The texts of an update.
+
+    Attributes:
+        groups: A group for each query.
+        queries: Token ids of each query.
+        passages: Token ids of each passage, group after group.
+        known: For each group, token ids of all its positives.
+    """
+
+    groups: list[Group]
+    queries: list[list[int]]
+    passages: list[list[int]]
+    known: list[list[list[int]]]
 
 
-def keys_of(texts: Iterable[Sequence[int]]) -> list[int]:
-    """Return the keys of texts, each given as token ids."""
-    return [key_of(text) for text in texts]
-
-
-def candidates(labels: Labels, *, in_batch: bool) -> Tensor:
-    """Return which passages each query is compared with: its positive and its negatives.
-
-    What is known to be a positive of the query, from any row of the batch with the same query, is no
-    negative; a text that is there more than once counts once.
+class Finetune:
+    """The contrastive objective; see :class:`llara_eval.training.objective.Objective`.
 
     Args:
-        labels: See :class:`Labels`.
-        in_batch: Whether passages drawn for other queries count.
-
-    Returns:
-        (Q, P) bool.
+        model: A transformers base model of a causal decoder, peft around it or not, on its device.
+        tokenizer: Its tokenizer.
+        templates: Its templates, with the lengths of training.
+        contrast: What is learnt.
+        seed: Of the negatives drawn.
+        micro_tokens: Tokens computed at a time, padding included; on a GPU there is none in bfloat16.
+        precision: bfloat16 computes products in it; weights stay float32.
     """
-    rows = torch.arange(len(labels.passages), device=labels.passages.device)
-    if in_batch:
-        _, text = labels.passages.unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        first = torch.full_like(rows, len(rows)).scatter_reduce(0, text, rows, "amin")
-        allowed = (first[text] == rows)[None, :]
-    else:
-        allowed = labels.groups[:, None] == labels.passage_groups
-    is_positive = (labels.known[:, :, None] == labels.passages).any(dim=1)  # (R, P)
-    same_query = labels.queries[:, None] == labels.all_queries  # (Q, R)
-    known = (same_query.float() @ is_positive.float()) > 0
-    return (allowed & ~known) | (rows == labels.positives[:, None])
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        templates: Templates,
+        contrast: Contrast,
+        *,
+        seed: int,
+        micro_tokens: int,
+        precision: torch.dtype,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.templates = templates
+        self.contrast = contrast
+        self.seed = seed
+        self.micro_tokens = micro_tokens
+        self.precision = precision
+        self.device: torch.device = next(model.parameters()).device
+        self._in_rows = (
+            self.device.type == "cuda"  # where rows have gradients
+            and not getattr(model.config, "attention_dropout", 0.0)
+            and can_pack(model, templates, causal=True, precision=precision)
+        )
+
+    def read(self, rows: Numbered, epoch: int) -> Drawn:
+        """Draw the passages of each row and tokenise."""
+        groups = [
+            draw(row, self.contrast.group_size, seed=self.seed, epoch=epoch, index=index)
+            for index, row in rows
+        ]
+        queries = self.templates.query.token_ids(self.tokenizer, [group.query for group in groups])
+        texts = list(dict.fromkeys(text for group in groups for text in (*group.passages, *group.known)))
+        ids = dict(zip(texts, self.templates.document.token_ids(self.tokenizer, texts), strict=True))
+        return Drawn(
+            groups,
+            queries,
+            passages=[ids[text] for group in groups for text in group.passages],
+            known=[[ids[text] for text in group.known] for group in groups],
+        )
+
+    def step(self, made: Drawn) -> Step:
+        """Compute the loss of one update and leave its gradients in the parameters."""
+        groups = made.groups
+        queries = self._chunks(made.queries, self.templates.query, 0)
+        chunks = [*queries, *self._chunks(made.passages, self.templates.document, len(groups))]
+        chunks.sort(key=_tokens)  # the last one is computed once: the largest
+        back = torch.tensor([row for chunk in chunks for row in chunk.rows]).argsort().to(self.device)
+        labels = self._labels(made)
+        count = total(len(groups))
+        terms = torch.zeros(2, device=self.device)
+
+        def loss(embeddings: Tensor) -> Tensor:
+            asked, told = embeddings[back].tensor_split([len(groups)])
+            found = contrastive_loss(asked, self._shared(told), labels, self.contrast)
+            terms.copy_(torch.stack(found).detach() / count)
+            # Sharding averages gradients over processes; the count is already that of all of them.
+            return (found.contrastive + self.contrast.distillation * found.distillation) / count * world()
+
+        with attending_in_rows(self.model) if self._in_rows else nullcontext():
+            cached_backward(chunks, self._embed, loss, lambda last: synchronise(self.model, last))
+        contrastive, distillation = (total(value) for value in terms.tolist())
+        logged = {"loss": contrastive + self.contrast.distillation * distillation}
+        if self.contrast.distillation:
+            logged |= {"contrastive": contrastive, "distillation": distillation}
+        return Step(
+            terms=logged,
+            tokens=sum(map(len, [*made.queries, *made.passages])),
+            padded=sum(map(_tokens if self._in_rows else _padded, chunks)),
+        )
+
+    def _embed(self, chunk: Chunk) -> Tensor:
+        """Return the embeddings of a chunk's rows, (n, D), n = 0 where it has none."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
+            if self._in_rows:
+                row = Packed(chunk.sequences, chunk.template, self.device).row(0, len(chunk.sequences))
+                embeddings = embed_row(self.model, row, chunk.template, causal=True)
+            else:
+                embeddings = embed(self.model, chunk.sequences, chunk.template, causal=True)
+        return embeddings[: len(chunk.rows)]
+
+    def _chunks(self, sequences: list[list[int]], template: Template, first: int) -> list[Chunk]:
+        """Cut sequences of one side, numbered from ``first``, into chunks, as many in every process."""
+        group = row_batches if self._in_rows else token_batches
+        batches = group([len(sequence) for sequence in sequences], self.micro_tokens)
+        spare = min(sequences, key=len)
+        return [
+            Chunk([first + row for row in rows], [sequences[row] for row in rows] or [spare], template)
+            for rows in split_to(batches, largest(len(batches)))
+        ]
+
+    def _labels(self, made: Drawn) -> Labels:
+        """Say which passages are whose, over all processes where negatives are shared."""
+
+        def tensor(values: Sequence[Any]) -> Tensor:
+            return torch.tensor(values, device=self.device)
+
+        groups = made.groups
+        sizes = torch.tensor([len(group.passages) for group in groups])
+        numbers = torch.arange(len(groups)) * world() + rank()
+        teacher = [
+            score for group in groups for score in group.teacher or [float("nan")] * len(group.passages)
+        ]
+        queries = tensor(keys_of(made.queries))
+        known = [keys_of(texts) for texts in made.known]
+        width = largest(max(map(len, known)))
+        return Labels(
+            positives=(sizes.cumsum(0) - sizes).to(self.device) + self._rows_before(int(sizes.sum())),
+            groups=numbers.to(self.device),
+            queries=queries,
+            all_queries=self._shared(queries),
+            known=self._shared(tensor([keys + [NO_KEY] * (width - len(keys)) for keys in known])),
+            passages=self._shared(tensor(keys_of(made.passages))),
+            passage_groups=self._shared(numbers.repeat_interleave(sizes).to(self.device)),
+            teacher=self._shared(tensor(teacher)),
+        )
+
+    def _shared(self, tensor: Tensor) -> Tensor:
+        """Return the rows of all processes where negatives are shared, else those of this one."""
+        return gather(tensor) if self.contrast.cross_device else tensor
+
+    def _rows_before(self, rows: int) -> int:
+        """Return how many passages of other processes stand before those of this one."""
+        counts = self._shared(torch.tensor([rows], device=self.device)).tolist()
+        return sum(counts[: rank()]) if self.contrast.cross_device else 0
 
 
-def contrastive_loss(queries: Tensor, passages: Tensor, labels: Labels, contrast: Contrast) -> Losses:
-    """Return the losses of a batch, summed over its queries.
+def _tokens(chunk: Chunk) -> int:
+    return sum(map(len, chunk.sequences))
 
-    With s the cosines divided by the temperature: contrastive = −log(exp s₊ / Σ exp s) over the
-    candidates; distillation = Σ p (log p − log q) over the passages of the query's own group, p the
-    softmax of the teacher's scores and q that of s.
 
-    Args:
-        queries: (Q, D) unit vectors.
-        passages: (P, D) unit vectors.
-        labels: What is known about them.
-        contrast: Temperature, and which passages count.
-    """
-    scores = queries @ passages.T / contrast.temperature
-    kept = candidates(labels, in_batch=contrast.in_batch)
-    shares = scores.masked_fill(~kept, -torch.inf).log_softmax(dim=1)
-    contrastive = -shares.gather(1, labels.positives[:, None]).sum()
-    if not contrast.distillation:
-        return Losses(contrastive, torch.zeros_like(contrastive))
-    taught = (labels.groups[:, None] == labels.passage_groups) & ~labels.teacher.isnan()
-    lowest = torch.finfo(scores.dtype).min  # not −∞: a query without a teacher has no passage here
-    student = scores.masked_fill(~taught, lowest).log_softmax(dim=1)
-    teacher = labels.teacher.nan_to_num().expand_as(scores).masked_fill(~taught, lowest).log_softmax(dim=1)
-    divergence = teacher.exp() * (teacher - student)
-    return Losses(contrastive, divergence.masked_fill(~taught, 0.0).sum())
+def _padded(chunk: Chunk) -> int:
+    return len(chunk.sequences) * max(map(len, chunk.sequences))

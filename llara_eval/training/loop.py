@@ -22,11 +22,11 @@ from llara_eval.core.errors import CheckFailedError, UsageError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.training import state
 from llara_eval.training.config import Schedule
+from llara_eval.training.data import Rows, order
 from llara_eval.training.distributed import largest, rank, total, world
-from llara_eval.training.journal import Journal, summary
+from llara_eval.training.log import Journal, summary
 from llara_eval.training.objective import Objective, Step
 from llara_eval.training.optimiser import learning_rate, make_optimiser, trained_parameters, training_state
-from llara_eval.training.rows import Rows, order
 
 SAVE_MINUTES = 15.0
 """Usual time between two states."""

@@ -25,7 +25,7 @@ from llara_eval.datasets.corpus import Corpus, find_file
 from llara_eval.datasets.load import read_judged, splits
 from llara_eval.scoring.ranking import rank
 from llara_eval.training import groups
-from llara_eval.training.rows import Rows
+from llara_eval.training.data import Rows
 
 logger = logging.getLogger(__name__)
 

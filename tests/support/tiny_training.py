@@ -17,8 +17,8 @@ from adapters.llara.adapt import Adaptation
 from adapters.llara.trainer import adapt, read_rows
 from llara_eval.datasets.load import load
 from llara_eval.training.config import Contrast, LoRA, Schedule
-from llara_eval.training.journal import LOG
-from llara_eval.training.run import Conditions
+from llara_eval.training.job import Conditions
+from llara_eval.training.log import LOG
 from llara_eval.training.validation import ndcg_at_10
 
 WORDS = ["sun", "moon", "earth", "star", "sea", "river", "stone", "bread", "violin", "cello", "guitar"]

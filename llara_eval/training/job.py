@@ -18,13 +18,13 @@ from llara_eval.core.provenance import describe
 from llara_eval.datasets.contamination import RECORD, TRAINING_FILES
 from llara_eval.encoding.devices import default_device
 from llara_eval.encoding.templates import Templates
+from llara_eval.training.checkpoint import sample_embeddings, save_checkpoint
 from llara_eval.training.config import Schedule
+from llara_eval.training.data import Rows
 from llara_eval.training.distributed import barrier, rank
-from llara_eval.training.journal import LOG
+from llara_eval.training.log import LOG
 from llara_eval.training.loop import SAVE_MINUTES, Evaluate, train
-from llara_eval.training.models import sample_embeddings, save_checkpoint
 from llara_eval.training.objective import Objective
-from llara_eval.training.rows import Rows
 from llara_eval.training.state import discard, refuse_other
 from llara_eval.training.validation import Validate
 
@@ -141,7 +141,7 @@ def carry_out(
     Raises:
         UsageError: A run that is finished was another one.
         LlaraEvalError: See :func:`llara_eval.training.loop.train` and
-            :func:`llara_eval.training.models.save_checkpoint`.
+            :func:`llara_eval.training.checkpoint.save_checkpoint`.
     """
     identity = {
         **task,
