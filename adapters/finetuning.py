@@ -21,13 +21,13 @@ from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.model_facts import own_positions, require_positions
 from llara_eval.encoding.padded import is_causal
 from llara_eval.encoding.templates import Templates
+from llara_eval.planning.training import SAMPLE, Plan, make_plan
 from llara_eval.training import groups
 from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Contrast, Schedule
 from llara_eval.training.contrastive import Finetune
 from llara_eval.training.data import Rows
 from llara_eval.training.job import Conditions, Subject, carry_out, check_output
-from llara_eval.training.plan import SAMPLE, Plan, make_plan
 from llara_eval.training.sharding import place, processes
 from llara_eval.training.validation import Validate
 

@@ -72,7 +72,7 @@ def token_ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:
 def operations(folder: Path, lengths: Sequence[int]) -> float:
     """Return the floating-point operations that texts of these lengths take, padding not counted."""
     from llara_eval.checkpoints.load import read_model_config
-    from llara_eval.skeleton import cost
+    from llara_eval.planning.cost import cost
 
     return float(cost(read_model_config(folder)).operations(np.array(lengths, dtype=np.float64)).sum())
 
@@ -80,7 +80,7 @@ def operations(folder: Path, lengths: Sequence[int]) -> float:
 def product_shapes(folder: Path) -> list[tuple[int, int]]:
     """Return the shapes of the matrices that hidden states are multiplied with, each once."""
     from llara_eval.checkpoints.load import read_model_config
-    from llara_eval.skeleton import skeleton
+    from llara_eval.planning.cost import skeleton
 
     layers = skeleton(read_model_config(folder)).modules()
     return sorted({tuple(layer.weight.shape) for layer in layers if type(layer).__name__ == "Linear"})

@@ -21,11 +21,11 @@ from adapters.llara.template import add_tokens, fit_embeddings
 from llara_eval.checkpoints.load import read_model
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding.compile import compile_layers
-from llara_eval.training import plan as planning
+from llara_eval.planning import training as planning
+from llara_eval.planning.training import Plan, make_plan
 from llara_eval.training.checkpoint import add_lora, prepare
 from llara_eval.training.config import Contrast, LoRA, Schedule
 from llara_eval.training.job import Conditions
-from llara_eval.training.plan import Plan, make_plan
 
 LORA = LoRA(rank=4, alpha=8, dropout=0.0)
 SCHEDULE = Schedule(learning_rate=1e-3, batch_size=8, steps=2)

@@ -11,14 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 from typer.testing import CliRunner
 
-from llara_eval import corpus_sizes, planning, skeleton
 from llara_eval.checkpoints.load import load
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.datasets.known import CQADUPSTACK, KNOWN_SETS, expand, find
 from llara_eval.encoding.templates import Template, Templates
-from llara_eval.probe import open_encoder, time_encoder
-from llara_eval.workload import SAMPLE, Reading, Workload, workloads
+from llara_eval.planning import corpus_sizes, cost, encoding
+from llara_eval.planning.probe import open_encoder, time_encoder
+from llara_eval.planning.workload import SAMPLE, Reading, Workload, workloads
 
 LLAMA_2_7B = {
     "model_type": "llama",
@@ -147,7 +147,7 @@ def test_operations_are_those_torch_counts(kind, length) -> None:
     model = AutoModel.from_config(make_config(kind), attn_implementation="eager")  # all of it is counted
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(input_ids=torch.ones(1, length, dtype=torch.long))
-    found = skeleton.cost(make_config(kind))
+    found = cost.cost(make_config(kind))
     pooler = 0 if CAUSAL[kind] else 32 * 32  # its product is for one token of a text
     # What a causal mask hides is counted by torch as if it were computed.
     hidden = found.attention * length**2 if CAUSAL[kind] else 0
@@ -157,11 +157,11 @@ def test_operations_are_those_torch_counts(kind, length) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_parameters_are_those_of_the_model(kind) -> None:
-    assert skeleton.cost(make_config(kind)).parameters == make_model(kind).num_parameters()
+    assert cost.cost(make_config(kind)).parameters == make_model(kind).num_parameters()
 
 
 def test_memory_is_weights_and_the_states_of_a_batch() -> None:
-    found = skeleton.cost(make_config("llama"))
+    found = cost.cost(make_config("llama"))
     assert found.memory(0, 2) == 2 * found.parameters
     assert found.memory(100, 4) - found.memory(0, 4) == 4 * 100 * (4 * 32 + 3 * 64)
 
@@ -180,7 +180,7 @@ def test_a_folder_is_counted_with_the_models_own_tokenizer_and_template(make_col
     expected = [min(20, own + len("title ") + i) for i in range(1, 31)]
     assert sorted(load.document_tokens) == expected
     assert load.query_tokens.tolist() == [own + len("what")]
-    row = planning.row(load, skeleton.cost(make_config("llama")))
+    row = encoding.row(load, cost.cost(make_config("llama")))
     assert row.tokens == sum(expected) + own + len("what")
     assert (row.vector_bytes, row.shards) == (30 * 32 * 2, 1)
 
@@ -254,14 +254,14 @@ def test_the_probe_encodes_texts_of_the_lengths_asked_for(tmp_path, lengths) -> 
     encoder = load(save_checkpoint(tmp_path, "llama"), batch_tokens=10_000)
     found = time_encoder(encoder, lengths, seconds=30)
     assert found.tokens == sum(lengths)
-    model = skeleton.cost(make_config("llama"))
+    model = cost.cost(make_config("llama"))
     assert found.operations == sum(model.operations(float(length)) for length in lengths)
     assert (found.layers, found.seconds > 0) == (3, True)
 
 
 def test_the_probe_stops_when_its_time_is_over_and_leaves_out_the_first_batch(tmp_path, monkeypatch) -> None:
     ticks = iter(range(1000))
-    monkeypatch.setattr("llara_eval.probe.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("llara_eval.planning.probe.time.perf_counter", lambda: float(next(ticks)))
     encoder = load(save_checkpoint(tmp_path, "llama"), batch_tokens=100)
     found = time_encoder(encoder, [50] * 200, seconds=12)
     assert 0 < found.tokens <= 6 * 100
@@ -275,9 +275,7 @@ def test_without_weights_a_short_model_of_the_same_shape_is_timed(tmp_path, kind
     assert encoder.model.config.num_hidden_layers == 2
     found = time_encoder(encoder, [20, 30], seconds=1)
     assert (found.tokens, found.layers) == (50, 2)
-    whole = skeleton.cost(make_config(kind)).operations(30.0) - skeleton.cost(
-        encoder.model.config
-    ).operations(30.0)
+    whole = cost.cost(make_config(kind)).operations(30.0) - cost.cost(encoder.model.config).operations(30.0)
     assert 0.25 < whole / found.operations < 1
 
 
@@ -285,13 +283,13 @@ def test_weights_that_do_not_fit_are_not_read(tmp_path, monkeypatch) -> None:
     folder = save_checkpoint(tmp_path, "llama")
     how = Reading(reading().templates, make_tokenizer())
     assert open_encoder(folder, how).model.config.num_hidden_layers == 3
-    monkeypatch.setattr("llara_eval.probe._memory", lambda device: 1000)
+    monkeypatch.setattr("llara_eval.planning.probe._memory", lambda device: 1000)
     assert open_encoder(folder, how).model.config.num_hidden_layers == 2
 
 
 def test_a_probe_draws_from_collections_as_they_are_mixed() -> None:
     one = np.array([1.0])
-    mixed = planning.one_shard(
+    mixed = encoding.one_shard(
         [
             Workload("few", 100, 1, np.array([10.0]), one, "sample"),
             Workload("many", 900, 1, np.array([20.0, 30.0]), one, "sample"),
@@ -386,7 +384,7 @@ def test_errors_of_a_collection_at_hand_are_not_covered_up(make_collection, tmp_
 
 def test_a_share_of_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match="--utilisation 0"):
-        planning.device("h100", 0)
+        encoding.device("h100", 0)
 
 
 # Real collections

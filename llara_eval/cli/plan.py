@@ -13,8 +13,8 @@ from llara_eval.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from llara_eval.planning import Plan
-    from llara_eval.workload import Reading
+    from llara_eval.planning.encoding import Plan
+    from llara_eval.planning.workload import Reading
 
 
 DeviceTflops = Annotated[
@@ -56,29 +56,30 @@ def plan(
     """
     set_up_logging(quiet=quiet, verbose=False)
     from adapters import checkpoint_folder
-    from llara_eval import corpus_sizes, planning, skeleton
     from llara_eval.checkpoints.load import read_model_config
     from llara_eval.encoding.devices import default_device, settle_dtype
     from llara_eval.encoding.encoder import BATCH_TOKENS
-    from llara_eval.probe import open_encoder, time_encoder
-    from llara_eval.workload import workloads
+    from llara_eval.planning import corpus_sizes, encoding
+    from llara_eval.planning import cost as skeleton
+    from llara_eval.planning.probe import open_encoder, time_encoder
+    from llara_eval.planning.workload import workloads
 
-    device = planning.device(device_tflops, utilisation)
+    device = encoding.device(device_tflops, utilisation)
     settings = options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens)
     folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
     cost = skeleton.cost(read_model_config(folder))
     reading = _reading(model, folder, settings)
     names = datasets or list(corpus_sizes.load())
     loads = workloads(names, reading, data_dir=data_dir, split=split, progress=watch)
-    rows = [planning.row(load, cost) for load in loads]
+    rows = [encoding.row(load, cost) for load in loads]
     dtype, batch_tokens = settings.get("dtype"), int(settings.get("batch_tokens", 0)) or None
     there, budget = settle_dtype(dtype or "bfloat16", default_device()), batch_tokens or BATCH_TOKENS["cuda"]
     measured = None
     if probe:
         encoder = open_encoder(folder, reading, dtype=dtype, batch_tokens=batch_tokens)
-        lengths = planning.one_shard(loads)
+        lengths = encoding.one_shard(loads)
         measured = time_encoder(encoder, lengths, seconds=probe_seconds, progress=watch)
-    made = planning.Plan(
+    made = encoding.Plan(
         model=Path(model).name if Path(model).exists() else model,
         cost=cost,
         rows=rows,
@@ -105,7 +106,7 @@ def _reading(model: str, folder: Path, settings: dict[str, Any]) -> "Reading":
     from adapters.options import configure
     from llara_eval.checkpoints.folder import has
     from llara_eval.encoding.templates import Template, Templates
-    from llara_eval.workload import Reading
+    from llara_eval.planning.workload import Reading
 
     if has(folder, "tokenizer*", "vocab*"):
         tokenizer, templates = checkpoint_texts(model, settings, folder)

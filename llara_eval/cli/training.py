@@ -13,8 +13,8 @@ from llara_eval.cli.console import show
 from llara_eval.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from llara_eval.planning.training import Plan
     from llara_eval.training.config import Schedule
-    from llara_eval.training.plan import Plan
     from llara_eval.training.validation import Validate
 
 Task = TypeVar("Task")

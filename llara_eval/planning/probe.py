@@ -18,8 +18,8 @@ from llara_eval.datasets.load import DEMO_FOLDER
 from llara_eval.encoding.devices import default_device, settle_dtype
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import open_stock
-from llara_eval.skeleton import cost, skeleton
-from llara_eval.workload import Reading
+from llara_eval.planning.cost import cost, skeleton
+from llara_eval.planning.workload import Reading
 
 logger = logging.getLogger(__name__)
 

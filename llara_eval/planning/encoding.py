@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llara_eval.core.errors import UsageError
-from llara_eval.probe import Probe
-from llara_eval.skeleton import Cost
+from llara_eval.planning.cost import Cost
+from llara_eval.planning.probe import Probe
+from llara_eval.planning.workload import Workload
 from llara_eval.vectors.shards import SHARD_SIZE
-from llara_eval.workload import Workload
 
 DEVICES = {"h100": 989.0, "h200": 989.0, "a100": 312.0, "l40s": 362.0, "l4": 121.0, "mi300x": 1307.0}
 """Dense bfloat16 TFLOP/s by the data sheets of NVIDIA (SXM; half of what is given with sparsity) and AMD."""
@@ -47,7 +47,7 @@ class Row(NamedTuple):
         documents: Number of documents.
         queries: Number of queries.
         tokens_per_document: Mean tokens of a document, template included.
-        tokens_from: ``sample``, ``published`` (see :class:`~llara_eval.workload.Workload`) or ``both``.
+        tokens_from: ``sample``, ``published`` or ``both``, as in a :class:`Workload`.
         tokens: Tokens of documents and queries.
         operations: Floating-point operations of encoding them.
         vector_bytes: Bytes of the documents' vectors.

@@ -1,7 +1,7 @@
 """A choice of collections → how many tokens a model has to read.
 
 Tokens are counted on a sample where a collection is at hand and the checkpoint has its tokenizer, and taken
-from the table of :mod:`llara_eval.corpus_sizes` otherwise.
+from the table of :mod:`llara_eval.planning.corpus_sizes` otherwise.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,15 +13,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval import corpus_sizes
 from llara_eval.core.errors import DataError
 from llara_eval.core.protocols import SILENT, Advance, Progress
-from llara_eval.corpus_sizes import TEMPLATE_TOKENS, TOKENS_PER_WORD, CorpusSize
 from llara_eval.datasets.corpus import REPORT_EVERY
 from llara_eval.datasets.known import expand
 from llara_eval.datasets.load import Found, find, locate
 from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
 from llara_eval.encoding.templates import Side, Templates
+from llara_eval.planning import corpus_sizes
+from llara_eval.planning.corpus_sizes import TEMPLATE_TOKENS, TOKENS_PER_WORD, CorpusSize
 
 SAMPLE = 1_000
 """Documents, and queries, of a collection whose tokens are counted."""

@@ -1,0 +1,1 @@
+"""What encoding and training will take, before they start: tokens, time, memory and disk."""
