@@ -9,10 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from adapters.maxp import MaxP, Windows
 from adapters.options import Context
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import Retriever
-from llara_eval.maxp import MaxP, Windows
 
 if TYPE_CHECKING:
     from llara_eval.encoding.templates import Templates

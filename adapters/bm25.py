@@ -28,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.java import anserini_jar, find_java, run_anserini
+from adapters.anserini import anserini_jar, find_java, run_anserini
 from adapters.options import Context, configure, unnamed
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import atomic_write, write_json, write_text

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from adapters import repllama
-from adapters.llara import template as llara
+from adapters.llara import templates as llara
 from adapters.options import Context, configure, unnamed
 from llara_eval.checkpoints.folder import content_hash, resolve
 from llara_eval.checkpoints.load import load, read_model_config, read_tokenizer, settle_templates

@@ -27,11 +27,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adapters import checkpoint_folder
-from adapters.finetuning import read_rows as read_groups
-from adapters.llara.adapt import Adapt, Adaptation, AdaptationModel, Reader
+from adapters.finetune import read_rows as read_groups
+from adapters.llara.adapt import read_rows as read_texts
 from adapters.llara.joint import Frame
-from adapters.llara.template import RELEASED, add_tokens, fit_embeddings, templates
-from adapters.llara.trainer import read_rows as read_texts
+from adapters.llara.objective import Adapt, Adaptation, AdaptationModel, Reader
+from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings, templates
 from llara_eval.core.paths import home
 from llara_eval.encoding.allocator import keep_freed_memory
 from llara_eval.encoding.compile import compile_layers

@@ -94,7 +94,7 @@ def _adapters() -> Finding:
 
 def _java() -> Finding:
     try:
-        from adapters.java import anserini_jar, find_java
+        from adapters.anserini import anserini_jar, find_java
 
         java = find_java()
         return Finding("Java", True, f"{java.version} ({java.source}), {anserini_jar().stem}")

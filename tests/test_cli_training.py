@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, BloomConfig
 from typer.testing import CliRunner
 
 from adapters import repllama
-from adapters.llara import verification
+from adapters.llara import verify_joint
 from adapters.llara.recipes import contrastive, released
 from llara_eval.checkpoints.folder import content_hash
 from llara_eval.checkpoints.load import load
@@ -411,7 +411,7 @@ def test_verify_joint_exits_4_where_next_sees_self(
     assert shown.exit_code == 4
     found = json.loads(shown.stdout)
     assert not found["holds"]
-    assert found["isolation_error"] > verification.LARGEST_ERROR
+    assert found["isolation_error"] > verify_joint.LARGEST_ERROR
     assert "cannot be adapted with joint sequences" in message(shown)
 
 

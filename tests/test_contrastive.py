@@ -15,7 +15,7 @@ from tiny_models import kept_for_backward, make_config, make_model, make_tokeniz
 from tiny_training import make_task, read_log, tune
 from transformers import AutoModel
 
-from adapters.llara.template import templates
+from adapters.llara.templates import templates
 from llara_eval.core.errors import UsageError
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.training.checkpoint import add_lora

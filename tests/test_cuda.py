@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_models import CAUSAL, TEXTS, make_model, make_tokenizer
 
-from adapters.llara.template import templates
+from adapters.llara.templates import templates
 from llara_eval.encoding.check import check
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder

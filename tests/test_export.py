@@ -14,8 +14,8 @@ from transformers import AutoModel, AutoTokenizer
 from typer.testing import CliRunner
 
 from adapters import repllama
-from adapters.llara.template import PAPER
-from adapters.llara.template import templates as llara
+from adapters.llara.templates import PAPER
+from adapters.llara.templates import templates as llara
 from llara_eval.checkpoints import load as checkpoints
 from llara_eval.checkpoints import st_write
 from llara_eval.checkpoints.export import export

@@ -28,8 +28,7 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from adapters.llara import trainer
-from adapters.llara.adapt import Adaptation
+from adapters.llara import adapt
 from adapters.llara.joint import (
     NEXT,
     PAD,
@@ -41,7 +40,8 @@ from adapters.llara.joint import (
     joint_mask,
     lay_out,
 )
-from adapters.llara.template import PAPER, RELEASED, Prompts, templates
+from adapters.llara.objective import Adaptation
+from adapters.llara.templates import PAPER, RELEASED, Prompts, templates
 from llara_eval.core.errors import UsageError
 from llara_eval.encoding.padded import embed
 from llara_eval.training.config import Schedule
@@ -188,13 +188,13 @@ def test_models_that_one_pass_gives_other_embeddings_are_refused(
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
     make_tokenizer().save_pretrained(tmp_path / "base")
-    rows = trainer.read_rows([make_rows(tmp_path / "rows.jsonl", 8)], chunk_words=500, cache=tmp_path)
+    rows = adapt.read_rows([make_rows(tmp_path / "rows.jsonl", 8)], chunk_words=500, cache=tmp_path)
     conditions = Conditions(output=tmp_path / "out", micro_tokens=512)
     schedule = Schedule(learning_rate=1e-3, batch_size=8, steps=1)
-    planned = trainer.plan(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
+    planned = adapt.plan(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
     assert planned.steps == 1
     with nullcontext() if refusal is None else pytest.raises(UsageError, match=refusal):
-        trainer.adapt(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
+        adapt.adapt(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
     assert (tmp_path / "out" / "model.safetensors").is_file() == (refusal is None)
 
 

@@ -8,7 +8,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
 from adapters.llara import losses
-from adapters.llara.adapt import Adaptation, AdaptationModel, Batch, Sums, combine
 from adapters.llara.joint import Frame, lay_out
 from adapters.llara.losses import (
     NO_TOKEN,
@@ -18,6 +17,7 @@ from adapters.llara.losses import (
     bag_weights,
     language_model_loss,
 )
+from adapters.llara.objective import Adaptation, AdaptationModel, Batch, Sums, combine
 from llara_eval.core.errors import UsageError
 
 VOCABULARY, WIDTH, SLOTS = 50, 12, 3

@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from adapters import repllama
 from adapters.llara import recipes
-from adapters.llara.adapt import Adapt, Adaptation, AdaptationModel, Reader
 from adapters.llara.joint import Frame
-from adapters.llara.template import (
+from adapters.llara.objective import Adapt, Adaptation, AdaptationModel, Reader
+from adapters.llara.templates import (
     PAPER,
     PAPER_ACL,
     RELEASED,

@@ -17,7 +17,7 @@ from tiny_models import save_checkpoint as save_base
 from transformers import AutoModel, AutoModelForCausalLM, GPT2Config, GPTNeoXConfig
 
 from adapters import repllama
-from adapters.llara import template as llara
+from adapters.llara import templates as llara
 from llara_eval.checkpoints import load as checkpoints
 from llara_eval.checkpoints.folder import content_hash
 from llara_eval.checkpoints.lora import read_config

@@ -6,8 +6,8 @@ from fakes import FakeRetriever
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.maxp import MaxP, Windows
 from llara_eval.core.types import Document, Hits, Query, as_ids
-from llara_eval.maxp import MaxP, Windows
 from llara_eval.scoring.ranking import best_passages, rank
 
 

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 import adapters
 from adapters import System
+from adapters.maxp import MaxP, Windows
 from llara_eval import audit, results
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError
@@ -28,7 +29,6 @@ from llara_eval.datasets import load as datasets
 from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.msmarco_sets import MSMARCO_SETS, SOURCES
 from llara_eval.evaluate import evaluate
-from llara_eval.maxp import MaxP, Windows
 from llara_eval.scoring.measures import DEFAULT_MEASURES
 
 ODD = [

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from adapters import regressions
-from adapters.java import anserini_jar
+from adapters.anserini import anserini_jar
 from llara_eval import published
 from llara_eval.baselines import DENSE, LEXICAL, SYSTEMS
 from llara_eval.cli import app

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from checkout import SHARED
 
-from adapters.llara import pairs
-from adapters.llara.pairs import build, prepare
-from adapters.llara.words import STOP_WORDS, without_stop_words
+from adapters.llara import data
+from adapters.llara.data import build, prepare
+from adapters.llara.stop_words import STOP_WORDS, without_stop_words
 from llara_eval.core.errors import DataError
 from llara_eval.training import groups
 from llara_eval.training.batching import PADDING, row_batches, split_to, token_batches
@@ -71,7 +71,7 @@ def test_what_is_malformed_is_named_with_file_and_line(tmp_path: Path, content: 
 def test_text_that_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=says):
-        pairs.prepare([tmp_path / name], words=5, cache=tmp_path)
+        data.prepare([tmp_path / name], words=5, cache=tmp_path)
 
 
 def test_a_cut_off_archive_is_refused(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_chunks_follow_each_other_within_one_source_only(tmp_path: Path) -> None
     lines = [{"source": name, "text": text} for name, texts in sources.items() for text in texts]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     rows = list(build(path, 24))  # eight words a sentence: three make a chunk
-    assert all(pairs.check_row(row) is None for row in rows)
+    assert all(data.check_row(row) is None for row in rows)
     assert all(row["input"] == row["output_summarize"] for row in rows)
     assert rows[0]["input"] == " ".join(SENTENCES[:3])
     for name, texts in sources.items():
@@ -223,7 +223,7 @@ def test_plain_text_is_one_source_and_made_into_rows_once(tmp_path: Path) -> Non
     assert prepare([path], words=24, cache=tmp_path / "cache") == [made]
     assert made.stat().st_mtime_ns == before
     assert prepare([path], words=40, cache=tmp_path / "cache") != [made]
-    assert len(Rows([made], pairs.check_row, cache=tmp_path / "cache")) == 13
+    assert len(Rows([made], data.check_row, cache=tmp_path / "cache")) == 13
 
 
 def test_chunks_end_with_sentences_and_abbreviations_are_none() -> None:
@@ -243,11 +243,11 @@ def test_chunks_end_with_sentences_and_abbreviations_are_none() -> None:
         "both",
         "left!",
     ]
-    assert [" ".join(one) for one in pairs.sentences(" ".join(words), 99)] == [
+    assert [" ".join(one) for one in data.sentences(" ".join(words), 99)] == [
         "Dr. Smith met J. Doe in St. Ives (he said so.)",
         "Then both left!",
     ]
-    assert [len(one) for one in pairs.sentences("word " * 25, 10)] == [10, 10, 5]
+    assert [len(one) for one in data.sentences("word " * 25, 10)] == [10, 10, 5]
 
 
 def test_files_that_are_neither_rows_nor_text_are_refused(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_files_of_the_released_code_are_read_unchanged(tmp_path: Path) -> None:
         pytest.skip(f"no files of the released code at {folder}")
     adaptation = folder / "toy_pretrain_data.jsonl"
     assert prepare([adaptation], words=500, cache=tmp_path) == [adaptation]
-    assert len(Rows([adaptation], pairs.check_row, cache=tmp_path)) > 0
+    assert len(Rows([adaptation], data.check_row, cache=tmp_path)) > 0
     rows = Rows([folder / "toy_finetune_data.jsonl"], groups.check_row, cache=tmp_path)
     assert len(draw(rows[0], 16, seed=0, epoch=0, index=0).passages) > 1
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from adapters.llara.adapt import Adaptation
-from adapters.llara.template import PAPER
+from adapters.llara.objective import Adaptation
+from adapters.llara.templates import PAPER
 from llara_eval.training.config import Contrast, LoRA, Schedule
 
 

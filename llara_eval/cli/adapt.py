@@ -10,7 +10,7 @@ from llara_eval.cli import options, training
 from llara_eval.cli.console import progress, set_up_logging
 
 if TYPE_CHECKING:
-    from adapters.llara.adapt import Adaptation
+    from adapters.llara.objective import Adaptation
 
 Recipe = Annotated[str, typer.Option("--recipe", help="llara (the released code's) or llara-paper.")]
 PromptsFile = Annotated[
@@ -62,9 +62,9 @@ def adapt(
     """
     set_up_logging(quiet=quiet, verbose=False)
     from adapters import checkpoint_folder
+    from adapters.llara.adapt import adapt as run
+    from adapters.llara.adapt import plan, read_rows
     from adapters.llara.recipes import ADAPTATIONS
-    from adapters.llara.trainer import adapt as run
-    from adapters.llara.trainer import plan, read_rows
     from llara_eval.core.paths import home
     from llara_eval.training.job import Conditions, usual_micro_tokens
 
@@ -96,7 +96,7 @@ def adapt(
 
 def _fitted(task: "Adaptation", folder: Path, prompts: Path | None, slots: int | None) -> "Adaptation":
     """Return a recipe's task with the prompts asked for, and of no more tokens than the model can read."""
-    from adapters.llara.template import Prompts
+    from adapters.llara.templates import Prompts
     from llara_eval.checkpoints.load import read_model_config
     from llara_eval.encoding.model_facts import own_positions
 

@@ -39,8 +39,8 @@ def finetune(
     """
     set_up_logging(quiet=quiet, verbose=False)
     from adapters import checkpoint_folder
-    from adapters.finetuning import RECIPES, plan, read_rows
-    from adapters.finetuning import finetune as run
+    from adapters.finetune import RECIPES, plan, read_rows
+    from adapters.finetune import finetune as run
     from llara_eval.core.paths import home
     from llara_eval.training.job import Conditions, usual_micro_tokens
 

@@ -115,7 +115,7 @@ def _every_cell() -> "tuple[Cell, ...]":
     from llara_eval.diagnosis import require_own_adapters
 
     require_own_adapters()
-    from adapters.java import anserini_jar
+    from adapters.anserini import anserini_jar
     from adapters.regressions import read
     from llara_eval import published
     from llara_eval.reproduction import cells

@@ -12,7 +12,7 @@ from llara_eval.cli.console import progress, set_up_logging, show
 from llara_eval.core.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:
-    from adapters.llara.verification import Verification
+    from adapters.llara.verify_joint import Verification
 
 
 def verify_joint(
@@ -39,9 +39,9 @@ def verify_joint(
     import torch
 
     from adapters import checkpoint_folder
-    from adapters.llara.template import VARIANTS, add_tokens, fit_embeddings, templates
-    from adapters.llara.verification import LARGEST_ERROR
-    from adapters.llara.verification import verify_joint as verify
+    from adapters.llara.templates import VARIANTS, add_tokens, fit_embeddings, templates
+    from adapters.llara.verify_joint import LARGEST_ERROR
+    from adapters.llara.verify_joint import verify_joint as verify
     from llara_eval.checkpoints.load import read_model
     from llara_eval.core.files import read_texts
     from llara_eval.encoding.model_facts import own_positions

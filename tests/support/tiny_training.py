@@ -12,9 +12,9 @@ import torch
 from tiny_models import make_config, make_tokenizer
 from transformers import AutoModelForCausalLM
 
-from adapters import finetuning
-from adapters.llara.adapt import Adaptation
-from adapters.llara.trainer import adapt, read_rows
+from adapters import finetune
+from adapters.llara.adapt import adapt, read_rows
+from adapters.llara.objective import Adaptation
 from llara_eval.datasets.load import load
 from llara_eval.training.config import Contrast, LoRA, Schedule
 from llara_eval.training.job import Conditions
@@ -129,10 +129,10 @@ def tune(folder: Path, *, stopped: bool = False) -> Path:
         return ndcg_at_10(dataset, *model, **how)
 
     lora = LoRA(rank=4, alpha=8, dropout=0.0)
-    finetuning.finetune(
+    finetune.finetune(
         folder / "model",
-        finetuning.read_rows([folder / "groups.jsonl"], cache=folder / "cache"),
-        finetuning.RECIPES["llara"],
+        finetune.read_rows([folder / "groups.jsonl"], cache=folder / "cache"),
+        finetune.RECIPES["llara"],
         Contrast(group_size=16, temperature=0.05),
         Schedule(learning_rate=1e-3, batch_size=2, steps=3, lora=lora),
         Conditions(output=folder / "out", micro_tokens=512, dtype="float32"),

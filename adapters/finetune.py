@@ -10,8 +10,8 @@ import torch
 
 from adapters import repllama
 from adapters.llara import recipes
-from adapters.llara.template import RELEASED, add_tokens, fit_embeddings
-from adapters.llara.template import templates as llara_templates
+from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings
+from adapters.llara.templates import templates as llara_templates
 from llara_eval.checkpoints.folder import content_hash
 from llara_eval.checkpoints.load import read_model, read_model_config, read_tokenizer
 from llara_eval.core.errors import UsageError
