@@ -35,10 +35,10 @@ from transformers.utils.logging import disable_progress_bar
 from adapters import open_system
 from adapters.dense import Dense
 from adapters.options import Context
-from llara_eval import evaluate
 from llara_eval.datasets import load as datasets
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Template
+from llara_eval.evaluation import evaluate
 from llara_eval.vectors.vector_store import VectorStore
 
 STAGES = {

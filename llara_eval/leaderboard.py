@@ -10,9 +10,9 @@ from llara_eval.core.errors import DataError
 from llara_eval.datasets.contamination import TRAINING_FILES, Finding
 from llara_eval.datasets.known import AVERAGES
 from llara_eval.datasets.msmarco_sets import titled
+from llara_eval.evaluation.record import RESULT, Result, split_to_name
 from llara_eval.means import Mean
 from llara_eval.published import BASELINES, PUBLISHED_FILE, PublishedScore
-from llara_eval.results import RESULT, Result, split_to_name
 
 MEASURES = {
     "nDCG@10": "nDCG@10",

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from llara_eval.datasets.known import AVERAGES, find
+from llara_eval.evaluation.record import Result, split_to_name
 from llara_eval.published import PublishedScore
-from llara_eval.results import Result, split_to_name
 
 Values = Mapping[str, float]
 """Data set → value of one measure of one system; ``mean/<set of sets>`` → a mean published without parts."""

@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 import adapters
 from adapters import System
-from llara_eval import __version__, diagnosis, means, results
+from llara_eval import __version__, diagnosis, means
 from llara_eval.cli import app, console, tables
 from llara_eval.datasets import known as catalogue
+from llara_eval.evaluation.record import load, save
 from llara_eval.scoring.measures import DEFAULT_MEASURES
 
 GOLDEN = ROOT / "tests" / "cli" / "golden" / "help.txt"
@@ -180,7 +181,7 @@ def test_evaluate_shows_a_table_and_says_where_results_are(evaluate):
 
 def test_options_reach_the_system_and_the_record(evaluate, tmp_path):
     assert evaluate("-o", "flavour=mild", "--max-length", "7", "--depth", "10").exit_code == 0
-    stored = results.load(tmp_path / "runs" / "words" / "tiny")
+    stored = load(tmp_path / "runs" / "words" / "tiny")
     assert stored.settings_passed == {"max_length": 7, "flavour": "mild"}
     assert stored.settings["flavour"] == "mild"
     assert stored.depth == 10
@@ -253,7 +254,7 @@ def test_one_of_two_systems_fails_and_the_other_is_kept(evaluate, tmp_path):
     assert "broken on" in text_of(result)
     assert "1 of 2 evaluations failed: vectors.npy: the checksum is wrong" in text_of(result)
     assert "words" in result.stdout
-    assert results.load(tmp_path / "runs" / "words" / "tiny").n_queries == 3
+    assert load(tmp_path / "runs" / "words" / "tiny").n_queries == 3
     assert "kept" in evaluate().stderr
 
 
@@ -575,7 +576,7 @@ def test_beir_shows_published_values_marked_beside_the_measured_ones(like_scifac
 def test_beir_compares_with_what_was_measured_on_the_same_data(like_scifact, tmp_path):
     words = ["--data-dir", like_scifact, "--runs-dir", tmp_path / "runs"]
     assert call("beir", "--model", "words", *words).exit_code == 0
-    own = results.load(tmp_path / "runs" / "words" / "beir--scifact")
+    own = load(tmp_path / "runs" / "words" / "beir--scifact")
     measures = {"nDCG@10": {"mean": 0.4321, "low": 0.4, "high": 0.5}}
     baseline = tmp_path / "runs" / "bm25" / "beir--scifact"
     broken = tmp_path / "runs" / "broken" / "beir--scifact" / "result.json"
@@ -583,7 +584,7 @@ def test_beir_compares_with_what_was_measured_on_the_same_data(like_scifact, tmp
     broken.write_text('{"schema": 2}')
     for fingerprint, shown in ((own.dataset_fingerprint, "0.4321 "), ("0" * 64, "0.6789*")):
         record = replace(own, system="bm25", measures=measures, dataset_fingerprint=fingerprint)
-        results.save(baseline, record)
+        save(baseline, record)
         result = call("beir", "--model", "words", *words)
         assert result.exit_code == 0, result.stderr
         (row,) = [line for line in result.stdout.splitlines() if "beir/scifact" in line]
@@ -636,7 +637,7 @@ words = ["leaderboard", "--runs-dir", {str(tmp_path / "runs")!r}, "--output", {s
 for more in ([], ["--check"]):
     assert CliRunner().invoke(app, words + more).exit_code == 0
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
-assert "llara_eval.leaderboard" in sys.modules and "llara_eval.audit" in sys.modules
+assert "llara_eval.leaderboard" in sys.modules and "llara_eval.evaluation.audit" in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 
 import adapters
 from adapters import System
-from llara_eval import results
 from llara_eval.baselines import DENSE, LEXICAL
 from llara_eval.cli import app
 from llara_eval.cli import repro as command
 from llara_eval.cli.options import Existing
 from llara_eval.core.errors import DataError, DriftError, MissingPartError, PartialResultsError
+from llara_eval.evaluation import record
 from llara_eval.reproduction import Cell, Expected
 
 DOCUMENTS = {"d1": "red apples", "d2": "green pears", "d3": "blue plums"}
@@ -199,9 +199,9 @@ def test_a_checkpoint_has_to_be_named(repro):
 def test_a_kept_result_is_not_believed_unless_asked_for(repro, data):
     """A result that was kept would say OK whatever became of the code."""
     assert repro((cell(RIGHT),)).exit_code == 0
-    folder = results.folder_of(data / "runs", "words", "tiny", "test")
-    text = (folder / results.RESULT).read_text()
-    (folder / results.RESULT).write_text(text.replace(str(2 / 3), "0.1"))
+    folder = record.folder_of(data / "runs", "words", "tiny", "test")
+    text = (folder / record.RESULT).read_text()
+    (folder / record.RESULT).write_text(text.replace(str(2 / 3), "0.1"))
     assert repro((cell(RIGHT),), "--on-existing", "never").exit_code == 5
     assert repro((cell(RIGHT),)).exit_code == 0
 

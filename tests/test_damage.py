@@ -18,13 +18,15 @@ from stores import CountingEncoder
 from tiny_models import make_tokenizer
 from typer.testing import CliRunner
 
-from llara_eval import cli, evaluate, results
+from llara_eval import cli
 from llara_eval.core import files
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import atomic_write, draft, write_json, write_text
 from llara_eval.core.leases import Leases
 from llara_eval.datasets.load import load
 from llara_eval.encoding.templates import Template
+from llara_eval.evaluation import evaluate
+from llara_eval.evaluation.record import RUN
 from llara_eval.vectors import shards, vector_store
 from llara_eval.vectors.sealed import claim, seal, sealed
 from llara_eval.vectors.shards import Listing, Shard
@@ -297,7 +299,7 @@ def test_a_result_whose_run_was_damaged_is_not_kept(make_collection, tmp_path, d
     dataset = load(str(collection), data_dir=tmp_path)
     system = FakeRetriever({"q1": {"d1": 2.0, "d2": 1.0}})
     outcome = evaluate.evaluate(system, dataset, runs_dir=tmp_path / "runs", measures=["nDCG@10"])
-    run = outcome.folder / results.RUN
+    run = outcome.folder / RUN
     whole = run.read_bytes()
     if damage == "another":
         write_text(run, "q1\tQ0\td2\t1\t2.0\tfake\n")

@@ -6,11 +6,11 @@ from unittest.mock import Mock
 import pytest
 from fakes import FakeRetriever
 
-from llara_eval import evaluate as module
-from llara_eval import results
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.datasets.load import Dataset, load
-from llara_eval.evaluate import evaluate
+from llara_eval.evaluation import evaluate as module
+from llara_eval.evaluation import record
+from llara_eval.evaluation.evaluate import evaluate
 from llara_eval.scoring.measures import score
 from llara_eval.scoring.statistics import mean_interval
 
@@ -56,11 +56,11 @@ def test_the_record_says_what_was_measured(run, dataset, tmp_path):
     assert result.settings == {"k1": 0.9, "runtime": {"threads": 2}}
     assert result.settings_passed == {"k1": "0.9"}
     assert result.dataset_fingerprint == dataset.fingerprint
-    assert result.qrels_fingerprint == results.qrels_fingerprint(QRELS)
-    assert result.run_sha256 == results.run_sha256(outcome.folder)
+    assert result.qrels_fingerprint == record.qrels_fingerprint(QRELS)
+    assert result.run_sha256 == record.run_sha256(outcome.folder)
     assert result.phases["index"] == {"documents": 8}
     assert "score" in result.phases
-    assert results.load(outcome.folder) == result
+    assert record.load(outcome.folder) == result
 
 
 def test_means_are_over_all_judged_queries_and_a_missing_one_counts_as_zero(run):
@@ -68,20 +68,20 @@ def test_means_are_over_all_judged_queries_and_a_missing_one_counts_as_zero(run)
     assert result.n_queries == 3
     assert result.means["RR@10"] == pytest.approx((1 + 1 / 2 + 0) / 3)
     assert result.means["R@2"] == pytest.approx((1 + 1 / 2 + 0) / 3), "of the tied d2 and d3, d3 comes first"
-    stored = results.load_per_query(run().folder / results.PER_QUERY)
+    stored = record.load_per_query(run().folder / record.PER_QUERY)
     assert stored.query_ids.tolist() == ["q1", "q2", "q3"]
     assert stored.values["nDCG@10"][[0, 2]].tolist() == [1.0, 0.0]
 
 
 def test_the_stored_run_is_canonical(run):
-    lines = [(query, docs.tolist()) for query, docs, _ in results.load_run(run().folder)]
+    lines = [(query, docs.tolist()) for query, docs, _ in record.load_run(run().folder)]
     assert lines == [("q1", ["d1", "d2", "d7"]), ("q2", ["d0", "d3", "d2", "d4"])]
 
 
 def test_scoring_the_stored_run_again_gives_the_same_values(run):
     outcome = run()
-    again = score(QRELS, results.load_run(outcome.folder), MEASURES)
-    stored = results.load_per_query(outcome.folder / results.PER_QUERY)
+    again = score(QRELS, record.load_run(outcome.folder), MEASURES)
+    stored = record.load_per_query(outcome.folder / record.PER_QUERY)
     assert again.means == outcome.result.means == stored.means
     for name in MEASURES:
         assert again.values[name].tolist() == stored.values[name].tolist()
@@ -91,7 +91,7 @@ def test_scoring_the_stored_run_again_gives_the_same_values(run):
 
 def test_two_evaluations_give_byte_identical_files(run):
     first, second = run(runs="one"), run(runs="two")
-    for name in (results.RUN, results.PER_QUERY):
+    for name in (record.RUN, record.PER_QUERY):
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
 
 
@@ -148,13 +148,15 @@ def test_always_replaces_and_never_keeps_whatever_is_there(run):
     assert (kept.fresh, kept.result, better.indexed) == (False, first, 0)
     replaced = run(better, on_existing="always")
     assert (replaced.fresh, better.indexed) == (True, 1)
-    assert results.load(replaced.folder).means["R@2"] > first.means["R@2"]
+    assert record.load(replaced.folder).means["R@2"] > first.means["R@2"]
 
 
 def test_a_result_is_kept_until_all_of_another_is_there(run, monkeypatch):
     first = run()
     before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
-    monkeypatch.setattr("llara_eval.results.write_json", Mock(side_effect=LlaraEvalError("no space left")))
+    monkeypatch.setattr(
+        "llara_eval.evaluation.record.write_json", Mock(side_effect=LlaraEvalError("no space left"))
+    )
     with pytest.raises(LlaraEvalError, match="no space left"):
         run(FakeRetriever(SCORES, k1=0.8), on_existing="always")
     assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == before
@@ -173,7 +175,7 @@ def test_one_more_document_is_asked_for_to_see_ties_and_one_for_the_own_id(run):
 def test_measures_beyond_the_depth_are_left_out(run):
     outcome = run(depth=2)
     assert list(outcome.result.measures) == ["R@2"]
-    assert all(len(docs) <= 2 for _, docs, _ in results.load_run(outcome.folder))
+    assert all(len(docs) <= 2 for _, docs, _ in record.load_run(outcome.folder))
     with pytest.raises(UsageError, match="no measure has a cut-off within depth 1"):
         run(depth=1, runs="other")
 
@@ -202,7 +204,7 @@ def test_own_ids_are_dropped_only_where_the_data_set_says_so(make_collection, tm
     dataset = load(str(folder), data_dir=tmp_path)
     outcome = evaluate(retriever, dataset, runs_dir=tmp_path / "runs", measures=["RR@2"], depth=2)
     assert outcome.result.drop_own_ids is drop
-    (ranking,) = [docs.tolist() for _, docs, _ in results.load_run(outcome.folder)]
+    (ranking,) = [docs.tolist() for _, docs, _ in record.load_run(outcome.folder)]
     assert ranking == (["b", "c"] if drop else ["a", "b"])
     assert outcome.result.means == {"RR@2": 1.0 if drop else 0.5}
 
@@ -223,7 +225,7 @@ def test_a_hostile_system_name_stays_inside_the_runs_folder(run, tmp_path):
     outcome = run(FakeRetriever(SCORES, name="../../evil\tname"))
     assert outcome.folder.resolve().parent.parent == (tmp_path / "runs").resolve()
     assert json.loads((outcome.folder / "result.json").read_text())["system"] == "../../evil\tname"
-    assert results.load_run(outcome.folder).doc_ids.tolist()[0] == "d1", "the tag does not break the columns"
+    assert record.load_run(outcome.folder).doc_ids.tolist()[0] == "d1", "the tag does not break the columns"
 
 
 def test_warnings_of_the_data_are_kept_with_the_result(make_collection, run, tmp_path):

@@ -14,17 +14,17 @@ from fakes import WordOverlap
 from stored import cells, make_result
 from typer.testing import CliRunner
 
-from llara_eval import results
-from llara_eval.audit import audit
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError
 from llara_eval.datasets.known import BEIR_13, CQADUPSTACK
 from llara_eval.datasets.load import load
-from llara_eval.evaluate import evaluate
+from llara_eval.evaluation import record
+from llara_eval.evaluation.audit import audit
+from llara_eval.evaluation.evaluate import evaluate
+from llara_eval.evaluation.record import PER_QUERY, RESULT, RUN, Result, folder_of, walk
 from llara_eval.leaderboard import render
 from llara_eval.published import BM25, BM25_MULTIFIELD, LLARA, PUBLISHED_FILE, REPLLAMA, PublishedScore
 from llara_eval.published import load as load_published
-from llara_eval.results import PER_QUERY, RESULT, RUN, Result, folder_of, walk
 
 HOSTILE = ["a|b", "<script>alert(1)</script>", "[x](y)", "**bold**", "new\nline | x", "`code`", "../up (1)"]
 
@@ -287,7 +287,7 @@ def test_a_clean_folder_passes_the_check(place):
 
 
 def tamper_mean(place: Path) -> None:
-    measures = results.load(folder(place)).measures
+    measures = record.load(folder(place)).measures
     measures["nDCG@10"]["mean"] += 1e-6
     edit_result(folder(place), measures=measures)
 
@@ -306,7 +306,7 @@ def tamper_run_and_its_checksum(place: Path) -> None:
     path = folder(place) / RUN
     rows = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
     path.write_bytes(gzip.compress(b"".join(row for row in rows if not row.startswith(b"q07\t"))))
-    edit_result(folder(place), run_sha256=results.run_sha256(folder(place)))
+    edit_result(folder(place), run_sha256=record.run_sha256(folder(place)))
 
 
 def tamper_per_query(place: Path) -> None:
@@ -410,7 +410,7 @@ def test_files_are_checked_against_each_other_without_judgements(place):
     edit_result(folder(place), qrels_fingerprint="0" * 64)
     tamper_query_values = folder(place) / PER_QUERY
     tamper_query_values.write_text(tamper_query_values.read_text().replace("\t1.0\t", "\t0.5\t", 1))
-    verdict = audit(folder(place), results.load(folder(place)), place)
+    verdict = audit(folder(place), record.load(folder(place)), place)
     assert not verdict.scored
     assert any("per-query values give" in problem for problem in verdict.problems)
 

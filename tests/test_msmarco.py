@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 import adapters
 from adapters import System
 from adapters.maxp import MaxP, Windows
-from llara_eval import audit, results
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Document, Query
@@ -28,7 +27,9 @@ from llara_eval.datasets import inventory, msmarco
 from llara_eval.datasets import load as datasets
 from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.msmarco_sets import MSMARCO_SETS, SOURCES
-from llara_eval.evaluate import evaluate
+from llara_eval.evaluation import audit
+from llara_eval.evaluation.evaluate import evaluate
+from llara_eval.evaluation.record import load, load_run
 from llara_eval.scoring.measures import DEFAULT_MEASURES
 
 ODD = [
@@ -338,7 +339,7 @@ def test_the_fingerprint_sees_the_url(tmp_path):
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["scifact", "arguana"])
 def test_stored_runs_are_still_of_the_same_data(real_data, name):
-    stored = results.load(ROOT / "runs" / "bm25" / f"beir--{name}")
+    stored = load(ROOT / "runs" / "bm25" / f"beir--{name}")
     assert datasets.load(name, data_dir=real_data, offline=True).fingerprint == stored.dataset_fingerprint
 
 
@@ -352,9 +353,7 @@ def test_maxp_says_so_and_searches_passages(official, pinned, tmp_path):
     assert outcome.result.n_documents == 200
     assert len(words.documents) > 200
     assert all("#" in passage for passage in words.documents)
-    assert {doc.partition("#")[0] for doc in results.load_run(outcome.folder).doc_ids} <= {
-        p.doc_id for p in PAGES
-    }
+    assert {doc.partition("#")[0] for doc in load_run(outcome.folder).doc_ids} <= {p.doc_id for p in PAGES}
 
 
 def test_a_deeper_run_does_not_inflate_rr_at_100(official, pinned, tmp_path):
@@ -588,7 +587,7 @@ def test_other_commands_measure_a_data_set_as_msmarco_does(
     assert list(demo["measures"]) == list(DEFAULT_MEASURES)
     known = MSMARCO_SETS[name]
     assert list(found["measures"]) == [item for item in known.measures if item != "R@1000"]
-    assert results.load(Path(found["run"]).parent).depth == known.depth
+    assert load(Path(found["run"]).parent).depth == known.depth
     again = call("--task", task)
     assert again.exit_code == 0, again.output
     assert "(kept from an earlier run)" in again.stderr

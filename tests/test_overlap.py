@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from stored import cells, make_result
 from typer.testing import CliRunner
 
-from llara_eval import results
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of
@@ -23,6 +22,7 @@ from llara_eval.datasets.contamination import RECORD, TRAINING_FILES, Finding, d
 from llara_eval.datasets.load import load
 from llara_eval.datasets.overlap import Report, compare, items
 from llara_eval.datasets.same_text import COMMON, GRAM, Index, Item, Kind, jaccard, words
+from llara_eval.evaluation import record
 from llara_eval.leaderboard import render
 
 VOCABULARY = [first + second + third for first in "bdfgk" for second in "aeiou" for third in "lmnrst"]
@@ -409,9 +409,9 @@ def test_a_checkpoint_declares_by_its_record(tmp_path):
 
 
 def test_a_malformed_finding_is_refused_and_no_result_is_taken_for_one(tmp_path):
-    results.save(tmp_path / "overlap" / "tiny", make_result(system="overlap"))
+    record.save(tmp_path / "overlap" / "tiny", make_result(system="overlap"))
     assert list(contamination.walk(tmp_path)) == []
-    assert len(list(results.walk(tmp_path))) == 1
+    assert len(list(record.walk(tmp_path))) == 1
     (tmp_path / "overlap" / "x.json").write_text('{"file": "x"}')
     with pytest.raises(DataError, match=r"x\.json: not a finding"):
         list(contamination.walk(tmp_path))

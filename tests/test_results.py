@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stored import make_result
 
-from llara_eval import results
 from llara_eval.core import files
 from llara_eval.core.errors import DataError, LlaraEvalError
 from llara_eval.core.files import atomic_write, slug, text_writer, write_json, write_text
 from llara_eval.core.types import Hits, as_ids
-from llara_eval.results import folder_of, qrels_fingerprint, walk
+from llara_eval.evaluation import record
+from llara_eval.evaluation.record import folder_of, qrels_fingerprint, walk
 from llara_eval.scoring.measures import Scores
 from llara_eval.scoring.ranking import rank
 
@@ -37,42 +37,42 @@ def small_run():
 
 def test_a_result_is_read_back_as_it_was_saved(tmp_path):
     result = make_result()
-    results.save(tmp_path / "a" / "b", result)
-    assert results.load(tmp_path / "a" / "b") == result
+    record.save(tmp_path / "a" / "b", result)
+    assert record.load(tmp_path / "a" / "b") == result
     assert result.means == {"nDCG@10": 0.1 + 0.2}
 
 
-@pytest.mark.parametrize("schema", [results.SCHEMA + 1, 0, None, "1"])
+@pytest.mark.parametrize("schema", [record.SCHEMA + 1, 0, None, "1"])
 def test_another_schema_is_refused(tmp_path, schema):
-    results.save(tmp_path, dataclasses.replace(make_result(), schema=schema))
-    with pytest.raises(DataError, match=f"schema {schema!r}; this version reads {results.SCHEMA}"):
-        results.load(tmp_path)
+    record.save(tmp_path, dataclasses.replace(make_result(), schema=schema))
+    with pytest.raises(DataError, match=f"schema {schema!r}; this version reads {record.SCHEMA}"):
+        record.load(tmp_path)
 
 
 @pytest.mark.parametrize(
     "content", ["", "{", "[1]", "null", '{"schema": 1}', '{"schema": 1, "system": "x"}', "\udcff"]
 )
 def test_what_is_not_a_result_is_refused(tmp_path, content):
-    (tmp_path / results.RESULT).write_bytes(content.encode(errors="surrogateescape"))
+    (tmp_path / record.RESULT).write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(DataError, match=r"result\.json: not a result"):
-        results.load(tmp_path)
+        record.load(tmp_path)
 
 
 def test_a_missing_result_is_refused(tmp_path):
     with pytest.raises(DataError, match="not a result"):
-        results.load(tmp_path)
+        record.load(tmp_path)
 
 
 def test_a_value_that_is_not_a_number_is_never_written(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
-        results.save(tmp_path, make_result(ties_at_10=float("nan")))
+        record.save(tmp_path, make_result(ties_at_10=float("nan")))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_per_query_values_are_not_rounded(tmp_path):
     values = {"nDCG@10": np.array([1 / 3, 0.1 + 0.2, 5e-324]), "RR@10": np.array([1.0, 0.0, 1 / 7])}
-    results.save_per_query(tmp_path / "x.tsv", Scores(as_ids(["q1", "q 2", "ü"]), values))
-    back = results.load_per_query(tmp_path / "x.tsv")
+    record.save_per_query(tmp_path / "x.tsv", Scores(as_ids(["q1", "q 2", "ü"]), values))
+    back = record.load_per_query(tmp_path / "x.tsv")
     assert back.query_ids.tolist() == ["q1", "q 2", "ü"]
     assert {name: column.tolist() for name, column in back.values.items()} == {
         name: column.tolist() for name, column in values.items()
@@ -86,47 +86,47 @@ def test_per_query_values_are_not_rounded(tmp_path):
 def test_a_malformed_table_is_refused(tmp_path, content):
     (tmp_path / "x.tsv").write_text(content)
     with pytest.raises(DataError, match="not a table of per-query values"):
-        results.load_per_query(tmp_path / "x.tsv")
+        record.load_per_query(tmp_path / "x.tsv")
 
 
 def test_a_run_is_read_back_and_its_checksum_is_of_the_text(tmp_path):
     run = small_run()
-    sha = results.save_run(tmp_path, run, "fake system")
-    back = results.load_run(tmp_path)
+    sha = record.save_run(tmp_path, run, "fake system")
+    back = record.load_run(tmp_path)
     assert {query: (docs.tolist(), scores.tolist()) for query, docs, scores in back} == {
         query: (docs.tolist(), scores.tolist()) for query, docs, scores in run
     }
-    text = gzip.decompress((tmp_path / results.RUN).read_bytes())
-    (tmp_path / results.RUN).write_bytes(gzip.compress(text, compresslevel=1))
-    assert results.run_sha256(tmp_path) == sha
-    (tmp_path / results.RUN).write_bytes(gzip.compress(text.replace(b"-7.5", b"-7.6")))
-    assert results.run_sha256(tmp_path) != sha
+    text = gzip.decompress((tmp_path / record.RUN).read_bytes())
+    (tmp_path / record.RUN).write_bytes(gzip.compress(text, compresslevel=1))
+    assert record.run_sha256(tmp_path) == sha
+    (tmp_path / record.RUN).write_bytes(gzip.compress(text.replace(b"-7.5", b"-7.6")))
+    assert record.run_sha256(tmp_path) != sha
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "bits"])
 def test_a_damaged_run_is_a_data_error(tmp_path, damage):
-    run = tmp_path / results.RUN
+    run = tmp_path / record.RUN
     content = gzip.compress(b"".join(b"q\tQ0\td%d\t1\t%d\tx\n" % (i, -i * i) for i in range(500)))
     if damage == "cut":
         run.write_bytes(content[:-20])
     elif damage == "bits":
         run.write_bytes(content[:200] + b"\xff" * 50 + content[250:])
     with pytest.raises(DataError, match=r"run\.trec\.gz: cannot be read"):
-        results.run_sha256(tmp_path)
+        record.run_sha256(tmp_path)
 
 
 def test_results_are_walked_in_the_order_of_their_paths(tmp_path):
     pairs = [("b", "x"), ("a", "z"), ("a", "beir/y"), ("B", "x")]
     for system, dataset in pairs:
         result = make_result(system=system, dataset=dataset)
-        results.save(folder_of(tmp_path, system, dataset, "test"), result)
+        record.save(folder_of(tmp_path, system, dataset, "test"), result)
     (tmp_path / "a" / "unfinished").mkdir()
     walked = [(folder.relative_to(tmp_path).as_posix(), result.dataset) for folder, result in walk(tmp_path)]
     assert walked == [("B/x", "x"), ("a/beir--y", "beir/y"), ("a/z", "z"), ("b/x", "x")]
 
 
 def test_a_walk_refuses_a_newer_record(tmp_path):
-    results.save(tmp_path / "a" / "x", make_result(schema=results.SCHEMA + 1))
+    record.save(tmp_path / "a" / "x", make_result(schema=record.SCHEMA + 1))
     with pytest.raises(DataError, match="schema"):
         list(walk(tmp_path))
 

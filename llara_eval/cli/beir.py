@@ -11,7 +11,7 @@ from llara_eval.cli.console import plain, set_up_logging, show
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from llara_eval.evaluate import Outcome
+    from llara_eval.evaluation.evaluate import Outcome
     from llara_eval.means import Values
 
 
@@ -80,7 +80,7 @@ def _comparison(outcomes: "list[Outcome]", runs_dir: Path) -> "Table":
 
     from llara_eval import means, published
     from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell
-    from llara_eval.results import beside
+    from llara_eval.evaluation.record import beside
 
     results = [outcome.result for outcome in outcomes]
     own = [means.measured(results, name).get(results[0].system, {}) for name in ("nDCG@10", "RR@10")]

@@ -87,7 +87,7 @@ def compare(
 
 def _is_place(path: Path) -> bool:
     """Return whether a path is a run file or the folder of a result."""
-    from llara_eval.results import RESULT
+    from llara_eval.evaluation.record import RESULT
 
     return path.is_file() or (path / RESULT).is_file()
 
@@ -102,7 +102,7 @@ def _folders(
     """
     from llara_eval.core.errors import UsageError
     from llara_eval.datasets.load import naming
-    from llara_eval.results import folder_of
+    from llara_eval.evaluation.record import folder_of
 
     if dataset is None:
         raise UsageError(
@@ -126,8 +126,8 @@ def _folders(
 
 def _scores(path: Path, measure: str, qrels: Path | None) -> "tuple[Scores, str]":
     """Return per-query values of a run file or of a stored result, and the fingerprint of the judgements."""
-    from llara_eval import results
     from llara_eval.core.errors import DataError, UsageError
+    from llara_eval.evaluation import record
     from llara_eval.scoring.measures import score
     from llara_eval.scoring.trec import read_qrels, read_run
 
@@ -135,13 +135,13 @@ def _scores(path: Path, measure: str, qrels: Path | None) -> "tuple[Scores, str]
         if qrels is None:
             raise UsageError(f"{path} is a run file: --qrels says what to score it against")
         judgements = read_qrels(qrels)
-        return score(judgements, read_run(path), [measure]), results.qrels_fingerprint(judgements)
+        return score(judgements, read_run(path), [measure]), record.qrels_fingerprint(judgements)
     if not _is_place(path):
         raise DataError(f"{path}: no result there; `llara-eval evaluate` makes one")
-    stored = results.load_per_query(path / results.PER_QUERY)
+    stored = record.load_per_query(path / record.PER_QUERY)
     if measure not in stored.values:
         raise UsageError(f"{path} has no {measure}; it has {', '.join(stored.values)}")
-    return stored, results.load(path).qrels_fingerprint
+    return stored, record.load(path).qrels_fingerprint
 
 
 def _show(rows: list[dict[str, Any]], measure: str, queries: int) -> None:

@@ -13,7 +13,7 @@ from llara_eval.core.paths import home
 
 if TYPE_CHECKING:
     from llara_eval.core.protocols import Retriever
-    from llara_eval.evaluate import Outcome
+    from llara_eval.evaluation.evaluate import Outcome
 
 Measures = Annotated[
     str | None,
@@ -124,7 +124,7 @@ def run_all(
     from llara_eval.datasets import load as sets
     from llara_eval.datasets.known import expand
     from llara_eval.datasets.msmarco_sets import text_length
-    from llara_eval.evaluate import evaluate as evaluate_one
+    from llara_eval.evaluation.evaluate import evaluate as evaluate_one
 
     outcomes: list[Outcome] = []
     errors: list[LlaraEvalError] = []
@@ -166,7 +166,7 @@ def run_all(
 def _conditions(name: str, measures: list[str] | None, depth: int | None) -> dict[str, Any]:
     """Return what is measured on a data set, and to which depth: as asked for, else as usual there."""
     from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
-    from llara_eval.evaluate import DEPTH
+    from llara_eval.evaluation.evaluate import DEPTH
     from llara_eval.scoring.measures import DEFAULT_MEASURES
 
     official = MSMARCO_SETS.get(name)
@@ -192,7 +192,7 @@ def print_objects(outcomes: "list[Outcome]") -> None:
 
 def as_object(outcome: "Outcome") -> dict[str, Any]:
     """Return what ``--json`` prints of an evaluation."""
-    from llara_eval.results import RUN
+    from llara_eval.evaluation.record import RUN
 
     result = outcome.result
     return {

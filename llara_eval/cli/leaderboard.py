@@ -9,7 +9,7 @@ from llara_eval.cli import options
 from llara_eval.cli.console import plain, say, show
 
 if TYPE_CHECKING:
-    from llara_eval.results import Result
+    from llara_eval.evaluation.record import Result
 
 
 def leaderboard(
@@ -35,8 +35,8 @@ def leaderboard(
     from llara_eval.core.errors import DataError, DriftError
     from llara_eval.core.files import write_text
     from llara_eval.datasets import contamination
+    from llara_eval.evaluation.record import walk
     from llara_eval.leaderboard import render
-    from llara_eval.results import walk
 
     if not runs_dir.is_dir():
         raise DataError(f"{runs_dir}: no such folder; `llara-eval evaluate` makes results")
@@ -82,7 +82,7 @@ def _audit(entries: "list[tuple[Path, Result]]", data_dir: Path) -> tuple[int, l
     """
     from rich.table import Table
 
-    from llara_eval.audit import audit
+    from llara_eval.evaluation.audit import audit
 
     table = Table("data set", "system", "stored run", "problem")
     scored, problems = 0, []

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from llara_eval.datasets.msmarco_sets import MsMarcoSet
-    from llara_eval.evaluate import Outcome
+    from llara_eval.evaluation.evaluate import Outcome
 
 
 class Task(StrEnum):
@@ -125,8 +125,8 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
 
     from llara_eval import means, published
     from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell
+    from llara_eval.evaluation.record import beside
     from llara_eval.leaderboard import MEASURES
-    from llara_eval.results import beside
 
     result = outcome.result
     tuned, settings = (

@@ -28,8 +28,8 @@ def score(
     MRR@100 of MS MARCO documents and the like look no deeper than their cut-off, however long the run is.
     """
     from llara_eval.core.files import refuse_inputs
-    from llara_eval.evaluate import summarise
-    from llara_eval.results import save_per_query
+    from llara_eval.evaluation.evaluate import summarise
+    from llara_eval.evaluation.record import save_per_query
     from llara_eval.scoring.measures import parse_measures
     from llara_eval.scoring.measures import score as score_run
     from llara_eval.scoring.trec import read_qrels, read_run

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from llara_eval.cli.console import plain, width
-from llara_eval.evaluate import Outcome
+from llara_eval.evaluation.evaluate import Outcome
 from llara_eval.leaderboard import MEASURES
 
 ABSENT = "–"

@@ -2,7 +2,7 @@
 
 import re
 
-from llara_eval.results import Result
+from llara_eval.evaluation.record import Result
 
 
 def make_result(**changes) -> Result:

@@ -110,7 +110,7 @@ def main(home: str, checkpoint: str, collection: str) -> None:
     from adapters.options import Context
     from llara_eval.core import leases
     from llara_eval.datasets.load import load
-    from llara_eval.evaluate import evaluate
+    from llara_eval.evaluation.evaluate import evaluate
     from llara_eval.vectors import shards, vector_store
 
     torch.set_num_threads(1)

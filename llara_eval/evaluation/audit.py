@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llara_eval import results
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Qrels
 from llara_eval.datasets import load as datasets
-from llara_eval.results import Result
+from llara_eval.evaluation import record
+from llara_eval.evaluation.record import Result
 from llara_eval.scoring.measures import score
 
 TOLERANCE = 1e-9
@@ -40,19 +40,19 @@ def audit(folder: Path, result: Result, data_dir: Path) -> Verdict:
     try:
         if (
             folder.resolve()
-            != results.folder_of(folder.parents[1], result.system, result.dataset, result.split).resolve()
+            != record.folder_of(folder.parents[1], result.system, result.dataset, result.split).resolve()
         ):
             problems.append(f"{folder} is not the folder of {result.system} on {result.dataset}")
-        if results.run_sha256(folder) != result.run_sha256:
-            problems.append(f"{results.RUN} is not the run the result was measured on")
-        stored = results.load_per_query(folder / results.PER_QUERY)
+        if record.run_sha256(folder) != result.run_sha256:
+            problems.append(f"{record.RUN} is not the run the result was measured on")
+        stored = record.load_per_query(folder / record.PER_QUERY)
         if len(stored.query_ids) != result.n_queries:
             problems.append(f"{len(stored.query_ids)} per-query values, the result says {result.n_queries}")
         problems += _differences("per-query values give", stored.means, result.means)
         qrels = judgements(result, data_dir)
         if qrels is not None:
             scored = True
-            again = score(qrels, results.load_run(folder), list(result.measures))
+            again = score(qrels, record.load_run(folder), list(result.measures))
             problems += _differences("the run scores", again.means, result.means)
             if list(stored.query_ids) != list(again.query_ids):
                 problems.append("the per-query values are not of the judged queries")
@@ -70,7 +70,7 @@ def judgements(result: Result, data_dir: Path) -> Qrels | None:
         qrels = datasets.judgements(result.dataset, result.split, data_dir=data_dir)
     except DataError:
         return None
-    return qrels if results.qrels_fingerprint(qrels) == result.qrels_fingerprint else None
+    return qrels if record.qrels_fingerprint(qrels) == result.qrels_fingerprint else None
 
 
 def _differences(what: str, found: dict[str, float], expected: dict[str, float]) -> list[str]:

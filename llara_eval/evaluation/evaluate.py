@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from llara_eval import results
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import remove_drafts, staging
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.provenance import describe
 from llara_eval.core.types import Run
 from llara_eval.datasets.load import Dataset
-from llara_eval.results import Result
+from llara_eval.evaluation import record
+from llara_eval.evaluation.record import Result
 from llara_eval.scoring.measures import DEFAULT_MEASURES, Scores, parse_measures, score, within_depth
 from llara_eval.scoring.ranking import rank
 from llara_eval.scoring.statistics import mean_interval
@@ -71,7 +71,7 @@ def evaluate(
         UsageError: With ``only-missing``, a result of other settings or data is in the way.
         LlaraEvalError: The system found nothing for any query.
     """
-    folder = results.folder_of(runs_dir, retriever.name, dataset.name, dataset.split)
+    folder = record.folder_of(runs_dir, retriever.name, dataset.name, dataset.split)
     asked = parse_measures(measures)
     names = within_depth(asked, depth)
     if (beyond := [name for name in asked if name not in names]) and asked != list(DEFAULT_MEASURES):
@@ -79,8 +79,8 @@ def evaluate(
     if not names:
         raise UsageError(f"no measure has a cut-off within depth {depth}")
     remove_drafts(folder)
-    if on_existing != "always" and (folder / results.RESULT).is_file():
-        kept = results.load(folder)
+    if on_existing != "always" and (folder / record.RESULT).is_file():
+        kept = record.load(folder)
         if on_existing == "only-missing":
             _refuse_other(kept, folder, retriever, dataset, depth, names)
         return Outcome(kept, folder, fresh=False)
@@ -109,8 +109,8 @@ def _store(
     scores = score(dataset.qrels, run, measures)
     phases = {**retriever.phases, "score": {"seconds": round(time.perf_counter() - started, 3)}}
     with staging(folder) as place:
-        run_sha256 = results.save_run(place, run, retriever.name)
-        results.save_per_query(place / results.PER_QUERY, scores)
+        run_sha256 = record.save_run(place, run, retriever.name)
+        record.save_per_query(place / record.PER_QUERY, scores)
         result = Result(
             system=retriever.name,
             dataset=dataset.name,
@@ -124,14 +124,14 @@ def _store(
             settings=dict(retriever.settings),
             drop_own_ids=dataset.drop_own_ids,
             dataset_fingerprint=dataset.fingerprint,
-            qrels_fingerprint=results.qrels_fingerprint(dataset.qrels),
+            qrels_fingerprint=record.qrels_fingerprint(dataset.qrels),
             run_sha256=run_sha256,
             warnings=list(dataset.warnings),
             phases=phases,
             provenance=describe(),
         )
-        results.save(place, result)
-        results.put(place, folder)
+        record.save(place, result)
+        record.put(place, folder)
     return result
 
 
@@ -170,7 +170,7 @@ def _refuse_other(
 
 def _run_sha256(folder: Path) -> str:
     try:
-        return results.run_sha256(folder)[:12]
+        return record.run_sha256(folder)[:12]
     except DataError:
         return "damaged"
 
