@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 
 import adapters
 from adapters import System
-from llara_eval import __version__, diagnosis, means
+from llara_eval import __version__, diagnosis
 from llara_eval.cli import app, console, tables
 from llara_eval.datasets import known as catalogue
 from llara_eval.evaluation.record import load, save
+from llara_eval.reports import averages as means
 from llara_eval.scoring.measures import DEFAULT_MEASURES
 
 GOLDEN = ROOT / "tests" / "cli" / "golden" / "help.txt"
@@ -637,7 +638,7 @@ words = ["leaderboard", "--runs-dir", {str(tmp_path / "runs")!r}, "--output", {s
 for more in ([], ["--check"]):
     assert CliRunner().invoke(app, words + more).exit_code == 0
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
-assert "llara_eval.leaderboard" in sys.modules and "llara_eval.evaluation.audit" in sys.modules
+assert "llara_eval.reports.leaderboard" in sys.modules and "llara_eval.evaluation.audit" in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

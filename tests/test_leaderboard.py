@@ -22,9 +22,16 @@ from llara_eval.evaluation import record
 from llara_eval.evaluation.audit import audit
 from llara_eval.evaluation.evaluate import evaluate
 from llara_eval.evaluation.record import PER_QUERY, RESULT, RUN, Result, folder_of, walk
-from llara_eval.leaderboard import render
-from llara_eval.published import BM25, BM25_MULTIFIELD, LLARA, PUBLISHED_FILE, REPLLAMA, PublishedScore
-from llara_eval.published import load as load_published
+from llara_eval.reports.leaderboard import render
+from llara_eval.reports.published import (
+    BM25,
+    BM25_MULTIFIELD,
+    LLARA,
+    PUBLISHED_FILE,
+    REPLLAMA,
+    PublishedScore,
+)
+from llara_eval.reports.published import load as load_published
 
 HOSTILE = ["a|b", "<script>alert(1)</script>", "[x](y)", "**bold**", "new\nline | x", "`code`", "../up (1)"]
 

@@ -5,10 +5,10 @@ import math
 import pytest
 from stored import make_result
 
-from llara_eval import published
 from llara_eval.datasets.known import AVERAGES, BEIR_13, CQADUPSTACK, expand
-from llara_eval.means import complete, mean, measured, title
-from llara_eval.means import published as by_system
+from llara_eval.reports import published
+from llara_eval.reports.averages import complete, mean, measured, title
+from llara_eval.reports.averages import published as by_system
 
 WHOLE = {name: 0.01 * i for i, name in enumerate(expand("beir-18"))} | {"beir/msmarco": 0.9}
 

@@ -23,7 +23,7 @@ from llara_eval.datasets.load import load
 from llara_eval.datasets.overlap import Report, compare, items
 from llara_eval.datasets.same_text import COMMON, GRAM, Index, Item, Kind, jaccard, words
 from llara_eval.evaluation import record
-from llara_eval.leaderboard import render
+from llara_eval.reports.leaderboard import render
 
 VOCABULARY = [first + second + third for first in "bdfgk" for second in "aeiou" for third in "lmnrst"]
 

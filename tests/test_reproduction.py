@@ -7,16 +7,15 @@ import zipfile
 import pytest
 import typer
 
-from adapters import regressions
 from adapters.anserini import anserini_jar
-from llara_eval import published
-from llara_eval.baselines import DENSE, LEXICAL, SYSTEMS
 from llara_eval.cli import app
 from llara_eval.cli.evaluate import _conditions
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.datasets.known import BEIR_13, CQADUPSTACK, KNOWN_SETS, find
-from llara_eval.published import PublishedScore
-from llara_eval.reproduction import Cell, Expected, Finding, cells, choose, compare
+from llara_eval.reports import anserini_regressions, published
+from llara_eval.reports.baselines import DENSE, LEXICAL, SYSTEMS
+from llara_eval.reports.published import PublishedScore
+from llara_eval.reports.reproduction import Cell, Expected, Finding, cells, choose, compare
 from llara_eval.scoring.measures import parse_measures, within_depth
 
 LICENSED = {f"beir/{name}" for name in ("bioasq", "signal1m", "trec-news", "robust04")}
@@ -36,7 +35,7 @@ models:
 
 @pytest.fixture(scope="module")
 def jar() -> tuple[PublishedScore, ...]:
-    return regressions.read(anserini_jar())
+    return anserini_regressions.read(anserini_jar())
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +185,7 @@ def test_every_command_is_one_that_evaluate_takes(every):
 
 
 def test_a_regression_is_read_with_its_fields_parameters_and_grades(write_jar):
-    found = regressions.read(write_jar(REGRESSION))
+    found = anserini_regressions.read(write_jar(REGRESSION))
     assert [row[:4] for row in found] == [
         ("BM25 (Lucene, flat, k1=0.9, b=0.4)", "msmarco-passage/trec-dl-2019", "nDCG@10", 0.5),
         ("BM25 (Lucene, flat, k1=0.9, b=0.4)", "msmarco-passage/trec-dl-2019", "R(rel=2)@100", 0.25),
@@ -208,12 +207,12 @@ def test_a_regression_is_read_with_its_fields_parameters_and_grades(write_jar):
 )
 def test_a_file_of_another_form_is_named(write_jar, text):
     with pytest.raises(DataError, match=r"anserini-9\.9\.9-fatjar\.jar: .*dl19-passage\.yaml"):
-        regressions.read(write_jar(text))
+        anserini_regressions.read(write_jar(text))
 
 
 def test_a_jar_without_regressions_is_an_error(write_jar):
     with pytest.raises(DataError, match="no regression files"):
-        regressions.read(write_jar(REGRESSION, "beir-v1.0.0-scifact.splade-v3.cached.yaml"))
+        anserini_regressions.read(write_jar(REGRESSION, "beir-v1.0.0-scifact.splade-v3.cached.yaml"))
 
 
 def test_cells_are_chosen_by_system_and_data_set(every):

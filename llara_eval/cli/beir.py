@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from llara_eval.evaluation.evaluate import Outcome
-    from llara_eval.means import Values
+    from llara_eval.reports.averages import Values
 
 
 def beir(
@@ -78,14 +78,14 @@ def _comparison(outcomes: "list[Outcome]", runs_dir: Path) -> "Table":
     """Return nDCG@10 of a system beside the baselines: measured where there is a run, else published."""
     from rich.table import Table
 
-    from llara_eval import means, published
     from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell
     from llara_eval.evaluation.record import beside
+    from llara_eval.reports import averages, published
 
     results = [outcome.result for outcome in outcomes]
-    own = [means.measured(results, name).get(results[0].system, {}) for name in ("nDCG@10", "RR@10")]
-    here = means.measured(beside(runs_dir, results), "nDCG@10")
-    there = means.published(published.load(), "nDCG@10")
+    own = [averages.measured(results, name).get(results[0].system, {}) for name in ("nDCG@10", "RR@10")]
+    here = averages.measured(beside(runs_dir, results), "nDCG@10")
+    there = averages.published(published.load(), "nDCG@10")
     baselines = {
         "BM25 flat": (here.get("bm25", {}), there[published.BM25]),
         "BM25 multifield": (here.get("bm25-multifield", {}), there[published.BM25_MULTIFIELD]),
@@ -98,18 +98,18 @@ def _comparison(outcomes: "list[Outcome]", runs_dir: Path) -> "Table":
         name, shown = result.dataset, [baseline_cell(values.get(result.dataset)) for values in own]
         others = [baseline_cell(ours.get(name), theirs.get(name)) for ours, theirs in baselines.values()]
         table.add_row(plain(name), f"{result.n_queries:,}", f"[bold]{shown[0]}[/]", shown[1], *others)
-    for name in means.complete(own):
+    for name in averages.complete(own):
         table.add_section()
         shown = [baseline_cell(_mean(name, values)) for values in own]
         others = [
             baseline_cell(_mean(name, ours), _mean(name, theirs)) for ours, theirs in baselines.values()
         ]
-        table.add_row(means.title(name), "", f"[bold]{shown[0]}[/]", shown[1], *others)
+        table.add_row(averages.title(name), "", f"[bold]{shown[0]}[/]", shown[1], *others)
     return table
 
 
 def _mean(name: str, values: "Values") -> float | None:
-    from llara_eval.means import mean
+    from llara_eval.reports.averages import mean
 
     found = mean(name, values)
     return found and found.value

@@ -31,12 +31,12 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Render the leaderboard from the stored results and the published scores."""
-    from llara_eval import published
     from llara_eval.core.errors import DataError, DriftError
     from llara_eval.core.files import write_text
     from llara_eval.datasets import contamination
     from llara_eval.evaluation.record import walk
-    from llara_eval.leaderboard import render
+    from llara_eval.reports import published
+    from llara_eval.reports.leaderboard import render
 
     if not runs_dir.is_dir():
         raise DataError(f"{runs_dir}: no such folder; `llara-eval evaluate` makes results")

@@ -123,10 +123,10 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
     """Return all measures of a system beside the baselines: measured where there is a run, else published."""
     from rich.table import Table
 
-    from llara_eval import means, published
     from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell
     from llara_eval.evaluation.record import beside
-    from llara_eval.leaderboard import MEASURES
+    from llara_eval.reports import averages, published
+    from llara_eval.reports.leaderboard import MEASURES
 
     result = outcome.result
     tuned, settings = (
@@ -148,7 +148,7 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
     legend = {"*": PUBLISHED_IS, "§": "§ on passages with titles"}
     shown = ""
     for measure, mean in result.means.items():
-        cells, measured = [], means.measured(stored, measure)
+        cells, measured = [], averages.measured(stored, measure)
         for own, theirs in others.values():
             here = measured.get(own, {}).get(result.dataset)
             cells.append(baseline_cell(here, *_published(theirs, result.dataset, measure)))
@@ -160,8 +160,8 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
 
 def _published(system: str, dataset: str, measure: str) -> tuple[float | None, str]:
     """Return a published value and its marks; without titles there may be one with titles, marked as such."""
-    from llara_eval import published
     from llara_eval.datasets.msmarco_sets import titled
+    from llara_eval.reports import published
 
     for name, mark in ((dataset, "*"), (titled(dataset), "*§")):
         if row := published.find(system, name, measure):

@@ -14,7 +14,7 @@ from llara_eval.core.errors import DataError, DriftError, LlaraEvalError, Partia
 from llara_eval.core.paths import home
 
 if TYPE_CHECKING:
-    from llara_eval.reproduction import Cell, Finding
+    from llara_eval.reports.reproduction import Cell, Finding
 
 _READY = "ready"
 
@@ -57,7 +57,7 @@ def repro(
     printed on stdout, a line each.
     """
     from llara_eval.cli import repro_tables as tables
-    from llara_eval.reproduction import choose
+    from llara_eval.reports.reproduction import choose
 
     set_up_logging(quiet=quiet, verbose=verbose)
     systems, names = options.split_list(",".join(system or [])), datasets or []
@@ -116,9 +116,9 @@ def _every_cell() -> "tuple[Cell, ...]":
 
     require_own_adapters()
     from adapters.anserini import anserini_jar
-    from adapters.regressions import read
-    from llara_eval import published
-    from llara_eval.reproduction import cells
+    from llara_eval.reports import published
+    from llara_eval.reports.anserini_regressions import read
+    from llara_eval.reports.reproduction import cells
 
     return cells([*published.load(), *read(anserini_jar())])
 
@@ -159,7 +159,7 @@ def measure(cells: "Iterable[Cell]", **surroundings: Any) -> "list[Finding]":
         cells: What to measure.
         surroundings: Folders and such, as :func:`llara_eval.cli.evaluate.run_all` takes them.
     """
-    from llara_eval.reproduction import Finding
+    from llara_eval.reports.reproduction import Finding
 
     findings = []
     for cell in cells:

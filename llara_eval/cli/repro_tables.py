@@ -8,7 +8,7 @@ from rich.table import Table
 from llara_eval.cli.console import plain
 
 if TYPE_CHECKING:
-    from llara_eval.reproduction import Cell, Expected, Finding
+    from llara_eval.reports.reproduction import Cell, Expected, Finding
 
 _STYLES = {"OK": "green", "close": "yellow", "FAIL": "bold red", None: "red"}
 

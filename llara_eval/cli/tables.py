@@ -6,7 +6,7 @@ from rich.table import Table
 
 from llara_eval.cli.console import plain, width
 from llara_eval.evaluation.evaluate import Outcome
-from llara_eval.leaderboard import MEASURES
+from llara_eval.reports.leaderboard import MEASURES
 
 ABSENT = "–"
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from llara_eval import published
+from llara_eval.reports import published
 
 
 class Tolerance(NamedTuple):

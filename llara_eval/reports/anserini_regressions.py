@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from llara_eval.core.errors import DataError
-from llara_eval.published import PublishedScore
+from llara_eval.reports.published import PublishedScore
 
 _FOLDER = "reproduce/from-document-collection/configs/"
 
@@ -37,7 +37,7 @@ def read(jar: Path) -> tuple[PublishedScore, ...]:
     """Read the expected values of BM25 on BEIR, MS MARCO and TREC-DL.
 
     Returns:
-        Scores whose system is called as in :mod:`llara_eval.published`, in the order of file names;
+        Scores whose system is called as in :mod:`llara_eval.reports.published`, in the order of file names;
         a measure that counts only grades from 2 on says so (``R(rel=2)@100``).
 
     Raises:

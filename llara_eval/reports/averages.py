@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from llara_eval.datasets.known import AVERAGES, find
 from llara_eval.evaluation.record import Result, split_to_name
-from llara_eval.published import PublishedScore
+from llara_eval.reports.published import PublishedScore
 
 Values = Mapping[str, float]
 """Data set → value of one measure of one system; ``mean/<set of sets>`` → a mean published without parts."""

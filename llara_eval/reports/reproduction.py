@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from llara_eval.baselines import NAMES, NO_SETTINGS, SYSTEMS, Tolerance
 from llara_eval.core.errors import LlaraEvalError, UsageError
 from llara_eval.datasets.known import expand
 from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
 from llara_eval.evaluation.evaluate import DEPTH
-from llara_eval.published import PublishedScore
+from llara_eval.reports.baselines import NAMES, NO_SETTINGS, SYSTEMS, Tolerance
+from llara_eval.reports.published import PublishedScore
 from llara_eval.scoring.measures import DEFAULT_MEASURES
 
 Verdict = Literal["OK", "close", "FAIL"]

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from llara_eval import means
 from llara_eval.core.errors import DataError
 from llara_eval.datasets.contamination import TRAINING_FILES, Finding
 from llara_eval.datasets.known import AVERAGES
 from llara_eval.datasets.msmarco_sets import titled
 from llara_eval.evaluation.record import RESULT, Result, split_to_name
-from llara_eval.means import Mean
-from llara_eval.published import BASELINES, PUBLISHED_FILE, PublishedScore
+from llara_eval.reports import averages as means
+from llara_eval.reports.averages import Mean
+from llara_eval.reports.published import BASELINES, PUBLISHED_FILE, PublishedScore
 
 MEASURES = {
     "nDCG@10": "nDCG@10",
