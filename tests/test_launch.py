@@ -18,8 +18,7 @@ import torch
 from tiny_models import make_model, make_tokenizer, save_checkpoint
 from typer.testing import CliRunner
 
-from llara_eval import launch, slurm
-from llara_eval.cli import app
+from llara_eval.cli import app, launch, slurm
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import sha256_of
 from llara_eval.datasets.load import locate

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llara_eval.cli import options, training
+from llara_eval.cli import options, training_options
 from llara_eval.cli.console import progress, set_up_logging
 
 if TYPE_CHECKING:
@@ -28,30 +28,30 @@ HeldOut = Annotated[
 
 
 def adapt(
-    model: training.Model,
-    data: training.Data,
-    output: training.Output,
+    model: training_options.Model,
+    data: training_options.Data,
+    output: training_options.Output,
     recipe: Recipe = "llara",
     prompts: PromptsFile = None,
     slots: Slots = None,
     chunk_words: ChunkWords = 500,
     held_out: HeldOut = 0,
-    steps: training.Steps = None,
-    batch_size: training.BatchSize = None,
-    learning_rate: training.LearningRate = None,
+    steps: training_options.Steps = None,
+    batch_size: training_options.BatchSize = None,
+    learning_rate: training_options.LearningRate = None,
     max_length: options.MaxLength = None,
-    option: training.Options = None,
-    eval_dataset: training.EvalDataset = None,
-    eval_split: training.EvalSplit = None,
-    eval_every: training.EvalEvery = 0,
+    option: training_options.Options = None,
+    eval_dataset: training_options.EvalDataset = None,
+    eval_split: training_options.EvalSplit = None,
+    eval_every: training_options.EvalEvery = 0,
     batch_tokens: options.BatchTokens = None,
     dtype: options.Dtype = None,
-    gradient_checkpointing: training.Checkpointing = False,
-    compile: training.Compile = False,
-    merge: training.Merge = False,
-    save_minutes: training.SaveMinutes = 15.0,
-    on_existing: training.OnExisting = options.Existing.ONLY_MISSING,
-    dry_run: training.DryRun = False,
+    gradient_checkpointing: training_options.Checkpointing = False,
+    compile: training_options.Compile = False,
+    merge: training_options.Merge = False,
+    save_minutes: training_options.SaveMinutes = 15.0,
+    on_existing: training_options.OnExisting = options.Existing.ONLY_MISSING,
+    dry_run: training_options.DryRun = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -68,13 +68,13 @@ def adapt(
     from llara_eval.core.paths import home
     from llara_eval.training.job import Conditions, usual_micro_tokens
 
-    task, schedule = training.chosen(ADAPTATIONS, recipe)()
+    task, schedule = training_options.chosen(ADAPTATIONS, recipe)()
     folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
     task = _fitted(task, folder, prompts, slots)
     given = options.settings(
         option, steps=steps, batch_size=batch_size, learning_rate=learning_rate, max_length=max_length
     )
-    task, schedule = training.settled(task, schedule, given)
+    task, schedule = training_options.settled(task, schedule, given)
     conditions = Conditions(
         output=output,
         micro_tokens=batch_tokens or usual_micro_tokens(),
@@ -87,9 +87,9 @@ def adapt(
         on_existing=on_existing.value,
     )
     rows = read_rows(data, chunk_words=chunk_words, cache=home() / "training", progress=watch)
-    validate = training.validation(eval_dataset, eval_split, offline=offline)
+    validate = training_options.validation(eval_dataset, eval_split, offline=offline)
     if dry_run:
-        training.show_plan(plan(folder, rows.split(held_out)[0], task, schedule, conditions))
+        training_options.show_plan(plan(folder, rows.split(held_out)[0], task, schedule, conditions))
         return
     run(folder, rows, task, schedule, conditions, held_out=held_out, validate=validate, progress=watch)
 

@@ -10,8 +10,8 @@ from llara_eval.cli.console import plain, show
 
 def doctor(data_dir: options.DataDir, as_json: options.Json = False) -> None:
     """Show what this installation can do; exit 7 if an optional part is missing."""
+    from llara_eval.cli.installation import diagnose
     from llara_eval.core.errors import MissingPartError
-    from llara_eval.diagnosis import diagnose
 
     findings = diagnose(data_dir)
     if as_json:

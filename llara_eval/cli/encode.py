@@ -71,7 +71,7 @@ def encode(
     end with the same bytes as one. Killed at any time, the same command goes on.
     """
     set_up_logging(quiet=quiet, verbose=verbose)
-    from llara_eval.diagnosis import require_own_adapters
+    from llara_eval.cli.installation import require_own_adapters
 
     require_own_adapters()
     from adapters.options import Context
@@ -91,7 +91,7 @@ def encode(
         if first:
             _print(found, as_json=as_json)
         return
-    from llara_eval import launch
+    from llara_eval.cli import launch
 
     alone = arguments(context, launcher=Launcher.LOCAL, workers=1)
     if launcher is Launcher.LOCAL:
@@ -190,9 +190,9 @@ def arguments(context: typer.Context, **changes: Any) -> list[str]:
 
 def _submit(alone: list[str], workers: int, home: Path, model: str) -> None:
     """Write an array script into the folder where one is, and submit it where that is possible."""
-    from llara_eval import slurm
+    from llara_eval.cli import slurm
+    from llara_eval.cli.launch import program
     from llara_eval.core.files import slug
-    from llara_eval.launch import program
 
     file = Path(f"encode-{slug(Path(model).name)}.sbatch")
     answer = slurm.submit(slurm.script(program(alone), workers, folder=Path.cwd(), home=home), file)

@@ -116,7 +116,7 @@ def run_all(
     Raises:
         LlaraEvalError: Nothing succeeded: the first error, as it is.
     """
-    from llara_eval.diagnosis import require_own_adapters
+    from llara_eval.cli.installation import require_own_adapters
 
     require_own_adapters()
     from adapters import open_system

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llara_eval.cli import options, training
+from llara_eval.cli import options, training_options
 from llara_eval.cli.console import progress, say, set_up_logging
 
 
@@ -18,7 +18,7 @@ class Format(StrEnum):
 
 
 def export(
-    model: training.Model,
+    model: training_options.Model,
     output: Annotated[Path, typer.Option("--output", help="The folder to write.")],
     target: Annotated[
         Format, typer.Option("--format", help="The library that shall load it.")

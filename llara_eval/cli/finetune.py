@@ -4,30 +4,30 @@ from typing import Annotated
 
 import typer
 
-from llara_eval.cli import options, training
+from llara_eval.cli import options, training_options
 from llara_eval.cli.console import progress, set_up_logging
 
 
 def finetune(
-    model: training.Model,
-    data: training.Data,
-    output: training.Output,
+    model: training_options.Model,
+    data: training_options.Data,
+    output: training_options.Output,
     recipe: Annotated[str, typer.Option("--recipe", help="llara or repllama.")] = "llara",
-    steps: training.Steps = None,
-    batch_size: training.BatchSize = None,
-    learning_rate: training.LearningRate = None,
-    option: training.Options = None,
-    eval_dataset: training.EvalDataset = None,
-    eval_split: training.EvalSplit = None,
-    eval_every: training.EvalEvery = 0,
+    steps: training_options.Steps = None,
+    batch_size: training_options.BatchSize = None,
+    learning_rate: training_options.LearningRate = None,
+    option: training_options.Options = None,
+    eval_dataset: training_options.EvalDataset = None,
+    eval_split: training_options.EvalSplit = None,
+    eval_every: training_options.EvalEvery = 0,
     batch_tokens: options.BatchTokens = None,
     dtype: options.Dtype = None,
-    gradient_checkpointing: training.Checkpointing = False,
-    compile: training.Compile = False,
-    merge: training.Merge = False,
-    save_minutes: training.SaveMinutes = 15.0,
-    on_existing: training.OnExisting = options.Existing.ONLY_MISSING,
-    dry_run: training.DryRun = False,
+    gradient_checkpointing: training_options.Checkpointing = False,
+    compile: training_options.Compile = False,
+    merge: training_options.Merge = False,
+    save_minutes: training_options.SaveMinutes = 15.0,
+    on_existing: training_options.OnExisting = options.Existing.ONLY_MISSING,
+    dry_run: training_options.DryRun = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -44,10 +44,10 @@ def finetune(
     from llara_eval.core.paths import home
     from llara_eval.training.job import Conditions, usual_micro_tokens
 
-    way = training.chosen(RECIPES, recipe)
+    way = training_options.chosen(RECIPES, recipe)
     contrast, schedule = way.settings()
     given = options.settings(option, steps=steps, batch_size=batch_size, learning_rate=learning_rate)
-    contrast, schedule = training.settled(contrast, schedule, given)
+    contrast, schedule = training_options.settled(contrast, schedule, given)
     conditions = Conditions(
         output=output,
         micro_tokens=batch_tokens or usual_micro_tokens(),
@@ -61,8 +61,8 @@ def finetune(
     )
     folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
     rows = read_rows(data, cache=home() / "training", progress=watch)
-    validate = training.validation(eval_dataset, eval_split, offline=offline)
+    validate = training_options.validation(eval_dataset, eval_split, offline=offline)
     if dry_run:
-        training.show_plan(plan(folder, rows, way, contrast, schedule, conditions))
+        training_options.show_plan(plan(folder, rows, way, contrast, schedule, conditions))
         return
     run(folder, rows, way, contrast, schedule, conditions, validate=validate, progress=watch)

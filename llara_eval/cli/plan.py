@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llara_eval.cli import options, training
+from llara_eval.cli import options, training_options
 from llara_eval.cli.console import plain, progress, set_up_logging, show
 from llara_eval.core.errors import UsageError
 
@@ -30,7 +30,7 @@ ProbeSeconds = Annotated[
 
 
 def plan(
-    model: training.Model,
+    model: training_options.Model,
     data_dir: options.DataDir,
     datasets: options.SomeDatasets = None,
     device_tflops: DeviceTflops = "h100",

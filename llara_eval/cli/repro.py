@@ -112,7 +112,7 @@ def _ready(
 
 def _every_cell() -> "tuple[Cell, ...]":
     """Return the cells of our table and of Anserini's own regressions; the latter count where both are."""
-    from llara_eval.diagnosis import require_own_adapters
+    from llara_eval.cli.installation import require_own_adapters
 
     require_own_adapters()
     from adapters.anserini import anserini_jar

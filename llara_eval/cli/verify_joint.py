@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llara_eval.cli import options, training
+from llara_eval.cli import options, training_options
 from llara_eval.cli.console import progress, set_up_logging, show
 from llara_eval.core.errors import CheckFailedError, UsageError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def verify_joint(
-    model: training.Model,
+    model: training_options.Model,
     text_file: Annotated[Path, typer.Option("--text-file", help="Plain text, a text a line.", exists=True)],
     variant: Annotated[
         str, typer.Option("--variant", help="Prompts: released, paper or paper-acl.")

@@ -177,7 +177,7 @@ def torchrun(arguments: Sequence[str], workers: int) -> None:
                 [
                     *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
                     *(f"--nproc-per-node={workers}", f"--max-restarts={RESTARTS}"),
-                    *("-m", "llara_eval.launch", folder, *arguments),
+                    *("-m", "llara_eval.cli.launch", folder, *arguments),
                 ],
                 env={**_threads(workers), **os.environ},
                 stdin=subprocess.DEVNULL,
