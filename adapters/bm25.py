@@ -33,9 +33,8 @@ from adapters.options import Context, configure, unnamed
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import atomic_write, write_json, write_text
 from llara_eval.core.leases import Leases
-from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.protocols import SILENT, Corpus, Progress
 from llara_eval.core.types import Hits, Ids, Query, as_ids
-from llara_eval.datasets.corpus import Corpus
 
 _TIE_MARGIN = 100
 """Documents fetched beyond the depth, so that ties at the cut are ours to break; more at need."""

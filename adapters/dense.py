@@ -15,10 +15,9 @@ from adapters.options import Context, configure, unnamed
 from llara_eval.checkpoints.folder import content_hash, resolve
 from llara_eval.checkpoints.load import load, read_model_config, read_tokenizer, settle_templates
 from llara_eval.core.errors import MissingPartError, UsageError
-from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.protocols import SILENT, Corpus, Progress
 from llara_eval.core.types import Hits, Query
 from llara_eval.datasets.contamination import TRAINING_FILES, declared
-from llara_eval.datasets.corpus import Corpus
 from llara_eval.encoding.allocator import keep_freed_memory
 from llara_eval.encoding.check import check
 from llara_eval.encoding.compile import compile_layers

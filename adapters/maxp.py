@@ -6,15 +6,12 @@ that its results stand beside those of systems that read each document as one te
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from llara_eval.core.protocols import SILENT, Progress, Retriever
+from llara_eval.core.protocols import SILENT, Corpus, Progress, Retriever
 from llara_eval.core.types import Document, Hits, Query
-from llara_eval.datasets.corpus import Corpus, Reader
 from llara_eval.scoring.ranking import best_passages
 
 _PASSAGES_PER_DOCUMENT = 10
@@ -61,7 +58,7 @@ class MaxP:
 
     def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
         """Index the passages of all documents."""
-        self._inner.index(Corpus(corpus.path, partial(_cut, corpus.read, self._windows)), progress)
+        self._inner.index(corpus.split(self._windows.passages), progress)
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
         """Search as many passages as it takes for ``depth`` documents a query, if there are so many."""
@@ -73,10 +70,3 @@ class MaxP:
             if not np.any((found < depth) & (left >= count)):
                 return documents
             count *= 4
-
-
-def _cut(read: Reader, windows: Windows, path: Path) -> Iterator[tuple[int, Document]]:
-    """Stream the passages of the documents that a reader streams."""
-    for number, document in read(path):
-        for passage in windows.passages(document):
-            yield number, passage

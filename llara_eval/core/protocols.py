@@ -3,13 +3,12 @@
 Every command imports this module, so that it imports nothing itself.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from llara_eval.core.types import Hits, Query
-    from llara_eval.datasets.corpus import Corpus
+    from llara_eval.core.types import Document, Hits, Query
 
 
 class Advance(Protocol):
@@ -38,6 +37,27 @@ class Silent:
 SILENT = Silent()
 
 
+class Corpus(Protocol):
+    """The documents of a data set. There may be many millions of them, so they are streamed, never held.
+
+    Attributes:
+        fingerprint: SHA-256 of the normalised content, in order.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the normalised content, in order."""
+
+    def __len__(self) -> int:
+        """Return the number of documents."""
+
+    def __iter__(self) -> "Iterator[Document]":
+        """Stream the documents."""
+
+    def split(self, cut: "Callable[[Document], Iterable[Document]]") -> "Corpus":
+        """Return the corpus of the parts into which ``cut`` divides each document."""
+
+
 class Retriever(Protocol):
     """A system under test: it indexes one corpus, then answers queries.
 
@@ -52,7 +72,7 @@ class Retriever(Protocol):
     settings: Mapping[str, Any]
     phases: dict[str, dict[str, float]]
 
-    def index(self, corpus: "Corpus", progress: Progress = SILENT) -> None:
+    def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
         """Make the corpus searchable, or find that it already is."""
 
     def search(self, queries: "Sequence[Query]", depth: int, progress: Progress = SILENT) -> "Hits":

@@ -8,8 +8,9 @@ import hashlib
 import json
 import zlib
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,10 @@ class Corpus:
                 "give the same command again"
             )
 
+    def split(self, cut: Callable[[Document], Iterable[Document]]) -> "Corpus":
+        """Return the corpus of the parts into which ``cut`` divides each document."""
+        return Corpus(self.path, partial(_read_parts, self.read, cut))
+
     def scan(
         self, judged: frozenset[str] = frozenset(), advance: Callable[[int], None] = lambda n: None
     ) -> CorpusFacts:
@@ -155,6 +160,15 @@ class Corpus:
                     f"document id {doc_id!r} is already on line {first_line[doc_id]}; ids must be unique",
                 )
             first_line[doc_id] = number
+
+
+def _read_parts(
+    read: Reader, cut: Callable[[Document], Iterable[Document]], path: Path
+) -> Iterator[tuple[int, Document]]:
+    """Stream the parts of the documents that a reader streams, each with its document's line."""
+    for number, document in read(path):
+        for part in cut(document):
+            yield number, part
 
 
 def read_queries(path: Path) -> dict[str, Query]:

@@ -24,7 +24,7 @@ from checkout import ROOT
 STAGES = ("tokenise", "encode", "write", "search")
 BOARD_SIZE = 4096
 
-_WRITING = ("files", "leases", "records")
+_WRITING = ("files", "leases", "sealed")
 _OURS = str(ROOT)
 
 

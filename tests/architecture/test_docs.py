@@ -9,25 +9,6 @@ from checkout import ROOT
 from llara_eval.cli import app
 
 
-def tree_of_the_readme() -> set[str]:
-    """Return the paths in the README's tree, folders with a final slash."""
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## The tree")[1]
-    block = section.split("```")[1]
-    paths, folder = set(), ""
-    for line in block.strip("\n").split("\n"):
-        name = line.split()[0]
-        folder = folder if line.startswith("  ") else ""
-        paths.add(folder + name)
-        if not line.startswith("  "):
-            folder = name
-    return paths
-
-
-def test_everything_in_the_tree_exists() -> None:
-    missing = [path for path in tree_of_the_readme() if not (ROOT / path).exists()]
-    assert missing == []
-
-
 def test_every_command_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for command in [*app.registered_commands, *app.registered_groups]:

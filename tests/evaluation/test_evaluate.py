@@ -154,9 +154,8 @@ def test_always_replaces_and_never_keeps_whatever_is_there(run):
 def test_a_result_is_kept_until_all_of_another_is_there(run, monkeypatch):
     first = run()
     before = {path.name: path.read_bytes() for path in first.folder.iterdir()}
-    monkeypatch.setattr(
-        "llara_eval.evaluation.record.write_json", Mock(side_effect=LlaraEvalError("no space left"))
-    )
+    broken = Mock(side_effect=LlaraEvalError("no space left"))
+    monkeypatch.setattr("llara_eval.evaluation.record.write_json", broken)
     with pytest.raises(LlaraEvalError, match="no space left"):
         run(FakeRetriever(SCORES, k1=0.8), on_existing="always")
     assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == before
