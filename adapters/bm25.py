@@ -17,7 +17,6 @@ import re
 import shutil
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +31,7 @@ from adapters.anserini import anserini_jar, find_java, run_anserini
 from adapters.options import Context, configure, unnamed
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import atomic_write, write_json, write_text
+from llara_eval.core.folders import atomic_folder
 from llara_eval.core.leases import Leases
 from llara_eval.core.protocols import SILENT, Corpus, Progress
 from llara_eval.core.types import Hits, Ids, Query, as_ids
@@ -191,18 +191,10 @@ class Bm25:
         return found
 
     def _build(self, corpus: Corpus, folder: Path, progress: Progress, alive: Callable[[], None]) -> None:
-        """Make the index in a folder of its own, which then takes its place whole."""
-        for left in (folder, *self._indexes.glob(f"{folder.name}.*.building")):
-            shutil.rmtree(left, ignore_errors=True)
-        own = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.building")
-        try:
-            self._fill(corpus, own, progress, alive)
-            own.rename(folder)
-        except OSError:
-            if not (folder / "facts.json").is_file():  # nobody else has made it meanwhile
-                raise
-        finally:
-            shutil.rmtree(own, ignore_errors=True)
+        """Make the index; it appears whole, or another process came first."""
+        shutil.rmtree(folder, ignore_errors=True)
+        with atomic_folder(folder) as unfinished:
+            self._fill(corpus, unfinished, progress, alive)
 
     def _fill(self, corpus: Corpus, folder: Path, progress: Progress, alive: Callable[[], None]) -> None:
         """Write the documents as Anserini reads them, index them, and note what it cost."""

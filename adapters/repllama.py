@@ -8,9 +8,8 @@ examples/repllama).
 from collections.abc import Mapping
 from typing import Any
 
-from llara_eval.checkpoints.st_read import special_tokens
 from llara_eval.core.errors import UsageError
-from llara_eval.encoding.templates import Template, Templates
+from llara_eval.encoding.templates import Template, Templates, special_tokens
 from llara_eval.training.config import Contrast, LoRA, Schedule
 
 LORA = LoRA(

@@ -15,7 +15,8 @@ from rounds import Competitor, Outcome, Ratio, Worker, compete, ratio
 from table import Table
 from worker import Output
 
-from llara_eval.datasets.corpus import Corpus, find_file
+from llara_eval.core.lines import find_file
+from llara_eval.datasets.corpus import Corpus
 
 COLLECTIONS = ("scifact", "arguana")
 MEAN = 0.999

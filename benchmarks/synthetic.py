@@ -13,8 +13,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from llara_eval.core.lines import find_file
 from llara_eval.core.types import as_ids
-from llara_eval.datasets.corpus import Corpus, find_file
+from llara_eval.datasets.corpus import Corpus
 
 MEAN_WORDS = {
     "msmarco": 55.98,

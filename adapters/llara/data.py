@@ -7,13 +7,13 @@ a file is also made from plain text: each source is cut into chunks that end wit
 
 import json
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llara_eval.core.errors import DataError
-from llara_eval.core.files import atomic_write, open_text, sha256_of, undecodable_line
+from llara_eval.core.files import atomic_write, sha256_of
+from llara_eval.core.lines import parse_object, text_lines
 from llara_eval.core.protocols import SILENT, Progress
 
 FIELDS = ("input", "output_summarize", "output_predict")
@@ -119,11 +119,11 @@ def sentences(text: str, longest: int) -> Iterator[list[str]]:
 
 def _paragraphs(path: Path) -> Iterator[tuple[str, str]]:
     """Yield source and text of each paragraph."""
-    for number, line in _lines(path):
+    for number, line in text_lines(path):
         if ".txt" in path.suffixes:
             yield path.name, line
         elif line.strip():
-            row = _object(path, number, line)
+            row = parse_object(path, number, line)
             if not isinstance(row.get("text"), str):
                 raise DataError.at(
                     path, number, f"text: expected text, found {json.dumps(row.get('text'))[:60]}"
@@ -135,8 +135,8 @@ def _has_rows(path: Path) -> bool:
     """Whether a file holds adaptation rows already, by its first line."""
     if ".txt" in path.suffixes:
         return False
-    number, first = next(((number, line) for number, line in _lines(path) if line.strip()), (1, "{}"))
-    row = _object(path, number, first)
+    number, first = next(((number, line) for number, line in text_lines(path) if line.strip()), (1, "{}"))
+    row = parse_object(path, number, first)
     if all(field in row for field in FIELDS):
         return True
     if "text" in row:
@@ -144,24 +144,3 @@ def _has_rows(path: Path) -> bool:
     raise DataError.at(
         path, number, f"expected {', '.join(FIELDS)}, or text; found {', '.join(row) or 'nothing'}"
     )
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield number and text of each line."""
-    try:
-        with open_text(path) as file:
-            yield from enumerate(file, 1)
-    except UnicodeDecodeError as error:
-        raise DataError.at(path, undecodable_line(path), f"not UTF-8 ({error.reason})") from error
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read as text: {error}") from error
-
-
-def _object(path: Path, number: int, line: str) -> Mapping[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError.at(path, number, f"not JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise DataError.at(path, number, f"expected an object, found {type(row).__name__}")
-    return row

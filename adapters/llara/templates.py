@@ -13,10 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from llara_eval.checkpoints.st_read import special_tokens
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding.check import fault_of_slots
-from llara_eval.encoding.templates import Template, Templates
+from llara_eval.encoding.templates import Template, Templates, special_tokens
 
 _EOS = "{eos}"
 _SLOT = re.compile(r"<s\d+>")

@@ -1,9 +1,6 @@
 """A checkpoint folder → a folder that stock sentence-transformers loads, checked to encode alike."""
 
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ from llara_eval.checkpoints import st_write
 from llara_eval.checkpoints.load import load
 from llara_eval.checkpoints.st_write import SIDES
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
+from llara_eval.core.folders import atomic_folder
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Side
@@ -43,7 +41,7 @@ def export(folder: Path, output: Path, *, overwrite: bool = False, progress: Pro
         raise MissingPartError(f"export needs: pip install sentence-transformers ({error})") from error
     output = output.expanduser().resolve()
     _check_output(folder.resolve(), output, overwrite)
-    with progress.task("export", 3) as advance, _whole_or_absent(output) as unfinished:
+    with progress.task("export", 3) as advance, atomic_folder(output, replace=True) as unfinished:
         encoder = load(folder, dtype="float32")
         st_write.check_representable(encoder)
         texts = _probes(encoder)
@@ -65,21 +63,6 @@ def _check_output(folder: Path, output: Path, overwrite: bool) -> None:
         raise UsageError(f"{output} exists; name another folder or add --overwrite")
     if output.exists() and not (output / "modules.json").is_file():
         raise UsageError(f"{output} is not an earlier export and is not replaced; name another folder")
-
-
-@contextmanager
-def _whole_or_absent(output: Path) -> Iterator[Path]:
-    """Yield a folder beside the output that takes its name when the block ends without an error."""
-    unfinished, replaced = (output.with_name(f".{output.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        if output.exists():
-            output.rename(replaced)
-        unfinished.rename(output)
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _probes(encoder: Encoder) -> list[str]:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from llara_eval.checkpoints import lora
 from llara_eval.checkpoints.gguf import convert_gguf
-from llara_eval.checkpoints.st_read import read_json
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.core.files import sha256_of
+from llara_eval.core.files import read_json, sha256_of
 
 _HASHED = (
     *("*.safetensors", "adapter_model.bin", "config.json", "adapter_config.json"),

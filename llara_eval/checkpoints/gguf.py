@@ -2,8 +2,6 @@
 
 import io
 import logging
-import os
-import shutil
 import sys
 from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
@@ -12,6 +10,7 @@ import torch
 
 from llara_eval.core.errors import DataError, MissingPartError
 from llara_eval.core.files import sha256_of
+from llara_eval.core.folders import atomic_folder
 from llara_eval.core.paths import home
 
 logger = logging.getLogger(__name__)
@@ -31,7 +30,6 @@ def convert_gguf(path: Path) -> Path:
     from transformers.utils.logging import disable_progress_bar
 
     logger.info("converting %s to safetensors, once", path.name)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     where = {"gguf_file": path.name, "local_files_only": True}
     disable_progress_bar()
     try:
@@ -41,15 +39,11 @@ def convert_gguf(path: Path) -> Path:
                 path.parent, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32, **where
             )
             tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
-        model.save_pretrained(unfinished, safe_serialization=True)
-        tokenizer.save_pretrained(unfinished)
-        unfinished.rename(folder)
+        with atomic_folder(folder) as unfinished:
+            model.save_pretrained(unfinished, safe_serialization=True)
+            tokenizer.save_pretrained(unfinished)
     except ImportError as error:
         raise MissingPartError(f"reading {path.name} needs: pip install gguf") from error
     except (OSError, ValueError, KeyError) as error:
-        if (folder / "config.json").is_file():  # another process came first
-            return folder
         raise DataError(f"{path}: cannot be read as a GGUF model: {error}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return folder

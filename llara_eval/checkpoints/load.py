@@ -15,13 +15,12 @@ import torch
 
 from llara_eval.checkpoints import lora, st_read
 from llara_eval.checkpoints.folder import resolve, transformer_folder
-from llara_eval.checkpoints.st_read import special_tokens
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding import engines
 from llara_eval.encoding.devices import default_device, settle_dtype
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.model_facts import own_positions, positions, require_positions
-from llara_eval.encoding.templates import TEMPLATE_FILE, Template, Templates
+from llara_eval.encoding.templates import TEMPLATE_FILE, Template, Templates, special_tokens
 
 logger = logging.getLogger(__name__)
 

@@ -1,14 +1,14 @@
 """What a folder in sentence-transformers layout says of itself."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llara_eval.core.errors import DataError, UsageError
+from llara_eval.core.errors import UsageError
+from llara_eval.core.files import read_json
 from llara_eval.encoding.model_facts import positions
-from llara_eval.encoding.templates import Pooling, Template, Templates
+from llara_eval.encoding.templates import Pooling, Template, Templates, special_tokens
 
 _SETTINGS = tuple(
     f"sentence_{kind}_config.json"
@@ -85,24 +85,3 @@ def read_templates(folder: Path, tokenizer: Any, config: Any, *, own_modules: bo
         query=replace(base, prompt=prompts.get("query", usual)),
         document=replace(base, prompt=prompts.get("document", prompts.get("passage", usual))),
     )
-
-
-def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the special tokens a tokenizer puts before and after a text of its own accord."""
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    full = tokenizer("a")["input_ids"]
-    start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
-    tokens = tokenizer.convert_ids_to_tokens(full)
-    return tuple(tokens[:start]), tuple(tokens[start + len(bare) :])
-
-
-def read_json(path: Path) -> Any:
-    """Read a configuration file.
-
-    Raises:
-        DataError: It is missing or malformed.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}") from error

@@ -76,7 +76,7 @@ def check(
 
 def _texts(path: Path | None) -> list[str]:
     """Return a few texts of different lengths, the shortest first."""
-    from llara_eval.core.files import read_texts
+    from llara_eval.core.lines import read_texts
     from llara_eval.datasets.corpus import Corpus
     from llara_eval.datasets.load import DEMO_FOLDER
 

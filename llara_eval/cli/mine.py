@@ -162,7 +162,8 @@ def _with_judgements(name: str, folder: Path) -> Path:
 
 def _corpus(name: str, rows: "Rows", cache: Path, find: Callable[[str], Path]) -> "tuple[Corpus, list[Path]]":
     """Return the corpus, and the test collection it belongs to, if any."""
-    from llara_eval.datasets.corpus import Corpus, find_file
+    from llara_eval.core.lines import find_file
+    from llara_eval.datasets.corpus import Corpus
     from llara_eval.training.mining import own_corpus
 
     if name == SELF:

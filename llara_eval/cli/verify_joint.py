@@ -43,7 +43,7 @@ def verify_joint(
     from adapters.llara.verify_joint import LARGEST_ERROR
     from adapters.llara.verify_joint import verify_joint as verify
     from llara_eval.checkpoints.load import read_model
-    from llara_eval.core.files import read_texts
+    from llara_eval.core.lines import read_texts
     from llara_eval.encoding.model_facts import own_positions
     from llara_eval.training.job import usual_micro_tokens
 

@@ -12,10 +12,8 @@ import re
 import shutil
 import tempfile
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, TextIO
@@ -24,7 +22,7 @@ from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 
 CHUNK = 1 << 20
 
-_HERE = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
+HERE = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
 _DAY = 86_400.0  # no clocks of two machines are that far apart
 
 _LONGEST = 160
@@ -70,10 +68,10 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     with draft(path) as (file, name):
         yield file
         file.flush()
-        with _explained(path, file.tell()):
+        with explained(path, file.tell()):
             os.fsync(file.fileno())
             name.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 @contextmanager
@@ -89,7 +87,7 @@ def draft(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     Raises:
         LlaraEvalError: There is no room for it, or it may not be written there.
     """
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_drafts(path.parent, path.name)
         handle, name = _locked_file(path)
@@ -99,28 +97,6 @@ def draft(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     finally:
         raw.close()  # and not the buffer: what it still holds is of a file that is given up
         name.unlink(missing_ok=True)
-
-
-@contextmanager
-def staging(folder: Path) -> Iterator[Path]:
-    """Make a temporary folder inside another one, for what shall appear there together; gone after the block.
-
-    What a killed process leaves behind is removed as drafts are.
-
-    Raises:
-        LlaraEvalError: It may not be made there.
-    """
-    with _explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=folder, prefix=f".new.{_HERE}.", suffix=".tmp"))
-    handle = os.open(place, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield place
-    finally:
-        os.close(handle)
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def remove_drafts(folder: Path, name: str | None = None) -> None:
@@ -134,7 +110,7 @@ def remove_drafts(folder: Path, name: str | None = None) -> None:
             handle = os.open(left, os.O_RDONLY if left.is_dir() else os.O_RDWR)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if f".{_HERE}." in left.name or time.time() - left.stat().st_mtime > _DAY:
+                if f".{HERE}." in left.name or time.time() - left.stat().st_mtime > _DAY:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()
             finally:
                 os.close(handle)
@@ -142,7 +118,7 @@ def remove_drafts(folder: Path, name: str | None = None) -> None:
 
 def _locked_file(path: Path) -> tuple[int, Path]:
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{_HERE}.", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{HERE}.", suffix=".tmp")
         with suppress(OSError):  # a file system without locks: nothing is removed there either
             fcntl.flock(handle, fcntl.LOCK_EX)
         os.fchmod(handle, 0o644)
@@ -160,12 +136,12 @@ class _Raw(io.FileIO):
 
     def write(self, data: Any) -> int:
         """Write, and say how large the file had to be if it cannot be."""
-        with _explained(self.path, self.tell() + len(data)):
+        with explained(self.path, self.tell() + len(data)):
             return super().write(data)
 
 
 @contextmanager
-def _explained(path: Path, size: int = 0) -> Iterator[None]:
+def explained(path: Path, size: int = 0) -> Iterator[None]:
     """Turn what a full or closed disk says into a sentence; ``size`` is what the file has to hold."""
     try:
         yield
@@ -180,7 +156,7 @@ def _explained(path: Path, size: int = 0) -> Iterator[None]:
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """See to it that a folder's entries outlive a loss of power, where its file system can do that."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -217,55 +193,26 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def open_text(path: Path) -> TextIO:
-    """Open a UTF-8 text file, compressed if its name ends in ``.gz``, without a byte-order mark."""
-    if path.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", newline="\n")
-    return path.open(encoding="utf-8-sig", newline="\n")
+def read_json(path: Path) -> Any:
+    """Read a file of JSON.
+
+    Raises:
+        DataError: The file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON: {error}") from error
 
 
 def refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:
     """Raise if an output would replace what is read.
 
     Raises:
-        UsageError: It would.
+        UsageError: The output is one of the inputs.
     """
     if output.resolve() in {path.resolve() for path in inputs}:
         raise UsageError(f"{output} would replace what is read; name another file")
-
-
-def bytes_read(file: TextIO) -> int:
-    """Return how far a file that :func:`open_text` opened has been read, in bytes on disk."""
-    return int(getattr(file.buffer, "fileobj", file.buffer).tell())
-
-
-def undecodable_line(path: Path) -> int:
-    """Return the number of the first line that is not UTF-8, or 0: readers decode ahead of the line."""
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return 0
-
-
-def read_texts(path: Path, limit: int) -> list[str]:
-    """Return the first texts of a file that holds one a line, at least one; blank lines do not count.
-
-    Raises:
-        DataError: The file cannot be read, or holds no text.
-    """
-    try:
-        with open_text(path) as file:
-            texts = list(islice(filter(None, map(str.strip, file)), limit))
-    except UnicodeDecodeError as error:
-        raise DataError.at(path, undecodable_line(path), f"not UTF-8 ({error.reason})") from error
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read as text: {error}") from error
-    if not texts:
-        raise DataError(f"{path} holds no text")
-    return texts
 
 
 def sha256_of(path: Path) -> str:

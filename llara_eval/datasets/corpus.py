@@ -5,8 +5,6 @@ are small and held.
 """
 
 import hashlib
-import json
-import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from llara_eval.core.errors import DataError
-from llara_eval.core.files import bytes_read, open_text, undecodable_line
+from llara_eval.core.lines import objects
 from llara_eval.core.types import Document, Query
 
 Reader = Callable[[Path], Iterator[tuple[int, Document]]]
@@ -186,59 +184,8 @@ def read_queries(path: Path) -> dict[str, Query]:
     return queries
 
 
-def find_file(folder: Path, name: str) -> Path:
-    """Return ``folder/name`` or its gzipped form.
-
-    Raises:
-        DataError: Neither exists.
-    """
-    for candidate in (folder / name, folder / f"{name}.gz"):
-        if candidate.is_file():
-            return candidate
-    raise DataError(f"{folder}: neither {name} nor {name}.gz is there; see README, 'Data sets'")
-
-
 def _hash64(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def objects(
-    path: Path, advance: Callable[[int], object] | None = None
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) for each non-blank line of a JSON Lines file.
-
-    Args:
-        path: The file; compressed if its name ends in ``.gz``.
-        advance: Is told how many more bytes of the file on disk have been read.
-
-    Raises:
-        DataError: A line is not a JSON object, or the file cannot be read on.
-    """
-    number = done = 0
-    with open_text(path) as file:
-        try:
-            for number, line in enumerate(file, 1):
-                if advance is not None and (now := bytes_read(file)) != done:
-                    advance(now - done)
-                    done = now
-                if not line.strip():
-                    continue
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise DataError.at(path, number, f"expected a JSON object, found {line.strip()[:60]!r}")
-                yield number, row
-        except json.JSONDecodeError as error:
-            raise DataError.at(
-                path, number, f"not valid JSON: {error.msg} at column {error.colno}: {line.strip()[:60]!r}"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise DataError.at(path, undecodable_line(path), f"not UTF-8 ({error.reason})") from error
-        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets 100,000 deep
-            raise DataError.at(path, number, f"not usable JSON: {error}") from error
-        except (EOFError, OSError, zlib.error) as error:
-            raise DataError.at(
-                path, number + 1, f"cannot be read on ({error}); is the file whole?"
-            ) from error
 
 
 def _identifier(path: Path, number: int, row: dict[str, Any], field: str = "_id") -> str:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from llara_eval.core.errors import DataError
+from llara_eval.core.lines import find_file
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import load as datasets
 from llara_eval.datasets import receipts
-from llara_eval.datasets.corpus import find_file
 from llara_eval.datasets.known import KnownSet
 from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
 from llara_eval.scoring.trec import read_qrels

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.leases import Leases
+from llara_eval.core.lines import find_file
 from llara_eval.core.paths import DATA, home
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Qrels, Query
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import msmarco
-from llara_eval.datasets.corpus import Corpus, find_file, read_queries
+from llara_eval.datasets.corpus import Corpus, read_queries
 from llara_eval.datasets.known import KnownSet
 from llara_eval.datasets.msmarco_sets import MSMARCO_SETS, MsMarcoSet
 from llara_eval.scoring.trec import read_qrels

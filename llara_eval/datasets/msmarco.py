@@ -12,10 +12,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from llara_eval.core.errors import DataError
+from llara_eval.core.lines import text_lines
 from llara_eval.core.types import Document, Query
 from llara_eval.datasets.corpus import Corpus, Reader, read_jsonl, usable_id
 from llara_eval.datasets.msmarco_sets import SOURCES, MsMarcoSet
-from llara_eval.scoring.trec import text_lines
 
 
 def read_passages(path: Path) -> Iterator[tuple[int, Document]]:

@@ -240,3 +240,12 @@ def _filler(tokenizer: Any) -> int:
         if token is not None:
             return int(token)
     raise UsageError("an empty text needs a template with a prefix or suffix for this tokenizer")
+
+
+def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the special tokens a tokenizer puts before and after a text of its own accord."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a")["input_ids"]
+    start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+    tokens = tokenizer.convert_ids_to_tokens(full)
+    return tuple(tokens[:start]), tuple(tokens[start + len(bare) :])

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
-from llara_eval.core.files import remove_drafts, staging
+from llara_eval.core.files import remove_drafts
+from llara_eval.core.folders import staging
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.provenance import describe
 from llara_eval.core.types import Run

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.core.errors import DataError
-from llara_eval.core.files import open_text, text_writer
+from llara_eval.core.files import text_writer
+from llara_eval.core.lines import open_bytes, text_lines
 from llara_eval.core.types import Hits, Run, as_ids
 from llara_eval.scoring.ranking import rank
 
@@ -120,8 +121,7 @@ def _plain_blocks(path: Path, separator: str | None) -> Iterator[bytes]:
     Raises:
         ValueError: The file is not like that.
     """
-    with open_text(path) as file:
-        lines = file.buffer
+    with open_bytes(path) as (lines, _):
         lines.seek(len(BOM_UTF8) if lines.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
         while block := lines.read(_BLOCK) + lines.readline():
             block = block.replace(b"\r\n", b"\n") if b"\r" in block else block
@@ -216,26 +216,6 @@ def _rows(path: Path, columns: int, separator: str | None) -> Iterator[tuple[int
         if len(cells) != columns:
             raise DataError.at(path, number, f"{len(cells)} columns, expected {columns}")
         yield number, cells
-
-
-def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line without its end) of a UTF-8 file, gzipped or not.
-
-    A line ends at a line feed, with or without a carriage return before it, and nowhere else. Each is
-    decoded on its own, so that an error names the line it is in.
-
-    Raises:
-        DataError: The file is not UTF-8 or ends too early.
-    """
-    number = 0
-    try:
-        with open_text(path) as file:
-            for number, raw in enumerate(file.buffer, 1):
-                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DataError.at(path, number, f"not UTF-8 ({error.reason})") from error
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataError.at(path, number + 1, f"cannot be read on: {error}") from error
 
 
 def _sniff(path: Path) -> tuple[int, str | None]:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import atomic_write, sha256_of
+from llara_eval.core.lines import find_file
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.types import Document, Ids, Query
-from llara_eval.datasets.corpus import Corpus, find_file
+from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.load import read_judged, splits
 from llara_eval.scoring.ranking import rank
 from llara_eval.training import groups

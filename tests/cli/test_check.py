@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from adapters.llara.templates import PAPER, templates
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError
-from llara_eval.core.files import read_texts
+from llara_eval.core.lines import read_texts
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from llara_eval.core.errors import DataError
+from llara_eval.core.lines import find_file
 from llara_eval.core.types import Document, Query
-from llara_eval.datasets.corpus import Corpus, find_file, read_queries
+from llara_eval.datasets.corpus import Corpus, read_queries
 
 GOOD = b'{"_id": "d1", "title": "T", "text": "one"}\n'
 

@@ -1,13 +1,10 @@
 """The command line, called in this process or as the real program."""
 
 import gzip
-import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner
 
 from llara_eval.cli import app
@@ -15,14 +12,6 @@ from llara_eval.cli import app
 DOCUMENTS = {"d1": "red apples", "d2": "green pears", "d3": "blue plums", "d4": "pears"}
 QUERIES = {"q1": "apples", "q2": "pears", "q3": "cherries"}
 QRELS = {"q1": {"d1": 1}, "q2": {"d2": 2, "d4": 1}, "q3": {"d3": 1}}
-
-
-@pytest.fixture(autouse=True)
-def quiet_afterwards() -> Iterator[None]:
-    """Take away the log handlers that a command leaves on a stream that is closed by then."""
-    yield
-    for name in ("llara_eval", "adapters"):
-        logging.getLogger(name).handlers.clear()
 
 
 def call(*words: object):

@@ -1,0 +1,52 @@
+"""The one typed decoder of our own files: JSON becomes a record of a declared type, or a sentence."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from llara_eval.core.errors import DataError, LlaraEvalError
+from llara_eval.core.files import read_json
+
+Record = TypeVar("Record")
+
+
+def decode(
+    value: Any,
+    kind: type[Record],
+    origin: object,
+    error: type[LlaraEvalError] = DataError,
+    *,
+    text: bool = False,
+) -> Record:
+    """Turn plain values, as JSON has them, into a record.
+
+    Args:
+        value: Dictionaries, lists, strings, numbers.
+        kind: A dataclass, a ``msgspec.Struct``, or any type that msgspec knows.
+        origin: What the values come from, for the message.
+        error: What is raised.
+        text: Whether numbers and truth values may stand as text, as they come from a command line.
+
+    Raises:
+        LlaraEvalError: A value has another type than declared, is missing, or is unknown; the message names
+            where (``$.slots``), what was expected and what was found.
+    """
+    try:
+        return msgspec.convert(value, kind, strict=not text)
+    except (msgspec.ValidationError, RecursionError) as problem:
+        raise error(f"{origin}: {problem}") from problem
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """Read a record from a file of JSON.
+
+    Raises:
+        DataError: The file is missing, is not JSON, or does not hold such a record.
+    """
+    return decode(read_json(path), kind, path)
+
+
+def plain(record: object) -> Any:
+    """Return a record as plain values: dictionaries, lists, strings, numbers."""
+    return msgspec.to_builtins(record)

@@ -1,0 +1,115 @@
+"""The one reader of lines: UTF-8, gzipped or not, and every defect named with its file and line."""
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from llara_eval.core.errors import DataError
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Open a file for reading, gzipped if its name ends in ``.gz``.
+
+    Yields:
+        The content, and the file on disk, whose position tells how much of it has been read.
+    """
+    with path.open("rb") as disk:
+        if path.suffix == ".gz":
+            with gzip.GzipFile(fileobj=disk) as content:
+                yield cast(BinaryIO, io.BufferedReader(cast(Any, content))), disk
+        else:
+            yield disk, disk
+
+
+def text_lines(path: Path, advance: Callable[[int], object] | None = None) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its end) of a UTF-8 file, gzipped if its name ends in ``.gz``.
+
+    A line ends at a line feed, with or without a carriage return before it, and nowhere else. Each is
+    decoded on its own, so that an error names the line it is in. A byte-order mark is passed over.
+
+    Args:
+        path: The file.
+        advance: Is told how many more bytes of the file on disk have been read.
+
+    Raises:
+        DataError: The file cannot be opened, a line is not UTF-8, or the file ends too early.
+    """
+    number = done = 0
+    try:
+        with open_bytes(path) as (content, disk):
+            for number, raw in enumerate(content, 1):
+                if advance is not None and (now := disk.tell()) != done:
+                    advance(now - done)
+                    done = now
+                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError.at(path, number, f"not UTF-8 ({error.reason})") from error
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError.at(path, number + 1, f"cannot be read on ({error}); is the file whole?") from error
+
+
+def objects(
+    path: Path, advance: Callable[[int], object] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number, object) for each non-blank line of a JSON Lines file.
+
+    Args:
+        path: The file; gzipped if its name ends in ``.gz``.
+        advance: Is told how many more bytes of the file on disk have been read.
+
+    Raises:
+        DataError: A line is not a JSON object, or the file cannot be read on.
+    """
+    for number, line in text_lines(path, advance):
+        if line.strip():
+            yield number, parse_object(path, number, line)
+
+
+def parse_object(path: Path, number: int, line: str) -> dict[str, Any]:
+    """Return the JSON object on a line.
+
+    Raises:
+        DataError: The line is not a JSON object.
+    """
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError.at(
+            path, number, f"not valid JSON: {error.msg} at column {error.colno}: {line.strip()[:60]!r}"
+        ) from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets 100,000 deep
+        raise DataError.at(path, number, f"not usable JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise DataError.at(path, number, f"expected a JSON object, found {line.strip()[:60]!r}")
+    return row
+
+
+def read_texts(path: Path, limit: int) -> list[str]:
+    """Return the first texts of a file that holds one a line, at least one; blank lines do not count.
+
+    Raises:
+        DataError: The file cannot be read, or holds no text.
+    """
+    texts = list(islice((text for _, line in text_lines(path) if (text := line.strip())), limit))
+    if not texts:
+        raise DataError(f"{path} holds no text")
+    return texts
+
+
+def find_file(folder: Path, name: str) -> Path:
+    """Return ``folder/name`` or its gzipped form.
+
+    Raises:
+        DataError: The folder has neither.
+    """
+    for candidate in (folder / name, folder / f"{name}.gz"):
+        if candidate.is_file():
+            return candidate
+    raise DataError(f"{folder}: neither {name} nor {name}.gz is there; see docs/datasets.md")
