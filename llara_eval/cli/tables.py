@@ -1,11 +1,12 @@
 """Rich tables of results."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rich.table import Table
 
 from llara_eval.cli.console import plain, width
 from llara_eval.evaluation.evaluate import Outcome
+from llara_eval.evaluation.record import Mean
 from llara_eval.reports.leaderboard import MEASURES
 
 ABSENT = "–"
@@ -63,7 +64,7 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def _cell(value: Mapping[str, float] | None, peers: Sequence[float], *, first: bool) -> str:
+def _cell(value: Mean | None, peers: Sequence[float], *, first: bool) -> str:
     if value is None:
         return ABSENT
     text = f"{value['mean']:.4f}"
