@@ -101,10 +101,10 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
         parts = [part.strip() for part in value.split(",") if part.strip()]
     try:
         converted = decode(parts, hint, key, UsageError, text=True)
-        if isinstance(converted, float) and not math.isfinite(converted):
-            raise UsageError(f"{key} is not finite")
     except UsageError as error:
         raise UsageError(f"option {key}={value}: expected {_expected(_kinds(hint))}") from error
+    if isinstance(converted, float) and not math.isfinite(converted):
+        raise UsageError(f"option {key}={value}: expected a finite number")
     return converted
 
 

@@ -1,0 +1,62 @@
+"""Systems of our own, a small collection, and results of both, for the tests of the commands."""
+
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+from commands import DOCUMENTS, QRELS, QUERIES, call
+
+import adapters
+from adapters import System
+from llara_eval.datasets import known as catalogue
+
+
+@pytest.fixture
+def systems(monkeypatch, tmp_path) -> None:
+    """Put systems of our own in the table; one lives in a module nobody has imported."""
+    (tmp_path / "modules").mkdir()
+    source = "import fakes\n\n\ndef open_it(name, *rest):\n    return fakes.WordOverlap(name=name)\n"
+    (tmp_path / "modules" / "a_system_of_ours.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    table = {
+        "ours": System("a_system_of_ours:open_it", "in a module of its own"),
+        "words": System("fakes:open_words", "words"),
+        "stems": System("fakes:open_words", "first letters", {"letters": 3}),
+        "broken": System("fakes:open_broken", "corrupt"),
+        "missing": System("fakes:open_missing", "lacks a part"),
+        "interrupted": System("fakes:open_interrupted", "Ctrl-C"),
+        "bm25": adapters.SYSTEMS["bm25"],
+    }
+    monkeypatch.setattr(adapters, "SYSTEMS", MappingProxyType(table))
+
+
+@pytest.fixture
+def tiny(make_collection) -> Path:
+    return make_collection(DOCUMENTS, QUERIES, QRELS)
+
+
+@pytest.fixture
+def evaluate(systems, tiny, tmp_path):
+    """Return a function that runs ``llara-eval evaluate`` on the small collection."""
+
+    def go(*words: str, models=("words",), data=tiny):
+        chosen = [part for model in models for part in ("--model", model)]
+        return call("evaluate", *chosen, "--dataset", data, "--runs-dir", tmp_path / "runs", *words)
+
+    return go
+
+
+@pytest.fixture
+def two(evaluate, tmp_path) -> Path:
+    """Return a runs folder with two systems on the small collection."""
+    assert evaluate(models=["words", "stems"]).exit_code == 0
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def like_scifact(make_collection, monkeypatch) -> Path:
+    """Return a data folder with a small set that is taken for SciFact, the only public set."""
+    folder = make_collection(DOCUMENTS, QUERIES, QRELS, name="scifact")
+    known = catalogue.KNOWN_SETS["beir/scifact"]._replace(documents=4, queries=3, judgements=4)
+    monkeypatch.setattr(catalogue, "KNOWN_SETS", {known.name: known})
+    return folder.parent

