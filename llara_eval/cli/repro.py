@@ -56,7 +56,7 @@ def repro(
     Exit code 5 on a FAIL, 6 if something could not be measured. With --json, one object per value is
     printed on stdout, a line each.
     """
-    from llara_eval.cli import repro_tables as tables
+    from llara_eval.cli import tables
     from llara_eval.reports.reproduction import choose
 
     set_up_logging(quiet=quiet, verbose=verbose)

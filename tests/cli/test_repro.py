@@ -14,8 +14,7 @@ from llara_eval.cli import repro as command
 from llara_eval.cli.options import Existing
 from llara_eval.core.errors import DataError, DriftError, MissingPartError, PartialResultsError
 from llara_eval.evaluation import record
-from llara_eval.reports.baselines import DENSE, LEXICAL
-from llara_eval.reports.reproduction import Cell, Expected
+from llara_eval.reports.reproduction import DENSE, LEXICAL, Cell, Expected
 
 DOCUMENTS = {"d1": "red apples", "d2": "green pears", "d3": "blue plums"}
 QUERIES = {"q1": "apples", "q2": "pears", "q3": "cherries"}

@@ -13,9 +13,18 @@ from llara_eval.cli.evaluate import _conditions
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.datasets.known import BEIR_13, CQADUPSTACK, KNOWN_SETS, find
 from llara_eval.reports import anserini_regressions, published
-from llara_eval.reports.baselines import DENSE, LEXICAL, SYSTEMS
 from llara_eval.reports.published import PublishedScore
-from llara_eval.reports.reproduction import Cell, Expected, Finding, cells, choose, compare
+from llara_eval.reports.reproduction import (
+    DENSE,
+    LEXICAL,
+    SYSTEMS,
+    Cell,
+    Expected,
+    Finding,
+    cells,
+    choose,
+    compare,
+)
 from llara_eval.scoring.measures import parse_measures, within_depth
 
 LICENSED = {f"beir/{name}" for name in ("bioasq", "signal1m", "trec-news", "robust04")}
