@@ -7,6 +7,7 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import plain, set_up_logging, show
+from llara_eval.cli.evaluation import conclude, print_objects, run
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,19 +43,18 @@ def beir(
     By default, on beir-15 (the public sets and MS MARCO dev) and the licensed sets that are in --data-dir;
     beir-13, beir-14, beir-18 and cqadupstack are other groups.
     """
-    from llara_eval.cli.evaluate import print_objects, raise_failures, run_all
     from llara_eval.datasets.known import KNOWN_SETS
 
     set_up_logging(quiet=quiet, verbose=verbose)
     usual = [known.name for known in KNOWN_SETS.values() if known.url or (data_dir / known.folder).is_dir()]
-    outcomes, errors = run_all(
-        models=[model],
-        datasets=datasets or usual,
+    outcomes, failures = run(
+        [model],
+        datasets or usual,
         data_dir=data_dir,
         store=store,
         runs_dir=runs_dir,
         depth=depth,
-        settings=options.settings(
+        options=options.settings(
             option,
             dtype=dtype,
             max_length=max_length,
@@ -63,7 +63,7 @@ def beir(
             vectors=vectors,
             dims=dims,
         ),
-        on_existing=on_existing,
+        on_existing=on_existing.value,
         offline=offline,
         quiet=quiet,
     )
@@ -71,7 +71,7 @@ def beir(
         print_objects(outcomes)
     else:
         show(_comparison(outcomes, runs_dir))
-    raise_failures(errors, done=len(outcomes))
+    conclude(outcomes, failures)
 
 
 def _comparison(outcomes: "list[Outcome]", runs_dir: Path) -> "Table":

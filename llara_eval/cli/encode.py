@@ -4,21 +4,15 @@ import json
 import os
 import sys
 from contextlib import redirect_stdout
-from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import plain, progress, say, set_up_logging, show
-from llara_eval.core.errors import UsageError
-from llara_eval.core.protocols import SILENT, Progress
-
-if TYPE_CHECKING:
-    from adapters.options import Context
 
 
 class Launcher(StrEnum):
@@ -71,25 +65,27 @@ def encode(
     end with the same bytes as one. Killed at any time, the same command goes on.
     """
     set_up_logging(quiet=quiet, verbose=verbose)
-    from llara_eval.cli.installation import require_own_adapters
-
-    require_own_adapters()
-    from adapters.options import Context
     from llara_eval.core.paths import home
-    from llara_eval.datasets.known import expand
+    from llara_eval.evaluation.suite import encode_all
 
-    names = list(dict.fromkeys(part for name in dataset for part in expand(name)))
-    settings = options.settings(
-        option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens, backend=backend
+    work = partial(
+        *(encode_all, model, dataset),
+        options=options.settings(
+            option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens, backend=backend
+        ),
+        data_dir=data_dir.absolute(),
+        home=home().absolute(),
+        store=store,
+        split=split,
+        offline=offline,
+        lease_seconds=lease_seconds,
     )
-    surroundings = Context(home().absolute(), offline=offline, store=store, lease_seconds=lease_seconds)
-    work = partial(_work, model, names, settings, data_dir.absolute(), split, surroundings)
     if launcher is Launcher.LOCAL and workers == 1:
         first = int(os.environ.get("RANK", "0")) == 0  # of several that torchrun started
         with redirect_stdout(sys.stderr):  # some libraries talk, and stdout is for results
-            found = work(progress(quiet=quiet or not first))
+            reports = work(progress=progress(quiet=quiet or not first))
         if first:
-            _print(found, as_json=as_json)
+            _print(reports, as_json=as_json)
         return
     from llara_eval.cli import launch
 
@@ -102,60 +98,7 @@ def encode(
     elif launcher is Launcher.RAY:
         _print(_together(launch.on_ray(work, workers)), as_json=as_json)
     else:
-        _submit(alone, workers, surroundings.home, model)
-
-
-def _work(
-    model: str,
-    names: list[str],
-    settings: dict[str, Any],
-    data_dir: Path,
-    split: str | None,
-    context: "Context",
-    watch: Progress = SILENT,
-) -> Rows:
-    """Do what one worker does.
-
-    Returns:
-        For each data set, what was made and what it cost, as ``--json`` prints it.
-    """
-    from adapters import open_system
-    from llara_eval.datasets import load as sets
-    from llara_eval.datasets.msmarco_sets import text_length
-
-    rows: Rows = []
-    system: Any = None
-    for name in names:
-        dataset = sets.load(name, data_dir=data_dir, split=split, offline=context.offline, progress=watch)
-        needed = replace(context, text_length=text_length(name))
-        if system is None or needed != context:
-            system = None  # two at a time might not fit into memory
-            system, context = open_system(model, settings, needed), needed
-        if not hasattr(system, "encode_queries"):
-            raise UsageError(f"{model} encodes nothing: it is not a dense retriever")
-        system.index(dataset.corpus, watch)
-        queries = system.encode_queries(dataset.queries, watch)
-        rows.append(
-            {
-                "system": system.name,
-                "dataset": dataset.name,
-                "documents": _account(system.phases["index"], system.documents.place),
-                "queries": _account(system.phases["encode queries"], queries.place),
-            }
-        )
-    return rows
-
-
-def _account(cost: dict[str, float], place: object) -> dict[str, Any]:
-    """Return what vectors cost when they were made, how many were made now, and where they are."""
-    made = cost["rows"] - cost["reused"]
-    return {
-        "rows": cost["rows"],
-        "made": made,
-        "tokens": cost["tokens"],
-        "seconds": cost["seconds"],
-        "vectors": str(place),
-    }
+        _submit(alone, workers, home().absolute(), model)
 
 
 def _together(reports: list[Rows]) -> Rows:

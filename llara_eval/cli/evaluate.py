@@ -1,19 +1,13 @@
 """``llara-eval evaluate``: systems × data sets → stored results and a table."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import progress, say, set_up_logging, show
-from llara_eval.core.errors import LlaraEvalError, PartialResultsError
-from llara_eval.core.paths import home
-
-if TYPE_CHECKING:
-    from llara_eval.core.protocols import Retriever
-    from llara_eval.evaluation.evaluate import Outcome
+from llara_eval.cli.console import say, set_up_logging, show
+from llara_eval.cli.evaluation import conclude, print_objects, run
 
 Measures = Annotated[
     str | None,
@@ -59,16 +53,16 @@ def evaluate(
     With --json, one object per system and data set is printed on stdout, a line each.
     """
     set_up_logging(quiet=quiet, verbose=verbose)
-    outcomes, errors = run_all(
-        models=model,
-        datasets=dataset,
+    outcomes, failures = run(
+        model,
+        dataset,
         data_dir=data_dir,
         store=store,
         runs_dir=runs_dir,
         split=split,
         measures=None if measures is None else options.split_list(measures),
         depth=depth,
-        settings=options.settings(
+        options=options.settings(
             option,
             dtype=dtype,
             max_length=max_length,
@@ -77,7 +71,7 @@ def evaluate(
             vectors=vectors,
             dims=dims,
         ),
-        on_existing=on_existing,
+        on_existing=on_existing.value,
         offline=offline,
         quiet=quiet,
     )
@@ -89,127 +83,4 @@ def evaluate(
         show(outcomes_table(outcomes))
         if not quiet:
             say(f"results: {runs_dir}/<system>/<data set>/  (result.json, per_query.tsv, run.trec.gz)")
-    raise_failures(errors, done=len(outcomes))
-
-
-def run_all(
-    *,
-    models: list[str],
-    datasets: list[str],
-    data_dir: Path,
-    store: str | None,
-    runs_dir: Path,
-    settings: dict[str, Any],
-    on_existing: options.Existing,
-    offline: bool,
-    quiet: bool,
-    measures: list[str] | None = None,
-    depth: int | None = None,
-    split: str | None = None,
-    maxp: bool = False,
-) -> "tuple[list[Outcome], list[LlaraEvalError]]":
-    """Evaluate every system on every data set; a failure does not lose what comes after it.
-
-    Returns:
-        What was evaluated, and the errors of what failed.
-
-    Raises:
-        LlaraEvalError: Nothing succeeded: the first error, as it is.
-    """
-    from llara_eval.cli.installation import require_own_adapters
-
-    require_own_adapters()
-    from adapters import open_system
-    from adapters.options import Context
-    from llara_eval.datasets import load as sets
-    from llara_eval.datasets.known import expand
-    from llara_eval.datasets.msmarco_sets import text_length
-    from llara_eval.evaluation.evaluate import evaluate as evaluate_one
-
-    outcomes: list[Outcome] = []
-    errors: list[LlaraEvalError] = []
-    watch = progress(quiet=quiet)
-    names = list(dict.fromkeys(part for name in datasets for part in expand(name)))
-    for model in models:
-        retriever: Retriever | None = None
-        opened: Context | None = None  # once for all data sets that are read alike: weights are large
-        for name in names:
-            try:
-                dataset = sets.load(name, data_dir=data_dir, split=split, offline=offline, progress=watch)
-                length = None if maxp else text_length(name)
-                context = Context(home(), offline=offline, text_length=length, maxp=maxp, store=store)
-                if retriever is None or context != opened:
-                    retriever = None  # two at a time might not fit into memory
-                    retriever, opened = open_system(model, settings, context), context
-                outcome = evaluate_one(
-                    retriever,
-                    dataset,
-                    runs_dir=runs_dir,
-                    **_conditions(name, measures, depth),
-                    settings_passed=settings,
-                    on_existing=on_existing.value,
-                    progress=watch,
-                )
-            except LlaraEvalError as error:
-                errors.append(error)
-                if len(models) * len(names) > 1:
-                    say(f"{model} on {name} failed: {error}", style="red")
-                continue
-            outcomes.append(outcome)
-            if not quiet:
-                _note(outcome)
-    if errors and not outcomes:
-        raise errors[0]
-    return outcomes, errors
-
-
-def _conditions(name: str, measures: list[str] | None, depth: int | None) -> dict[str, Any]:
-    """Return what is measured on a data set, and to which depth: as asked for, else as usual there."""
-    from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
-    from llara_eval.evaluation.evaluate import DEPTH
-    from llara_eval.scoring.measures import DEFAULT_MEASURES
-
-    official = MSMARCO_SETS.get(name)
-    usual = (official.measures, official.depth) if official else (DEFAULT_MEASURES, DEPTH)
-    return {"measures": usual[0] if measures is None else measures, "depth": depth or usual[1]}
-
-
-def raise_failures(errors: list[LlaraEvalError], *, done: int) -> None:
-    """Raise if some evaluations failed, after the others have been shown.
-
-    Raises:
-        PartialResultsError: There are errors.
-    """
-    if errors:
-        raise PartialResultsError(f"{len(errors)} of {len(errors) + done} evaluations failed: {errors[0]}")
-
-
-def print_objects(outcomes: "list[Outcome]") -> None:
-    """Print one JSON object for each evaluation, a line each, on stdout."""
-    for outcome in outcomes:
-        typer.echo(json.dumps(as_object(outcome), ensure_ascii=False))
-
-
-def as_object(outcome: "Outcome") -> dict[str, Any]:
-    """Return what ``--json`` prints of an evaluation."""
-    from llara_eval.evaluation.record import RUN
-
-    result = outcome.result
-    return {
-        "system": result.system,
-        "dataset": result.dataset,
-        "split": result.split,
-        "n_queries": result.n_queries,
-        "measures": result.means,
-        "ties@10": result.ties_at_10,
-        "run": str(outcome.folder / RUN),
-    }
-
-
-def _note(outcome: "Outcome") -> None:
-    result = outcome.result
-    kept = "" if outcome.fresh else " (kept from an earlier run)"
-    measure, mean = next(iter(result.means.items()))
-    say(f"{result.system} on {result.dataset}: {measure} {mean:.4f}{kept}")
-    for warning in result.warnings:
-        say(f"  note: {warning}")
+    conclude(outcomes, failures)

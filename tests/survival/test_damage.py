@@ -25,7 +25,7 @@ from llara_eval.core.files import atomic_write, draft, write_json, write_text
 from llara_eval.core.leases import Leases
 from llara_eval.datasets.load import load
 from llara_eval.encoding.templates import Template
-from llara_eval.evaluation import evaluate
+from llara_eval.evaluation import evaluate, suite
 from llara_eval.evaluation.record import RUN
 from llara_eval.vectors import shards, vector_store
 from llara_eval.vectors.sealed import claim, seal, sealed
@@ -329,19 +329,19 @@ def test_a_result_whose_run_was_damaged_is_not_kept(make_collection, tmp_path, d
     ],
 )
 def test_what_the_system_refuses_is_one_sentence(monkeypatch, tmp_path, error, says) -> None:
-    def refuse(**settings):
+    def refuse(*names, **settings):
         raise error
 
-    monkeypatch.setattr(cli.evaluate, "run_all", refuse)
+    monkeypatch.setattr(suite, "evaluate_all", refuse)
     done = CliRunner().invoke(cli.app, ["evaluate", "-m", "x", "-d", "x", "--data-dir", str(tmp_path)])
     assert done.exit_code == 1
     assert done.stderr.strip() == says
 
 
 def test_an_error_of_the_program_keeps_its_trace(monkeypatch, tmp_path) -> None:
-    def fail(**settings):
+    def fail(*names, **settings):
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "a file of ours")
 
-    monkeypatch.setattr(cli.evaluate, "run_all", fail)
+    monkeypatch.setattr(suite, "evaluate_all", fail)
     done = CliRunner().invoke(cli.app, ["evaluate", "-m", "x", "-d", "x", "--data-dir", str(tmp_path)])
     assert isinstance(done.exception, FileNotFoundError)
