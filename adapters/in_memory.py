@@ -147,7 +147,7 @@ class EncoderRetriever:
             raise DataError(f"{self.name}: the vector of {what} {ids[int(finite.argmin())]!r} is not finite")
         if self._unit:
             lengths = np.linalg.norm(vectors, axis=1, keepdims=True).astype(np.float32)
-            vectors = vectors / np.where(lengths > 0, lengths, np.float32(1))
+            vectors = (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
         return np.ascontiguousarray(vectors)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import remove_drafts
 from llara_eval.core.folders import staging
+from llara_eval.core.frames import Tabular
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.provenance import describe
 from llara_eval.core.types import Run
@@ -30,8 +31,8 @@ DEPTH = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """An evaluation that is done.
+class Outcome(Tabular):
+    """An evaluation that is done; as a table it has a row for each measure.
 
     Attributes:
         result: The record.
@@ -42,6 +43,21 @@ class Outcome:
     result: Result
     folder: Path
     fresh: bool
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Measure → mean."""
+        return self.result.means
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the mean of each measure with its interval."""
+        of = {"system": self.result.system, "dataset": self.result.dataset, "split": self.result.split}
+        return [{**of, "measure": name, **value} for name, value in self.result.measures.items()]
+
+    def caption(self) -> str:
+        """Return how many queries the means are over, and the share of ties."""
+        result = self.result
+        return f"{result.n_queries:,} judged queries, ties@10 {result.ties_at_10:.4f}"
 
 
 def evaluate(
