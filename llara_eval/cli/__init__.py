@@ -49,7 +49,7 @@ class _Group(Commands):
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
-            return super().invoke(ctx)
+            return self._invoke(ctx)
         except LlaraEvalError as error:
             say(f"error: {error}", style="red")
             raise typer.Exit(error.exit_code) from error
@@ -66,6 +66,16 @@ class _Group(Commands):
         except KeyboardInterrupt as error:
             say("interrupted; what was finished is kept, the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from error
+
+    def _invoke(self, ctx: Any) -> Any:
+        """Run the chosen command; where an import fails, a foreign package ``adapters`` may be why."""
+        try:
+            return super().invoke(ctx)
+        except ImportError:
+            from llara_eval.evaluation.suite import require_own_adapters
+
+            require_own_adapters()
+            raise
 
 
 app = typer.Typer(

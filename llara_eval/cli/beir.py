@@ -1,13 +1,14 @@
 """``llara-eval beir``: a checkpoint on BEIR, beside BM25 and RepLLaMA."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import plain, set_up_logging, show
-from llara_eval.cli.evaluation import conclude, print_objects, run
+from llara_eval.cli.console import plain
+from llara_eval.cli.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,27 +17,14 @@ if TYPE_CHECKING:
     from llara_eval.reports.averages import Values
 
 
+@options.grouped
 def beir(
     model: Annotated[
         str, typer.Option("--model", "-m", help="A checkpoint folder, a system's name or a hub name.")
     ],
-    data_dir: options.DataDir,
-    store: options.Store,
     datasets: options.SomeDatasets = None,
-    runs_dir: options.RunsDir = Path("runs"),
-    depth: options.Depth = None,
-    option: options.Settings = None,
-    dtype: options.Dtype = None,
-    max_length: options.MaxLength = None,
-    batch_tokens: options.BatchTokens = None,
-    backend: options.Backend = None,
-    vectors: options.Vectors = None,
-    dims: options.Dims = None,
-    on_existing: options.OnExisting = options.Existing.ONLY_MISSING,
-    offline: options.Offline = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    *,
+    evaluation: Evaluation,
 ) -> None:
     """Evaluate a checkpoint on BEIR and compare it with BM25 and RepLLaMA.
 
@@ -45,36 +33,13 @@ def beir(
     """
     from llara_eval.datasets.known import KNOWN_SETS
 
-    set_up_logging(quiet=quiet, verbose=verbose)
+    data_dir = evaluation.data_dir
     usual = [known.name for known in KNOWN_SETS.values() if known.url or (data_dir / known.folder).is_dir()]
-    outcomes, failures = run(
-        [model],
-        datasets or usual,
-        data_dir=data_dir,
-        store=store,
-        runs_dir=runs_dir,
-        depth=depth,
-        options=options.settings(
-            option,
-            dtype=dtype,
-            max_length=max_length,
-            batch_tokens=batch_tokens,
-            backend=backend,
-            vectors=vectors,
-            dims=dims,
-        ),
-        on_existing=on_existing.value,
-        offline=offline,
-        quiet=quiet,
-    )
-    if as_json:
-        print_objects(outcomes)
-    else:
-        show(_comparison(outcomes, runs_dir))
-    conclude(outcomes, failures)
+    outcomes, failures = evaluation.run([model], datasets or usual)
+    evaluation.report(outcomes, failures, lambda rows: _comparison(rows, evaluation.runs_dir))
 
 
-def _comparison(outcomes: "list[Outcome]", runs_dir: Path) -> "Table":
+def _comparison(outcomes: "Sequence[Outcome]", runs_dir: Path) -> "Table":
     """Return nDCG@10 of a system beside the baselines: measured where there is a run, else published."""
     from rich.table import Table
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import plain, progress, say, set_up_logging, show
+from llara_eval.cli.console import plain, progress, say, show
+from llara_eval.cli.evaluation import Encoding
 
 
 class Launcher(StrEnum):
@@ -30,6 +31,7 @@ Rows = list[dict[str, Any]]
 _SIDES = ("documents", "queries")
 
 
+@options.grouped
 def encode(
     context: typer.Context,
     model: Annotated[
@@ -39,24 +41,15 @@ def encode(
         ),
     ],
     dataset: options.Datasets,
-    data_dir: options.DataDir,
-    store: options.Store,
     split: options.Split = None,
-    option: options.Settings = None,
-    dtype: options.Dtype = None,
-    max_length: options.MaxLength = None,
-    batch_tokens: options.BatchTokens = None,
-    backend: options.Backend = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="How many share the work.")] = 1,
     launcher: Annotated[Launcher, typer.Option("--launcher", help="What starts them.")] = Launcher.LOCAL,
     lease_seconds: Annotated[
         float,
         typer.Option("--lease-seconds", min=1, help="Silence after which a worker's shard is another's."),
     ] = 600.0,
-    offline: options.Offline = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    *,
+    encoding: Encoding,
 ) -> None:
     """Tokenise and encode documents and queries, as far as that has not been done.
 
@@ -64,41 +57,31 @@ def encode(
     here or on other machines that see the same folders, by a launcher or by hand; they share the work, and
     end with the same bytes as one. Killed at any time, the same command goes on.
     """
-    set_up_logging(quiet=quiet, verbose=verbose)
     from llara_eval.core.paths import home
     from llara_eval.evaluation.suite import encode_all
 
-    work = partial(
-        *(encode_all, model, dataset),
-        options=options.settings(
-            option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens, backend=backend
-        ),
-        data_dir=data_dir.absolute(),
-        home=home().absolute(),
-        store=store,
-        split=split,
-        offline=offline,
-        lease_seconds=lease_seconds,
-    )
+    shared = {**encoding.shared(), "data_dir": encoding.data_dir.absolute(), "home": home().absolute()}
+    work = partial(encode_all, model, dataset, split=split, lease_seconds=lease_seconds, **shared)
+    show_rows = partial(_print, as_json=encoding.as_json)
     if launcher is Launcher.LOCAL and workers == 1:
         first = int(os.environ.get("RANK", "0")) == 0  # of several that torchrun started
         with redirect_stdout(sys.stderr):  # some libraries talk, and stdout is for results
-            reports = work(progress=progress(quiet=quiet or not first))
+            reports = work(progress=progress(quiet=encoding.quiet or not first))
         if first:
-            _print(reports, as_json=as_json)
+            show_rows(reports)
         return
     from llara_eval.cli import launch
 
     alone = arguments(context, launcher=Launcher.LOCAL, workers=1)
     if launcher is Launcher.LOCAL:
         written = launch.local([*alone, "--json"], workers)
-        _print(_together([list(map(json.loads, text.splitlines())) for text in written]), as_json=as_json)
+        show_rows(_together([list(map(json.loads, text.splitlines())) for text in written]))
     elif launcher is Launcher.TORCHRUN:
         launch.torchrun(alone, workers)
     elif launcher is Launcher.RAY:
-        _print(_together(launch.on_ray(work, workers)), as_json=as_json)
+        show_rows(_together(launch.on_ray(work, workers)))
     else:
-        _submit(alone, workers, home().absolute(), model)
+        _submit(alone, workers, shared["home"], model)
 
 
 def _together(reports: list[Rows]) -> Rows:

@@ -1,17 +1,108 @@
-"""What the commands that evaluate have in common: one call of the loop, its announcements, its JSON."""
+"""What the commands that evaluate or encode have in common: their options, one call, one report."""
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
 
-from llara_eval.cli.console import progress, say
+from llara_eval.cli import options
+from llara_eval.cli.console import progress, say, set_up_logging, show
 from llara_eval.core.errors import PartialResultsError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from llara_eval.evaluation.evaluate import Outcome
     from llara_eval.evaluation.suite import Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """The options of every command that opens a system on data sets; each is explained where its type is."""
+
+    NAMED: ClassVar[tuple[str, ...]] = ("dtype", "max_length", "batch_tokens", "backend")
+    """Settings of a system that have an option of their own."""
+
+    data_dir: options.DataDir
+    store: options.Store
+    option: options.Settings = None
+    dtype: options.Dtype = None
+    max_length: options.MaxLength = None
+    batch_tokens: options.BatchTokens = None
+    backend: options.Backend = None
+    offline: options.Offline = False
+    as_json: options.Json = False
+    quiet: options.Quiet = False
+    verbose: options.Verbose = False
+
+    def shared(self) -> dict[str, Any]:
+        """Set up the log, and return what the loops over data sets take alike.
+
+        Raises:
+            UsageError: A setting is malformed, or given twice.
+        """
+        set_up_logging(quiet=self.quiet, verbose=self.verbose)
+        named = {name: getattr(self, name) for name in self.NAMED}
+        return {
+            "options": options.settings(self.option, **named),
+            "data_dir": self.data_dir,
+            "store": self.store,
+            "offline": self.offline,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation(Encoding):
+    """The options of every command that evaluates systems."""
+
+    NAMED: ClassVar[tuple[str, ...]] = (*Encoding.NAMED, "vectors", "dims")
+
+    vectors: options.Vectors = None
+    dims: options.Dims = None
+    runs_dir: options.RunsDir = Path("runs")
+    depth: options.Depth = None
+    on_existing: options.OnExisting = options.Existing.ONLY_MISSING
+
+    def run(
+        self, systems: Sequence[str], datasets: Sequence[str], **more: Any
+    ) -> "tuple[list[Outcome], list[Failure]]":
+        """Evaluate systems on data sets as the options say, see :func:`run`; ``more`` goes there, too."""
+        return run(
+            systems,
+            datasets,
+            runs_dir=self.runs_dir,
+            depth=self.depth,
+            on_existing=self.on_existing.value,
+            quiet=self.quiet,
+            **self.shared(),
+            **more,
+        )
+
+    def report(
+        self,
+        outcomes: "Sequence[Outcome]",
+        failures: "Sequence[Failure]",
+        table: "Callable[[Sequence[Outcome]], Table]",
+    ) -> None:
+        """Print a line of JSON for each outcome, or a table of all.
+
+        Raises:
+            PartialResultsError: There are failures.
+        """
+        if self.as_json:
+            for outcome in outcomes:
+                typer.echo(json.dumps(as_object(outcome), ensure_ascii=False))
+        else:
+            show(table(outcomes))
+            if not self.quiet:
+                files = "result.json, per_query.tsv, run.trec.gz"
+                say(f"results: {self.runs_dir}/<system>/<data set>/  ({files})")
+        if failures:
+            every = len(failures) + len(outcomes)
+            raise PartialResultsError(f"{len(failures)} of {every} evaluations failed: {failures[0].error}")
 
 
 def run(
@@ -43,23 +134,6 @@ def run(
     if failures and not outcomes:
         raise failures[0].error
     return outcomes, failures
-
-
-def conclude(outcomes: "Sequence[Outcome]", failures: "Sequence[Failure]") -> None:
-    """Raise if some evaluations failed, after the others have been shown.
-
-    Raises:
-        PartialResultsError: There are failures.
-    """
-    if failures:
-        every = len(failures) + len(outcomes)
-        raise PartialResultsError(f"{len(failures)} of {every} evaluations failed: {failures[0].error}")
-
-
-def print_objects(outcomes: "Sequence[Outcome]") -> None:
-    """Print one JSON object for each evaluation, a line each, on stdout."""
-    for outcome in outcomes:
-        typer.echo(json.dumps(as_object(outcome), ensure_ascii=False))
 
 
 def as_object(outcome: "Outcome") -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import plain, set_up_logging, show
-from llara_eval.cli.evaluation import print_objects, run
+from llara_eval.cli.console import plain
+from llara_eval.cli.evaluation import Evaluation
 from llara_eval.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Reading(StrEnum):
     MAXP = "maxp"
 
 
+@options.grouped
 def msmarco(
     model: Annotated[
         str, typer.Option("--model", "-m", help="A checkpoint folder, a system's name or a hub name.")
@@ -43,8 +44,6 @@ def msmarco(
     task: Annotated[
         Task, typer.Option("--task", "-t", help="Dev queries on passages or documents, or those of TREC.")
     ],
-    data_dir: options.DataDir,
-    store: options.Store,
     titled: Annotated[
         bool, typer.Option("--titled", help="Passages with titles: another data set than the official one.")
     ] = False,
@@ -52,52 +51,17 @@ def msmarco(
         Reading,
         typer.Option("--documents", help="Read documents as one long text, or by their best passages."),
     ] = Reading.FIRSTP,
-    runs_dir: options.RunsDir = Path("runs"),
-    depth: options.Depth = None,
-    option: options.Settings = None,
-    dtype: options.Dtype = None,
-    max_length: options.MaxLength = None,
-    batch_tokens: options.BatchTokens = None,
-    backend: options.Backend = None,
-    vectors: options.Vectors = None,
-    dims: options.Dims = None,
-    on_existing: options.OnExisting = options.Existing.ONLY_MISSING,
-    offline: options.Offline = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    *,
+    evaluation: Evaluation,
 ) -> None:
     """Evaluate a checkpoint on MS MARCO or TREC Deep Learning and compare it with BM25, RepLLaMA and LLaRA.
 
     The official files are looked for in msmarco-passage/ and msmarco-document/ of the data folder.
     """
-    set_up_logging(quiet=quiet, verbose=verbose)
-    known = _chosen(task, titled=titled, maxp=documents is Reading.MAXP)
-    outcomes, _ = run(  # one evaluation: where it fails, its error is raised
-        [model],
-        [known.name],
-        data_dir=data_dir,
-        store=store,
-        runs_dir=runs_dir,
-        depth=depth,
-        options=options.settings(
-            option,
-            dtype=dtype,
-            max_length=max_length,
-            batch_tokens=batch_tokens,
-            backend=backend,
-            vectors=vectors,
-            dims=dims,
-        ),
-        on_existing=on_existing.value,
-        offline=offline,
-        quiet=quiet,
-        maxp=documents is Reading.MAXP,
-    )
-    if as_json:
-        print_objects(outcomes)
-    else:
-        show(_comparison(outcomes[0], known, runs_dir))
+    maxp = documents is Reading.MAXP
+    known = _chosen(task, titled=titled, maxp=maxp)
+    outcomes, failures = evaluation.run([model], [known.name], maxp=maxp)
+    evaluation.report(outcomes, failures, lambda rows: _comparison(rows[0], known, evaluation.runs_dir))
 
 
 def _chosen(task: Task, *, titled: bool, maxp: bool) -> "MsMarcoSet":

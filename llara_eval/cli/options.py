@@ -1,6 +1,9 @@
 """Options that several commands share, declared once; and how commands are listed."""
 
+import inspect
 import re
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -154,3 +157,36 @@ def settings(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
 def split_list(text: str) -> list[str]:
     """Split an option at its commas, those in parentheses apart: ``P(rel=2,judged_only=True)@5``."""
     return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take whole groups of options, each declared once as a dataclass.
+
+    Each parameter that is annotated with a dataclass becomes the fields of it, one option a field, as if they
+    stood in its place; the command is called with the group.
+    """
+    groups: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if is_dataclass(parameter.annotation):
+            groups[name] = parameter.annotation
+            parameters += map(_parameter, fields(parameter.annotation))
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    def flat(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        command(**given)
+
+    flat.__doc__ = command.__doc__
+    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return flat
+
+
+def _parameter(field: Field[Any]) -> inspect.Parameter:
+    """Return the parameter that a field of a group becomes."""
+    default = inspect.Parameter.empty if field.default is MISSING else field.default
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type
+    )
