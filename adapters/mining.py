@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from adapters import open_system
+import adapters
 from adapters.objects import PythonSystem, as_retriever
 from adapters.options import Context
 from adapters.training import Files, cache, files_of
@@ -79,7 +79,7 @@ def mine(
     excluded = [_with_judgements(str(name), find(str(name))) for name in exclude]
     forbidden = mining.judged_queries([*excluded, *collection, *(path for path in pairs if path.is_dir())])
     if isinstance(system, str | Path):
-        retriever = open_system(str(system), options, Context(home=paths.home(), offline=offline))
+        retriever = adapters.open_system(str(system), options, Context(home=paths.home(), offline=offline))
     else:
         retriever = as_retriever(system)
     counts = mining.mine(

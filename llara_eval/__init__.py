@@ -78,9 +78,7 @@ def __getattr__(name: str) -> Any:
     for module, names in _HOMES.items():
         if name in names:
             if module.startswith("adapters."):
-                from llara_eval.evaluation.suite import require_own_adapters
-
-                require_own_adapters()
+                importlib.import_module("llara_eval.evaluation.suite").require_own_adapters()
             value = getattr(importlib.import_module(module), name)
             globals()[name] = value
             return value

@@ -108,31 +108,51 @@ def evaluate(
             f"{items[0]} is a group of {len(members)} data sets: put it into a list, [{items[0]!r}], to get "
             "all their outcomes"
         )
+    common: dict[str, Any] = {
+        "data_dir": None if data_dir is None else Path(data_dir),
+        "runs_dir": Path(runs_dir),
+        "store": store,
+        "depth": depth,
+        "measures": measures,
+        "split": split,
+        "offline": offline,
+        "maxp": maxp,
+        "progress": progress,
+    }
+    outcomes = _evaluate_all(_listed(systems), items, options, on_existing, common)
+    return outcomes[0] if single else outcomes
+
+
+def _evaluate_all(
+    systems: Sequence[Any],
+    datasets: Sequence[Any],
+    options: Mapping[str, Any],
+    on_existing: OnExisting | None,
+    conditions: Mapping[str, Any],
+) -> Outcomes:
+    """Evaluate systems on data sets, and warn of those that failed.
+
+    Raises:
+        LlaraEvalError: Nothing could be evaluated: the first error, as it is.
+    """
     outcomes: list[Outcome] = []
     failures: list[Failure] = []
-    for usual, some in _by_usual(_listed(systems)):
+    for usual, some in _by_usual(systems):
+        named = any(isinstance(system, str) for system in some)
         done, failed = evaluate_all(
             some,
-            items,
-            options=options if any(isinstance(system, str) for system in some) else _NONE,
-            data_dir=None if data_dir is None else Path(data_dir),
-            runs_dir=Path(runs_dir),
-            store=store,
-            depth=depth,
-            measures=measures,
-            split=split,
+            datasets,
+            options=options if named else _NONE,
             on_existing=on_existing or usual,
-            offline=offline,
-            maxp=maxp,
-            progress=progress,
+            **conditions,
         )
         outcomes += done
         failures += failed
     if failures and not outcomes:
         raise failures[0].error
     for failure in failures:
-        warnings.warn(f"{failure.system} on {failure.dataset} failed: {failure.error}", stacklevel=2)
-    return outcomes[0] if single else Outcomes(outcomes, failures)
+        warnings.warn(f"{failure.system} on {failure.dataset} failed: {failure.error}", stacklevel=3)
+    return Outcomes(outcomes, failures)
 
 
 def _listed(items: Any) -> list[Any]:

@@ -46,7 +46,7 @@ ROOMS = {
     "evaluation": Room("core scoring datasets adapters"),
     "reports": Room("core scoring datasets evaluation", "yaml"),
     "cli": Room(
-        "core scoring encoding datasets checkpoints training planning adapters evaluation reports",
+        "core encoding datasets checkpoints training planning adapters evaluation reports",
         "ray rich torch typer",
     ),
 }
