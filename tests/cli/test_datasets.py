@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import DOCUMENTS, QRELS, QUERIES, call, quiet_afterwards, text_of
+from commands import DOCUMENTS, QRELS, QUERIES, call, text_of
 from servers import make_zip, server
 
 from llara_eval.datasets import download, inventory

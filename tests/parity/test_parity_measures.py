@@ -21,6 +21,8 @@ from llara_eval.scoring.measures import DEFAULT_MEASURES, score
 from llara_eval.scoring.ranking import rank
 from llara_eval.search.search import search
 
+pytestmark = pytest.mark.parity
+
 PYTREC_NAMES = {"nDCG@10": "ndcg_cut_10", "R@100": "recall_100", "R@1000": "recall_1000", "RR": "recip_rank"}
 MEASURES = [*DEFAULT_MEASURES, "RR"]
 

@@ -42,6 +42,7 @@ def test_blocks_passes_and_room_play_no_part(backend, small_blocks) -> None:
     assert as_lists(search(QUERIES, documents, 30, backend=backend)) == sorted_exactly(QUERIES, documents, 30)
 
 
+@pytest.mark.parity
 def test_equals_faiss_flat() -> None:
     documents = Shards(unit(5000, 96, seed=2))
     queries = Shards(unit(30, 96, seed=3), letter="q")
