@@ -13,7 +13,7 @@ from llara_eval.datasets import download, inventory
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
 
-__all__ = ["quiet_afterwards", "server"]
+__all__ = ["server"]
 
 LICENSED = catalogue.KnownSet("beir/news", "news", None, 4, 3, None, obtain="Apply to the publisher.")
 
