@@ -25,7 +25,7 @@ from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import Name as Backend
 from llara_eval.encoding.templates import Pooling, Side, Templates
 from llara_eval.search.compressed import Kind, Variant, check_dims, search_variant
-from llara_eval.vectors.place import open_place
+from llara_eval.vectors.remote import open_place
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill
 
