@@ -6,14 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import DOCUMENTS, QRELS, QUERIES, call, quiet_afterwards, text_of
+from commands import DOCUMENTS, QRELS, QUERIES, call, text_of
 from servers import make_zip, server
 
 from llara_eval.datasets import download, inventory
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
 
-__all__ = ["quiet_afterwards", "server"]
+__all__ = ["server"]
 
 LICENSED = catalogue.KnownSet("beir/news", "news", None, 4, 3, None, obtain="Apply to the publisher.")
 

@@ -220,6 +220,8 @@ def test_a_folder_that_only_bears_a_public_name_proves_nothing(make_collection, 
     assert "is not beir/scifact: 3 documents, not 5,183" in " ".join(result.stderr.split())
 
 
+@pytest.mark.parity
+@pytest.mark.slow
 @pytest.mark.real
 def test_bm25_on_scifact_is_what_its_regression_says(real_data, tmp_path, monkeypatch):
     monkeypatch.undo()

@@ -60,9 +60,9 @@ def alike(one: Path, two: Path, base: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "dtype", "compiled"),
     [
-        (signal.SIGKILL, "float32", False),
-        (signal.SIGINT, "bfloat16", False),
-        (signal.SIGKILL, "float32", True),
+        pytest.param(signal.SIGKILL, "float32", False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "bfloat16", False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, "float32", True, marks=pytest.mark.nightly),
     ],
 )
 def test_a_run_that_was_stopped_and_taken_up_again_ends_with_equal_bits(
@@ -105,6 +105,7 @@ def test_compiling_without_a_compiler_says_what_to_install(
         run(tmp_path, 1, compiled=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.device_count() == 1, reason="two processes need two GPUs, or none")
 def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
