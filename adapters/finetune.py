@@ -27,8 +27,8 @@ from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Contrast, Schedule
 from llara_eval.training.contrastive import Finetune
 from llara_eval.training.data import Rows
+from llara_eval.training.distributed import place, processes
 from llara_eval.training.job import Conditions, Subject, carry_out, check_output
-from llara_eval.training.sharding import place, processes
 from llara_eval.training.validation import Validate
 
 

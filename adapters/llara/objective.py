@@ -22,9 +22,8 @@ from adapters.llara.templates import RELEASED, Prompts
 from llara_eval.core.errors import UsageError
 from llara_eval.encoding.templates import Templates
 from llara_eval.training.batching import split_to, token_batches
-from llara_eval.training.distributed import largest, total, world
+from llara_eval.training.distributed import largest, synchronise, total, world
 from llara_eval.training.objective import Numbered, Step
-from llara_eval.training.sharding import synchronise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
