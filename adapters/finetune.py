@@ -70,7 +70,7 @@ def read_rows(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT)
     Raises:
         DataError: A file is malformed.
     """
-    return Rows(data, groups.check_row, cache=cache, progress=progress)
+    return Rows(data, groups.FORMAT, cache=cache, progress=progress)
 
 
 def plan(

@@ -40,7 +40,7 @@ def read_rows(data: Sequence[Path], *, chunk_words: int, cache: Path, progress: 
         DataError: A file is malformed.
     """
     files = pairs.prepare(data, words=chunk_words, cache=cache, progress=progress)
-    return Rows(files, pairs.check_row, cache=cache, progress=progress, sources=data)
+    return Rows(files, pairs.FORMAT, cache=cache, progress=progress, sources=data)
 
 
 def plan(folder: Path, rows: Rows, task: Adaptation, schedule: Schedule, conditions: Conditions) -> Plan:

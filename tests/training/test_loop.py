@@ -23,7 +23,7 @@ from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageErro
 from llara_eval.core.files import sha256_of
 from llara_eval.training import checkpoint
 from llara_eval.training.config import Schedule
-from llara_eval.training.data import Rows
+from llara_eval.training.data import RowFormat, Rows
 from llara_eval.training.loop import batch_of, train
 from llara_eval.training.objective import Numbered, Step
 from llara_eval.training.optimiser import learning_rate, make_optimiser
@@ -185,7 +185,11 @@ class Falling:
 
 
 def rows_of(tmp_path: Path, count: int) -> Rows:
-    return Rows([make_rows(tmp_path / f"{count}.jsonl", count)], lambda row: None, cache=tmp_path / "cache")
+    return Rows(
+        [make_rows(tmp_path / f"{count}.jsonl", count)],
+        RowFormat("any", lambda row: None),
+        cache=tmp_path / "cache",
+    )
 
 
 def test_the_next_update_is_read_beside_this_one_but_never_beside_an_evaluation(tmp_path: Path) -> None:
