@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NamedTuple
 
 import torch
@@ -60,10 +61,12 @@ class Adaptation:
         """Refuse an adaptation to nothing.
 
         Raises:
-            UsageError: Neither EBAE nor EBAR is wanted.
+            UsageError: Neither EBAE nor EBAR is wanted, or the scale is not a number above 0.
         """
         if not (self.ebae or self.ebar):
             raise UsageError("adaptation needs EBAE or EBAR or both")
+        if not (self.scale > 0 and isfinite(self.scale)):
+            raise UsageError(f"scale must be a number above 0, found {self.scale}")
 
 
 class Sums(NamedTuple):

@@ -20,6 +20,7 @@ from llara_eval.encoding.allocator import keep_freed_memory
 from llara_eval.encoding.compile import layers_of
 
 Model = TypeVar("Model", bound=nn.Module)
+Value = TypeVar("Value")
 
 
 @contextmanager
@@ -99,6 +100,14 @@ def barrier() -> None:
     """Wait for the other processes."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def from_first(value: Value) -> Value:
+    """Return what the first process gave, in all processes; it must be picklable."""
+    values = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def total(value: float) -> float:

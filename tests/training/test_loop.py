@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,7 @@ class Falling:
         self.seen += rows
         loss = self.model(torch.ones(1, 1)).sum() * (float("nan") if self.broken else 1.0)
         loss.backward()
-        return Step(terms={"loss": float(loss)}, tokens=len(rows), padded=len(rows))
+        return Step(terms={"loss": float(loss.detach())}, tokens=len(rows), padded=len(rows))
 
 
 def rows_of(tmp_path: Path, count: int) -> Rows:
@@ -281,7 +282,17 @@ def test_vectors_do_not_decay() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"learning_rate": 0.0}, {"batch_size": 0}, {"steps": 0}, {"warmup": -1}, {"epochs": 0}, {"seed": -1}],
+    [
+        *(
+            {"learning_rate": 0.0},
+            {"batch_size": 0},
+            {"steps": 0},
+            {"warmup": -1},
+            {"epochs": 0},
+            {"seed": -1},
+        ),
+        *({name: number} for name in ("learning_rate", "epochs", "warmup") for number in (nan, inf)),
+    ],
 )
 def test_settings_that_cannot_be_run_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(values))):
