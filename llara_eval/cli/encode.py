@@ -121,13 +121,12 @@ def _work(
     """
     from adapters import open_system
     from llara_eval.datasets import load as sets
-    from llara_eval.datasets.msmarco_sets import text_length
 
     rows: Rows = []
     system: Any = None
     for name in names:
         dataset = sets.load(name, data_dir=data_dir, split=split, offline=context.offline, progress=watch)
-        needed = replace(context, text_length=text_length(name))
+        needed = replace(context, text_length=dataset.text_length)
         if system is None or needed != context:
             system = None  # two at a time might not fit into memory
             system, context = open_system(model, settings, needed), needed

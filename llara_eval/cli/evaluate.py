@@ -123,7 +123,6 @@ def run_all(
     from adapters.options import Context
     from llara_eval.datasets import load as sets
     from llara_eval.datasets.known import expand
-    from llara_eval.datasets.msmarco_sets import text_length
     from llara_eval.evaluation.evaluate import evaluate as evaluate_one
 
     outcomes: list[Outcome] = []
@@ -136,7 +135,7 @@ def run_all(
         for name in names:
             try:
                 dataset = sets.load(name, data_dir=data_dir, split=split, offline=offline, progress=watch)
-                length = None if maxp else text_length(name)
+                length = None if maxp else dataset.text_length
                 context = Context(home(), offline=offline, text_length=length, maxp=maxp, store=store)
                 if retriever is None or context != opened:
                     retriever = None  # two at a time might not fit into memory
@@ -145,7 +144,8 @@ def run_all(
                     retriever,
                     dataset,
                     runs_dir=runs_dir,
-                    **_conditions(name, measures, depth),
+                    measures=measures,
+                    depth=depth,
                     settings_passed=settings,
                     on_existing=on_existing.value,
                     progress=watch,
@@ -161,17 +161,6 @@ def run_all(
     if errors and not outcomes:
         raise errors[0]
     return outcomes, errors
-
-
-def _conditions(name: str, measures: list[str] | None, depth: int | None) -> dict[str, Any]:
-    """Return what is measured on a data set, and to which depth: as asked for, else as usual there."""
-    from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
-    from llara_eval.evaluation.evaluate import DEPTH
-    from llara_eval.scoring.measures import DEFAULT_MEASURES
-
-    official = MSMARCO_SETS.get(name)
-    usual = (official.measures, official.depth) if official else (DEFAULT_MEASURES, DEPTH)
-    return {"measures": usual[0] if measures is None else measures, "depth": depth or usual[1]}
 
 
 def raise_failures(errors: list[LlaraEvalError], *, done: int) -> None:

@@ -151,7 +151,7 @@ def _record_of(output: Path, data: list[Path], *, overwrite: bool) -> Path:
 
 def _with_judgements(name: str, folder: Path) -> Path:
     """Return the folder if it excludes anything."""
-    from llara_eval.datasets.load import splits
+    from llara_eval.datasets.folder import splits
 
     if not splits(folder):
         raise UsageError(
