@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from adapters.llara.objective import Adaptation
     from adapters.training import adapt, adaptation, finetune, finetuning, mine
     from llara_eval.core.errors import LlaraEvalError
-    from llara_eval.datasets.load import Dataset
+    from llara_eval.datasets.dataset import Dataset
     from llara_eval.evaluation.evaluate import Outcome
     from llara_eval.evaluation.face import evaluate, load_dataset, open_system, wrap
     from llara_eval.evaluation.outcomes import Outcomes, results
@@ -59,7 +59,7 @@ _HOMES = {
     "adapters.llara.objective": ("Adaptation",),
     "adapters.training": ("adapt", "adaptation", "finetune", "finetuning", "mine"),
     "llara_eval.core.errors": ("LlaraEvalError",),
-    "llara_eval.datasets.load": ("Dataset",),
+    "llara_eval.datasets.dataset": ("Dataset",),
     "llara_eval.evaluation.evaluate": ("Outcome",),
     "llara_eval.evaluation.face": ("evaluate", "load_dataset", "open_system", "wrap"),
     "llara_eval.evaluation.outcomes": ("Outcomes", "results"),

@@ -25,7 +25,8 @@ from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.provenance import describe
 from llara_eval.core.types import Ids, Query
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.load import locate, splits
+from llara_eval.datasets.folder import splits
+from llara_eval.datasets.load import locate
 from llara_eval.datasets.same_text import normalised, words
 from llara_eval.scoring.ranking import rank
 from llara_eval.training.data import Rows
