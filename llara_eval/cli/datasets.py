@@ -59,7 +59,7 @@ def fetch(
 ) -> None:
     """Download data sets, check their checksums and unpack them; the same command goes on after a break.
 
-    Licensed sets are not downloaded: the error says how to obtain them. Exits 6 if some were not fetched.
+    Licensed data sets are not downloaded: the error says how to obtain them. Exits 6 if some are missing.
     """
     from llara_eval.datasets.inventory import fetch as fetch_one
 
@@ -84,7 +84,7 @@ def fetch(
     if len(errors) == len(rows):
         raise errors[0]
     if errors:
-        raise PartialResultsError(f"{len(errors)} of {len(rows)} sets were not fetched: {errors[0]}")
+        raise PartialResultsError(f"{len(errors)} of {len(rows)} data sets were not fetched: {errors[0]}")
 
 
 @app.command("verify")
@@ -96,7 +96,7 @@ def verify(
 ) -> None:
     """Read every line of data sets at hand; compare their counts, and their files with those once fetched.
 
-    Works without a network. Exits 3 if a set is wrong or not at hand.
+    Works without a network. Exits 3 if a data set is wrong or not at hand.
     """
     from llara_eval.datasets.inventory import at_hand
     from llara_eval.datasets.inventory import verify as verify_one

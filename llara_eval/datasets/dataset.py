@@ -110,8 +110,8 @@ class Found(NamedTuple):
     """A data set before its documents are read.
 
     Attributes:
-        known: The public set it claims to be.
-        other_name: What it is called if it is not that set.
+        known: The public data set that it claims to be.
+        other_name: Its name if it is not that data set.
         split: The split of the judgements.
         qrels: Judgements.
         queries: The judged queries.
@@ -175,15 +175,15 @@ def check(found: Found, progress: Progress = SILENT) -> Dataset:
 
 def _difference(known: KnownDataset, split: str, documents: int, qrels: Qrels) -> str | None:
     """Say in what a data set differs from the pinned counts of a public one, or return None."""
-    if known.documents not in (None, documents):
-        return f"{documents:,} documents, not {known.documents:,}"
-    if split != known.split:
-        return None
-    if len(qrels) != known.queries:
-        return f"{len(qrels):,} judged queries, not {known.queries:,}"
-    judgements = sum(map(len, qrels.values()))
-    if known.judgements not in (None, judgements):
-        return f"{judgements:,} judgements, not {known.judgements:,}"
+    counts = [("documents", documents, known.documents)]
+    if split == known.split:
+        counts += [
+            ("judged queries", len(qrels), known.queries),
+            ("judgements", sum(map(len, qrels.values())), known.judgements),
+        ]
+    for what, count, pinned in counts:
+        if pinned not in (None, count):
+            return f"{count:,} {what}, not {pinned:,}"
     return None
 
 

@@ -91,7 +91,7 @@ def qrels_file(folder: Path, split: str) -> Path:
     """Return the judgements file of a split.
 
     Raises:
-        DataError: It does not exist; the message lists the splits that do.
+        DataError: The split does not exist; the message lists those that do.
     """
     files = splits(folder)
     if split not in files:
@@ -143,7 +143,7 @@ def usable_id(origin: Path | str, number: int, value: str, field: str = "id") ->
     """Return an identifier if it can stand in a tab-separated line.
 
     Raises:
-        DataError: It is empty, or has a tab, line break, control character or outer space.
+        DataError: The identifier is empty, or has a tab, line break, control character or outer space.
     """
     if not value or value != value.strip() or not value.isprintable():
         raise DataError.at(

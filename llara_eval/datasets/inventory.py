@@ -25,13 +25,13 @@ def folder_of(name: str, data_dir: Path) -> Path | None:
 
 
 def others(data_dir: Path) -> list[str]:
-    """Return the names of the folders in ``data_dir`` that hold a collection nobody knows."""
+    """Return the names of the folders in ``data_dir`` that hold a data set without a known name."""
     folders = data_dir.iterdir() if data_dir.is_dir() else ()
     return sorted(folder.name for folder in folders if (folder / "qrels").is_dir() and not find(folder.name))
 
 
 def at_hand(data_dir: Path) -> list[str]:
-    """Return the names of the data sets in ``data_dir``, those nobody knows first."""
+    """Return the names of the data sets in ``data_dir``, those without a known name first."""
     return [*others(data_dir), *(name for name in catalogue.KNOWN if folder_of(name, data_dir))]
 
 
@@ -41,19 +41,19 @@ def fetch(name: str, data_dir: Path, progress: Progress = SILENT) -> tuple[Path,
     Raises:
         DataError: The data set cannot be downloaded, or the folder at hand is not whole.
     """
-    at_hand = folder_of(name, data_dir)
-    folder = at_hand or datasets.locate(name, data_dir=data_dir, progress=progress)
+    present = folder_of(name, data_dir)
+    folder = present or datasets.locate(name, data_dir=data_dir, progress=progress)
     _, lacks = _at_a_glance(folder, find(name))
     if lacks:
         raise DataError(f"{lacks[0]}; complete {folder}, or move it away and fetch again")
-    return folder, at_hand is None
+    return folder, present is None
 
 
 def describe(name: str, data_dir: Path) -> dict[str, Any]:
     """Return everything that is known of a data set without reading it, as JSON values.
 
     Raises:
-        DataError: Nobody knows the name, and there is no such folder.
+        DataError: The name is not known, and there is no such folder.
     """
     known = find(name)
     folder = folder_of(name, data_dir) if known else datasets.locate(name, data_dir=data_dir, offline=True)
@@ -87,7 +87,7 @@ def describe(name: str, data_dir: Path) -> dict[str, Any]:
 
 
 def _at_a_glance(folder: Path, known: KnownDataset | None) -> tuple[str, list[str]]:
-    """Return what the receipt of a folder says and what the folder lacks, looking at names only."""
+    """Return what the receipt of a folder says, and what the folder lacks, by the names of its files."""
     try:
         if known is None or not known.files:
             find_file(folder, "corpus.jsonl")
@@ -101,7 +101,7 @@ def _at_a_glance(folder: Path, known: KnownDataset | None) -> tuple[str, list[st
 
 
 def _interrupted(known: KnownDataset | None, data_dir: Path) -> list[str]:
-    """Say how much of an archive has come, where its transfer broke."""
+    """Say how much of an archive has come, if its transfer broke."""
     part = data_dir / f"{known.archive}.zip.part" if known and known.archive else None
     if part is None or not part.is_file():
         return []
@@ -114,7 +114,7 @@ class Verdict(NamedTuple):
     """What the verification of one data set found.
 
     Attributes:
-        name: The name it was asked for.
+        name: The name by which it was asked for.
         folder: Where it is; None if it is not at hand.
         documents: Documents found; None, as the following, where they could not be read.
         queries: Judged queries found.

@@ -24,15 +24,15 @@ DEMO = "demo"
 DEMO_FOLDER = DATA / "demo"
 
 _LONGEST_DOWNLOAD = 86_400.0
-"""Seconds after which a download that another process began is taken for given up."""
+"""Seconds after which a download that another process began is taken as given up."""
 
 
 class Naming(NamedTuple):
     """What a data set is called, as far as that shows before it is read.
 
     Attributes:
-        known: The public set it claims to be.
-        other_name: What it is called if it is not that set.
+        known: The public data set that it claims to be.
+        other_name: Its name if it is not that data set.
     """
 
     known: KnownDataset | None
@@ -40,7 +40,7 @@ class Naming(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What its results may be filed under."""
+        """The names under which its results may be filed."""
         return (self.known.name, self.other_name) if self.known else (self.other_name,)
 
     @property
@@ -60,15 +60,15 @@ def load(
     """Find a data set and read all of it once.
 
     Args:
-        name_or_folder: A folder in BEIR layout, the name of a public BEIR set (with or without
-            ``beir/``) or of one of MS MARCO, the name of a folder in ``data_dir``, or ``demo``.
-        data_dir: Where named sets are looked for and downloaded to.
-        split: The judgements to use; the set's usual one by default.
+        name_or_folder: A folder in BEIR layout, the name of a data set of BEIR (with or without
+            ``beir/``) or of MS MARCO, the name of a folder in ``data_dir``, or ``demo``.
+        data_dir: Where named data sets are looked for and downloaded to.
+        split: The split of the judgements; the usual one of the data set by default.
         offline: Never download.
         progress: Where to show progress.
 
     Raises:
-        DataError: The set is not to be had, or anything in it is malformed.
+        DataError: The data set is not at hand and cannot be downloaded, or anything in it is malformed.
     """
     found = find(name_or_folder, data_dir=data_dir, split=split, offline=offline, progress=progress)
     return check(found, progress)
@@ -115,7 +115,7 @@ def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
     """Return the judgements of a data set that is at hand, by the name of its results.
 
     Raises:
-        DataError: They are not at hand, or malformed.
+        DataError: The judgements are not at hand, or malformed.
     """
     for known in catalogue.KNOWN.values():
         if known.files and name in naming(known.name, data_dir=data_dir).names:
@@ -145,7 +145,7 @@ def locate(
     """Return the folder of a data set; a public one that is not at hand is downloaded unless offline.
 
     Raises:
-        DataError: There is no such folder or set, or it cannot be downloaded.
+        DataError: There is no such folder or data set, or it cannot be downloaded.
     """
     if name_or_folder == DEMO:
         return DEMO_FOLDER

@@ -1,8 +1,8 @@
-"""Reading MS MARCO's official files, gzipped or not, line by line.
+"""MS MARCO's official files, gzipped or not, found and read line by line.
 
-Text is left as it is, as in everybody's numbers: quotes mean nothing, mojibake is not repaired, and
-tabs beyond the last column's start belong to the text. The ``.tsv`` and the ``.trec`` form of the
-documents hold the same pages with other line breaks, so their fingerprints differ.
+Text is left as it is, as in all published numbers: quotes mean nothing, mojibake is not repaired, and tabs
+in the last column belong to the text. The ``.tsv`` and the ``.trec`` form of the documents hold the same
+pages with other line breaks, so their fingerprints differ.
 
 Addresses and checksums are in ``data/msmarco_files.csv``; they are those of ir_datasets 0.6.3
 (``etc/downloads.json``).
@@ -103,7 +103,7 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "msmarco-docs.trec": read_documents_trec,
     }
 )
-"""Name of a file of documents → what reads it; ``corpus.jsonl`` is the title-augmented passages."""
+"""Name of a file of documents → its reader; ``corpus.jsonl`` holds the title-augmented passages."""
 
 
 class Files(NamedTuple):
@@ -129,7 +129,7 @@ def find(known: KnownDataset, data_dir: Path) -> Files:
     """Find the files of a data set below a data folder.
 
     Raises:
-        DataError: Some are missing; the message says which, and where they come from.
+        DataError: Some files are missing; the message says which, and where they come from.
     """
     folder = data_dir / known.folder
     absent = missing(known, data_dir)
@@ -143,7 +143,7 @@ def find(known: KnownDataset, data_dir: Path) -> Files:
 
 
 def missing(known: KnownDataset, data_dir: Path) -> list[tuple[str, ...]]:
-    """Return the files of a data set that are not there; of those in one tuple any one would do."""
+    """Return the files of a data set that are missing; of the names in one tuple any one would do."""
     return [names for names in known.files if _first(data_dir / known.folder, names) is None]
 
 

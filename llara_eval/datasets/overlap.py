@@ -116,7 +116,7 @@ def training_texts(
 
     Args:
         path: See :func:`compare`.
-        advance: See :func:`llara_eval.datasets.corpus.objects`.
+        advance: See :func:`llara_eval.core.lines.objects`.
 
     Raises:
         DataError: A row holds nothing, or something that is not text.

@@ -19,19 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.datasets.known import AVERAGES, KNOWN, KnownDataset
+from llara_eval.datasets.known import expand as expand_known
 from llara_eval.datasets.known import find as find_known
 
 MEASURED_LENGTH = 512
 """Tokens at which the documents were cut whose mean is in the table."""
 
 TEMPLATE_TOKENS = 21
-"""Of these, tokens of the template (LLaRA's)."""
+"""Tokens of LLaRA's template that are among them."""
 
 TOKENS_PER_WORD = 1.5
-"""Tokens of a word of a query: SmolLM2's tokenizer makes 1.5 on SciFact and 1.4 on ArguAna."""
+"""Mean tokens of a word of a query: SmolLM2's tokenizer makes 1.5 on SciFact and 1.4 on ArguAna."""
 
 _QUANTILES = 1000
-"""Lengths that stand for all of a collection."""
+"""Number of lengths that stand for all documents of a corpus."""
 
 
 class CorpusSize(NamedTuple):
@@ -57,7 +58,7 @@ class CorpusSize(NamedTuple):
 
     @property
     def tokens(self) -> float:
-        """Mean tokens of a document, see the module's docstring."""
+        """Mean tokens of a document, cut as the module's docstring says."""
         return self.members[0].tokens or 0.0
 
     @property
@@ -107,8 +108,7 @@ def data_sets(name: str) -> tuple[str, ...]:
         return (name,)
     if official := _official(name):
         return (official.name,)
-    size = find(name)
-    return tuple(known.name for known in size.members) if size else (name,)
+    return expand_known(name)
 
 
 def _official(folder: str) -> KnownDataset | None:

@@ -1,7 +1,7 @@
-"""A choice of collections → how many tokens a model has to read.
+"""A choice of data sets → how many tokens a model has to read.
 
-Tokens are counted on a sample where a collection is at hand and the checkpoint has its tokenizer, and taken
-from the table of :mod:`llara_eval.planning.corpus_sizes` otherwise.
+Tokens are counted on a sample where a data set is at hand and the checkpoint has its tokenizer, and taken
+from :mod:`llara_eval.planning.corpus_sizes` otherwise.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ from llara_eval.planning import corpus_sizes
 from llara_eval.planning.corpus_sizes import TEMPLATE_TOKENS, TOKENS_PER_WORD, CorpusSize
 
 SAMPLE = 1_000
-"""Documents, and queries, of a collection whose tokens are counted."""
+"""Number of documents, and of queries, of a data set whose tokens are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +55,15 @@ class Reading:
 
 
 class Workload(NamedTuple):
-    """A collection that is to be encoded.
+    """The documents and queries that are to be encoded.
 
     Attributes:
-        name: Its name.
+        name: Name of the corpus or data set.
         documents: Number of documents.
         queries: Number of judged queries.
         document_tokens: (n,) tokens of documents that stand for all of them, template included.
         query_tokens: (m,) tokens of queries that stand for all of them.
-        tokens_from: Whether they were counted on a sample or are from the table.
+        tokens_from: Whether the tokens were counted on a sample or are the published ones.
     """
 
     name: str
@@ -85,14 +85,15 @@ def workloads(
     """Return what is to be encoded.
 
     Args:
-        names: Names of the table, groups of them (``beir-13``), folders in BEIR layout, or ``demo``.
+        names: Names of corpora and data sets, groups of them (``beir-13``), folders in BEIR layout, or
+            ``demo``.
         reading: How the model reads texts.
-        data_dir: Where named collections are looked for; nothing is downloaded.
-        split: The judgements of collections at hand whose queries count; the usual ones by default.
+        data_dir: Where named data sets are looked for; nothing is downloaded.
+        split: The split whose judged queries count; the usual one by default.
         progress: Shows how many documents have been read.
 
     Raises:
-        DataError: A collection is neither known nor at hand, or malformed, or its tokens cannot be counted.
+        DataError: A data set is neither known nor at hand, or malformed, or its tokens cannot be counted.
     """
     members = dict.fromkeys(member for name in names for member in corpus_sizes.expand(name))
     once = {size.name if (size := corpus_sizes.find(name)) else name: name for name in members}

@@ -234,6 +234,12 @@ def test_a_folder_with_other_counts_is_filed_under_its_own_name(
     assert says in warning
 
 
+def test_what_is_not_pinned_is_not_compared(tiny, known_tiny, monkeypatch):
+    known = dataclasses.replace(known_tiny, documents=None, queries=None, judgements=None)
+    monkeypatch.setattr(catalogue, "KNOWN", {known.name: known})
+    assert load_folder(tiny).name == "beir/tiny"
+
+
 def test_another_split_of_a_public_set_is_recognised_by_its_documents(tiny, known_tiny):
     (tiny / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\nq3\td1\t1\n")
     assert load_folder(tiny, split="train").name == "beir/tiny"
