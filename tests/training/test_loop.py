@@ -182,7 +182,7 @@ class Falling:
         self.seen += rows
         loss = self.model(torch.ones(1, 1)).sum() * (float("nan") if self.broken else 1.0)
         loss.backward()
-        return Step(terms={"loss": float(loss)}, tokens=len(rows), padded=len(rows))
+        return Step(terms={"loss": float(loss.detach())}, tokens=len(rows), padded=len(rows))
 
 
 def rows_of(tmp_path: Path, count: int) -> Rows:
