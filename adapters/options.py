@@ -1,12 +1,13 @@
 """Settings of a system: small frozen dataclasses, filled from ``--option key=value``."""
 
-import types
-import typing
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from llara_eval.core.decode import decode
 from llara_eval.core.errors import UsageError
 from llara_eval.core.leases import EXPIRES
 
@@ -56,9 +57,9 @@ def configure(
         (``bm25,k1=0.82``).
 
     Raises:
-        UsageError: A setting is unknown or its value cannot be converted.
+        UsageError: A setting is unknown, or its value is not of the setting's type.
     """
-    hints = typing.get_type_hints(kind)
+    hints = get_type_hints(kind)
     known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
     for key in given:
         if key not in known:
@@ -81,29 +82,41 @@ def override(config: Config, given: dict[str, Any]) -> Config:
         given: Settings by name, strings are converted; those that ``config`` has are taken out.
 
     Raises:
-        UsageError: A value cannot be converted.
+        UsageError: A value is not of the setting's type.
     """
-    hints = typing.get_type_hints(type(config))
+    hints = get_type_hints(type(config))
     mine = [item.name for item in fields(config) if item.name in given]  # type: ignore[arg-type]
     changes = {name: _convert(hints[name], given.pop(name), name) for name in mine}
     return replace(config, **changes)  # type: ignore[type-var]
 
 
 def _convert(hint: Any, value: Any, key: str) -> Any:
-    """Convert text to the type of a setting (``X | None`` counts as ``X``)."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):  # Literal | None is the former
-        hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
-    if typing.get_origin(hint) is typing.Literal:
-        if value not in typing.get_args(hint):
-            raise UsageError(f"option {key}={value}: expected one of {', '.join(typing.get_args(hint))}")
-        return value
-    if not isinstance(value, str):
-        return value
-    if typing.get_origin(hint) is tuple:
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+    """Return the value of a setting as its type, from text as it comes from a command line.
+
+    Raises:
+        UsageError: The value is not of that type, or is not finite.
+    """
+    parts = value
+    if isinstance(value, str) and any(get_origin(kind) is tuple for kind in _kinds(hint)):
+        parts = [part.strip() for part in value.split(",") if part.strip()]
     try:
-        if hint is bool:
-            return {"true": True, "false": False}[value.lower()]
-        return hint(value)
-    except (ValueError, KeyError) as error:
-        raise UsageError(f"option {key}={value}: expected {hint.__name__}") from error
+        converted = decode(parts, hint, key, UsageError, text=True)
+        if isinstance(converted, float) and not math.isfinite(converted):
+            raise UsageError(f"{key} is not finite")
+    except UsageError as error:
+        raise UsageError(f"option {key}={value}: expected {_expected(_kinds(hint))}") from error
+    return converted
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """Return the types that a setting may have, None apart."""
+    union = get_origin(hint) in (Union, UnionType)  # Literal | None is the former
+    return [kind for kind in (get_args(hint) if union else (hint,)) if kind is not NoneType]
+
+
+def _expected(kinds: Sequence[Any]) -> str:
+    """Say what a value of some types is: its type, or one of its choices."""
+    kind = kinds[0]
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    return "a list with commas" if get_origin(kind) is tuple else str(kind.__name__)

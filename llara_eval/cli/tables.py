@@ -1,12 +1,13 @@
 """Rich tables of results, and of published values beside what was measured."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from llara_eval.cli.console import plain, width
 from llara_eval.evaluation.evaluate import Outcome
+from llara_eval.evaluation.record import Mean
 from llara_eval.reports.leaderboard import MEASURES
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> Table:
     return table
 
 
-def _cell(value: Mapping[str, float] | None, peers: Sequence[float], *, first: bool) -> str:
+def _cell(value: Mean | None, peers: Sequence[float], *, first: bool) -> str:
     if value is None:
         return ABSENT
     text = f"{value['mean']:.4f}"

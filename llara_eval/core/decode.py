@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from llara_eval.core.errors import DataError, LlaraEvalError
-from llara_eval.core.files import read_json
 
 Record = TypeVar("Record")
 
@@ -42,9 +41,13 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     """Read a record from a file of JSON.
 
     Raises:
-        DataError: The file is missing, is not JSON, or does not hold such a record.
+        DataError: The file is missing, is not JSON (NaN and infinity are not), or does not hold such a
+            record; the message names the file and the place.
     """
-    return decode(read_json(path), kind, path)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, ValueError, RecursionError) as problem:
+        raise DataError(f"{path}: {problem}") from problem
 
 
 def plain(record: object) -> Any:

@@ -17,7 +17,7 @@ from llara_eval.core.provenance import describe
 from llara_eval.core.types import Run
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.evaluation import record
-from llara_eval.evaluation.record import Result
+from llara_eval.evaluation.record import Mean, Result
 from llara_eval.scoring.measures import Scores, parse_measures, score, within_depth
 from llara_eval.scoring.ranking import rank
 from llara_eval.scoring.statistics import mean_interval
@@ -151,9 +151,9 @@ def _store(
     return result
 
 
-def summarise(scores: Scores) -> dict[str, dict[str, float]]:
-    """Return measure → mean and the ends of its 95 % confidence interval."""
-    out = {}
+def summarise(scores: Scores) -> dict[str, Mean]:
+    """Return measure → mean and confidence interval."""
+    out: dict[str, Mean] = {}
     for name, mean in scores.means.items():
         low, high = mean_interval(scores.values[name])
         out[name] = {"mean": mean, "low": low, "high": high}

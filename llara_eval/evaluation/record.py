@@ -2,16 +2,16 @@
 
 import gzip
 import hashlib
-import json
 import logging
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
+from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import slug, write_json, write_text
 from llara_eval.core.types import Qrels, Run, as_ids
@@ -22,6 +22,20 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 RESULT, PER_QUERY, RUN = "result.json", "per_query.tsv", "run.trec.gz"
+
+
+class Mean(TypedDict):
+    """A mean over all judged queries.
+
+    Attributes:
+        mean: The mean.
+        low: The lower end of its 95 % confidence interval.
+        high: The upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +50,7 @@ class Result:
         n_queries: Judged queries, over which means are taken.
         n_documents: Documents searched.
         depth: Documents kept for a query.
-        measures: measure → ``mean``, and ``low`` and ``high`` of its 95 % confidence interval.
+        measures: measure → mean and confidence interval.
         ties_at_10: Share of queries with a tie straddling rank 10.
         settings_passed: The settings the user gave.
         settings: The settings in effect.
@@ -55,7 +69,7 @@ class Result:
     n_queries: int
     n_documents: int
     depth: int
-    measures: dict[str, dict[str, float]]
+    measures: dict[str, Mean]
     ties_at_10: float
     settings_passed: dict[str, Any]
     settings: dict[str, Any]
@@ -64,7 +78,7 @@ class Result:
     qrels_fingerprint: str
     run_sha256: str
     warnings: list[str]
-    phases: dict[str, dict[str, float]]
+    phases: dict[str, dict[str, int | float]]
     provenance: dict[str, Any]
     schema: int = SCHEMA
 
@@ -72,6 +86,21 @@ class Result:
     def means(self) -> dict[str, float]:
         """Measure → mean."""
         return {name: value["mean"] for name, value in self.measures.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """What tells whether a file is a result of this version; other fields are not looked at."""
+
+    schema: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Provenance:
+    """What is read of a result's provenance."""
+
+    date: str
+    git: dict[str, Any] | None = None
 
 
 def folder_of(runs_dir: Path, system: str, dataset: str, split: str) -> Path:
@@ -130,13 +159,16 @@ def load_per_query(path: Path) -> Scores:
     """Read what :func:`save_per_query` wrote.
 
     Raises:
-        DataError: The file is missing or malformed.
+        DataError: The file is missing or malformed, or a value is not finite.
     """
     try:
         header, *rows = path.read_text(encoding="utf-8").splitlines()
         names = header.split("\t")[1:]
         cells = [row.split("\t") for row in rows]
         table = np.array([[float(cell) for cell in row[1:]] for row in cells]).reshape(len(cells), len(names))
+        if not np.isfinite(table).all():
+            row = int(np.argwhere(~np.isfinite(table))[0, 0])
+            raise ValueError(f"line {row + 2} has a value that is not finite")
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a table of per-query values ({error})") from error
     columns = {name: table[:, column] for column, name in enumerate(names)}
@@ -159,16 +191,15 @@ def load(folder: Path) -> Result:
     """Read a record.
 
     Raises:
-        DataError: It is missing, malformed, or of a newer schema.
+        DataError: The record is missing, malformed, or of another schema.
     """
     path = folder / RESULT
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if value.get("schema") != SCHEMA:
-            raise DataError(f"{path}: schema {value.get('schema')!r}; this version reads {SCHEMA}")
-        return Result(**{field.name: value[field.name] for field in fields(Result)})
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise DataError(f"{path}: not a result ({error!r})") from error
+    schema = read_record(path, _Version).schema
+    if schema != SCHEMA:
+        raise DataError(f"{path}: schema {schema!r}; this version reads {SCHEMA}")
+    result = read_record(path, Result)
+    decode(result.provenance, _Provenance, f"{path}, provenance")
+    return result
 
 
 def beside(runs_dir: Path, results: Iterable[Result]) -> list[Result]:

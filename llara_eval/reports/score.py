@@ -6,6 +6,7 @@ from typing import Any
 
 from llara_eval.core.frames import Tabular
 from llara_eval.evaluation.evaluate import summarise
+from llara_eval.evaluation.record import Mean
 from llara_eval.scoring import measures as scoring
 from llara_eval.scoring.inputs import QrelsLike, RunLike, as_qrels, as_run
 from llara_eval.scoring.measures import DEFAULT_MEASURES, Scores
@@ -21,7 +22,7 @@ class Scored(Tabular):
         ties_at_10: Share of judged queries with a tie straddling rank 10.
     """
 
-    measures: dict[str, dict[str, float]]
+    measures: dict[str, Mean]
     per_query: Scores
     ties_at_10: float
 

@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+from checkout import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from stored import make_result
@@ -54,12 +55,66 @@ def test_another_schema_is_refused(tmp_path, schema):
 )
 def test_what_is_not_a_result_is_refused(tmp_path, content):
     (tmp_path / record.RESULT).write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(DataError, match=r"result\.json: not a result"):
+    with pytest.raises(DataError, match=r"result\.json: "):
         record.load(tmp_path)
 
 
+def changed(tmp_path, path, value):
+    """Save a record of which one value was replaced by text."""
+    record.save(tmp_path, make_result())
+    content = json.loads((tmp_path / record.RESULT).read_text())
+    inner = content
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = "HERE"
+    (tmp_path / record.RESULT).write_text(json.dumps(content).replace('"HERE"', value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (["system"], "7", r"Expected `str`, got `int` - at `\$\.system`"),
+        (["depth"], "null", r"Expected `int`, got `null` - at `\$\.depth`"),
+        (["depth"], "true", r"Expected `int`, got `bool` - at `\$\.depth`"),
+        (["depth"], "10.5", r"Expected `int`, got `float` - at `\$\.depth`"),
+        (["drop_own_ids"], "0", r"Expected `bool`, got `int` - at `\$\.drop_own_ids`"),
+        (["measures"], "[]", r"Expected `object`, got `array` - at `\$\.measures`"),
+        (["measures", "nDCG@10"], '{"mean": 1, "low": 0}', "missing required field `high`"),
+        (["measures", "nDCG@10", "mean"], "null", r"Expected `float`, got `null` - at `\$\.measures"),
+        (["measures", "nDCG@10", "mean"], "NaN", r"invalid character \(byte"),
+        (["measures", "nDCG@10", "mean"], "-Infinity", r"invalid number \(byte|invalid character \(byte"),
+        (["measures", "nDCG@10", "mean"], "1e999", r"Number out of range - at `\$\.measures"),
+        (["warnings"], '[["x"]]', r"Expected `str`, got `array` - at `\$\.warnings\[0\]`"),
+        (["settings"], "NaN", r"invalid character \(byte"),
+        (["phases", "search", "seconds"], '"1"', r"Expected `.*`, got `str` - at `\$\.phases"),
+        (["settings"], "[" * 100_000, "recursion"),
+        (["provenance"], "{}", r"provenance: Object missing required field `date`"),
+        (["provenance", "git"], '"clean"', r"provenance: Expected .* - at `\$\.git`"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_file_and_its_place(tmp_path, path, value, says):
+    changed(tmp_path, path, value)
+    with pytest.raises(DataError, match=rf"(?s)result\.json.*{says}"):
+        record.load(tmp_path)
+
+
+def test_counts_stay_whole_numbers(tmp_path):
+    record.save(tmp_path, make_result(phases={"index": {"documents": 5, "seconds": 1.0}}))
+    before = (tmp_path / record.RESULT).read_bytes()
+    record.save(tmp_path, record.load(tmp_path))
+    assert (tmp_path / record.RESULT).read_bytes() == before
+
+
+def test_all_stored_results_are_read_and_would_be_written_alike(tmp_path):
+    for folder, result in walk(ROOT / "runs"):
+        record.save(tmp_path, result)
+        assert json.loads((tmp_path / record.RESULT).read_text()) == json.loads(
+            (folder / record.RESULT).read_text()
+        )
+
+
 def test_a_missing_result_is_refused(tmp_path):
-    with pytest.raises(DataError, match="not a result"):
+    with pytest.raises(DataError, match=r"result\.json: "):
         record.load(tmp_path)
 
 
@@ -81,7 +136,15 @@ def test_per_query_values_are_not_rounded(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "query_id\tnDCG@10\nq1\thalf\n", "query_id\tA\tB\nq1\t1\n", "query_id\tA\nq1\t1\nq2\n"]
+    "content",
+    [
+        "",
+        "query_id\tnDCG@10\nq1\thalf\n",
+        "query_id\tA\tB\nq1\t1\n",
+        "query_id\tA\nq1\t1\nq2\n",
+        "query_id\tA\nq1\tnan\n",
+        "query_id\tA\nq1\tinf\n",
+    ],
 )
 def test_a_malformed_table_is_refused(tmp_path, content):
     (tmp_path / "x.tsv").write_text(content)
