@@ -1,5 +1,7 @@
 # make demo: evaluate three real systems on the test collection that comes with the project.
-# make test: the whole test suite. Both make the virtual environment first, if it is not there.
+# make test: the tests that one runs while working (minutes). make test-all: also those that kill, launch,
+# compile or train for long, and the wheel; what .ci/run calls. make test-nightly: all, and once more with the
+# instruction sets of an older processor. Each makes the virtual environment first, if it is not there.
 # make bench: speed and memory against pinned peers, in an environment of its own; BENCH="--quick" takes minutes.
 
 PYTHON ?= python3
@@ -9,7 +11,12 @@ READY := $(VENV)/.ready
 DEMO := build/demo
 PEERS := build/bench-venv
 
-.PHONY: demo test lint leaderboard check bench clean
+# A worker a core, eight at most: each takes a thread and a gigabyte. TESTS="tests/search -k faiss" names some.
+WORKERS ?= $(shell unset OMP_NUM_THREADS; cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 8 ? cores : 8)))
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations 25 $(TESTS)
+OLDER := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+
+.PHONY: demo test test-all test-nightly lint leaderboard check bench clean
 
 demo: $(READY)
 	$(BIN)/llara-eval evaluate --dataset demo --runs-dir $(DEMO)/runs --on-existing always --offline \
@@ -19,7 +26,14 @@ demo: $(READY)
 	@echo "Results: $(DEMO)/runs/   Leaderboard: $(DEMO)/leaderboard.md"
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow and not nightly"
+
+test-all: $(READY)
+	$(PYTEST) -m "not nightly"
+
+test-nightly: $(READY)
+	$(PYTEST)
+	$(OLDER) $(PYTEST) -m "not slow and not nightly"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -24,9 +24,8 @@ from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import Name as Backend
 from llara_eval.encoding.templates import Pooling, Side, Templates
-from llara_eval.search.quantise import Kind, check_dims
-from llara_eval.search.smaller import Variant, search_variant
-from llara_eval.vectors.place import open_place
+from llara_eval.search.compressed import Kind, Variant, check_dims, search_variant
+from llara_eval.vectors.remote import open_place
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill
 
@@ -238,7 +237,7 @@ class Dense:
             depth,
             Variant(self.config.vectors, self.config.dims, unit=self.encoder.templates.document.normalize),
             scratch=self._context.home,
-            backend=self.config.search,
+            proposer=self.config.search,
             progress=progress,
         )
         self.phases.update(found.phases)

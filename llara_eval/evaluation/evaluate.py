@@ -11,13 +11,14 @@ from typing import Any, Literal
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import remove_drafts
 from llara_eval.core.folders import staging
+from llara_eval.core.frames import Tabular
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.provenance import describe
 from llara_eval.core.types import Run
-from llara_eval.datasets.load import Dataset
+from llara_eval.datasets.dataset import Dataset
 from llara_eval.evaluation import record
 from llara_eval.evaluation.record import Mean, Result
-from llara_eval.scoring.measures import DEFAULT_MEASURES, Scores, parse_measures, score, within_depth
+from llara_eval.scoring.measures import Scores, parse_measures, score, within_depth
 from llara_eval.scoring.ranking import rank
 from llara_eval.scoring.statistics import mean_interval
 
@@ -25,13 +26,10 @@ logger = logging.getLogger(__name__)
 
 OnExisting = Literal["only-missing", "always", "never"]
 
-DEPTH = 1_000
-"""Documents kept for a query, as BEIR and MS MARCO passage do."""
-
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """An evaluation that is done.
+class Outcome(Tabular):
+    """An evaluation that is done; as a table it has a row for each measure.
 
     Attributes:
         result: The record.
@@ -43,14 +41,29 @@ class Outcome:
     folder: Path
     fresh: bool
 
+    @property
+    def means(self) -> dict[str, float]:
+        """Measure → mean."""
+        return self.result.means
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the mean of each measure with its interval."""
+        of = {"system": self.result.system, "dataset": self.result.dataset, "split": self.result.split}
+        return [{**of, "measure": name, **value} for name, value in self.result.measures.items()]
+
+    def caption(self) -> str:
+        """Return how many queries the means are over, and the share of ties."""
+        result = self.result
+        return f"{result.n_queries:,} judged queries, ties@10 {result.ties_at_10:.4f}"
+
 
 def evaluate(
     retriever: Retriever,
     dataset: Dataset,
     *,
     runs_dir: Path,
-    measures: Sequence[str] = DEFAULT_MEASURES,
-    depth: int = DEPTH,
+    measures: Sequence[str] | None = None,
+    depth: int | None = None,
     settings_passed: Mapping[str, Any] | None = None,
     on_existing: OnExisting = "only-missing",
     progress: Progress = SILENT,
@@ -61,8 +74,9 @@ def evaluate(
         retriever: The system.
         dataset: The data set.
         runs_dir: Results are kept in ``<runs_dir>/<system>/<dataset>``.
-        measures: What to measure; those with a cut-off beyond ``depth`` are left out.
-        depth: Documents kept for a query.
+        measures: What to measure, by default what is reported on the data set; those with a cut-off beyond
+            ``depth`` are left out.
+        depth: Documents kept for a query; by default as many as on the data set is usual.
         settings_passed: The settings the user gave, for the record.
         on_existing: ``only-missing`` keeps a result of the same settings and data, ``always``
             measures again, ``never`` keeps whatever is there.
@@ -73,9 +87,10 @@ def evaluate(
         LlaraEvalError: The system found nothing for any query.
     """
     folder = record.folder_of(runs_dir, retriever.name, dataset.name, dataset.split)
-    asked = parse_measures(measures)
-    names = within_depth(asked, depth)
-    if (beyond := [name for name in asked if name not in names]) and asked != list(DEFAULT_MEASURES):
+    depth = depth or dataset.depth
+    parsed = parse_measures(dataset.measures if measures is None else measures)
+    names = within_depth(parsed, depth)
+    if measures is not None and (beyond := [name for name in parsed if name not in names]):
         logger.warning("not measured, as the depth is %d: %s", depth, ", ".join(beyond))
     if not names:
         raise UsageError(f"no measure has a cut-off within depth {depth}")

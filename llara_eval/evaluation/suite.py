@@ -9,17 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from llara_eval.core import paths
 from llara_eval.core.errors import LlaraEvalError, MissingPartError, UsageError
 from llara_eval.core.leases import EXPIRES
 from llara_eval.core.protocols import SILENT, Progress, Retriever
+from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.known import expand
-from llara_eval.datasets.load import Dataset, load
-from llara_eval.datasets.msmarco_sets import MSMARCO_SETS, text_length
-from llara_eval.evaluation.evaluate import DEPTH, OnExisting, Outcome, evaluate
-from llara_eval.scoring.measures import DEFAULT_MEASURES
+from llara_eval.datasets.load import load
+from llara_eval.evaluation.evaluate import OnExisting, Outcome, evaluate
 
 if TYPE_CHECKING:
     from adapters.options import Context
@@ -42,18 +41,6 @@ class Failure:
     system: str
     dataset: str
     error: LlaraEvalError
-
-
-class Conditions(NamedTuple):
-    """How a data set is measured.
-
-    Attributes:
-        measures: What is measured.
-        depth: Documents kept for a query.
-    """
-
-    measures: Sequence[str]
-    depth: int
 
 
 def _ignore(_: object) -> None:
@@ -113,13 +100,12 @@ def evaluate_all(
     outcomes: list[Outcome] = []
 
     def work(retriever: Retriever, dataset: Dataset, name: str) -> None:
-        usual = usual_conditions(name)
         outcome = evaluate(
             retriever,
             dataset,
             runs_dir=kept_in,
-            measures=usual.measures if measures is None else measures,
-            depth=depth or usual.depth,
+            measures=measures,
+            depth=depth,
             settings_passed=options,
             on_existing=on_existing,
             progress=progress,
@@ -230,7 +216,7 @@ def _each(
                     if isinstance(item, str)
                     else item
                 )
-                needed = replace(context, text_length=None if context.maxp else text_length(name))
+                needed = replace(context, text_length=None if context.maxp else dataset.text_length)
                 if retriever is None or needed != opened:
                     retriever = None  # two at a time might not fit into memory
                     retriever, opened = _open(system, options, needed), needed
@@ -268,12 +254,6 @@ def _open(system: str | Retriever, options: Mapping[str, Any], context: "Context
     if options:
         raise UsageError(f"{system.name} is open already: it takes no options here")
     return MaxP(system, Windows()) if context.maxp else system
-
-
-def usual_conditions(dataset: str) -> Conditions:
-    """Return what is usually measured on a data set, and how many documents are kept for a query."""
-    official = MSMARCO_SETS.get(dataset)
-    return Conditions(official.measures, official.depth) if official else Conditions(DEFAULT_MEASURES, DEPTH)
 
 
 def _cost(phase: Mapping[str, float], place: object) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""A choice of collections → how many tokens a model has to read.
+"""A choice of data sets → how many tokens a model has to read.
 
-Tokens are counted on a sample where a collection is at hand and the checkpoint has its tokenizer, and taken
-from the table of :mod:`llara_eval.planning.corpus_sizes` otherwise.
+Tokens are counted on a sample where a data set is at hand and the checkpoint has its tokenizer, and taken
+from :mod:`llara_eval.planning.corpus_sizes` otherwise.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,15 +16,14 @@ from numpy.typing import NDArray
 from llara_eval.core.errors import DataError
 from llara_eval.core.protocols import SILENT, Advance, Progress
 from llara_eval.datasets.corpus import REPORT_EVERY
-from llara_eval.datasets.known import expand
-from llara_eval.datasets.load import Found, find, locate
-from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
+from llara_eval.datasets.dataset import Found
+from llara_eval.datasets.load import find, locate
 from llara_eval.encoding.templates import Side, Templates
 from llara_eval.planning import corpus_sizes
 from llara_eval.planning.corpus_sizes import TEMPLATE_TOKENS, TOKENS_PER_WORD, CorpusSize
 
 SAMPLE = 1_000
-"""Documents, and queries, of a collection whose tokens are counted."""
+"""Number of documents, and of queries, of a data set whose tokens are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +55,15 @@ class Reading:
 
 
 class Workload(NamedTuple):
-    """A collection that is to be encoded.
+    """The documents and queries that are to be encoded.
 
     Attributes:
-        name: Its name.
+        name: Name of the corpus or data set.
         documents: Number of documents.
         queries: Number of judged queries.
         document_tokens: (n,) tokens of documents that stand for all of them, template included.
         query_tokens: (m,) tokens of queries that stand for all of them.
-        tokens_from: Whether they were counted on a sample or are from the table.
+        tokens_from: Whether the tokens were counted on a sample or are the published ones.
     """
 
     name: str
@@ -86,14 +85,15 @@ def workloads(
     """Return what is to be encoded.
 
     Args:
-        names: Names of the table, groups of them (``beir-13``), folders in BEIR layout, or ``demo``.
+        names: Names of corpora and data sets, groups of them (``beir-13``), folders in BEIR layout, or
+            ``demo``.
         reading: How the model reads texts.
-        data_dir: Where named collections are looked for; nothing is downloaded.
-        split: The judgements of collections at hand whose queries count; the usual ones by default.
+        data_dir: Where named data sets are looked for; nothing is downloaded.
+        split: The split whose judged queries count; the usual one by default.
         progress: Shows how many documents have been read.
 
     Raises:
-        DataError: A collection is neither known nor at hand, or malformed, or its tokens cannot be counted.
+        DataError: A data set is neither known nor at hand, or malformed, or its tokens cannot be counted.
     """
     members = dict.fromkeys(member for name in names for member in corpus_sizes.expand(name))
     once = {size.name if (size := corpus_sizes.find(name)) else name: name for name in members}
@@ -102,7 +102,7 @@ def workloads(
 
 def _workload(name: str, reading: Reading, data_dir: Path, split: str | None, progress: Progress) -> Workload:
     size = corpus_sizes.find(name)
-    parts = [f"{part}/dev" if f"{part}/dev" in MSMARCO_SETS else part for part in expand(name)]
+    parts = corpus_sizes.data_sets(name)
     try:
         for part in parts:  # CQADupStack is at hand if all its forums are
             locate(part, data_dir=data_dir, offline=True)
@@ -143,7 +143,7 @@ def _sampled(
     with progress.task(f"sample {name}", size and size.documents) as advance:
         documents, texts = _draw((document.contents for part in found for document in part.corpus), advance)
     if not texts:
-        raise DataError(f"{found[0].corpus.path}: the corpus is empty")
+        raise DataError(f"{found[0].corpus.origin}: the corpus is empty")
     return Workload(
         name,
         documents,

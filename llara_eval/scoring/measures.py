@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.core.errors import DataError, UsageError
+from llara_eval.core.frames import Tabular
 from llara_eval.core.types import Ids, Qrels, Run, as_ids
 from llara_eval.scoring.formulas import FORMULAS, Graded
 
@@ -19,8 +20,8 @@ DEFAULT_MEASURES = ("nDCG@10", "RR@10", "RR@100", "R@100", "R@1000", "Judged@10"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """Per-query values of one run.
+class Scores(Tabular):
+    """Per-query values of one run; as a table it has a row for each query.
 
     Attributes:
         query_ids: (Q,) the judged queries, sorted.
@@ -34,6 +35,12 @@ class Scores:
     def means(self) -> dict[str, float]:
         """Arithmetic means over all judged queries, summed exactly so that order cannot matter."""
         return {name: math.fsum(column) / len(column) for name, column in self.values.items()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the identifier and the values of each query."""
+        columns = [column.tolist() for column in self.values.values()]
+        rows = zip(self.query_ids, *columns, strict=True)
+        return [dict(zip(("query_id", *self.values), row, strict=True)) for row in rows]
 
 
 def parse_measures(names: Iterable[str]) -> list[str]:

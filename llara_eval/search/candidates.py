@@ -1,4 +1,7 @@
-"""Backends of the search: which documents of a block may belong to the best of a query.
+"""Candidates: which documents of a block may be among the best of a query, and where they wait.
+
+A proposer multiplies a block with the queries in float32 and names the documents that reach a floor. A
+reservoir keeps them until more is known.
 
 Shapes: Q queries, n documents of a block, D width, P candidates.
 """
@@ -19,7 +22,7 @@ Scored = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 class Proposer(Protocol):
-    """Finds the documents of a block that reach the floors of the queries.
+    """An object that finds the documents of a block that reach the floors of the queries.
 
     Args:
         queries: (Q, D) float32.
@@ -30,17 +33,17 @@ class Proposer(Protocol):
     def __init__(self, queries: torch.Tensor, depth: int, size: int) -> None: ...
 
     def __call__(self, block: torch.Tensor, floor: NDArray[np.float32]) -> Scored:
-        """Return which of the documents (n, D) reach the floor, (Q,).
+        """Return the documents of a block (n, D) that reach the floor of a query, (Q,).
 
         Returns:
-            (P,) places in the scores (Q, n), query after query, and (P,) scores.
+            (P,) positions in the flattened scores (Q, n), ascending, and (P,) scores.
         """
 
 
 class TorchProposer:
-    """One matrix product, on the device there is, into memory that is used again.
+    """One matrix product, on the default device, into memory that is used again.
 
-    On a processor numpy compares, and finds what is true, several times as fast as torch.
+    On a processor numpy compares scores with the floor several times as fast as torch.
     """
 
     def __init__(self, queries: torch.Tensor, depth: int, size: int) -> None:
@@ -56,22 +59,22 @@ class TorchProposer:
         torch.mm(self._queries, block.T, out=scores.view(shape))
         if block.is_cuda:
             least = torch.from_numpy(floor).to(block.device)
-            found = (scores.view(shape) >= least[:, None]).flatten().nonzero()[:, 0]
-            return found.cpu().numpy(), scores[found].cpu().numpy()
+            positions = (scores.view(shape) >= least[:, None]).flatten().nonzero()[:, 0]
+            return positions.cpu().numpy(), scores[positions].cpu().numpy()
         values, reach = scores.numpy(), self._reach[:count]
         np.greater_equal(values.reshape(shape), floor[:, None], out=reach.reshape(shape))
-        places = np.flatnonzero(reach)
-        return places, values[places]
+        reaching = np.flatnonzero(reach)
+        return reaching, values[reaching]
 
 
 class FaissProposer:
-    """The best by faiss; of all documents where more than the best reach the floor."""
+    """The flat search of faiss, over all documents where more than ``depth`` of them reach the floor."""
 
     def __init__(self, queries: torch.Tensor, depth: int, size: int) -> None:
         self._queries, self._depth = queries.numpy(), depth
 
     def __call__(self, block: torch.Tensor, floor: NDArray[np.float32]) -> Scored:
-        """Search, and if need be again for all documents."""
+        """Search, and search again for all documents where that is needed."""
         import faiss
 
         documents = block.cpu().numpy()
@@ -83,30 +86,30 @@ class FaissProposer:
         return (rows + np.arange(len(rows))[:, None] * len(block))[reach], scores[reach]
 
 
-BACKENDS: Mapping[str, type[Proposer]] = MappingProxyType({"torch": TorchProposer, "faiss": FaissProposer})
-"""The ways to propose candidates."""
+PROPOSERS: Mapping[str, type[Proposer]] = MappingProxyType({"torch": TorchProposer, "faiss": FaissProposer})
+"""Name → the class that proposes candidates."""
 
 
-def backend_named(name: str) -> type[Proposer]:
-    """Return a backend.
+def proposer_named(name: str) -> type[Proposer]:
+    """Return a proposer by its name.
 
     Raises:
-        UsageError: It is unknown.
-        MissingPartError: It is not installed.
+        UsageError: No proposer has that name.
+        MissingPartError: The library of the proposer is not installed.
     """
-    if name not in BACKENDS:
-        raise UsageError(f"search backend {name!r} is not one of {', '.join(BACKENDS)}")
+    if name not in PROPOSERS:
+        raise UsageError(f"search={name}: no such proposer; there are {', '.join(PROPOSERS)}")
     if name == "faiss":
         try:
             import faiss  # noqa: F401
         except ImportError as error:
-            raise MissingPartError("the faiss backend needs: pip install faiss-cpu") from error
-    return BACKENDS[name]
+            raise MissingPartError("search=faiss needs: pip install faiss-cpu") from error
+    return PROPOSERS[name]
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Multiply in float32 and nothing less, whatever the process allows elsewhere (TF32, bfloat16)."""
+    """Multiply in full float32 in the block, though the process may allow TF32 or bfloat16 elsewhere."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -116,11 +119,104 @@ def full_precision() -> Iterator[None]:
 
 
 def rounding(width: int) -> float:
-    """Return how far a float32 inner product of vectors of length 1 can be off, summed in any order.
+    """Return the largest error of a float32 inner product of two unit vectors, summed in any order.
 
     Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, section 3.1, with the inequality of
-    Cauchy and Schwarz. Eight roundings more than the sum has are for the lengths, for the floor, and for
-    scores that differ but are tied in float32.
+    Cauchy and Schwarz. The bound allows eight roundings more than the sum has: for the lengths, for the
+    floor, and for scores that differ but are tied in float32.
     """
     unit = float(np.finfo(np.float32).eps) / 2
     return (width + 8) * unit / (1 - (width + 8) * unit)
+
+
+_LOWEST = np.finfo(np.float32).min
+"""Every score reaches this; a free slot holds less."""
+
+
+class Reservoir:
+    """The best documents of Q queries so far: appended unordered, compared only when room is needed.
+
+    A document that reaches the floor of its query is appended. When another block might not find room, the
+    depth-th best score is found, and what lies further below it than rounding can explain is dropped. faiss
+    does so query by query (``ReservoirTopN``); here all queries are treated at once.
+
+    Args:
+        queries: Q.
+        depth: Documents wanted for each query.
+        block: The most candidates that a query gets from one block.
+
+    Attributes:
+        slack: (Q,) how far below the depth-th best score a candidate may lie and still belong to the best.
+    """
+
+    def __init__(self, queries: int, depth: int, block: int) -> None:
+        self.slack = np.zeros(queries)
+        self._depth, self._block = depth, block
+        self._room = depth + block + max(depth, block)
+        self._scores = np.full((queries, self._room), -np.inf, dtype=np.float32)
+        self._rows = np.zeros((queries, self._room), dtype=np.int64)
+        self._filled = np.zeros(queries, dtype=np.int64)
+        self._last = np.full(queries, -np.inf)  # the depth-th best, as far as known
+
+    @property
+    def floor(self) -> NDArray[np.float32]:
+        """The scores (Q,) that a candidate must reach."""
+        return np.maximum(self._last - self.slack, _LOWEST).astype(np.float32)
+
+    @property
+    def crowded(self) -> NDArray[np.bool_]:
+        """The queries (Q,) that have no room for another block, as a mask."""
+        return self._filled > self._room - self._block
+
+    def add(self, positions: NDArray[np.int64], scores: NDArray[np.float32], first: int, width: int) -> None:
+        """Append candidates of a block.
+
+        Args:
+            positions: (P,) positions in the flattened (Q, width) scores of the block, ascending.
+            scores: (P,) the scores of the candidates.
+            first: The row of the block's first document.
+            width: The number of documents of the block.
+        """
+        queries = np.arange(len(self._filled))
+        starts = np.searchsorted(positions, np.arange(len(self._filled) + 1) * width)
+        slots, counts = self._free(starts)
+        self._scores.ravel()[slots] = scores
+        self._rows.ravel()[slots] = positions + np.repeat(first - queries * width, counts)
+
+    def compress(self) -> None:
+        """Drop the candidates that cannot be among the best."""
+        last = self._room - self._depth
+        self._last = np.maximum(self._last, np.partition(self._scores, last, axis=1)[:, last])
+        self._move(np.flatnonzero(self._scores >= self.floor[:, None]))
+
+    def pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the candidates: (P,) rows of queries, ascending, and (P,) rows of documents."""
+        slots = self._taken()
+        return slots // self._room, self._rows.ravel()[slots]
+
+    def keep(self, chosen: NDArray[np.bool_]) -> None:
+        """Keep some of :meth:`pairs`, a mask (P,), among them the depth-th best of each query."""
+        self._move(self._taken()[chosen])
+
+    def _taken(self) -> NDArray[np.int64]:
+        """Return the slots that hold a candidate, ascending."""
+        return np.flatnonzero(self._scores >= _LOWEST)
+
+    def _move(self, kept: NDArray[np.int64]) -> None:
+        """Move the candidates in some slots to the front, and free all other slots."""
+        scores, rows = self._scores.ravel()[kept], self._rows.ravel()[kept]
+        self._scores.fill(-np.inf)
+        self._filled[:] = 0
+        slots, _ = self._free(np.searchsorted(kept, np.arange(len(self._filled) + 1) * self._room))
+        self._scores.ravel()[slots], self._rows.ravel()[slots] = scores, rows
+
+    def _free(self, starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Take the next free slots for the candidates ``starts[i]:starts[i + 1]`` of query i.
+
+        Returns:
+            (P,) slots, and (Q,) how many of them each query takes.
+        """
+        counts = np.diff(starts)
+        shift = np.arange(len(counts)) * self._room + self._filled - starts[:-1]
+        self._filled += counts
+        return np.arange(starts[-1]) + np.repeat(shift, counts), counts

@@ -1,28 +1,39 @@
-"""A folder at a URL: whole files, read, written and deleted by any file system of fsspec.
+"""The folder of a store at a URL, with a local folder before it.
 
-Object storage neither renames nor locks, and nobody knows its clocks; nothing of the kind is asked of it.
+Stores write whole files and map them, so a remote store is a local one whose files are copied to the URL as
+they are made, and from it as they are needed. What is at the URL decides what is complete. What has been
+copied stays on this machine, since a search reads it twice, and the next evaluation again.
+
+Files are read, written and deleted by any file system of fsspec. Object storage neither renames nor locks,
+and its clock is unknown, so none of these is relied on.
 """
 
 import json
 import time
 import uuid
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from llara_eval.core.errors import LlaraEvalError, MissingPartError, UsageError
-from llara_eval.core.leases import Leases, is_alive
+from llara_eval.core.decode import plain
+from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
+from llara_eval.core.files import atomic_write
+from llara_eval.core.leases import Holder, Leases, is_alive
+from llara_eval.vectors.place import Folder
+from llara_eval.vectors.sealed import facts_of
 
-_SIGNS = 10  # signs of life in the time after which a lease expires: each takes two requests
+_SIGNS = 10  # signs of life within the time after which a lease expires: each takes two requests
+
+_clock = time.monotonic
 
 
 class Objects:
-    """The files of a folder.
+    """The files of a folder at a URL.
 
     Args:
         files: A file system of fsspec.
-        root: The folder there.
+        root: The path of the folder in it.
     """
 
     def __init__(self, files: Any, root: str) -> None:
@@ -35,8 +46,8 @@ class Objects:
         """Return the folder at a URL.
 
         Raises:
-            UsageError: The URL is of no known kind.
-            MissingPartError: What speaks to it is not installed.
+            UsageError: fsspec does not know the protocol.
+            MissingPartError: The library for the protocol is not installed.
         """
         from fsspec.core import url_to_fs
 
@@ -55,23 +66,23 @@ class Objects:
         return str(self.files.unstrip_protocol(self.root))
 
     def read(self, name: str) -> bytes | None:
-        """Return what is in a file; None if it is not there."""
+        """Return the content of a file; None if there is no such file."""
         with self._explained(f"read {name}"), suppress(FileNotFoundError):
             return cast(bytes, self.files.cat_file(f"{self.root}/{name}"))
         return None
 
     def has(self, name: str) -> bool:
-        """Whether a file is there."""
+        """Whether a file exists."""
         with self._explained(f"look for {name}"):
             return bool(self.files.exists(f"{self.root}/{name}"))
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, which has its name only when it is whole, whatever the file system does."""
+        """Write a file that appears under its name only when it is whole, on any file system."""
         self._make()
         with self._explained(f"write {name}"):
             try:
                 self._write(name, data)
-            except FileNotFoundError:  # somebody took the draft for a killed writer's
+            except FileNotFoundError:  # another worker took the draft for that of a killed writer
                 self._write(name, data)
 
     def _write(self, name: str, data: bytes) -> None:
@@ -85,10 +96,10 @@ class Objects:
             raise
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file unless it is there, and return whether that was so.
+        """Write a file unless it exists, and return whether it was written.
 
-        Of several at once one succeeds on S3 (s3fs 2025.7) and Google's storage (gcsfs 2024.12). Where fsspec
-        first looks and then writes, two may: for leases that means that work is done twice.
+        Of several workers at once one succeeds on S3 (s3fs 2025.7) and Google's storage (gcsfs 2024.12).
+        Where fsspec first looks and then writes, two may succeed: for leases, work is then done twice.
         """
         self._make()
         with self._explained(f"write {name}"):
@@ -99,21 +110,21 @@ class Objects:
         return self.read(name) == data
 
     def delete(self, name: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file if it exists."""
         with self._explained(f"delete {name}"), suppress(FileNotFoundError):
             self.files.rm_file(f"{self.root}/{name}")
 
     def names(self) -> list[str]:
         """Return the names of all files."""
         with self._explained("list its files"), suppress(FileNotFoundError):
-            found = self.files.ls(self.root, detail=False)
-            return [str(path).rpartition("/")[2] for path in found]
+            paths = self.files.ls(self.root, detail=False)
+            return [str(path).rpartition("/")[2] for path in paths]
         return []
 
     def remove_drafts(self, done: Container[str]) -> None:
-        """Remove drafts of work that is done; what is merely old, no clock there tells.
+        """Remove the drafts of work that is done; the age of other drafts cannot be told without a clock.
 
-        Their writers were killed, or make again what is there, and then write once more.
+        Their writers were killed, or make what is done already, and then write once more.
         """
         for file in self.names():
             if file.endswith(".tmp") and _work(file) in done:
@@ -127,7 +138,7 @@ class Objects:
 
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:
-        """Turn whatever a file system raises into a sentence."""
+        """Turn any error of a file system into a sentence."""
         try:
             yield
         except Exception as error:
@@ -138,10 +149,10 @@ class Objects:
 
 
 class ObjectLeases(Leases):
-    """Leases that are objects: one is left behind if it stays the same for too long.
+    """Leases at a URL: a lease is left behind if its content stays the same for too long.
 
-    Nobody knows the clocks there. Each sign of life changes what is written in a lease, and whoever waits for
-    it measures with a clock of its own.
+    The clock of the storage is unknown. Each sign of life changes the content of a lease, and a worker that
+    waits for it measures with its own clock.
     """
 
     def __init__(self, objects: Objects, *, expires: float) -> None:
@@ -152,15 +163,15 @@ class ObjectLeases(Leases):
 
     def take(self, name: str) -> bool:
         """Take a lease that is free or was left behind; return False if another worker holds it."""
-        file, now = f"{name}.lease", time.monotonic()
+        file, now = f"{name}.lease", _clock()
         held = self._objects.read(file)
         if held is not None:
             before, since = self._seen.get(name, (b"", now))
             if before != held:
                 self._seen[name] = held, (since := now)
-            holder = _holder(held)
-            here = holder["host"] == self._owner["host"]
-            if now - since <= self.expires and not (here and not is_alive(holder["pid"])):
+            holder = Holder.of(held)
+            here = holder.host == self._owner.host
+            if now - since <= self.expires and not (here and not is_alive(holder.pid)):
                 return False
             if self._objects.read(file) != held:  # another worker has taken it over
                 return False
@@ -168,17 +179,17 @@ class ObjectLeases(Leases):
         self._signs[name] = now
         return self._objects.create(file, self._sign(now))
 
-    def holder(self, name: str) -> dict[str, Any]:
-        """Return who holds a lease: host, pid, id and the last sign of life."""
-        return _holder(self._objects.read(f"{name}.lease") or b"")
+    def holder(self, name: str) -> Holder:
+        """Return the holder of a lease; nobody if it is free."""
+        return Holder.of(self._objects.read(f"{name}.lease") or b"")
 
     def where(self, name: str) -> str:
-        """Return where a lease is."""
+        """Return the address of a lease."""
         return f"{self._objects}/{name}.lease"
 
     def renew(self, name: str) -> None:
         """Give a sign of life, unless one was given a short while ago."""
-        now = time.monotonic()
+        now = _clock()
         if now - self._signs[name] >= self.expires / _SIGNS and self._is_mine(name):
             self._objects.write(f"{name}.lease", self._sign(now))
             self._signs[name] = now
@@ -195,20 +206,118 @@ class ObjectLeases(Leases):
                 self._objects.delete(file)
 
     def _is_mine(self, name: str) -> bool:
-        return bool(self.holder(name)["id"] == self._owner["id"])
+        return self.holder(name).id == self._owner.id
 
     def _sign(self, now: float) -> bytes:
-        return json.dumps({**self._owner, "sign": now}).encode()
+        return json.dumps({**plain(self._owner), "sign": now}).encode()
 
 
 def _work(file: str) -> str:
-    """Return the name of the work that a file, a lease or a draft of one belongs to."""
+    """Return the name of the work that a file, a lease, or a draft of either belongs to."""
     return file.removeprefix(".").partition(".")[0]
 
 
-def _holder(held: bytes) -> dict[str, Any]:
-    """Return who holds a lease; nobody if it is not whole."""
-    try:
-        return dict(json.loads(held))
-    except ValueError:
-        return {"host": "", "pid": 0, "id": ""}
+class Remote(Folder):
+    """A folder at a URL, and the local folder before it.
+
+    Args:
+        path: The local folder.
+        objects: The folder at the URL.
+    """
+
+    def __init__(self, path: Path, objects: Objects) -> None:
+        super().__init__(path)
+        self._objects = objects
+        self._whole: set[str] = set()
+
+    def __truediv__(self, name: str) -> "Remote":
+        return Remote(self.path / name, self._objects / name)
+
+    def __str__(self) -> str:
+        return str(self._objects)
+
+    def claim(self, key: Mapping[str, Any]) -> None:
+        """Write the key that decides the content, or check it, on both sides."""
+        super().claim(key)
+        shared = self._objects.read("key.json")
+        if shared is None:
+            self.share("key.json")
+        elif shared != (self.path / "key.json").read_bytes():
+            raise DataError(
+                f"{self}/key.json is of another key, or damaged; delete {self}, and it is made again"
+            )
+
+    def share(self, *names: str) -> None:
+        """Copy files to the URL, in this order."""
+        for name in names:
+            self._objects.write(name, (self.path / name).read_bytes())
+
+    def bring(self, *names: str) -> bool:
+        """Copy files from the URL; return whether all of them are on this machine now."""
+        for name in names:
+            data = self._objects.read(name)
+            if data is None:
+                return False
+            with atomic_write(self.path / name) as file:
+                file.write(data)
+        return True
+
+    def has(self, name: str, *, here: bool) -> bool:
+        """Whether a file is at the URL; if it is not, it is copied there from here, where it is whole."""
+        shared = self._objects.has(name)
+        if here and not shared:
+            self.share(name)
+        return here or shared
+
+    def drop(self, name: str) -> None:
+        """Delete a file at the URL."""
+        self._objects.delete(name)
+
+    def record(self, record: str, file: str) -> dict[str, Any] | None:
+        """Return the facts in a file's record at the URL; the file is checked when it is needed."""
+        local, shared = super().record(record, file), facts_of(self._objects.read(record) or b"")
+        if local is not None and (shared is None or not self._objects.has(file)):
+            self.share(file, record)
+        return local or shared
+
+    def need(self, record: str, file: str) -> Path:
+        """Return the path on this machine of a file that has a record at the URL, copied and checked.
+
+        Raises:
+            DataError: The file is damaged at the URL.
+        """
+        if file not in self._whole and super().record(record, file) is None:
+            self.bring(file, record)
+            if super().record(record, file) is None:
+                self.drop(record)
+                raise DataError(
+                    f"{self}: {file} is damaged there; give the same command again, and it is made anew"
+                )
+        self._whole.add(file)
+        return self.path / file
+
+    def leases(self, seconds: float) -> Leases:
+        """Return leases at the URL, which workers on all machines see."""
+        return ObjectLeases(self._objects / "leases", expires=seconds)
+
+    def tidy(self, done: Container[str]) -> None:
+        """Remove what killed workers left; at the URL only of work that is done."""
+        super().tidy(done)
+        self._objects.remove_drafts(done)
+
+
+def open_place(address: str | None, home: Path) -> Folder:
+    """Return the folder of all stores.
+
+    Args:
+        address: A local folder, a URL of fsspec, or None for the cache folder.
+        home: The cache folder, where copies of what is at a URL are kept too.
+
+    Raises:
+        UsageError: fsspec does not know the protocol of the URL.
+        MissingPartError: The library for the protocol is not installed.
+    """
+    if address is None:
+        return Folder(home)
+    is_url = "://" in address or "::" in address
+    return Remote(home, Objects.open(address)) if is_url else Folder(Path(address).expanduser())

@@ -179,6 +179,7 @@ def test_one_at_a_time_builds_an_index_and_the_others_find_it(make_collection, t
     assert indexes(tmp_path) == [built[0].name.partition(".")[0]]
 
 
+@pytest.mark.slow
 def test_two_that_build_one_index_leave_it_whole(make_collection, tmp_path, monkeypatch) -> None:
     dataset, fill = open_collection(make_collection), Bm25._fill
     second = open_system("bm25", {}, Context(tmp_path))
@@ -261,6 +262,8 @@ def test_a_failed_java_process_is_reported_with_its_last_words() -> None:
         run_anserini("index.IndexCollection", "-input", "/nowhere", done_when=lambda printed: False)
 
 
+@pytest.mark.parity
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("name", "system", "expected"),

@@ -226,6 +226,7 @@ def test_texts_are_drawn_of_both_collections_or_made_up(tmp_path) -> None:
     assert source.startswith("made up")
 
 
+@pytest.mark.parity
 def test_all_searchers_find_the_same(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(search, "QUERIES", 5)
     monkeypatch.setattr(ours, "SHARD", 64)
@@ -264,6 +265,7 @@ def test_hits_may_differ_only_where_scores_are_equal() -> None:
     assert search.objection(right, hits([5, 3, 1], [0.9, 0.2, 0.1], searched=8)) != ""
 
 
+@pytest.mark.parity
 def test_all_scorers_agree(tmp_path, monkeypatch) -> None:
     pytest.importorskip("pytrec_eval")
     monkeypatch.setattr(scoring, "DEPTH", 120)

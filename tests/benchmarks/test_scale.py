@@ -116,6 +116,7 @@ def test_a_stage_stops_while_another_runs_in_it() -> None:
     assert clock.peak["inner"] - before > 70e6
 
 
+@pytest.mark.slow
 @LINUX
 def test_a_whole_evaluation_is_rehearsed(tmp_path) -> None:
     words = f"--documents 2000 --like quora --seed 3 --json --folder {tmp_path}".split()

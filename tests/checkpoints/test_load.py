@@ -203,6 +203,7 @@ def test_bm25_has_no_checkpoint() -> None:
         checkpoint_folder("bm25")
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize(("mode", "pooling"), [("mean", "mean"), ("cls", "first"), ("lasttoken", "last")])
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 def test_a_sentence_transformers_folder_gives_its_own_vectors(tmp_path, kind, mode, pooling) -> None:

@@ -75,6 +75,7 @@ def by_peft(folder: Path, base: Path, *, causal: bool) -> np.ndarray:
     return encoder.encode(TEXTS, "query")
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("causal", [False, True], ids=["decoder", "with head"])
 @pytest.mark.parametrize("relative", [False, True])
 def test_vectors_are_those_of_peft(tmp_path: Path, base: Path, causal: bool, relative: bool) -> None:

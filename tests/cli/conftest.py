@@ -1,5 +1,6 @@
 """Systems of our own, a small collection, and results of both, for the tests of the commands."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -57,6 +58,7 @@ def two(evaluate, tmp_path) -> Path:
 def like_scifact(make_collection, monkeypatch) -> Path:
     """Return a data folder with a small set that is taken for SciFact, the only public set."""
     folder = make_collection(DOCUMENTS, QUERIES, QRELS, name="scifact")
-    known = catalogue.KNOWN_SETS["beir/scifact"]._replace(documents=4, queries=3, judgements=4)
-    monkeypatch.setattr(catalogue, "KNOWN_SETS", {known.name: known})
+    known = replace(catalogue.KNOWN["beir/scifact"], documents=4, queries=3, judgements=4)
+    monkeypatch.setattr(catalogue, "KNOWN", {known.name: known})
+    monkeypatch.setattr(catalogue, "BEIR", (known.name,))
     return folder.parent

@@ -126,6 +126,7 @@ def test_one_that_hangs_does_not_keep_the_others_that_are_done(workers_do, monke
     assert not any(map(is_running, pids(tmp_path)))
 
 
+@pytest.mark.slow
 def test_torchrun_does_not_wait_for_one_that_hangs(monkeypatch, tmp_path, capfd, caplog) -> None:
     monkeypatch.setattr(launch, "LATE", 0.3)
     (tmp_path / "sitecustomize.py").write_text(
@@ -156,7 +157,7 @@ def test_devices_are_dealt_out(monkeypatch) -> None:
 def test_one_at_a_time_downloads_and_the_others_find_it(tmp_path, monkeypatch) -> None:
     calls = []
 
-    def fetch(known, data_dir: Path) -> None:
+    def fetch(known, data_dir: Path, progress: object) -> None:
         calls.append(known.name)
         time.sleep(0.2)
         (data_dir / known.folder).mkdir(parents=True)
@@ -396,6 +397,7 @@ def test_what_is_there_is_found_and_shown(alone, monkeypatch) -> None:
     assert cells[cells.index("queries") + 1 :][:2] == ["9", "0"]
 
 
+@pytest.mark.slow
 def test_local_workers_one_killed_and_one_that_hangs(alone, tmp_path) -> None:
     place = Place(tmp_path / "home", alone.words)
     process = place.start("--workers", "3", "--lease-seconds", "2")
@@ -413,6 +415,7 @@ def test_local_workers_one_killed_and_one_that_hangs(alone, tmp_path) -> None:
     assert not list(place.home.rglob("*.lease"))
 
 
+@pytest.mark.slow
 def test_torchrun_and_a_store_at_a_url(alone, tmp_path) -> None:
     place, there = Place(tmp_path / "home", alone.words), Place(tmp_path / "there", alone.words)
     where = f"file://{there.home}"
@@ -422,6 +425,7 @@ def test_torchrun_and_a_store_at_a_url(alone, tmp_path) -> None:
     assert there.contents() == alone.contents()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs: pip install 'llara-eval[ray]'")
 def test_ray_with_actors_killed_while_they_work(alone, tmp_path) -> None:
     place = Place(tmp_path / "home", alone.words)

@@ -14,8 +14,7 @@ from llara_eval.cli import repro as command
 from llara_eval.cli.options import Existing
 from llara_eval.core.errors import DataError, DriftError, MissingPartError, PartialResultsError
 from llara_eval.evaluation import record
-from llara_eval.reports.baselines import DENSE, LEXICAL
-from llara_eval.reports.reproduction import Cell, Expected
+from llara_eval.reports.reproduction import DENSE, LEXICAL, Cell, Expected
 
 DOCUMENTS = {"d1": "red apples", "d2": "green pears", "d3": "blue plums"}
 QUERIES = {"q1": "apples", "q2": "pears", "q3": "cherries"}
@@ -221,6 +220,8 @@ def test_a_folder_that_only_bears_a_public_name_proves_nothing(make_collection, 
     assert "is not beir/scifact: 3 documents, not 5,183" in " ".join(result.stderr.split())
 
 
+@pytest.mark.parity
+@pytest.mark.slow
 @pytest.mark.real
 def test_bm25_on_scifact_is_what_its_regression_says(real_data, tmp_path, monkeypatch):
     monkeypatch.undo()

@@ -92,6 +92,7 @@ def table_of(text: str) -> list[list[str]]:
     ]
 
 
+@pytest.mark.slow
 def test_from_a_language_model_to_a_retriever(tmp_path: Path, base: Path, texts: Path, groups: Path) -> None:
     adapted, tuned = tmp_path / "adapted", tmp_path / "tuned"
     adapt = ["adapt", "--model", base, "--data", texts, "--output", adapted, "--held-out", 4, *QUICK]

@@ -5,11 +5,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
 from llara_eval.core import leases as module
-from llara_eval.core.leases import Leases
+from llara_eval.core.leases import Holder, Leases
 
 
 @pytest.fixture
@@ -85,19 +87,29 @@ Leases(Path({str(tmp_path)!r})).take("a")
 def test_who_comes_late_does_not_remove_the_lease_of_who_was_first(two, tmp_path, left) -> None:
     """Both have seen the lease of a dead process; one has taken it over when the other wants to remove it."""
     one, other = two
-    dead = {"host": socket.gethostname(), "pid": 1 << 30, "id": "dead"}
+    dead = Holder(socket.gethostname(), 1 << 30, "dead")
     path = tmp_path / "a.lease"
-    path.write_text(json.dumps(dead))
+    path.write_text(json.dumps(asdict(dead)))
     assert one.take("a")
     other._remove(path, dead, time.time())
     assert not other.take("a")
     right = tmp_path / "a.dead.takeover"  # somebody is about to remove it
-    path.write_text(json.dumps(dead))
+    path.write_text(json.dumps(asdict(dead)))
     right.touch()
     os.utime(right, (time.time() - left, time.time() - left))
     assert not other.take("a")
     assert other.take("a") == (left > 0)
     assert right.exists() == (left == 0)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"ho', b"[1]", b'{"host": 7, "pid": "x"}', b"\xff"])
+def test_a_lease_that_is_damaged_is_nobodys_and_expires(tmp_path, content) -> None:
+    (tmp_path / "a.lease").write_bytes(content)
+    leases = Leases(tmp_path)
+    assert leases.holder("a") == Holder()
+    assert not leases.take("a")
+    os.utime(tmp_path / "a.lease", (0, 0))
+    assert leases.take("a")
 
 
 def test_only_one_of_many_takes_over(tmp_path) -> None:
@@ -108,22 +120,30 @@ def test_only_one_of_many_takes_over(tmp_path) -> None:
         assert times_taken(tmp_path, name, 8, tries=5) == 1
 
 
-def test_after_a_while_it_is_said_who_is_waited_for(two, monkeypatch, caplog, tmp_path) -> None:
-    monkeypatch.setattr(module, "_PATIENCE", 0.1)
+def test_after_a_while_it_is_said_who_is_waited_for(two, monkeypatch, tmp_path) -> None:
+    said = ""
+
+    def hear(message: str) -> None:
+        nonlocal said
+        said = message
+        one.release("a")
+
+    monkeypatch.setattr(module, "_PATIENCE", 0.0)
+    monkeypatch.setattr(module, "_POLL", 0.01)
+    monkeypatch.setattr(module.logger, "warning", hear)
     one, other = two
     one.take("a")
-    threading.Timer(2, one.release, ["a"]).start()
-    with other.hold("a", wait=True):
-        pass
-    (said,) = caplog.messages
+    with other.hold("a", wait=True) as mine:
+        assert mine
     assert f"waiting for process {os.getpid()} on {socket.gethostname()}" in said
     assert f"{tmp_path / 'a.lease'}; delete that file" in said
 
 
-def test_waiting_ends_when_the_holder_gives_it_back(two) -> None:
+def test_waiting_ends_when_the_holder_gives_it_back(two, monkeypatch) -> None:
+    clock = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=lambda _: one.release("a"))
+    monkeypatch.setattr(module, "time", clock)
     one, other = two
     one.take("a")
-    threading.Timer(0.2, one.release, ["a"]).start()
     with other.hold("a", wait=True) as mine:
         assert mine
     with one.hold("a") as mine, other.hold("a") as also:

@@ -18,7 +18,10 @@ from llara_eval.encoding.templates import Template, Templates
 from llara_eval.training.config import Contrast
 from llara_eval.training.contrastive import Finetune
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
 
 TOKENIZER = make_tokenizer()
 POOLINGS = {

@@ -18,6 +18,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is meant")
 def test_tensors_take_the_place_of_freed_ones() -> None:
     """Not from the first one on: the heap grows until a hole has room for the alignment too (2 to 9)."""

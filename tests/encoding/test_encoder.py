@@ -206,6 +206,7 @@ def test_a_packed_model_can_still_be_called_with_padding() -> None:
     assert torch.allclose(packed, padded, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_compiled_layers_give_the_vectors_of_those_that_are_not() -> None:
     encoder = make_encoder(template=POOLINGS["last"], packed=True, batch_tokens=80)
     expected = encoder.encode(TEXTS, "document")

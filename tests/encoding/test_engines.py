@@ -47,6 +47,7 @@ def peer(folder: Path):
     return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 @pytest.mark.parametrize("pooling", ["mean", "lasttoken"])
 def test_sentence_transformers_gives_our_vectors_where_we_know_its_modules(tmp_path, kind, pooling) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 import weakref
+from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
 
 import pytest
@@ -79,7 +80,10 @@ def test_each_system_is_opened_once_and_all_is_announced_as_it_comes(folders, op
 def test_a_system_is_opened_again_where_documents_are_read_otherwise(
     folders, opened, tmp_path, monkeypatch, maxp, lengths
 ):
-    monkeypatch.setattr(suite, "text_length", {folders[1]: 2_048}.get)
+    def load_with_length(name, **given):
+        return replace(load(name, **given), text_length=2_048 if name == folders[1] else None)
+
+    monkeypatch.setattr(suite, "load", load_with_length)
     _, failures = evaluate_all(["words"], folders, runs_dir=tmp_path / "runs", maxp=maxp)
     assert not failures
     assert [context.text_length for _, context in opened] == lengths
@@ -109,8 +113,8 @@ def test_a_retriever_that_is_open_may_search_passages_but_takes_no_options(folde
 
 
 def test_what_is_measured_is_what_is_asked_for_else_what_is_usual_there(folders, tmp_path, monkeypatch):
-    usual = SimpleNamespace(measures=("RR@10",), depth=10, text_length=None)
-    monkeypatch.setattr(suite, "MSMARCO_SETS", {folders[1]: usual})
+    first, second = (load(folder, data_dir=tmp_path) for folder in folders)
+    folders = [first, replace(second, measures=("RR@10",), depth=10)]
     outcomes, _ = evaluate_all([WordOverlap()], folders, runs_dir=tmp_path / "a")
     assert [outcome.result.depth for outcome in outcomes] == [1_000, 10]
     assert list(outcomes[1].result.means) == ["RR@10"]

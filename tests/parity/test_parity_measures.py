@@ -12,14 +12,15 @@ from beir.retrieval.evaluation import EvaluateRetrieval
 from beir.retrieval.search.dense import DenseRetrievalExactSearch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stores import store_vectors
+from stores import search, store_vectors
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Hits, as_ids
 from llara_eval.scoring.formulas import FORMULAS
 from llara_eval.scoring.measures import DEFAULT_MEASURES, score
 from llara_eval.scoring.ranking import rank
-from llara_eval.search.search import search
+
+pytestmark = pytest.mark.parity
 
 PYTREC_NAMES = {"nDCG@10": "ndcg_cut_10", "R@100": "recall_100", "R@1000": "recall_1000", "RR": "recip_rank"}
 MEASURES = [*DEFAULT_MEASURES, "RR"]

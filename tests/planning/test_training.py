@@ -157,7 +157,9 @@ def test_activations_take_memory_for_each_token_or_time_to_compute_them_twice(tm
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize(
+    "compiled", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["eager", "compiled"]
+)
 def test_activations_are_those_that_a_layer_keeps(tmp_path: Path, compiled: bool, dtype: str) -> None:
     config = make_config("llama", num_hidden_layers=1)
     config.save_pretrained(tmp_path)

@@ -216,6 +216,7 @@ def test_the_usual_measures_make_no_dictionaries(monkeypatch) -> None:
         score({"q": {"a": 2}}, run_of({"q": ["a"]}), ["Rprec"])
 
 
+@pytest.mark.parity
 def test_other_measures_are_ir_measures_own_and_keep_their_places() -> None:
     qrels = {"q2": {"a": 1, "b": 3}, "q1": {"a": 2, "c": -1}, "q0": {"a": 1}}
     run = run_of({"q1": ["x", "a"], "q2": ["a", "b"], "other": ["a"]})

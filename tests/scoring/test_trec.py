@@ -115,6 +115,7 @@ def test_compressed_runs_are_equal_byte_for_byte(tmp_path) -> None:
     assert data[3:8] == bytes(5), "no file name and no time stamp in the header"
 
 
+@pytest.mark.parity
 def test_other_tools_rebuild_the_same_order(tmp_path) -> None:
     found = {"q1": {f"d{i}": 0.25 for i in range(40)}, "q2": {f"d{i}": -float(i % 4) for i in range(40)}}
     found["q3"] = {f"d{i}": 0.0 for i in range(20)} | {f"e{i}": -1e-45 for i in range(20)}

@@ -7,17 +7,16 @@ import faiss
 import numpy as np
 import pytest
 import torch
-from stores import Shards, as_lists, search_mapped, sorted_exactly, unit
+from stores import Shards, as_lists, search, search_mapped, sorted_exactly, unit
 
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.search import search as module
 from llara_eval.search.candidates import TorchProposer, rounding
-from llara_eval.search.exact import score, stored
-from llara_eval.search.search import search
+from llara_eval.search.search import score, stored
 
 DOCUMENTS, QUERIES = unit(3000, 24), Shards(unit(40, 24, seed=1), letter="q")
 
-both = pytest.mark.parametrize("backend", ["torch", "faiss"])
+both = pytest.mark.parametrize("proposer", ["torch", "faiss"])
 
 
 @pytest.fixture
@@ -30,18 +29,21 @@ def small_blocks(monkeypatch):
 
 @both
 @pytest.mark.parametrize("cuts", [(), (0.3, 0.7), (0.001, 0.002, 0.003, 0.5, 0.5)])
-def test_equals_a_full_sort_in_float64(backend, cuts) -> None:
+def test_equals_a_full_sort_in_float64(proposer, cuts) -> None:
     documents = Shards(DOCUMENTS, cuts)
     expected = sorted_exactly(QUERIES, documents, 50)
-    assert as_lists(search(QUERIES, documents, 50, backend=backend)) == expected
+    assert as_lists(search(QUERIES, documents, 50, proposer=proposer)) == expected
 
 
 @both
-def test_blocks_passes_and_room_play_no_part(backend, small_blocks) -> None:
+def test_blocks_passes_and_room_play_no_part(proposer, small_blocks) -> None:
     documents = Shards(DOCUMENTS)
-    assert as_lists(search(QUERIES, documents, 30, backend=backend)) == sorted_exactly(QUERIES, documents, 30)
+    assert as_lists(search(QUERIES, documents, 30, proposer=proposer)) == sorted_exactly(
+        QUERIES, documents, 30
+    )
 
 
+@pytest.mark.parity
 def test_equals_faiss_flat() -> None:
     documents = Shards(unit(5000, 96, seed=2))
     queries = Shards(unit(30, 96, seed=3), letter="q")
@@ -56,7 +58,7 @@ def test_equals_faiss_flat() -> None:
 
 
 @both
-def test_equal_scores_that_float32_sums_tell_apart_are_ties(backend, small_blocks) -> None:
+def test_equal_scores_that_float32_sums_tell_apart_are_ties(proposer, small_blocks) -> None:
     """The numbers of one document in different orders: equal scores, but for rounding on the way."""
     rng = np.random.default_rng(5)
     documents = Shards([rng.permutation(row) for row in np.repeat(64 * unit(1, 512), 600, axis=0)])
@@ -64,15 +66,15 @@ def test_equal_scores_that_float32_sums_tell_apart_are_ties(backend, small_block
     sums = queries.vectors.astype(np.float32) @ documents.vectors.astype(np.float32).T
     assert len(np.unique(sums)) > 4
     last = {query_id: [f"d{row:05d}" for row in range(599, 579, -1)] for query_id in queries.ids}
-    found = as_lists(search(queries, documents, 20, backend=backend))
+    found = as_lists(search(queries, documents, 20, proposer=proposer))
     assert {query_id: [doc_id for doc_id, _ in hits] for query_id, hits in found.items()} == last
 
 
 @both
-def test_of_more_ties_than_there_is_room_for_the_largest_ids_stay(backend, small_blocks) -> None:
+def test_of_more_ties_than_there_is_room_for_the_largest_ids_stay(proposer, small_blocks) -> None:
     documents = Shards(np.concatenate([np.repeat(unit(1, 24), 900, axis=0), DOCUMENTS[1:201]]))
     queries = Shards([*unit(1, 24), np.zeros(24), *unit(3, 24, seed=4)], letter="q")
-    found = as_lists(search(queries, documents, 10, backend=backend))
+    found = as_lists(search(queries, documents, 10, proposer=proposer))
     assert found == sorted_exactly(queries, documents, 10)
     assert [doc_id for doc_id, _ in found["q00000"]] == [f"d{row:05d}" for row in range(899, 889, -1)]
     assert found["q00001"] == [(f"d{row:05d}", 0.0) for row in range(1099, 1089, -1)]
@@ -80,17 +82,17 @@ def test_of_more_ties_than_there_is_room_for_the_largest_ids_stay(backend, small
 
 @both
 @pytest.mark.parametrize(("size", "asked"), [(7, 40), (1, 1), (3000, 1)])
-def test_fewer_documents_than_asked_for_and_a_single_query(backend, size, asked) -> None:
+def test_fewer_documents_than_asked_for_and_a_single_query(proposer, size, asked) -> None:
     documents, queries = Shards(DOCUMENTS[:size]), Shards(QUERIES.vectors[:asked], letter="q")
-    found = as_lists(search(queries, documents, 100, backend=backend))
+    found = as_lists(search(queries, documents, 100, proposer=proposer))
     assert found == sorted_exactly(queries, documents, 100)
     assert {len(hits) for hits in found.values()} == {min(size, 100)}
 
 
 @both
-def test_a_depth_beyond_the_documents_takes_no_room(backend) -> None:
+def test_a_depth_beyond_the_documents_takes_no_room(proposer) -> None:
     documents, queries = Shards(DOCUMENTS[:7]), Shards(QUERIES.vectors[:2], letter="q")
-    found = search(queries, documents, 10**9, backend=backend)
+    found = search(queries, documents, 10**9, proposer=proposer)
     assert as_lists(found) == sorted_exactly(queries, documents, 7)
 
 
@@ -102,13 +104,13 @@ def test_vectors_of_any_length() -> None:
 
 
 @both
-def test_vectors_that_are_not_finite_are_named(backend) -> None:
+def test_vectors_that_are_not_finite_are_named(proposer) -> None:
     broken = DOCUMENTS.copy()
     broken[2718, 5] = np.nan
     with pytest.raises(DataError, match="document 'd02718' is not finite"):
-        search(QUERIES, Shards(broken), 10, backend=backend)
+        search(QUERIES, Shards(broken), 10, proposer=proposer)
     with pytest.raises(DataError, match="query 'q00001' is not finite"):
-        search(Shards([[1.0, 0], [np.inf, 0]], letter="q"), Shards([[1.0, 0]]), 1, backend=backend)
+        search(Shards([[1.0, 0], [np.inf, 0]], letter="q"), Shards([[1.0, 0]]), 1, proposer=proposer)
 
 
 def test_exact_scores_are_sums_without_error() -> None:
@@ -137,7 +139,7 @@ def test_products_are_of_full_precision_whatever_is_allowed_elsewhere(monkeypatc
             seen.append(torch.get_float32_matmul_precision())
             return super().__call__(*block)
 
-    monkeypatch.setattr("llara_eval.search.candidates.BACKENDS", {"torch": Watched})
+    monkeypatch.setattr("llara_eval.search.candidates.PROPOSERS", {"torch": Watched})
     torch.set_float32_matmul_precision("medium")
     try:
         search(QUERIES, Shards(DOCUMENTS), 10)
@@ -147,16 +149,14 @@ def test_products_are_of_full_precision_whatever_is_allowed_elsewhere(monkeypatc
     assert set(seen) == {"highest"}
 
 
-def test_unknown_backend() -> None:
+def test_unknown_proposer() -> None:
     with pytest.raises(UsageError, match="torch, faiss"):
-        search(QUERIES, Shards(DOCUMENTS[:7]), 10, backend="magic")
+        search(QUERIES, Shards(DOCUMENTS[:7]), 10, proposer="magic")
 
 
 PROGRAM = """
 import sys, threading, time
-from stores import Shards, unit
-from llara_eval.search.search import search
-from stores import search_mapped
+from stores import Shards, search, search_mapped, unit
 
 def held():
     with open("/proc/self/status") as file:

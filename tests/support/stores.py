@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llara_eval.core.types import Hits, as_ids
 from llara_eval.encoding.encoder import Started
-from llara_eval.search.search import search
+from llara_eval.search.compressed import Variant, search_variant
 from llara_eval.vectors.shards import Listing, Piece, Shard
 from llara_eval.vectors.vector_store import Vectors, VectorStore
 
@@ -75,6 +75,13 @@ def as_lists(hits: Hits) -> dict[str, list[tuple[str, float]]]:
     for query, doc, score in zip(hits.query, hits.doc, hits.score.tolist(), strict=True):
         out[hits.query_ids[query]].append((hits.doc_ids[doc], score))
     return {query_id: sorted(found, key=_canonical, reverse=True) for query_id, found in out.items()}
+
+
+def search(queries: Any, documents: Any, depth: int, proposer: str = "torch") -> Hits:
+    """Search vectors as they are stored; nothing is written."""
+    return search_variant(
+        queries, documents, depth, Variant(), scratch=Path("/nowhere"), proposer=proposer
+    ).hits
 
 
 def sorted_exactly(queries: Shards, documents: Shards, depth: int) -> dict[str, list[tuple[str, float]]]:

@@ -74,7 +74,7 @@ with draft(Path({str(target)!r})) as (file, name):
 def test_what_another_machine_writes_is_let_be_where_its_lock_is_not_seen(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(files, "_HERE", "other")
+        elsewhere.setattr(files, "HERE", "other")
         writer = atomic_write(tmp_path / "a")
         writer.__enter__().write(b"theirs")
     write_text(tmp_path / "a", "ours")

@@ -131,6 +131,7 @@ def lab(built: Lab) -> Lab:
     return built
 
 
+@pytest.mark.slow
 def test_the_way_alone_is_the_same_twice(lab) -> None:
     assert lab.run() == 0
     assert lab.is_as_if_left_alone()
@@ -139,6 +140,7 @@ def test_the_way_alone_is_the_same_twice(lab) -> None:
     assert (kinds[".ids"], kinds[".gz"], kinds[".tsv"]) == (4, 1, 1)
 
 
+@pytest.mark.slow
 def test_killed_at_fifty_two_instants_it_ends_byte_identical(lab) -> None:
     random, hits, ends = Random(0), Counter(), 0
     by_line = [stage for stage in STAGES for _ in range(9)]
@@ -167,6 +169,7 @@ def test_killed_at_fifty_two_instants_it_ends_byte_identical(lab) -> None:
     assert ends >= 3
 
 
+@pytest.mark.slow
 def test_two_at_once_one_of_them_killed_again_and_again(lab) -> None:
     random = Random(1)
     steady, others = lab.start(), []
@@ -180,6 +183,7 @@ def test_two_at_once_one_of_them_killed_again_and_again(lab) -> None:
     assert lab.is_as_if_left_alone()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "share"), [("tokenise", 0.5), ("encode", 0.5), ("write", 0.2), ("write", 0.6)]
 )
@@ -235,6 +239,7 @@ def resize(lab: Lab, option: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{option}", lab.home], check=True)
 
 
+@pytest.mark.slow
 def test_on_a_disk_that_is_full_again_and_again(lab, small_disk) -> None:
     size, named = 16, []
     while lab.run() != 0:

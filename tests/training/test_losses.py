@@ -242,6 +242,7 @@ def with_dropout() -> torch.nn.Module:
     return AutoModel.from_config(make_config("llama", attention_dropout=0.3)).train()
 
 
+@pytest.mark.nightly
 def test_compiled_layers_drop_the_same_with_and_without_a_graph() -> None:
     torch.manual_seed(0)
     bare = AutoModel.from_config(make_config("llama", attention_dropout=0.3, num_hidden_layers=1)).train()
@@ -260,6 +261,7 @@ def test_compiled_layers_drop_the_same_with_and_without_a_graph() -> None:
     assert not torch.equal(hidden(True, 3), hidden(True, 4))
 
 
+@pytest.mark.slow
 def test_compiled_layers_keep_neither_rounded_weights_nor_what_is_elementwise() -> None:
     model = AutoModel.from_config(make_config("llama", num_hidden_layers=1)).train()
     compile_layers(model, torch.device("cpu"))
@@ -331,6 +333,7 @@ def one_process(number: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_gradient_of_one(two_processes: Path) -> None:
     model = make_model("llama").train()
     step = step_of(make_objective(model, 600), make_rows(8))

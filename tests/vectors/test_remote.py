@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -24,8 +25,8 @@ from llara_eval.core import leases
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.encoding.templates import Template
 from llara_eval.vectors import shards, vector_store
-from llara_eval.vectors.place import Folder, Remote, open_place
-from llara_eval.vectors.remote import Objects
+from llara_eval.vectors.place import Folder
+from llara_eval.vectors.remote import Objects, Remote, open_place
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill
 
@@ -261,11 +262,30 @@ def test_a_writer_whose_draft_is_removed_writes_again(url, monkeypatch) -> None:
 # --- leases ---
 
 
+class Clock:
+    """A clock that stands still until it is told how many seconds pass."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @pytest.fixture
-def two(url, tmp_path):
-    """Return the leases of two workers on two machines."""
-    pair = [(open_place(url, tmp_path / name) / "x").leases(0.2) for name in ("one", "other")]
-    pair[1]._owner["host"] = "elsewhere"
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("llara_eval.vectors.remote._clock", clock)
+    return clock
+
+
+@pytest.fixture
+def two(url, tmp_path, clock):
+    """Return the leases of two workers on two machines, which expire after 60 seconds."""
+    pair = [(open_place(url, tmp_path / name) / "x").leases(60.0) for name in ("one", "other")]
+    pair[1]._owner = replace(pair[1]._owner, host="elsewhere")
     return pair
 
 
@@ -280,25 +300,30 @@ def test_a_lease_has_one_holder(two) -> None:
     assert other.take("a")
 
 
-def test_who_waits_is_told_for_whom_and_where(two, url, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(leases, "_PATIENCE", 0.05)
+def test_who_waits_is_told_for_whom_and_where(two, url, monkeypatch) -> None:
+    said = ""
+
+    def hear(message: str) -> None:
+        nonlocal said
+        said = message
+        one.release("a")
+
+    monkeypatch.setattr(leases, "_PATIENCE", 0.0)
+    monkeypatch.setattr(leases.logger, "warning", hear)
     one, other = two
-    one.expires = other.expires = 60.0
     one.take("a")
-    threading.Timer(1, one.release, ["a"]).start()
-    with other.hold("a", wait=True):
-        pass
-    (said,) = caplog.messages
+    with other.hold("a", wait=True) as mine:
+        assert mine
     assert f"waiting for process {os.getpid()} on {socket.gethostname()}" in said
     assert f"{url.rpartition('://')[2]}/x/leases/a.lease; delete that file" in said
 
 
-def test_who_comes_late_does_not_remove_the_lease_of_who_was_first(two, monkeypatch) -> None:
+def test_who_comes_late_does_not_remove_the_lease_of_who_was_first(two, clock, monkeypatch) -> None:
     """Both see one that was left behind, and one of them has taken it over when the other would."""
     one, other = two
     one._objects.write("a.lease", b"{")
     assert not one.take("a") and not other.take("a")
-    time.sleep(0.25)
+    clock.passes(61)
     read = other._objects.read
 
     def later(name):
@@ -309,18 +334,18 @@ def test_who_comes_late_does_not_remove_the_lease_of_who_was_first(two, monkeypa
 
     monkeypatch.setattr(other._objects, "read", later)
     assert not other.take("a")
-    assert one.holder("a")["id"] == one._owner["id"]
+    assert one.holder("a").id == one._owner.id
 
 
-def test_a_silent_holder_loses_it_one_that_gives_signs_of_life_does_not(two) -> None:
+def test_a_silent_holder_loses_it_one_that_gives_signs_of_life_does_not(two, clock) -> None:
     one, other = two
     one.take("a")
     for _ in range(5):
         assert not other.take("a")
-        time.sleep(0.1)
+        clock.passes(30)
         one.renew("a")
     assert not other.take("a")
-    time.sleep(0.25)
+    clock.passes(61)
     assert other.take("a")
     one.renew("a")
     one.release("a")
@@ -331,8 +356,7 @@ def test_a_holder_that_died_on_this_machine_is_noticed_at_once(two, url, tmp_pat
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     one, other = two
-    one.expires = other.expires = 60.0
-    one._owner["pid"] = dead.pid
+    one._owner = replace(one._owner, pid=dead.pid)
     assert one.take("a")
     assert not other.take("a"), "a process of another machine may have any number"
     same = (open_place(url, tmp_path / "same") / "x").leases(60.0)
@@ -348,13 +372,14 @@ def test_leases_of_work_that_is_done_are_removed(two, url) -> None:
     assert [name.rpartition("/")[2] for name in files.find(root)] == ["not done.lease"]
 
 
-def test_a_lease_that_is_half_written_expires_too(two, url) -> None:
+@pytest.mark.parametrize("content", [b'{"ho', b"[1]", b'{"host": 7, "pid": "x"}', b"\xff"])
+def test_a_lease_that_is_damaged_expires_too(two, clock, url, content) -> None:
     one, _ = two
     files, root = fsspec.core.url_to_fs(url)
     one.take("b")
-    files.pipe_file(f"{root}/x/leases/a.lease", b'{"ho')
+    files.pipe_file(f"{root}/x/leases/a.lease", content)
     assert not one.take("a")
-    time.sleep(0.25)
+    clock.passes(61)
     assert one.take("a")
 
 

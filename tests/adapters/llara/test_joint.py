@@ -214,6 +214,8 @@ def test_a_term_that_is_zero_on_both_sides_is_no_error_and_a_difference_from_zer
     assert isfinite(relative_error(1e30 * one, zero)), "JSON has no infinity"
 
 
+@pytest.mark.parity
+@pytest.mark.slow
 def test_a_step_equals_that_of_the_released_code() -> None:
     folder = SHARED / "reference" / "llara_step"
     if not folder.is_dir():

@@ -3,15 +3,22 @@ import json
 import numpy as np
 import pytest
 import torch
-from stores import Shards, as_lists, unit
+from stores import Shards, as_lists, search, unit
 from tiny_models import TEXTS, save_checkpoint
 from typer.testing import CliRunner
 
 from llara_eval.cli import app
 from llara_eval.core.errors import UsageError
-from llara_eval.search.quantise import Grid, bits, check_dims, shorten, signs
-from llara_eval.search.search import search
-from llara_eval.search.smaller import RESCORED, Variant, search_variant
+from llara_eval.search.compressed import (
+    RESCORED,
+    Grid,
+    Variant,
+    bits,
+    check_dims,
+    search_variant,
+    shorten,
+    signs,
+)
 
 DOCUMENTS, QUERIES = unit(3000, 50), Shards(unit(30, 50, seed=1), letter="q")
 
@@ -39,12 +46,12 @@ def recall(expected, hits) -> float:
 
 
 @every
-def test_shards_blocks_and_backends_play_no_part(tmp_path, variant, monkeypatch) -> None:
+def test_shards_blocks_and_proposers_play_no_part(tmp_path, variant, monkeypatch) -> None:
     one = as_lists(found(tmp_path, Shards(DOCUMENTS, ()), 10, variant).hits)
     monkeypatch.setattr("llara_eval.search.search.SMALLEST", 64)
     monkeypatch.setattr("llara_eval.search.search.SCORES", 64)
     many = Shards(DOCUMENTS, (0.1, 0.11, 0.8))
-    assert as_lists(found(tmp_path, many, 10, variant, backend="faiss").hits) == one
+    assert as_lists(found(tmp_path, many, 10, variant, proposer="faiss").hits) == one
     assert as_lists(found(tmp_path, many, 10, variant).hits) == one
     assert list(tmp_path.iterdir()) == [], "nothing is left"
 

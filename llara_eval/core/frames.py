@@ -1,0 +1,103 @@
+"""Records as tables: a pandas data frame, and a table of escaped HTML that a notebook shows."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from llara_eval.core.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = 60
+"""The most rows of a table in a notebook; a data frame has all of them."""
+
+_STYLE = "text-align:right;padding:2px 10px"
+
+
+class Tabular:
+    """A record that is also a table: subclasses say its rows, and perhaps a caption."""
+
+    __slots__ = ()
+
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """Return the rows, each a mapping from the name of a column to a plain value."""
+        raise NotImplementedError
+
+    def caption(self) -> str:
+        """Return a line that stands above the table in a notebook; it may be empty."""
+        return ""
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the rows as a pandas data frame."""
+        import pandas as pd
+
+        rows = self.rows()
+        return pd.DataFrame(list(rows), columns=column_names(rows))
+
+    def _repr_html_(self) -> str:
+        """Return the table as HTML, in which every text from data is escaped."""
+        return html_table(self.rows(), self.caption())
+
+
+def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the columns that occur in any row, in the order of their first appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def html_table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> str:
+    """Return rows as an HTML table.
+
+    Args:
+        rows: The rows; a value that a row lacks is shown as a dash.
+        caption: A line above the table.
+    """
+    names = column_names(rows)
+    lines = [_html_row("td", [row.get(name) for name in names]) for row in rows[:SHOWN]]
+    more = f"<p>… {len(rows) - SHOWN:,} more rows; to_frame() has all of them</p>" if rows[SHOWN:] else ""
+    head = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return (
+        f"<table>{head}<thead>{_html_row('th', names)}</thead><tbody>{''.join(lines)}</tbody></table>{more}"
+    )
+
+
+def _html_row(tag: str, values: Iterable[Any]) -> str:
+    cells = (f'<{tag} style="{_style(value)}">{escape(_shown(value))}</{tag}>' for value in values)
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _style(value: Any) -> str:
+    return _STYLE.replace("right", "left") if isinstance(value, str) else _STYLE
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def is_frame(value: Any) -> bool:
+    """Return whether a value is a data frame (pandas or polars); neither library is imported to find out."""
+    return hasattr(value, "columns") and hasattr(value, "__getitem__") and not isinstance(value, Mapping)
+
+
+def frame_column(frame: Any, names: Sequence[str], what: str) -> list[Any]:
+    """Return the values of the one column of a data frame that has one of several names.
+
+    Args:
+        frame: A pandas or polars data frame.
+        names: The names that the column may have.
+        what: What the column holds, for the message.
+
+    Raises:
+        DataError: The frame has no such column, or several.
+    """
+    columns = [str(column) for column in frame.columns]
+    present = [name for name in names if name in columns]
+    if len(present) != 1:
+        problem = f"columns {' and '.join(present)} both hold" if present else "no column holds"
+        raise DataError(
+            f"{problem} the {what}: name one column {', '.join(names)}; the frame has {', '.join(columns)}"
+        )
+    values = frame[present[0]]
+    return list(values.to_list() if hasattr(values, "to_list") else values)

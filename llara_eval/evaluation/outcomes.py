@@ -1,0 +1,84 @@
+"""Several results as one collection: a table with a row for each system and data set."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from llara_eval.core.errors import DataError
+from llara_eval.core.frames import Tabular
+from llara_eval.evaluation.evaluate import Outcome
+from llara_eval.evaluation.record import walk
+
+if TYPE_CHECKING:
+    from llara_eval.evaluation.suite import Failure
+
+
+class Outcomes(Tabular, Sequence[Outcome]):
+    """Results in an order; as a table they have a row each, and a column for each measure.
+
+    Args:
+        outcomes: The results.
+        failures: Evaluations that did not come to their end.
+    """
+
+    def __init__(self, outcomes: Iterable[Outcome], failures: Iterable["Failure"] = ()) -> None:
+        self._outcomes = tuple(outcomes)
+        self.failures = tuple(failures)
+
+    @overload
+    def __getitem__(self, index: int) -> Outcome: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Outcomes": ...
+    def __getitem__(self, index: int | slice) -> "Outcome | Outcomes":
+        """Return one result, or some of them as a collection."""
+        return self._outcomes[index] if isinstance(index, int) else Outcomes(self._outcomes[index])
+
+    def __len__(self) -> int:
+        return len(self._outcomes)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return iter(self._outcomes)
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"<{len(self)} results{failed}>"
+
+    def of(self, *, system: str | None = None, dataset: str | None = None) -> "Outcomes":
+        """Return the results of one system, of one data set, or of both."""
+        return Outcomes(
+            outcome
+            for outcome in self
+            if system in (None, outcome.result.system) and dataset in (None, outcome.result.dataset)
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return system, data set, split and means of each result, then what the means are of."""
+        return [
+            {
+                "system": outcome.result.system,
+                "dataset": outcome.result.dataset,
+                "split": outcome.result.split,
+                **outcome.result.means,
+                "ties@10": outcome.result.ties_at_10,
+                "n_queries": outcome.result.n_queries,
+            }
+            for outcome in self
+        ]
+
+    def caption(self) -> str:
+        """Return what failed, if anything did."""
+        return "; ".join(
+            f"{failure.system} on {failure.dataset} failed: {failure.error}" for failure in self.failures
+        )
+
+
+def results(runs_dir: str | Path = "runs") -> Outcomes:
+    """Return all results that are kept below a folder, in the order of their paths.
+
+    Raises:
+        DataError: There is no such folder, or a result in it is malformed.
+    """
+    folder = Path(runs_dir).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; llara_eval.evaluate makes results")
+    return Outcomes(Outcome(result, path, fresh=False) for path, result in walk(folder))

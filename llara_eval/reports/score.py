@@ -1,0 +1,65 @@
+"""A run against judgements: means with their intervals, the value of each query, and the share of ties."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llara_eval.core.frames import Tabular
+from llara_eval.evaluation.evaluate import summarise
+from llara_eval.evaluation.record import Mean
+from llara_eval.scoring import measures as scoring
+from llara_eval.scoring.inputs import QrelsLike, RunLike, as_qrels, as_run
+from llara_eval.scoring.measures import DEFAULT_MEASURES, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Scored(Tabular):
+    """A run that has been measured; as a table it has a row for each measure.
+
+    Attributes:
+        measures: Measure → ``mean``, and ``low`` and ``high`` of its 95 % confidence interval.
+        per_query: The values of each judged query.
+        ties_at_10: Share of judged queries with a tie straddling rank 10.
+    """
+
+    measures: dict[str, Mean]
+    per_query: Scores
+    ties_at_10: float
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Measure → mean over all judged queries."""
+        return {name: value["mean"] for name, value in self.measures.items()}
+
+    @property
+    def n_queries(self) -> int:
+        """The number of judged queries, over which means are taken."""
+        return len(self.per_query.query_ids)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return measure, mean and interval of each measure."""
+        return [{"measure": name, **value} for name, value in self.measures.items()]
+
+    def caption(self) -> str:
+        """Return how many queries were judged and tied."""
+        return f"{self.n_queries:,} judged queries, ties@10 {self.ties_at_10:.4f}"
+
+
+def score(run: RunLike, qrels: QrelsLike, measures: Sequence[str] = DEFAULT_MEASURES) -> Scored:
+    """Score a run: ties are broken canonically, and every judged query counts.
+
+    Args:
+        run: A run file, a dictionary query_id → doc_id → score, or a data frame; see
+            :func:`llara_eval.scoring.inputs.as_run`.
+        qrels: A file of judgements, a dictionary query_id → doc_id → grade, or a data frame; see
+            :func:`llara_eval.scoring.inputs.as_qrels`.
+        measures: The measures by name, e.g. ``nDCG@10`` or ``MRR@10``.
+
+    Raises:
+        UsageError: A name is not a measure.
+        DataError: The run or the judgements are malformed, or not one judged query is in the run.
+    """
+    names = scoring.parse_measures(measures)
+    ranking, judgements = as_run(run), as_qrels(qrels)
+    scores = scoring.score(judgements, ranking, names)
+    return Scored(summarise(scores), scores, ranking.ties_at(10, judgements))
