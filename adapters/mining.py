@@ -18,7 +18,8 @@ from llara_eval.core.lines import find_file
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.provenance import describe
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.load import locate, splits
+from llara_eval.datasets.folder import splits
+from llara_eval.datasets.load import locate
 from llara_eval.training import mining
 from llara_eval.training.mining import Counts, Mining
 

@@ -10,7 +10,7 @@ from adapters import checkpoint_folder
 from llara_eval.core import paths
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
-from llara_eval.datasets.load import Dataset
+from llara_eval.datasets.dataset import Dataset
 from llara_eval.training.config import Contrast, Schedule
 
 if TYPE_CHECKING:

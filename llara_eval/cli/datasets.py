@@ -42,10 +42,11 @@ def datasets(ctx: typer.Context, data_dir: options.DataDir, as_json: options.Jso
 @app.command("list")
 def list_sets(data_dir: options.DataDir, as_json: options.Json = False) -> None:
     """List the data sets known by name, and those in the data folder; any other folder can be named too."""
-    from llara_eval.datasets.inventory import describe, known_sets, others
+    from llara_eval.datasets.inventory import describe, others
+    from llara_eval.datasets.known import KNOWN
     from llara_eval.datasets.load import DEMO
 
-    rows = [describe(name, data_dir) for name in (DEMO, *others(data_dir), *known_sets())]
+    rows = [describe(name, data_dir) for name in (DEMO, *others(data_dir), *KNOWN)]
     if as_json:
         typer.echo(json.dumps([{key: row[key] for key in _LISTED} for row in rows]))
         return
@@ -63,12 +64,12 @@ def fetch(
     from llara_eval.datasets.inventory import fetch as fetch_one
 
     set_up_logging(quiet=quiet, verbose=False)
-    wanted = _expanded(names)
+    wanted, watch = _expanded(names), progress(quiet=quiet)
     rows: list[dict[str, Any]] = []
     errors: list[DataError] = []
     for name in wanted:
         try:
-            folder, fresh = fetch_one(name, data_dir)
+            folder, fresh = fetch_one(name, data_dir, watch)
         except DataError as error:
             errors.append(error)
             rows.append({"name": name, "folder": None, "fetched": False, "problem": str(error)})

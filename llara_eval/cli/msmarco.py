@@ -14,7 +14,7 @@ from llara_eval.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from llara_eval.datasets.msmarco_sets import MsMarcoSet
+    from llara_eval.datasets.known import KnownDataset
     from llara_eval.evaluation.evaluate import Outcome
 
 
@@ -27,6 +27,16 @@ class Task(StrEnum):
     TREC_2020 = "trec-dl-2020"
     TREC_2019_DOCUMENT = "trec-dl-2019-document"
     TREC_2020_DOCUMENT = "trec-dl-2020-document"
+
+
+_DATASETS = {
+    Task.PASSAGE: "msmarco-passage/dev",
+    Task.DOCUMENT: "msmarco-document/dev",
+    Task.TREC_2019: "msmarco-passage/trec-dl-2019",
+    Task.TREC_2020: "msmarco-passage/trec-dl-2020",
+    Task.TREC_2019_DOCUMENT: "msmarco-document/trec-dl-2019",
+    Task.TREC_2020_DOCUMENT: "msmarco-document/trec-dl-2020",
+}
 
 
 class Reading(StrEnum):
@@ -64,25 +74,25 @@ def msmarco(
     evaluation.report(outcomes, failures, lambda rows: _comparison(rows[0], known, evaluation.runs_dir))
 
 
-def _chosen(task: Task, *, titled: bool, maxp: bool) -> "MsMarcoSet":
+def _chosen(task: Task, *, titled: bool, maxp: bool) -> "KnownDataset":
     """Return the data set of a task.
 
     Raises:
         UsageError: Titles are asked of documents, or passages of passages.
     """
-    from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
+    from llara_eval.datasets.known import KNOWN
 
-    is_documents = task.value.endswith("document")
-    if titled and is_documents:
-        raise UsageError(f"--titled is of passages; the documents of --task {task} have titles")
-    if maxp and not is_documents:
+    known = KNOWN[_DATASETS[task]]
+    if maxp and not known.is_documents:
         raise UsageError(f"--documents maxp is of documents; --task {task} searches passages")
-    split = task.value.removesuffix("-document") if task.value.startswith("trec") else "dev"
-    corpus = "msmarco-document" if is_documents else f"msmarco-passage{'-titled' if titled else ''}"
-    return MSMARCO_SETS[f"{corpus}/{split}"]
+    if not titled:
+        return known
+    if known.titled is None:
+        raise UsageError(f"--titled is of passages; the documents of --task {task} have titles")
+    return KNOWN[known.titled]
 
 
-def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Table":
+def _comparison(outcome: "Outcome", known: "KnownDataset", runs_dir: Path) -> "Table":
     """Return all measures of a system beside the baselines: measured where there is a run, else published."""
     from rich.table import Table
 
@@ -123,7 +133,7 @@ def _comparison(outcome: "Outcome", known: "MsMarcoSet", runs_dir: Path) -> "Tab
 
 def _published(system: str, dataset: str, measure: str) -> tuple[float | None, str]:
     """Return a published value and its marks; without titles there may be one with titles, marked as such."""
-    from llara_eval.datasets.msmarco_sets import titled
+    from llara_eval.datasets.known import titled
     from llara_eval.reports import published
 
     for name, mark in ((dataset, "*"), (titled(dataset), "*§")):

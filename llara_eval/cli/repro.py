@@ -179,7 +179,7 @@ def _means(cell: "Cell", member: str, surroundings: Mapping[str, Any]) -> dict[s
     """Return measure → mean of one data set of a cell."""
     from llara_eval.cli.evaluation import run
     from llara_eval.core.paths import store
-    from llara_eval.evaluation.evaluate import DEPTH
+    from llara_eval.datasets.known import DEPTH
 
     (outcome,), _ = run(
         [str(cell.model)],

@@ -1,8 +1,4 @@
-"""Documents streamed from disk, and the reading of a folder in BEIR layout: every defect is named.
-
-``corpus.jsonl[.gz]`` is streamed and never held; ``queries.jsonl[.gz]`` and ``qrels/<split>.tsv``
-are small and held.
-"""
+"""The documents of a data set, streamed from wherever they are, and what one pass over them shows."""
 
 import hashlib
 from array import array
@@ -10,16 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from llara_eval.core.errors import DataError
-from llara_eval.core.lines import objects
-from llara_eval.core.types import Document, Query
+from llara_eval.core.types import Document
+from llara_eval.datasets.folder import read_jsonl
 
-Reader = Callable[[Path], Iterator[tuple[int, Document]]]
-"""Streams the documents of a file in its order, each with the number of the line it begins on."""
+Numbered = Iterator[tuple[int, Document]]
+"""Documents in order, each with the number, counted from 1, of the line or row that it begins on."""
+
+Reader = Callable[[Path], Numbered]
+"""Streams the documents of a file."""
 
 REPORT_EVERY = 1_000
 """Documents between two reports of progress."""
@@ -34,77 +32,64 @@ class CorpusFacts:
         empty: Number of documents without any text.
         fingerprint: SHA-256 of the normalised content, in order.
         judged_unknown: Judged document ids that the corpus lacks, sorted.
-        state: Size and time of the file then.
+        state: State of the source when the pass began.
     """
 
     documents: int
     empty: int
     fingerprint: str
     judged_unknown: tuple[str, ...]
-    state: tuple[int, int]
+    state: object
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """Return what changes with a file: its size, and when it was written."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
-
-
-def read_jsonl(path: Path, *, id_field: str = "_id") -> Iterator[tuple[int, Document]]:
-    """Stream a ``corpus.jsonl[.gz]``: one object a line with an id, ``text`` and optionally ``title``.
-
-    Raises:
-        DataError: A line is malformed.
-    """
-    for number, row in objects(path):
-        yield (
-            number,
-            Document(
-                _identifier(path, number, row, id_field),
-                _text(path, number, row, "title", optional=True),
-                _text(path, number, row, "text"),
-            ),
-        )
-
-
-class Corpus:
-    """The documents of a data set, streamed from disk at each iteration.
+class DocumentStream:
+    """Documents that are read anew at each iteration; see :class:`llara_eval.core.protocols.Corpus`.
 
     Args:
-        path: The file.
-        read: Reads it; BEIR's ``corpus.jsonl`` by default.
+        origin: What the source is called in messages.
+        read: Begins to stream the documents.
+        state: Returns what changes whenever the source changes.
+        unit: What the numbers of documents count.
     """
 
-    def __init__(self, path: Path, read: Reader = read_jsonl) -> None:
-        self.path = path
-        self.read = read
+    def __init__(
+        self,
+        origin: str,
+        read: Callable[[], Numbered],
+        state: Callable[[], object] = lambda: None,
+        unit: str = "line",
+    ) -> None:
+        self.origin = origin
+        self.unit = unit
         self.facts: CorpusFacts | None = None
+        self._read = read
+        self._state = state
 
     def __iter__(self) -> Iterator[Document]:
-        """Stream the documents in file order.
+        """Stream the documents in order.
 
         Raises:
-            DataError: A line is malformed, or the file is not the one whose facts are known any more.
+            DataError: A line is malformed, or the source has changed since its facts were found.
         """
-        for _, document in self.read(self.path):
+        for _, document in self._read():
             yield document
-        if self.facts is not None and self.facts.state != _state(self.path):
+        if self.facts is not None and self.facts.state != self._state():
             raise DataError(
-                f"{self.path} has changed since it was first read: leave it alone while it is in use, and "
+                f"{self.origin} has changed since it was first read: leave it alone while it is in use, and "
                 "give the same command again"
             )
 
-    def split(self, cut: Callable[[Document], Iterable[Document]]) -> "Corpus":
+    def split(self, cut: Callable[[Document], Iterable[Document]]) -> "DocumentStream":
         """Return the corpus of the parts into which ``cut`` divides each document."""
-        return Corpus(self.path, partial(_read_parts, self.read, cut))
+        return DocumentStream(self.origin, partial(_read_parts, self._read, cut), self._state, self.unit)
 
     def scan(
         self, judged: frozenset[str] = frozenset(), advance: Callable[[int], None] = lambda n: None
     ) -> CorpusFacts:
         """Read the corpus once, check it, and remember what was found in ``facts``.
 
-        Memory is nine bytes a document: identifiers are compared by a 64-bit hash, and a second
-        pass settles whether equal hashes are equal identifiers.
+        Memory is nine bytes a document: identifiers are compared by a 64-bit hash, and a second pass
+        settles whether equal hashes are equal identifiers.
 
         Args:
             judged: Document ids that occur in judgements.
@@ -113,27 +98,27 @@ class Corpus:
         Raises:
             DataError: The corpus is empty, a line is malformed, or an identifier occurs twice.
         """
-        self.facts, state = None, _state(self.path)
+        self.facts, state = None, self._state()
         content = hashlib.sha256()
         hashes = array("Q")
-        missing, empty = set(judged), 0
+        unknown, empty = set(judged), 0
         for document in self:
             hashes.append(_hash64(document.doc_id))
             fields = document if document.url else document[:3]  # as it was before there were URLs
             content.update("\x1f".join(fields).encode() + b"\x1e")
-            missing.discard(document.doc_id)
+            unknown.discard(document.doc_id)
             empty += not document.contents
             if not len(hashes) % REPORT_EVERY:
                 advance(REPORT_EVERY)
         advance(len(hashes) % REPORT_EVERY)
         if not hashes:
-            raise DataError(f"{self.path}: the corpus is empty")
+            raise DataError(f"{self.origin}: the corpus is empty")
         ordered = np.frombuffer(hashes, dtype=np.uint64)
         ordered.sort()  # in place: a sorted copy would be the largest thing in memory
         repeated = ordered[1:][ordered[1:] == ordered[:-1]]
         if len(repeated):
             self._refuse_repeats(frozenset(repeated.tolist()))
-        self.facts = CorpusFacts(len(hashes), empty, content.hexdigest(), tuple(sorted(missing)), state)
+        self.facts = CorpusFacts(len(hashes), empty, content.hexdigest(), tuple(sorted(unknown)), state)
         return self.facts
 
     @property
@@ -146,86 +131,50 @@ class Corpus:
         return (self.facts or self.scan()).documents
 
     def _refuse_repeats(self, suspected: frozenset[int]) -> None:
-        """Raise if an identifier whose hash is suspected occurs twice, naming both lines."""
-        first_line: dict[str, int] = {}
-        for number, (doc_id, *_) in self.read(self.path):
+        """Raise if an identifier whose hash is suspected occurs twice, and name both places."""
+        first: dict[str, int] = {}
+        for number, (doc_id, *_) in self._read():
             if _hash64(doc_id) not in suspected:
                 continue
-            if doc_id in first_line:
+            if doc_id in first:
                 raise DataError.at(
-                    self.path,
+                    self.origin,
                     number,
-                    f"document id {doc_id!r} is already on line {first_line[doc_id]}; ids must be unique",
+                    f"document id {doc_id!r} is already on {self.unit} {first[doc_id]}; ids must be unique",
                 )
-            first_line[doc_id] = number
+            first[doc_id] = number
 
 
-def _read_parts(
-    read: Reader, cut: Callable[[Document], Iterable[Document]], path: Path
-) -> Iterator[tuple[int, Document]]:
-    """Stream the parts of the documents that a reader streams, each with its document's line."""
-    for number, document in read(path):
+class Corpus(DocumentStream):
+    """The documents in a file.
+
+    Args:
+        path: The file.
+        read: Reads it; BEIR's ``corpus.jsonl`` by default.
+    """
+
+    def __init__(self, path: Path, read: Reader = read_jsonl) -> None:
+        super().__init__(str(path), partial(read, path), partial(_state, path))
+        self.path = path
+
+
+def in_memory(documents: list[Document]) -> DocumentStream:
+    """Return a corpus of documents that are held in memory."""
+    return DocumentStream("documents", lambda: enumerate(documents, 1), unit="row")
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return what changes with a file: its size, and when it was written."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _read_parts(read: Callable[[], Numbered], cut: Callable[[Document], Iterable[Document]]) -> Numbered:
+    """Stream the parts of the documents that are read, each with its document's number."""
+    for number, document in read():
         for part in cut(document):
             yield number, part
 
 
-def read_queries(path: Path) -> dict[str, Query]:
-    """Read ``queries.jsonl[.gz]``, in file order.
-
-    Raises:
-        DataError: A line is malformed or an identifier occurs twice.
-    """
-    queries: dict[str, Query] = {}
-    for number, row in objects(path):
-        query_id = _identifier(path, number, row)
-        if query_id in queries:
-            raise DataError.at(path, number, f"query id {query_id!r} occurs twice; ids must be unique")
-        queries[query_id] = Query(query_id, _text(path, number, row, "text"))
-    return queries
-
-
 def _hash64(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def _identifier(path: Path, number: int, row: dict[str, Any], field: str = "_id") -> str:
-    """Return the identifier of a row as a string that can stand in a tab-separated line."""
-    if field not in row:
-        found = ", ".join(row) or "nothing"
-        raise DataError.at(path, number, f"the field {field!r} is missing; found {found}")
-    value = row[field]
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str) or not value.strip():
-        raise DataError.at(path, number, f"{field!r} must be a non-empty string, found {value!r}")
-    return usable_id(path, number, value, field)
-
-
-def usable_id(path: Path, number: int, value: str, field: str = "id") -> str:
-    """Return an identifier if it can stand in a tab-separated line.
-
-    Raises:
-        DataError: It is empty, or has a tab, line break, control character or outer space.
-    """
-    if not value or value != value.strip() or not value.isprintable():
-        raise DataError.at(
-            path,
-            number,
-            f"{field!r} {value!r} is empty or has a tab, line break, control character or outer space",
-        )
-    return value
-
-
-def _text(path: Path, number: int, row: dict[str, Any], field: str, *, optional: bool = False) -> str:
-    """Return a text field; a missing or null optional field is the empty string."""
-    value = row.get(field)
-    if value is None and (optional or field in row):
-        return ""
-    if not isinstance(value, str):
-        problem = f"the field {field!r} is missing" if field not in row else f"{field!r} must be a string"
-        raise DataError.at(path, number, f"{problem}; id {row.get('_id', row.get('docid'))!r}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise DataError.at(path, number, f"{field!r} holds half a surrogate pair ({error.reason})") from error
-    return value

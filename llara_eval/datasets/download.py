@@ -1,19 +1,23 @@
-"""Public archives: fetched so that a broken transfer goes on, and unpacked only when proven right."""
+"""Public archives: fetched so that a broken transfer goes on, and unpacked only when proven right.
+
+A receipt stays with the files. It says which archive they came from and what they were then, so that they
+can be verified without a network.
+"""
 
 import hashlib
-import logging
-import shutil
 import zipfile
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
-import requests
-from tqdm.auto import tqdm
-
+from llara_eval.core.decode import plain, read_record
 from llara_eval.core.errors import DataError
-from llara_eval.datasets import receipts
-from llara_eval.datasets.known import RECIPES, KnownSet
+from llara_eval.core.files import sha256_of, write_json
+from llara_eval.core.folders import atomic_folder
+from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.datasets.known import RECIPES, KnownDataset
 
-logger = logging.getLogger(__name__)
+RECEIPT = "receipt.json"
 
 _TIMEOUT = 30
 """Seconds without a byte before a transfer counts as broken."""
@@ -21,19 +25,37 @@ _TIMEOUT = 30
 _CHUNK = 1 << 20
 
 
-def fetch_archive(known: KnownSet, data_dir: Path) -> None:
-    """Download, verify and unpack a public set into ``data_dir/<archive>``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What was noted when an archive was unpacked.
 
-    ``beir.util.download_url`` starts again from nothing, accepts an error page as data and checks
-    no checksum, so the transfer is ours; unpacking is ``beir.util.unzip``, into a temporary
-    folder that is renamed when it is complete and has its receipt.
+    Attributes:
+        schema: Version of this record.
+        url: Where the archive came from.
+        md5: Its checksum.
+        files: SHA-256 of each file, by its path below the folder, with ``/`` as separator.
+    """
+
+    schema: Literal[1]
+    url: str
+    md5: str
+    files: dict[str, str]
+
+
+def fetch_archive(known: KnownDataset, data_dir: Path, progress: Progress = SILENT) -> None:
+    """Download, verify and unpack a public data set into ``data_dir/<archive>``.
+
+    Args:
+        known: The data set.
+        data_dir: Where data sets live; it is made.
+        progress: Shows how many bytes have come.
 
     Raises:
-        DataError: The set is licensed, the transfer failed (what has come is kept and the next call goes
-            on), the checksum is wrong, the archive would write outside its folder or lacks the set,
-            or an incomplete folder is in the way.
+        DataError: The data set is licensed, the transfer failed (what has come is kept and the next call
+            goes on), the checksum is wrong, the archive would write outside its folder or lacks the data
+            set, or an incomplete folder is in the way.
     """
-    if known.url is None or known.md5 is None:
+    if known.archive is None or known.url is None or known.md5 is None:
         raise DataError(
             f"{known.name} is not in {data_dir}; it is licensed and never downloaded. {known.obtain} "
             f"Put corpus.jsonl, queries.jsonl and qrels/{known.split}.tsv into {data_dir / known.folder}, "
@@ -49,56 +71,44 @@ def fetch_archive(known: KnownSet, data_dir: Path) -> None:
     archive = data_dir / f"{known.archive}.zip"
     if not archive.is_file():
         part = archive.with_suffix(".zip.part")
-        download(known.url, part)
-        _verify(part, known)
+        download(known.url, part, progress)
+        _verify(part, known.url, known.md5)
         part.rename(archive)
     else:
-        _verify(archive, known)
-    _refuse_escapes(archive)
-    unpacked = data_dir / f".{known.archive}.unpacking"
-    shutil.rmtree(unpacked, ignore_errors=True)
-    from beir.util import unzip  # imports torch: only when something is unpacked
-
-    unzip(str(archive), str(unpacked))
-    if not (unpacked / known.archive).is_dir():
-        raise DataError(f"{archive}: there is no folder {known.archive!r} in it")
-    receipts.write(unpacked / known.archive, url=known.url, md5=known.md5)
-    (unpacked / known.archive).rename(target)
-    shutil.rmtree(unpacked)
+        _verify(archive, known.url, known.md5)
+    with atomic_folder(target) as folder:
+        _unpack(archive, folder)
+        write_receipt(folder, url=known.url, md5=known.md5)
     archive.unlink()
 
 
-def download(url: str, part: Path) -> None:
-    """Fetch ``url`` into ``part``, going on where an earlier call stopped.
+def download(url: str, part: Path, progress: Progress = SILENT) -> None:
+    """Fetch ``url`` into ``part`` and go on where an earlier call stopped.
 
     Raises:
         DataError: The server refused or the transfer broke; ``part`` keeps what has come.
     """
+    import requests
+
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"}  # a position in a compressed stream says nothing
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-            if answer.status_code == requests.codes.requested_range_not_satisfiable:
+        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+            if response.status_code == requests.codes.requested_range_not_satisfiable:
                 return  # all of it is here already
-            answer.raise_for_status()
-            if answer.status_code != requests.codes.partial_content:
+            response.raise_for_status()
+            if response.status_code != requests.codes.partial_content:
                 have = 0  # the server sends all of it again
-            length = int(answer.headers.get("Content-Length", 0))
+            length = int(response.headers.get("Content-Length", 0))
             with (
                 part.open("ab" if have else "wb") as file,
-                tqdm(
-                    total=have + length or None,
-                    initial=have,
-                    unit="B",
-                    unit_scale=True,
-                    desc=part.stem,
-                    disable=None,
-                ) as bar,
+                progress.task(f"download {part.stem}, bytes", have + length or None) as advance,
             ):
-                for block in answer.iter_content(_CHUNK):
-                    bar.update(file.write(block))
+                advance(have)
+                for block in response.iter_content(_CHUNK):
+                    advance(file.write(block))
     except requests.RequestException as error:
         kept = part.stat().st_size if part.exists() else 0
         raise DataError(
@@ -107,21 +117,76 @@ def download(url: str, part: Path) -> None:
         ) from error
 
 
-def _verify(archive: Path, known: KnownSet) -> None:
+def _verify(archive: Path, url: str, md5: str) -> None:
     with archive.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != known.md5:
+        checksum = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if checksum != md5:
         archive.unlink()
         raise DataError(
-            f"{known.url}: the archive's md5 is {found}, not {known.md5}; it has been deleted, try again, "
+            f"{url}: the archive's md5 is {checksum}, not {md5}; it has been deleted, try again, "
             "and if it stays so the server's file has changed"
         )
 
 
-def _refuse_escapes(archive: Path) -> None:
-    """Raise if a member of the archive would be written outside the folder it is unpacked to."""
-    with zipfile.ZipFile(archive) as members:
-        for name in members.namelist():
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack the folder of an archive that has the same name; what lies beside it is left out.
+
+    Raises:
+        DataError: A member would be written outside its folder, or there is no such folder.
+    """
+    with zipfile.ZipFile(archive) as content:
+        members = []
+        for name in content.namelist():
             path = PurePosixPath(name.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts:
                 raise DataError(f"{archive}: the member {name!r} would be written outside its folder")
+            if path.parts[:1] == (folder.name,):
+                members.append(name)
+        if not members:
+            raise DataError(f"{archive}: there is no folder {folder.name!r} in it")
+        content.extractall(folder.parent, members)
+
+
+def write_receipt(folder: Path, *, url: str, md5: str) -> None:
+    """Leave a receipt in a folder that has just been unpacked."""
+    write_json(folder / RECEIPT, plain(Receipt(schema=1, url=url, md5=md5, files=_checksums(folder))))
+
+
+def find_receipt(folder: Path) -> Receipt | None:
+    """Return the receipt for the files of a folder, its own or that of the folder above, or None.
+
+    Raises:
+        DataError: The receipt cannot be read.
+    """
+    for root, below in ((folder, ""), (folder.parent, f"{folder.name}/")):
+        if (root / RECEIPT).is_file():
+            receipt = _read_receipt(root / RECEIPT)
+            files = {
+                name.removeprefix(below): checksum
+                for name, checksum in receipt.files.items()
+                if name.startswith(below)
+            }
+            return replace(receipt, files=files) if files else None
+    return None
+
+
+def changes(folder: Path, receipt: Receipt) -> list[str]:
+    """Say in what the files of a folder differ from its receipt; files it does not name may come and go."""
+    checksums = _checksums(folder)  # no path is ever taken from a receipt
+    return [
+        f"{name} is not as it was fetched" if name in checksums else f"{name} is no longer there"
+        for name, checksum in receipt.files.items()
+        if checksums.get(name) != checksum
+    ]
+
+
+def _read_receipt(path: Path) -> Receipt:
+    try:
+        return read_record(path, Receipt)
+    except DataError as error:
+        raise DataError(f"{error}; without this file, no checksums are compared") from error
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RECEIPT)
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}

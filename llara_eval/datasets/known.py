@@ -1,149 +1,184 @@
-"""The BEIR data sets: what they must contain, how they are scored, whose they are, and their averages.
+"""The data sets known by name: what they must contain, how they are measured, whose they are; their groups.
 
-Source of the collection: Thakur et al., "BEIR", NeurIPS 2021 Datasets and Benchmarks, Table 1; the
-zips are those the ``beir`` package names. The facts are in ``data/beir.csv``. Counts, checksums and sizes:
-ir_datasets 0.6.3 (``etc/metadata.json``, ``etc/downloads.json``; BEIR's own ``md5.csv`` is wrong in places);
-documents of the licensed sets: Pyserini's indexes (nobody pins their judgements). How to obtain those: the
-README of BEIR's ``examples/dataset``. Licences: the owners' pages and data cards where there are some, else
-second-hand (mteb 2.26's task records, papers), and these disagree now and then: a pointer, not advice.
+The facts are in ``data/beir.csv`` and ``data/msmarco.csv``.
+
+BEIR: Thakur et al., "BEIR", NeurIPS 2021 Datasets and Benchmarks, Table 1; the zips are those the ``beir``
+package names. Counts, checksums and sizes: ir_datasets 0.6.3 (``etc/metadata.json``, ``etc/downloads.json``;
+BEIR's own ``md5.csv`` is wrong in places); documents of the licensed data sets: Pyserini's indexes (nobody
+pins their judgements). How to obtain those: the README of BEIR's ``examples/dataset``. Licences: the owners'
+pages and data cards where there are some, else second-hand (mteb 2.26's task records, papers), and these
+disagree now and then: a pointer, not advice.
+
+MS MARCO and TREC Deep Learning: counts are those of ir_datasets 0.6.3. Measures: MS MARCO's leaderboards
+(RR@10 for passages, RR@100 for documents; they keep 1,000 passages, but 100 documents) and Anserini's
+regressions ``msmarco-v1-*``, ``dl19-*`` and ``dl20-*``. There, a passage of TREC is relevant from grade 2 on
+("highly relevant"), a document from grade 1; nDCG uses all grades. A page is read as one text of 2,048
+tokens, as RepLLaMA (arXiv 2310.08319) and LLaRA do.
+
+Tokens: the mean of a document in tokens of a LLaMA tokenizer, see :mod:`llara_eval.planning.corpus_sizes`.
 """
 
 import csv
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
 
+from llara_eval.core.decode import decode
 from llara_eval.core.paths import DATA
+from llara_eval.scoring.measures import DEFAULT_MEASURES
 
 BASE_URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets"
 
 RECIPES = "https://github.com/beir-cellar/beir/tree/main/examples/dataset"
-"""How BEIR made the licensed sets from their sources."""
+"""How BEIR made the licensed data sets from their sources."""
+
+DEPTH = 1_000
+"""Documents kept for a query where a data set does not say otherwise, as BEIR and MS MARCO passage do."""
+
+_LISTS = ("groups", "measures")
+"""Columns of the tables whose cells hold several values, separated by spaces."""
 
 
-class KnownSet(NamedTuple):
-    """What is known of a BEIR data set before it is read.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownDataset:
+    """What is known of a data set before it is read.
 
     Attributes:
-        name: Full name, ``beir/<set>`` or ``beir/cqadupstack/<forum>``.
-        archive: Name of the zip, without its ending.
-        md5: Checksum of the zip; None for a licensed set, which has none.
+        name: Full name, ``beir/<set>``, ``beir/cqadupstack/<forum>`` or ``<corpus>/<split>`` of MS MARCO.
+        folder: Where it lies below a data folder, with ``/`` as separator.
+        split: The split that everybody reports.
         documents: Number of documents; None where it is not pinned.
-        queries: Number of judged queries of ``split``.
-        judgements: Number of rows of the judgements of ``split``; None where not pinned.
-        split: The split everybody reports.
-        drop_own_ids: Whether queries and documents share an id space, so that a query's own id is
-            left out of its ranking.
-        archive_bytes: Size of the zip.
+        queries: Number of judged queries of ``split``; None where it is not pinned.
+        judgements: Number of judgements of ``split``; None where it is not pinned.
+        source: Where the data set was defined.
         licence: The terms of use, in a few words.
         note: What surprises.
-        obtain: How to get a licensed set, in a sentence; empty where it can be downloaded.
+        drop_own_ids: Whether queries and documents share an id space, so that a query's own id is left out
+            of its ranking.
+        measures: The measures that are reported, the main one first.
+        depth: Documents kept for a query.
+        text_length: Tokens that a system reads of a document, if it can; None leaves that to the system.
+        titled: Name of the data set of the same documents with titles; None where there is none.
+        groups: The groups of which it is a member, see :data:`AVERAGES`.
+        files: Names of the official files of documents, queries and judgements, of which any one will do;
+            empty for a folder in BEIR layout.
+        archive: Name of the zip, without its ending; None where there is none to download.
+        md5: Checksum of the zip.
+        archive_bytes: Size of the zip.
+        obtain: How to obtain a licensed data set, in a sentence; empty where it can be downloaded.
+        corpus: Name of the corpus that it is a part of; data sets of the same documents share it.
+        tokens: Mean tokens of a document of that corpus; None where they have not been counted.
+        spread: Standard deviation of the logarithm of these tokens.
+        query_words: Mean words of a query.
     """
 
     name: str
-    archive: str
-    md5: str | None
-    documents: int | None
-    queries: int
-    judgements: int | None
+    folder: str
     split: str = "test"
-    drop_own_ids: bool = False
-    archive_bytes: int | None = None
+    documents: int | None = None
+    queries: int | None = None
+    judgements: int | None = None
+    source: str = ""
     licence: str = "not stated"
     note: str = ""
+    drop_own_ids: bool = False
+    measures: tuple[str, ...] = DEFAULT_MEASURES
+    depth: int = DEPTH
+    text_length: int | None = None
+    titled: str | None = None
+    groups: tuple[str, ...] = ()
+    files: tuple[tuple[str, ...], ...] = ()
+    archive: str | None = None
+    md5: str | None = None
+    archive_bytes: int | None = None
     obtain: str = ""
+    corpus: str = ""
+    tokens: float | None = None
+    spread: float = 0.0
+    query_words: float = 0.0
 
     @property
     def url(self) -> str | None:
-        """Where the zip is downloaded from; None for a licensed set, which is never downloaded."""
-        return None if self.obtain else f"{BASE_URL}/{self.archive}.zip"
+        """Where the zip is downloaded from; None where there is none."""
+        return f"{BASE_URL}/{self.archive}.zip" if self.archive else None
 
     @property
-    def source(self) -> str:
-        """Where the collection was defined."""
-        return "BEIR (Thakur et al., NeurIPS 2021)"
-
-    @property
-    def folder(self) -> str:
-        """Where the set lies below a data folder, with ``/`` as separator."""
-        return self.name.removeprefix("beir/")
+    def is_documents(self) -> bool:
+        """Whether its documents are whole pages, read at a length of their own, rather than passages."""
+        return self.text_length is not None
 
 
-def _read(path: Path) -> dict[str, KnownSet]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return {
-            f"beir/{row['name']}": KnownSet(
-                f"beir/{row['name']}",
-                row["archive"],
-                row["md5"] or None,
-                int(row["documents"]),
-                int(row["queries"]),
-                int(row["judgements"]) if row["judgements"] else None,
-                split=row["split"],
-                drop_own_ids=row["drop_own_ids"] == "yes",
-                archive_bytes=int(row["archive_bytes"]) if row["archive_bytes"] else None,
-                licence=row["licence"],
-                note=row["note"],
-                obtain=row["obtain"],
-            )
-            for row in csv.DictReader(file)
-        }
+def _read(file: str, **common: str) -> dict[str, KnownDataset]:
+    """Read a table of known data sets; empty cells are left to the defaults.
+
+    Args:
+        file: Name of the table.
+        common: What all its data sets have in common.
+    """
+    known = {}
+    with (DATA / file).open(encoding="utf-8", newline="") as table:
+        for cells in csv.DictReader(table):
+            row: dict[str, object] = {column: cell for column, cell in cells.items() if cell}
+            row |= {column: cells[column].split() for column in _LISTS if column in row}
+            row["files"] = [names.split("|") for names in cells.get("files", "").split()]
+            known[cells["name"]] = decode({**common, **row}, KnownDataset, file, text=True)
+    return known
 
 
-KNOWN_SETS: Mapping[str, KnownSet] = MappingProxyType(_read(DATA / "beir.csv"))
-"""Full name → what is known of it."""
-
-CQADUPSTACK = tuple(name for name in KNOWN_SETS if name.startswith("beir/cqadupstack/"))
-"""The twelve forums that together are CQADupStack; their macro mean counts as one data set."""
-
-LICENSED = tuple(name for name, known in KNOWN_SETS.items() if known.obtain)
-"""The four sets that a user has to supply."""
-
-BEIR_13 = tuple(
-    f"beir/{name}"
-    for name in [
-        "arguana",
-        "climate-fever",
-        "dbpedia-entity",
-        "fever",
-        "fiqa",
-        "hotpotqa",
-        "nfcorpus",
-        "nq",
-        "quora",
-        "scidocs",
-        "scifact",
-        "trec-covid",
-        "webis-touche2020",
-    ]
+_BEIR = _read("beir.csv", source="BEIR (Thakur et al., NeurIPS 2021)")
+_MSMARCO = _read(
+    "msmarco.csv", source="https://microsoft.github.io/msmarco/", licence="non-commercial research"
 )
-"""The sets whose mean RepLLaMA and LLaRA report."""
 
-_BEIR_14 = (*BEIR_13, "beir/cqadupstack")
+KNOWN: Mapping[str, KnownDataset] = MappingProxyType({**_BEIR, **_MSMARCO})
+"""Full name → what is known of the data set."""
+
+BEIR = tuple(_BEIR)
+"""All data sets of BEIR, the licensed ones and each forum of CQADupStack included."""
+
+MSMARCO = tuple(_MSMARCO)
+"""All data sets of MS MARCO and TREC Deep Learning, with the official files."""
+
+LICENSED = tuple(name for name, known in KNOWN.items() if known.obtain)
+"""The four data sets that a user has to supply."""
+
+_GROUPS_OF_GROUPS = {"beir/cqadupstack": ("beir-14", "beir-15", "beir-18")}
+"""Group → the groups of which it is a member as a whole."""
+
+
+def _members(group: str) -> tuple[str, ...]:
+    """Return the members of a group, data sets first."""
+    single = sorted(name for name, known in KNOWN.items() if group in known.groups)
+    return (*single, *(whole for whole, groups in _GROUPS_OF_GROUPS.items() if group in groups))
+
 
 AVERAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "beir-13": BEIR_13,
-        "beir-14": _BEIR_14,
-        "beir-15": (*_BEIR_14, "beir/msmarco"),
-        "beir-18": (*_BEIR_14, *LICENSED),
-        "beir/cqadupstack": CQADUPSTACK,
-    }
+    {group: _members(group) for group in ("beir-13", "beir-14", "beir-15", "beir-18", *_GROUPS_OF_GROUPS)}
 )
-"""Sets of sets whose macro means are in circulation → their members; a member may be one of them.
+"""Groups of data sets whose macro means are in circulation → their members; a member may be a group.
 
-BEIR-14: the public sets. BEIR-15: with MS MARCO dev, as mteb averages. BEIR-18: with the licensed sets, as in
-BEIR's paper, without MS MARCO.
+BEIR-13: the data sets whose mean RepLLaMA and LLaRA report. BEIR-14: the public data sets. BEIR-15: with MS
+MARCO dev, as mteb averages. BEIR-18: with the licensed data sets, as in BEIR's paper, without MS MARCO.
 """
 
+BEIR_13 = AVERAGES["beir-13"]
 
-def find(name: str) -> KnownSet | None:
-    """Return the known set called ``name``, with or without ``beir/`` in front, or None."""
-    return KNOWN_SETS.get(name) or KNOWN_SETS.get(f"beir/{name}")
+CQADUPSTACK = AVERAGES["beir/cqadupstack"]
+"""The twelve forums that together are CQADupStack; their macro mean counts as one data set."""
+
+
+def find(name: str) -> KnownDataset | None:
+    """Return the known data set called ``name``, with or without ``beir/`` in front, or None."""
+    return KNOWN.get(name) or KNOWN.get(f"beir/{name}")
 
 
 def expand(name: str) -> tuple[str, ...]:
-    """Return the data sets a name stands for: itself, or the members of an average."""
+    """Return the data sets a name stands for: itself, or the members of a group."""
     members = AVERAGES.get(name.lower()) or AVERAGES.get(f"beir/{name.lower()}")
     return (name,) if members is None else tuple(part for member in members for part in expand(member))
+
+
+def titled(name: str) -> str:
+    """Return the name of the data set of the same documents with titles; others as they are."""
+    known = KNOWN.get(name)
+    return (known and known.titled) or name

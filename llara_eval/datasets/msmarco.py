@@ -3,8 +3,12 @@
 Text is left as it is, as in everybody's numbers: quotes mean nothing, mojibake is not repaired, and
 tabs beyond the last column's start belong to the text. The ``.tsv`` and the ``.trec`` form of the
 documents hold the same pages with other line breaks, so their fingerprints differ.
+
+Addresses and checksums are in ``data/msmarco_files.csv``; they are those of ir_datasets 0.6.3
+(``etc/downloads.json``).
 """
 
+import csv
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,12 +17,40 @@ from typing import NamedTuple
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.lines import text_lines
+from llara_eval.core.paths import DATA
 from llara_eval.core.types import Document, Query
-from llara_eval.datasets.corpus import Corpus, Reader, read_jsonl, usable_id
-from llara_eval.datasets.msmarco_sets import SOURCES, MsMarcoSet
+from llara_eval.datasets.corpus import Corpus, Numbered, Reader
+from llara_eval.datasets.folder import read_jsonl, unique_queries, usable_id
+from llara_eval.datasets.known import KnownDataset
 
 
-def read_passages(path: Path) -> Iterator[tuple[int, Document]]:
+class Source(NamedTuple):
+    """Where an official file comes from.
+
+    Attributes:
+        url: The file as it is distributed, gzipped or an archive that holds ours.
+        md5: Its checksum; None where it is not pinned.
+        record: Its name in the records of ir_datasets; None where ir_datasets does not have it.
+    """
+
+    url: str
+    md5: str | None
+    record: str | None
+
+
+def _sources() -> dict[str, Source]:
+    with (DATA / "msmarco_files.csv").open(encoding="utf-8", newline="") as table:
+        return {
+            row["file"]: Source(row["url"], row["md5"] or None, row["record"] or None)
+            for row in csv.DictReader(table)
+        }
+
+
+SOURCES: Mapping[str, Source] = MappingProxyType(_sources())
+"""Name of an official file, without ``.gz`` → where it comes from."""
+
+
+def read_passages(path: Path) -> Numbered:
     """Stream ``collection.tsv``: passage id and text.
 
     Raises:
@@ -28,7 +60,7 @@ def read_passages(path: Path) -> Iterator[tuple[int, Document]]:
         yield number, Document(doc_id, "", text)
 
 
-def read_documents_tsv(path: Path) -> Iterator[tuple[int, Document]]:
+def read_documents_tsv(path: Path) -> Numbered:
     """Stream ``msmarco-docs.tsv``: document id, URL, title and body.
 
     Raises:
@@ -38,7 +70,7 @@ def read_documents_tsv(path: Path) -> Iterator[tuple[int, Document]]:
         yield number, Document(doc_id, title, body, url)
 
 
-def read_documents_trec(path: Path) -> Iterator[tuple[int, Document]]:
+def read_documents_trec(path: Path) -> Numbered:
     """Stream ``msmarco-docs.trec``: between ``<TEXT>`` and ``</TEXT>`` a URL, a title, and the body.
 
     Raises:
@@ -60,12 +92,7 @@ def read_queries(path: Path) -> dict[str, Query]:
     Raises:
         DataError: A line is malformed or an identifier occurs twice.
     """
-    queries: dict[str, Query] = {}
-    for number, (query_id, text) in _cells(path, 2):
-        if query_id in queries:
-            raise DataError.at(path, number, f"query id {query_id!r} occurs twice; ids must be unique")
-        queries[query_id] = Query(query_id, text)
-    return queries
+    return unique_queries(path, ((number, Query(*cells)) for number, cells in _cells(path, 2)))
 
 
 READERS: Mapping[str, Reader] = MappingProxyType(
@@ -98,7 +125,7 @@ class Files(NamedTuple):
         return Corpus(self.corpus, READERS[self.corpus.name.removesuffix(".gz")])
 
 
-def find(known: MsMarcoSet, data_dir: Path) -> Files:
+def find(known: KnownDataset, data_dir: Path) -> Files:
     """Find the files of a data set below a data folder.
 
     Raises:
@@ -115,7 +142,7 @@ def find(known: MsMarcoSet, data_dir: Path) -> Files:
     return Files(*(path for names in known.files if (path := _first(folder, names))))
 
 
-def missing(known: MsMarcoSet, data_dir: Path) -> list[tuple[str, ...]]:
+def missing(known: KnownDataset, data_dir: Path) -> list[tuple[str, ...]]:
     """Return the files of a data set that are not there; of those in one tuple any one would do."""
     return [names for names in known.files if _first(data_dir / known.folder, names) is None]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import atomic_write
-from llara_eval.datasets.msmarco import missing
-from llara_eval.datasets.msmarco_sets import SOURCES, MsMarcoSet, Source
+from llara_eval.datasets.known import KnownDataset
+from llara_eval.datasets.msmarco import SOURCES, Source, missing
 
 
-def fetch(known: MsMarcoSet, data_dir: Path) -> None:
+def fetch(known: KnownDataset, data_dir: Path) -> None:
     """Download what a data set lacks, verified, into its folder.
 
     Raises:

@@ -11,7 +11,7 @@ from llara_eval.core.files import sha256_of
 from llara_eval.core.lines import objects
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.contamination import ANY, Finding
-from llara_eval.datasets.load import Dataset
+from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.same_text import STRENGTH, Index, Item, Kind, batches, words
 
 Documents = Literal["judged", "all"]

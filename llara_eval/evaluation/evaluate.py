@@ -15,19 +15,16 @@ from llara_eval.core.frames import Tabular
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.provenance import describe
 from llara_eval.core.types import Run
-from llara_eval.datasets.load import Dataset
+from llara_eval.datasets.dataset import Dataset
 from llara_eval.evaluation import record
 from llara_eval.evaluation.record import Result
-from llara_eval.scoring.measures import DEFAULT_MEASURES, Scores, parse_measures, score, within_depth
+from llara_eval.scoring.measures import Scores, parse_measures, score, within_depth
 from llara_eval.scoring.ranking import rank
 from llara_eval.scoring.statistics import mean_interval
 
 logger = logging.getLogger(__name__)
 
 OnExisting = Literal["only-missing", "always", "never"]
-
-DEPTH = 1_000
-"""Documents kept for a query, as BEIR and MS MARCO passage do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +62,8 @@ def evaluate(
     dataset: Dataset,
     *,
     runs_dir: Path,
-    measures: Sequence[str] = DEFAULT_MEASURES,
-    depth: int = DEPTH,
+    measures: Sequence[str] | None = None,
+    depth: int | None = None,
     settings_passed: Mapping[str, Any] | None = None,
     on_existing: OnExisting = "only-missing",
     progress: Progress = SILENT,
@@ -77,8 +74,9 @@ def evaluate(
         retriever: The system.
         dataset: The data set.
         runs_dir: Results are kept in ``<runs_dir>/<system>/<dataset>``.
-        measures: What to measure; those with a cut-off beyond ``depth`` are left out.
-        depth: Documents kept for a query.
+        measures: What to measure, by default what is reported on the data set; those with a cut-off beyond
+            ``depth`` are left out.
+        depth: Documents kept for a query; by default as many as on the data set is usual.
         settings_passed: The settings the user gave, for the record.
         on_existing: ``only-missing`` keeps a result of the same settings and data, ``always``
             measures again, ``never`` keeps whatever is there.
@@ -89,9 +87,10 @@ def evaluate(
         LlaraEvalError: The system found nothing for any query.
     """
     folder = record.folder_of(runs_dir, retriever.name, dataset.name, dataset.split)
-    asked = parse_measures(measures)
-    names = within_depth(asked, depth)
-    if (beyond := [name for name in asked if name not in names]) and asked != list(DEFAULT_MEASURES):
+    depth = depth or dataset.depth
+    parsed = parse_measures(dataset.measures if measures is None else measures)
+    names = within_depth(parsed, depth)
+    if measures is not None and (beyond := [name for name in parsed if name not in names]):
         logger.warning("not measured, as the depth is %d: %s", depth, ", ".join(beyond))
     if not names:
         raise UsageError(f"no measure has a cut-off within depth {depth}")

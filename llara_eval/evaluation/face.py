@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 from llara_eval.core import paths
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress, Retriever
+from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.known import expand
-from llara_eval.datasets.load import Dataset, load
+from llara_eval.datasets.load import load
 from llara_eval.evaluation.evaluate import OnExisting, Outcome
 from llara_eval.evaluation.outcomes import Outcomes
 from llara_eval.evaluation.suite import Failure, evaluate_all, require_own_adapters

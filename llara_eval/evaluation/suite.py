@@ -9,17 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from llara_eval.core import paths
 from llara_eval.core.errors import LlaraEvalError, MissingPartError, UsageError
 from llara_eval.core.leases import EXPIRES
 from llara_eval.core.protocols import SILENT, Progress, Retriever
+from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.known import expand
-from llara_eval.datasets.load import Dataset, load
-from llara_eval.datasets.msmarco_sets import MSMARCO_SETS, text_length
-from llara_eval.evaluation.evaluate import DEPTH, OnExisting, Outcome, evaluate
-from llara_eval.scoring.measures import DEFAULT_MEASURES
+from llara_eval.datasets.load import load
+from llara_eval.evaluation.evaluate import OnExisting, Outcome, evaluate
 
 if TYPE_CHECKING:
     from adapters.options import Context
@@ -42,18 +41,6 @@ class Failure:
     system: str
     dataset: str
     error: LlaraEvalError
-
-
-class Conditions(NamedTuple):
-    """How a data set is measured.
-
-    Attributes:
-        measures: What is measured.
-        depth: Documents kept for a query.
-    """
-
-    measures: Sequence[str]
-    depth: int
 
 
 def _ignore(_: object) -> None:
@@ -112,14 +99,13 @@ def evaluate_all(
     kept_in = _temporary_folder() if runs_dir is None else runs_dir
     outcomes: list[Outcome] = []
 
-    def work(retriever: Retriever, dataset: Dataset, name: str) -> None:
-        usual = usual_conditions(name)
+    def work(retriever: Retriever, dataset: Dataset) -> None:
         outcome = evaluate(
             retriever,
             dataset,
             runs_dir=kept_in,
-            measures=usual.measures if measures is None else measures,
-            depth=depth or usual.depth,
+            measures=measures,
+            depth=depth,
             settings_passed=options,
             on_existing=on_existing,
             progress=progress,
@@ -172,7 +158,7 @@ def encode_all(
 
     reports: list[dict[str, Any]] = []
 
-    def work(retriever: Any, dataset: Dataset, name: str) -> None:
+    def work(retriever: Any, dataset: Dataset) -> None:
         if not hasattr(retriever, "encode_queries"):
             raise UsageError(f"{system} encodes nothing: it is not a dense retriever")
         retriever.index(dataset.corpus, progress)
@@ -199,7 +185,7 @@ def encode_all(
 def _each(
     systems: Sequence[str | Retriever],
     datasets: Sequence[str | Dataset],
-    work: Callable[[Retriever, Dataset, str], None],
+    work: Callable[[Retriever, Dataset], None],
     announce_failure: Callable[[Failure], None],
     options: Mapping[str, Any],
     context: "Context",
@@ -207,7 +193,7 @@ def _each(
     split: str | None,
     progress: Progress,
 ) -> list[Failure]:
-    """Call ``work`` with every open system, every data set and the name it was asked for by.
+    """Call ``work`` with every open system and every data set.
 
     Returns:
         The errors of ours that opening, loading or ``work`` raised; each went to ``announce_failure``, too.
@@ -230,11 +216,11 @@ def _each(
                     if isinstance(item, str)
                     else item
                 )
-                needed = replace(context, text_length=None if context.maxp else text_length(name))
+                needed = replace(context, text_length=None if context.maxp else dataset.text_length)
                 if retriever is None or needed != opened:
                     retriever = None  # two at a time might not fit into memory
                     retriever, opened = _open(system, options, needed), needed
-                work(retriever, dataset, name)
+                work(retriever, dataset)
             except LlaraEvalError as error:
                 _release(error)
                 failures.append(Failure(system if isinstance(system, str) else system.name, name, error))
@@ -268,12 +254,6 @@ def _open(system: str | Retriever, options: Mapping[str, Any], context: "Context
     if options:
         raise UsageError(f"{system.name} is open already: it takes no options here")
     return MaxP(system, Windows()) if context.maxp else system
-
-
-def usual_conditions(dataset: str) -> Conditions:
-    """Return what is usually measured on a data set, and how many documents are kept for a query."""
-    official = MSMARCO_SETS.get(dataset)
-    return Conditions(official.measures, official.depth) if official else Conditions(DEFAULT_MEASURES, DEPTH)
 
 
 def _cost(phase: Mapping[str, float], place: object) -> dict[str, Any]:

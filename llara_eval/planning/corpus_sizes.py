@@ -1,17 +1,16 @@
-"""How much text the public collections hold, for planning without them: ``data/corpus_sizes.csv``.
+"""How much text the known corpora hold, for planning without their texts.
 
-``tokens`` is the mean of a document in tokens of a LLaMA tokenizer, cut at ``MEASURED_LENGTH`` with
-``TEMPLATE_TOKENS`` of LLaRA's template among them: 1.10 times the published totals of WordPiece tokens, good
-to 10 %. Documents and queries are those of the catalogue and of MS MARCO's own files. The ``query_words`` of
-SciFact and ArguAna (its queries are arguments) were counted; the others are 10 words long, as questions and
-claims are. Queries are .02 % of all tokens.
+The facts are those of :mod:`llara_eval.datasets.known`. ``tokens`` is the mean of a document in tokens of a
+LLaMA tokenizer, cut at ``MEASURED_LENGTH`` with ``TEMPLATE_TOKENS`` of LLaRA's template among them: 1.10
+times the published totals of WordPiece tokens, good to 10 %. The ``query_words`` of SciFact and ArguAna (its
+queries are arguments) were counted; the others are 10 words long, as questions and claims are. Queries are
+.02 % of all tokens.
 
 Other limits need more than a mean: lengths are taken as lognormal with the ``spread`` given, the standard
 deviation of their logarithm. It is .42 on SciFact, .50 on ArguAna, and .89 on the web pages of MedQuAD; .9 is
 taken for news, debates and web documents, .5 for all others.
 """
 
-import csv
 from functools import cache
 from statistics import NormalDist
 from typing import NamedTuple
@@ -19,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval.core.paths import DATA
-from llara_eval.datasets.known import AVERAGES
+from llara_eval.datasets.known import AVERAGES, KNOWN, KnownDataset
+from llara_eval.datasets.known import find as find_known
 
 MEASURED_LENGTH = 512
 """Tokens at which the documents were cut whose mean is in the table."""
@@ -36,28 +35,41 @@ _QUANTILES = 1000
 
 
 class CorpusSize(NamedTuple):
-    """A row of the table.
+    """A corpus whose tokens are known.
 
     Attributes:
         name: ``beir/<set>``, or ``msmarco-document``; ``beir/cqadupstack`` is all twelve forums.
-        documents: Number of documents.
-        tokens: Mean tokens of a document, see the module's docstring.
-        spread: Standard deviation of the logarithm of a document's tokens.
-        queries: Number of judged queries.
-        query_words: Mean words of a query.
+        members: The data sets that together are the corpus and its queries.
     """
 
     name: str
-    documents: int
-    tokens: float
-    spread: float
-    queries: int
-    query_words: float
+    members: tuple[KnownDataset, ...]
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return sum(known.documents or 0 for known in self.members)
+
+    @property
+    def queries(self) -> int:
+        """Number of judged queries."""
+        return sum(known.queries or 0 for known in self.members)
+
+    @property
+    def tokens(self) -> float:
+        """Mean tokens of a document, see the module's docstring."""
+        return self.members[0].tokens or 0.0
+
+    @property
+    def query_words(self) -> float:
+        """Mean words of a query."""
+        return self.members[0].query_words
 
     def lengths(self) -> NDArray[np.float64]:
         """Return (1000,) equally likely tokens of a document's text, uncut and without template."""
-        places = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-        shape = np.exp(self.spread * np.array([NormalDist().inv_cdf(place) for place in places]))
+        quantiles = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+        normal = np.array([NormalDist().inv_cdf(quantile) for quantile in quantiles])
+        shape = np.exp(self.members[0].spread * normal)
         room, wanted = MEASURED_LENGTH - TEMPLATE_TOKENS, self.tokens - TEMPLATE_TOKENS
         low, high = 0.0, 1e6  # of the median; the mean after cutting grows with it
         while high - low > 1e-6:
@@ -68,36 +80,42 @@ class CorpusSize(NamedTuple):
 
 @cache
 def load() -> dict[str, CorpusSize]:
-    """Return the table by name, in its order."""
-    path = DATA / "corpus_sizes.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [
-            CorpusSize(
-                row["name"],
-                int(row["documents"]),
-                float(row["tokens"]),
-                float(row["spread"]),
-                int(row["queries"]),
-                float(row["query_words"]),
-            )
-            for row in csv.DictReader(file)
-        ]
-    return {row.name: row for row in rows}
+    """Return the corpora whose tokens are known, by name."""
+    members: dict[str, list[KnownDataset]] = {}
+    for known in KNOWN.values():
+        if known.tokens is not None:
+            members.setdefault(known.corpus, []).append(known)
+    return {name: CorpusSize(name, tuple(parts)) for name, parts in members.items()}
 
 
 def find(name: str) -> CorpusSize | None:
-    """Return the row of a collection, by any name it has in the catalogue, or None.
+    """Return a corpus by its name or that of a data set with all its documents, or None.
 
     ``msmarco-passage/<split>`` is ``beir/msmarco``, and a split of ``msmarco-document`` is all of it: what is
-    planned is the corpus.
+    planned is the corpus. A forum of CQADupStack is only a part of its corpus.
     """
-    corpus = name.partition("/")[0]
-    if corpus == "msmarco-passage":
-        return load()["beir/msmarco"]
-    return load().get(corpus) or load().get(name) or load().get(f"beir/{name}")
+    known = find_known(name) or _official(name)
+    if known is None:
+        return load().get(name) or load().get(f"beir/{name}")
+    size = load().get(known.corpus)
+    return size if size and size.documents == known.documents else None
+
+
+def data_sets(name: str) -> tuple[str, ...]:
+    """Return the data sets whose texts together are what a name stands for; by default, itself."""
+    if find_known(name):
+        return (name,)
+    if official := _official(name):
+        return (official.name,)
+    size = find(name)
+    return tuple(known.name for known in size.members) if size else (name,)
+
+
+def _official(folder: str) -> KnownDataset | None:
+    """Return the first data set of a folder of official files, or None: ``msmarco-document`` is its dev."""
+    return next((known for known in KNOWN.values() if known.files and known.folder == folder), None)
 
 
 def expand(name: str) -> tuple[str, ...]:
-    """Return the collections a name stands for: members of ``beir-13``, 14, 15 or 18, or itself."""
-    average = name.lower()
-    return AVERAGES[average] if average.startswith("beir-") and average in AVERAGES else (name,)
+    """Return the corpora a name stands for: the members of ``beir-13``, 14, 15 or 18, or itself."""
+    return (name,) if find(name) else AVERAGES.get(name.lower(), (name,))

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from llara_eval.core.errors import DataError
 from llara_eval.core.protocols import SILENT, Advance, Progress
 from llara_eval.datasets.corpus import REPORT_EVERY
-from llara_eval.datasets.known import expand
-from llara_eval.datasets.load import Found, find, locate
-from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
+from llara_eval.datasets.dataset import Found
+from llara_eval.datasets.load import find, locate
 from llara_eval.encoding.templates import Side, Templates
 from llara_eval.planning import corpus_sizes
 from llara_eval.planning.corpus_sizes import TEMPLATE_TOKENS, TOKENS_PER_WORD, CorpusSize
@@ -102,7 +101,7 @@ def workloads(
 
 def _workload(name: str, reading: Reading, data_dir: Path, split: str | None, progress: Progress) -> Workload:
     size = corpus_sizes.find(name)
-    parts = [f"{part}/dev" if f"{part}/dev" in MSMARCO_SETS else part for part in expand(name)]
+    parts = corpus_sizes.data_sets(name)
     try:
         for part in parts:  # CQADupStack is at hand if all its forums are
             locate(part, data_dir=data_dir, offline=True)
@@ -143,7 +142,7 @@ def _sampled(
     with progress.task(f"sample {name}", size and size.documents) as advance:
         documents, texts = _draw((document.contents for part in found for document in part.corpus), advance)
     if not texts:
-        raise DataError(f"{found[0].corpus.path}: the corpus is empty")
+        raise DataError(f"{found[0].corpus.origin}: the corpus is empty")
     return Workload(
         name,
         documents,

@@ -7,8 +7,7 @@ from urllib.parse import quote
 
 from llara_eval.core.errors import DataError
 from llara_eval.datasets.contamination import TRAINING_FILES, Finding
-from llara_eval.datasets.known import AVERAGES
-from llara_eval.datasets.msmarco_sets import titled
+from llara_eval.datasets.known import AVERAGES, titled
 from llara_eval.evaluation.record import RESULT, Result, split_to_name
 from llara_eval.reports import averages as means
 from llara_eval.reports.averages import Mean

@@ -6,9 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from llara_eval.core.errors import LlaraEvalError, UsageError
-from llara_eval.datasets.known import expand
-from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
-from llara_eval.evaluation.evaluate import DEPTH
+from llara_eval.datasets.known import DEPTH, expand, find
 from llara_eval.reports import published
 from llara_eval.reports.published import PublishedScore
 from llara_eval.scoring.measures import DEFAULT_MEASURES
@@ -119,7 +117,13 @@ class Cell(NamedTuple):
     @property
     def measures(self) -> tuple[str, ...]:
         """What is measured: the usual, so that the result is an ordinary one, and what is expected."""
-        return tuple(dict.fromkeys([*DEFAULT_MEASURES, *(item.measure for item in self.expected)]))
+        return tuple(dict.fromkeys([*self._usual, *(item.measure for item in self.expected)]))
+
+    @property
+    def _usual(self) -> tuple[str, ...]:
+        """What is reported on the data set."""
+        known = find(self.dataset)
+        return known.measures if known else DEFAULT_MEASURES
 
     @property
     def command(self) -> str:
@@ -131,10 +135,10 @@ class Cell(NamedTuple):
             words += ["-d", member]
         if self.split:
             words += ["--split", self.split]
-        if self.measures != DEFAULT_MEASURES:
+        if self.measures != self._usual:
             words += ["--measures", ",".join(self.measures)]
-        official = MSMARCO_SETS.get(self.dataset)
-        if official and official.depth != DEPTH:
+        known = find(self.dataset)
+        if known and known.depth != DEPTH:
             words += ["--depth", str(DEPTH)]
         return shlex.join(words)
 

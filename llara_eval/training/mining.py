@@ -23,7 +23,7 @@ from llara_eval.core.lines import find_file
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.types import Document, Ids, Query
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.load import read_judged, splits
+from llara_eval.datasets.folder import read_judged, splits
 from llara_eval.scoring.ranking import rank
 from llara_eval.training import groups
 from llara_eval.training.data import Rows

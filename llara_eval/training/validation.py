@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from llara_eval.core.types import Hits, as_ids
-from llara_eval.datasets.load import Dataset
+from llara_eval.datasets.dataset import Dataset
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Templates
 from llara_eval.scoring.measures import score

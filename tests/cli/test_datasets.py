@@ -3,19 +3,17 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from commands import DOCUMENTS, QRELS, QUERIES, call, text_of
-from servers import make_zip, server
+from servers import make_zip
 
-from llara_eval.datasets import download, inventory
+from llara_eval.datasets import download
 from llara_eval.datasets import known as catalogue
-from llara_eval.datasets.msmarco_sets import MSMARCO_SETS
 
-__all__ = ["server"]
-
-LICENSED = catalogue.KnownSet("beir/news", "news", None, 4, 3, None, obtain="Apply to the publisher.")
+LICENSED = catalogue.KnownDataset(name="beir/news", folder="news", obtain="Apply to the publisher.")
 
 
 @pytest.fixture
@@ -31,10 +29,10 @@ def archive(tiny, server, monkeypatch) -> bytes:
         {f"scifact/{path.relative_to(tiny).as_posix()}": path.read_bytes() for path in files}
     )
     md5 = hashlib.md5(server.body, usedforsecurity=False).hexdigest()
-    scifact = catalogue.KNOWN_SETS["beir/scifact"]._replace(documents=4, queries=3, judgements=4, md5=md5)
-    other = catalogue.KNOWN_SETS["beir/nq"]
+    scifact = replace(catalogue.KNOWN["beir/scifact"], documents=4, queries=3, judgements=4, md5=md5)
+    other = catalogue.KNOWN["beir/nq"]
     known = {item.name: item for item in (scifact, other, LICENSED)}
-    monkeypatch.setattr(catalogue, "KNOWN_SETS", known)
+    monkeypatch.setattr(catalogue, "KNOWN", known)
     return server.body
 
 
@@ -59,7 +57,7 @@ def verify(data: Path, *words: object):
 def test_the_list_as_json_is_an_array_of_objects_with_names(make_collection, words):
     folder = make_collection(DOCUMENTS, QUERIES, QRELS).parent
     rows = rows_of(call("datasets", *words, "--json", "--data-dir", folder))
-    assert {*catalogue.KNOWN_SETS, *MSMARCO_SETS, "demo", "tiny"} == set(rows)
+    assert {*catalogue.KNOWN, "demo", "tiny"} == set(rows)
     assert rows["tiny"]["at_hand"]
     assert not rows["beir/nq"]["at_hand"]
     assert rows["beir/quora"]["own_id_dropped"]
@@ -176,8 +174,8 @@ def test_verify_finds_a_change_that_leaves_the_counts_alone(data):
 
 
 def test_verify_finds_another_archive_than_the_pinned_one(data, monkeypatch):
-    changed = catalogue.KNOWN_SETS["beir/scifact"]._replace(md5="f" * 32)
-    monkeypatch.setattr(catalogue, "KNOWN_SETS", {changed.name: changed})
+    changed = replace(catalogue.KNOWN["beir/scifact"], md5="f" * 32)
+    monkeypatch.setattr(catalogue, "KNOWN", {changed.name: changed})
     code, rows = verify(data)
     assert (code, f"not {'f' * 32}" in rows["beir/scifact"]["problem"]) == (3, True)
 
@@ -189,7 +187,7 @@ def test_verify_finds_a_folder_that_only_bears_the_name(data):
     code, rows = verify(data)
     assert (
         code,
-        "not the public set of that name: 5 documents, not 4" in rows["beir/scifact"]["problem"],
+        "not the public data set of that name: 5 documents, not 4" in rows["beir/scifact"]["problem"],
     ) == (
         3,
         True,
@@ -251,28 +249,15 @@ def test_show_of_a_set_of_sets_lists_its_members(tmp_path):
     assert "68,184" in call("datasets", "show", "cqadupstack", "--data-dir", tmp_path).stdout
 
 
-def test_a_further_table_needs_no_more_than_the_common_facts(monkeypatch, tmp_path):
-    from typing import NamedTuple
-
-    class Plain(NamedTuple):
-        name: str
-        split: str
-        documents: int | None
-        queries: int | None
-        judgements: int | None
-        licence: str
-
-    more = Plain("elsewhere/dev", "dev", 7, 6, 5, "free")
-    both = {**catalogue.KNOWN_SETS, more.name: more}
-    monkeypatch.setattr(inventory, "known_sets", lambda: both)
-    row = rows_of(call("datasets", "list", "--json", "--data-dir", tmp_path))["elsewhere/dev"]
-    assert (row["documents"], row["licence"], row["own_id_dropped"], row["at_hand"]) == (
-        7,
-        "free",
-        False,
-        False,
-    )
-    assert json.loads(call("datasets", "show", "elsewhere/dev", "--json").stdout)["url"] is None
+def test_show_says_how_a_data_set_is_measured(tmp_path):
+    facts = {
+        name: json.loads(call("datasets", "show", name, "--json", "--data-dir", tmp_path).stdout)
+        for name in ("msmarco-document/dev", "scifact")
+    }
+    pages, scifact = facts["msmarco-document/dev"], facts["scifact"]
+    assert (pages["measures"][0], pages["depth"], pages["text_length"]) == ("RR@100", 100, 2_048)
+    assert (scifact["measures"][0], scifact["depth"], scifact["text_length"]) == ("nDCG@10", 1_000, None)
+    assert scifact["groups"] == ["beir-13", "beir-14", "beir-15", "beir-18"]
 
 
 @pytest.mark.real

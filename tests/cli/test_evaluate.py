@@ -557,8 +557,9 @@ def test_doctor_looks_for_all_that_is_required(monkeypatch, tmp_path):
 def like_scifact(make_collection, monkeypatch) -> Path:
     """Return a data folder with a small set that is taken for SciFact, the only public set."""
     folder = make_collection(DOCUMENTS, QUERIES, QRELS, name="scifact")
-    known = catalogue.KNOWN_SETS["beir/scifact"]._replace(documents=4, queries=3, judgements=4)
-    monkeypatch.setattr(catalogue, "KNOWN_SETS", {known.name: known})
+    known = replace(catalogue.KNOWN["beir/scifact"], documents=4, queries=3, judgements=4)
+    monkeypatch.setattr(catalogue, "KNOWN", {known.name: known})
+    monkeypatch.setattr(catalogue, "BEIR", (known.name,))
     return folder.parent
 
 
@@ -597,8 +598,9 @@ def test_beir_compares_with_what_was_measured_on_the_same_data(like_scifact, tmp
 def test_beir_runs_the_public_sets_and_those_licensed_ones_that_are_there(
     like_scifact, make_collection, monkeypatch, tmp_path
 ):
-    news = catalogue.KnownSet("beir/news", "news", None, 4, 3, None, obtain="Apply.")
-    monkeypatch.setattr(catalogue, "KNOWN_SETS", {**catalogue.KNOWN_SETS, news.name: news})
+    news = catalogue.KnownDataset(name="beir/news", folder="news", obtain="Apply.")
+    monkeypatch.setattr(catalogue, "KNOWN", {**catalogue.KNOWN, news.name: news})
+    monkeypatch.setattr(catalogue, "BEIR", (*catalogue.BEIR, news.name))
     words = ["--data-dir", like_scifact, "--runs-dir", tmp_path / "runs", "--json", "--offline"]
     for expected in (["beir/scifact"], ["beir/scifact", "beir/news"]):
         result = call("beir", "--model", "words", *words)

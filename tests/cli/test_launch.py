@@ -157,7 +157,7 @@ def test_devices_are_dealt_out(monkeypatch) -> None:
 def test_one_at_a_time_downloads_and_the_others_find_it(tmp_path, monkeypatch) -> None:
     calls = []
 
-    def fetch(known, data_dir: Path) -> None:
+    def fetch(known, data_dir: Path, progress: object) -> None:
         calls.append(known.name)
         time.sleep(0.2)
         (data_dir / known.folder).mkdir(parents=True)

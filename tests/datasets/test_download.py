@@ -1,20 +1,23 @@
-"""Archives over HTTP: resumed, verified, unpacked inside their folder or refused."""
+"""Archives over HTTP: resumed, verified, unpacked inside their folder or refused; and their receipts."""
 
 import hashlib
+import json
+import zipfile
+from contextlib import contextmanager
 
 import pytest
 from servers import CORPUS, WHOLE, make_zip
 
 from llara_eval.core.errors import DataError
+from llara_eval.core.files import HERE
 from llara_eval.datasets import known as catalogue
-from llara_eval.datasets import receipts
-from llara_eval.datasets.download import fetch_archive
-from llara_eval.datasets.known import KnownSet
+from llara_eval.datasets.download import changes, fetch_archive, find_receipt, write_receipt
+from llara_eval.datasets.known import KnownDataset
 
 
-def known(body: bytes = WHOLE, archive: str = "tiny") -> KnownSet:
+def known(body: bytes = WHOLE, archive: str = "tiny") -> KnownDataset:
     md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
-    return KnownSet(f"beir/{archive}", archive, md5, None, 1, None)
+    return KnownDataset(name=f"beir/{archive}", folder=archive, archive=archive, md5=md5)
 
 
 def names(folder) -> list[str]:
@@ -25,10 +28,10 @@ def assert_complete(data_dir) -> None:
     assert names(data_dir) == ["tiny/corpus.jsonl", "tiny/qrels/test.tsv", "tiny/receipt.json"]
     assert [path.name for path in data_dir.iterdir()] == ["tiny"], "nothing temporary stays"
     assert (data_dir / "tiny" / "corpus.jsonl").read_bytes() == CORPUS
-    receipt = receipts.find(data_dir / "tiny")
+    receipt = find_receipt(data_dir / "tiny")
     assert receipt is not None
     assert receipt.md5 == hashlib.md5(WHOLE, usedforsecurity=False).hexdigest()
-    assert receipts.changes(data_dir / "tiny", receipt) == []
+    assert changes(data_dir / "tiny", receipt) == []
 
 
 def test_an_archive_is_fetched_verified_and_unpacked(server, tmp_path):
@@ -117,13 +120,41 @@ def test_an_archive_that_reaches_outside_is_refused(server, tmp_path, member):
 
 def test_an_interrupted_unpacking_is_done_again(server, tmp_path):
     (tmp_path / "tiny.zip").write_bytes(WHOLE)
-    half = tmp_path / ".tiny.unpacking" / "tiny"
+    half = tmp_path / f".new.{HERE}.killed.tmp" / "tiny"
     half.mkdir(parents=True)
     (half / "corpus.jsonl").write_bytes(CORPUS[:10])
     (half / "stale").write_bytes(b"")
     fetch_archive(known(), tmp_path)
     assert_complete(tmp_path)
     assert server.requests == []
+
+
+def test_an_unpacking_that_fails_leaves_nothing_but_the_archive(server, tmp_path, monkeypatch):
+    def full(self, *given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", full)
+    with pytest.raises(OSError, match="No space left"):
+        fetch_archive(known(), tmp_path)
+    assert names(tmp_path) == ["tiny.zip"]
+
+
+def test_progress_counts_the_bytes_that_are_here_and_those_that_come(server, tmp_path):
+    tasks = []
+
+    class Counting:
+        @contextmanager
+        def task(self, description, total):
+            tasks.append([description, total, 0])
+
+            def advance(n=1, note=""):
+                tasks[-1][2] += n
+
+            yield advance
+
+    (tmp_path / "tiny.zip.part").write_bytes(WHOLE[:40_000])
+    fetch_archive(known(), tmp_path, Counting())
+    assert tasks == [["download tiny.zip, bytes", len(WHOLE), len(WHOLE)]]
 
 
 def test_an_archive_without_its_folder_is_refused(server, tmp_path):
@@ -141,7 +172,7 @@ def test_an_incomplete_folder_in_the_way_is_named_before_anything_is_fetched(ser
 
 
 def test_a_licensed_set_is_never_asked_for(server, tmp_path):
-    licensed = KnownSet("beir/news", "news", None, 3, 1, None, obtain="Apply to the publisher.")
+    licensed = KnownDataset(name="beir/news", folder="news", obtain="Apply to the publisher.")
     with pytest.raises(DataError, match=r"never downloaded\. Apply to the publisher\. Put .*news, made as"):
         fetch_archive(licensed, tmp_path)
     assert (server.requests, list(tmp_path.iterdir())) == ([], [])
@@ -151,3 +182,53 @@ def test_a_data_folder_that_is_a_file_is_a_data_error(server, tmp_path):
     (tmp_path / "data").write_text("")
     with pytest.raises(DataError, match="not a folder data sets can be put into"):
         fetch_archive(known(), tmp_path / "data")
+
+
+@pytest.fixture
+def fetched(tmp_path):
+    folder = tmp_path / "forums"
+    for name in ("tex/corpus.jsonl", "tex/qrels/test.tsv", "unix/corpus.jsonl"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    write_receipt(folder, url="http://x/forums.zip", md5="0" * 32)
+    return folder
+
+
+def test_a_receipt_speaks_of_its_folder_and_of_those_below(fetched, tmp_path):
+    whole, tex = find_receipt(fetched), find_receipt(fetched / "tex")
+    assert set(whole.files) == {"tex/corpus.jsonl", "tex/qrels/test.tsv", "unix/corpus.jsonl"}
+    assert set(tex.files) == {"corpus.jsonl", "qrels/test.tsv"}
+    assert (tex.url, tex.md5) == ("http://x/forums.zip", "0" * 32)
+    (fetched / "new").mkdir()
+    assert find_receipt(fetched / "new") is None
+    assert find_receipt(tmp_path) is None
+
+
+def test_nothing_has_changed_at_first_and_further_files_do_not_matter(fetched):
+    (fetched / "tex" / "qrels" / "mine.tsv").write_text("more")
+    assert changes(fetched, find_receipt(fetched)) == []
+    assert changes(fetched / "tex", find_receipt(fetched / "tex")) == []
+
+
+def test_a_changed_file_and_a_lost_one_are_named(fetched):
+    (fetched / "tex" / "corpus.jsonl").write_text("tex/corpus.jsonk")
+    (fetched / "tex" / "qrels" / "test.tsv").unlink()
+    problems = ["corpus.jsonl is not as it was fetched", "qrels/test.tsv is no longer there"]
+    assert changes(fetched / "tex", find_receipt(fetched / "tex")) == problems
+    assert changes(fetched / "unix", find_receipt(fetched / "unix")) == []
+
+
+def test_a_path_in_a_receipt_is_never_opened(fetched, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    value = json.loads((fetched / "receipt.json").read_text())
+    (fetched / "receipt.json").write_text(json.dumps({**value, "files": {"../secret": "0"}}))
+    assert changes(fetched, find_receipt(fetched)) == ["../secret is no longer there"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "url": "", "md5": "", "files": 3}', "\udcff"]
+)
+def test_an_unreadable_receipt_is_a_data_error(fetched, text):
+    (fetched / "receipt.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(DataError, match=r"receipt\.json: "):
+        find_receipt(fetched)

@@ -4,7 +4,19 @@ import re
 
 import pytest
 
-from llara_eval.datasets.known import AVERAGES, BEIR_13, CQADUPSTACK, KNOWN_SETS, LICENSED, expand, find
+from llara_eval.datasets.known import (
+    AVERAGES,
+    BEIR,
+    BEIR_13,
+    CQADUPSTACK,
+    KNOWN,
+    LICENSED,
+    MSMARCO,
+    expand,
+    find,
+    titled,
+)
+from llara_eval.scoring.measures import DEFAULT_MEASURES, parse_measures
 
 SPOTS = {
     "msmarco": (8_841_823, 6_980, 7_437, "444067daf65d982533ea17ebd59501e4"),
@@ -18,7 +30,7 @@ SPOTS = {
 
 @pytest.mark.parametrize("name", SPOTS)
 def test_counts_and_checksums(name):
-    known = KNOWN_SETS[f"beir/{name}"]
+    known = KNOWN[f"beir/{name}"]
     assert (known.documents, known.queries, known.judgements, known.md5) == SPOTS[name]
     assert known.url.endswith(f"/{name}.zip")
     assert known.folder == name
@@ -33,22 +45,23 @@ LICENSED_COUNTS = {
 
 
 def test_there_are_fourteen_public_sets_twelve_forums_and_four_licensed_sets():
-    assert len(KNOWN_SETS) == 14 + 12 + 4
-    assert all(name == known.name for name, known in KNOWN_SETS.items())
+    assert len(BEIR) == 14 + 12 + 4
+    assert all(name == known.name for name, known in KNOWN.items())
+    assert (*BEIR, *MSMARCO) == tuple(KNOWN)
 
 
 def test_beir_13_has_thirteen_known_sets_without_msmarco_and_cqadupstack():
     assert len(set(BEIR_13)) == 13
-    assert set(KNOWN_SETS) - set(BEIR_13) - set(CQADUPSTACK) - set(LICENSED) == {"beir/msmarco"}
+    assert set(BEIR) - set(BEIR_13) - set(CQADUPSTACK) - set(LICENSED) == {"beir/msmarco"}
 
 
 def test_the_licensed_sets_say_how_to_obtain_them_and_have_no_archive():
-    found = {name: (KNOWN_SETS[name].documents, KNOWN_SETS[name].queries) for name in LICENSED}
+    found = {name: (KNOWN[name].documents, KNOWN[name].queries) for name in LICENSED}
     assert found == LICENSED_COUNTS
-    for known in (KNOWN_SETS[name] for name in LICENSED):
+    for known in (KNOWN[name] for name in LICENSED):
         assert (known.url, known.md5, known.archive_bytes, known.judgements) == (None, None, None, None)
         assert re.fullmatch(r"[A-Z].*https?://.*\.", known.obtain)
-    assert [known.name for known in KNOWN_SETS.values() if known.obtain] == list(LICENSED)
+    assert [known.name for known in KNOWN.values() if known.obtain] == list(LICENSED)
 
 
 def test_the_averages_have_as_many_members_as_their_names_say():
@@ -66,19 +79,19 @@ def test_the_averages_have_as_many_members_as_their_names_say():
 
 def test_an_average_expands_to_data_sets_that_are_known():
     for name in AVERAGES:
-        assert set(expand(name)) <= set(KNOWN_SETS), name
+        assert set(expand(name)) <= set(BEIR), name
     assert expand("BEIR-13") == BEIR_13
     assert len(expand("beir-15")) == 13 + 12 + 1
-    public = {name for name, known in KNOWN_SETS.items() if known.url}
+    public = {name for name, known in KNOWN.items() if known.url}
     assert set(expand("beir-15")) == public
 
 
 def test_every_set_has_a_licence_that_fits_a_column():
-    assert all(0 < len(known.licence) <= 18 for known in KNOWN_SETS.values())
+    assert all(0 < len(KNOWN[name].licence) <= 18 for name in BEIR)
 
 
 def test_the_twelve_forums_have_13145_queries_and_one_archive():
-    forums = [KNOWN_SETS[name] for name in CQADUPSTACK]
+    forums = [KNOWN[name] for name in CQADUPSTACK]
     assert len(forums) == 12
     assert sum(forum.queries for forum in forums) == 13_145
     assert sum(forum.documents for forum in forums) == 457_199
@@ -89,25 +102,68 @@ def test_the_twelve_forums_have_13145_queries_and_one_archive():
 
 
 def test_checksums_are_md5_and_belong_to_one_archive_each():
-    md5 = {known.archive: known.md5 for known in KNOWN_SETS.values() if known.url}
+    md5 = {known.archive: known.md5 for known in KNOWN.values() if known.url}
     assert all(re.fullmatch("[0-9a-f]{32}", value) for value in md5.values())
     assert len(set(md5.values())) == len(md5) == 15
 
 
 def test_arguana_and_quora_alone_drop_own_ids():
-    assert {name for name, known in KNOWN_SETS.items() if known.drop_own_ids} == {
+    assert {name for name, known in KNOWN.items() if known.drop_own_ids} == {
         "beir/arguana",
         "beir/quora",
     }
 
 
 def test_only_msmarco_is_scored_on_dev():
-    assert {name for name, known in KNOWN_SETS.items() if known.split != "test"} == {"beir/msmarco"}
-    assert KNOWN_SETS["beir/msmarco"].split == "dev"
+    assert {name for name in BEIR if KNOWN[name].split != "test"} == {"beir/msmarco"}
+    assert KNOWN["beir/msmarco"].split == "dev"
 
 
 def test_names_are_found_with_and_without_beir_and_cqadupstack_stands_for_its_forums():
-    assert find("scifact") is find("beir/scifact") is KNOWN_SETS["beir/scifact"]
+    assert find("scifact") is find("beir/scifact") is KNOWN["beir/scifact"]
     assert find("robust05") is None
     assert expand("cqadupstack") == expand("beir/cqadupstack") == CQADUPSTACK
     assert expand("scifact") == ("scifact",)
+
+
+def test_a_data_set_says_how_it_is_measured():
+    for name in BEIR:
+        known = KNOWN[name]
+        assert (known.measures, known.depth, known.text_length) == (DEFAULT_MEASURES, 1_000, None), name
+    for name in MSMARCO:
+        assert parse_measures(KNOWN[name].measures) == list(KNOWN[name].measures), name
+    usual = {name: (KNOWN[name].measures[0], KNOWN[name].depth, KNOWN[name].text_length) for name in MSMARCO}
+    assert usual["msmarco-passage/dev"] == usual["msmarco-passage-titled/dev"] == ("RR@10", 1_000, None)
+    assert usual["msmarco-document/dev"] == ("RR@100", 100, 2_048)
+    assert usual["msmarco-passage/trec-dl-2019"] == ("nDCG@10", 1_000, None)
+    assert usual["msmarco-document/trec-dl-2020"] == ("nDCG@10", 100, 2_048)
+
+
+def test_the_official_counts_of_ms_marco_are_the_published_ones():
+    counts = {name: (KNOWN[name].documents, KNOWN[name].queries, KNOWN[name].judgements) for name in MSMARCO}
+    assert counts["msmarco-passage/dev"] == counts["msmarco-passage-titled/dev"] == (8_841_823, 6_980, 7_437)
+    assert counts["msmarco-document/dev"] == (3_213_835, 5_193, 5_193)
+    judged = [
+        counts[f"msmarco-{corpus}/trec-dl-{year}"][1]
+        for corpus in ("passage", "document")
+        for year in (2019, 2020)
+    ]
+    assert judged == [43, 54, 43, 45]
+    assert len(counts) == 9
+
+
+def test_a_variant_with_titles_is_another_data_set_of_the_same_folder():
+    variants = {name: known.titled for name, known in KNOWN.items() if known.titled}
+    assert variants["msmarco-passage/dev"] == titled("msmarco-passage/dev") == "msmarco-passage-titled/dev"
+    assert len(variants) == 3
+    for name, variant in variants.items():
+        assert KNOWN[name].folder == KNOWN[variant].folder
+        assert KNOWN[name].files[1:] == KNOWN[variant].files[1:]
+        assert KNOWN[name].files[0] != KNOWN[variant].files[0]
+    for name in ("msmarco-document/dev", "msmarco-passage-titled/dev", "msmarco-passage/unknown", "beir/nq"):
+        assert titled(name) == name
+
+
+def test_data_sets_of_one_corpus_share_its_documents():
+    for corpus in {known.corpus for known in KNOWN.values()} - {"beir/cqadupstack"}:
+        assert len({known.documents for known in KNOWN.values() if known.corpus == corpus}) == 1, corpus

@@ -1,5 +1,6 @@
 """A name or a folder becomes a data set: found, checked, recognised, fingerprinted."""
 
+import dataclasses
 import gzip
 import json
 import re
@@ -12,8 +13,10 @@ import pytest
 from llara_eval.core.errors import DataError
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import load as datasets
-from llara_eval.datasets.known import KnownSet
-from llara_eval.datasets.load import DEMO_FOLDER, Dataset, load, locate
+from llara_eval.datasets.dataset import Dataset
+from llara_eval.datasets.folder import read_queries
+from llara_eval.datasets.known import KnownDataset
+from llara_eval.datasets.load import DEMO_FOLDER, load, locate
 
 DOCUMENTS = {"d1": ("Title", "one"), "d2": "two", "d3": "three"}
 QUERIES = {"q1": "first", "q2": "second", "q3": "never judged"}
@@ -25,11 +28,18 @@ def tiny(make_collection) -> Path:
     return make_collection(DOCUMENTS, QUERIES, QRELS)
 
 
+def tiny_known(name: str = "beir/tiny", **facts) -> KnownDataset:
+    """Return a public data set of the documents here."""
+    folder = name.removeprefix("beir/")
+    usual = {"documents": 3, "queries": 2, "judgements": 3, "archive": "tiny", "md5": "0" * 32}
+    return KnownDataset(name=name, folder=folder, **{**usual, **facts})
+
+
 @pytest.fixture
-def known_tiny(monkeypatch) -> KnownSet:
+def known_tiny(monkeypatch) -> KnownDataset:
     """Make ``beir/tiny`` a public set of three documents whose queries are documents."""
-    known = KnownSet("beir/tiny", "tiny", "0" * 32, 3, 2, 3, drop_own_ids=True)
-    monkeypatch.setattr(catalogue, "KNOWN_SETS", {known.name: known})
+    known = tiny_known(drop_own_ids=True)
+    monkeypatch.setattr(catalogue, "KNOWN", {known.name: known})
     return known
 
 
@@ -198,8 +208,8 @@ def test_a_public_set_is_recognised_by_its_folder(tiny, known_tiny):
 
 
 def test_a_forum_is_recognised_by_its_folder_and_the_one_above(make_collection, monkeypatch):
-    known = KnownSet("beir/cqadupstack/tex", "cqadupstack", "0" * 32, None, 2, None)
-    monkeypatch.setattr(catalogue, "KNOWN_SETS", {known.name: known})
+    known = tiny_known("beir/cqadupstack/tex", documents=None, judgements=None)
+    monkeypatch.setattr(catalogue, "KNOWN", {known.name: known})
     inside = make_collection(DOCUMENTS, QUERIES, QRELS, name="cqadupstack/tex")
     outside = make_collection(DOCUMENTS, QUERIES, QRELS, name="other/tex")
     assert [load_folder(folder).name for folder in (inside, outside)] == ["beir/cqadupstack/tex", "tex"]
@@ -216,7 +226,7 @@ def test_a_forum_is_recognised_by_its_folder_and_the_one_above(make_collection, 
 def test_a_folder_with_other_counts_is_filed_under_its_own_name(
     tiny, known_tiny, monkeypatch, field, value, says
 ):
-    monkeypatch.setattr(catalogue, "KNOWN_SETS", {"beir/tiny": known_tiny._replace(**{field: value})})
+    monkeypatch.setattr(catalogue, "KNOWN", {"beir/tiny": dataclasses.replace(known_tiny, **{field: value})})
     dataset = load_folder(tiny)
     assert (dataset.name, dataset.drop_own_ids) == ("tiny", False)
     (warning,) = dataset.warnings
@@ -231,8 +241,8 @@ def test_another_split_of_a_public_set_is_recognised_by_its_documents(tiny, know
 
 def test_the_usual_split_of_a_public_set_is_the_default(make_collection, monkeypatch):
     folder = make_collection(DOCUMENTS, QUERIES, QRELS, split="dev")
-    known = KnownSet("beir/tiny", "tiny", "0" * 32, 3, 2, 3, split="dev")
-    monkeypatch.setattr(catalogue, "KNOWN_SETS", {known.name: known})
+    known = tiny_known(split="dev")
+    monkeypatch.setattr(catalogue, "KNOWN", {known.name: known})
     assert load_folder(folder).split == "dev"
 
 
@@ -240,7 +250,8 @@ def test_the_usual_split_of_a_public_set_is_the_default(make_collection, monkeyp
 @pytest.mark.parametrize("documents", [3, 4])
 def test_results_are_filed_under_a_name_that_is_known_before(tiny, known_tiny, monkeypatch, asked, documents):
     """As the public set, or as the folder that is only called like it."""
-    monkeypatch.setattr(catalogue, "KNOWN_SETS", {"beir/tiny": known_tiny._replace(documents=documents)})
+    known = dataclasses.replace(known_tiny, documents=documents)
+    monkeypatch.setattr(catalogue, "KNOWN", {known.name: known})
     link = tiny.parent / "link"
     link.symlink_to(tiny)
     name = asked.format(folder=tiny, link=link)
@@ -318,4 +329,4 @@ def test_a_real_collection_has_the_same_fingerprint_gzipped(real_data, tmp_path)
 
 @pytest.mark.real
 def test_medquad_keeps_the_104th_query_out(real_data):
-    assert len(datasets.read_queries(real_data / "medquad-liveqa" / "queries.jsonl")) == 104
+    assert len(read_queries(real_data / "medquad-liveqa" / "queries.jsonl")) == 104

@@ -2,125 +2,30 @@
 
 import gzip
 import hashlib
-import json
-import logging
 import tarfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 
-import fakes
 import numpy as np
 import pytest
 from checkout import ROOT
 from fakes import FakeRetriever, WordOverlap
-from typer.testing import CliRunner
+from official import ODD, PAGES, PASSAGES, collection_tsv, docs_trec, docs_tsv, write, write_official
 
-import adapters
-from adapters import System
 from adapters.maxp import MaxP, Windows
-from llara_eval.cli import app
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Document, Query
 from llara_eval.datasets import inventory, msmarco
+from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import load as datasets
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.msmarco_sets import MSMARCO_SETS, SOURCES
+from llara_eval.datasets.known import KNOWN, MSMARCO
+from llara_eval.datasets.msmarco import SOURCES
 from llara_eval.evaluation import audit
 from llara_eval.evaluation.evaluate import evaluate
 from llara_eval.evaluation.record import load, load_run
-from llara_eval.scoring.measures import DEFAULT_MEASURES
-
-ODD = [
-    'a "quoted" word, an \'apostrophe\' and one that "never ends',
-    "a tab\there and\tthere",
-    "mojibake: donâ\x80\x99t, Ã©tÃ©, a next-line \x85 and a line separator \u2028 inside",
-    "carriage\rreturn inside",
-    "back\\slash, comma, <b>markup</b> & </TEXT>",
-    "  space around  ",
-    "",
-]
-"""Texts as the official files have them, and worse."""
-
-PASSAGES = {str(row): ODD[row] if row < len(ODD) else f"passage number {row} of many" for row in range(300)}
-PAGES = [
-    Document(
-        f"D{row * 7}",
-        "" if row % 5 == 0 else f"Title {row}",
-        ODD[row] if row < len(ODD) else f"page {row}. " * (row % 9),
-        f"http://example.org/{row}?q=a b",
-    )
-    for row in range(200)
-]
-QUERIES = {str(row): f"what is passage number {row}" for row in range(100, 140)}
-
-
-def write(path: Path, text: str, *, gz: bool = False) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path = path.with_name(f"{path.name}.gz") if gz else path
-    path.write_bytes(gzip.compress(text.encode()) if gz else text.encode())
-    return path
-
-
-def collection_tsv(passages=PASSAGES) -> str:
-    return "".join(f"{pid}\t{text}\n" for pid, text in passages.items())
-
-
-def docs_tsv(pages=PAGES) -> str:
-    return "".join(f"{page.doc_id}\t{page.url}\t{page.title}\t{page.text}\n" for page in pages)
-
-
-def docs_trec(pages=PAGES) -> str:
-    return "".join(
-        f"<DOC>\n<DOCNO>{page.doc_id}</DOCNO>\n<TEXT>\n{page.url}\n{page.title}\n{page.text}\n</TEXT>\n</DOC>\n"
-        for page in pages
-    )
-
-
-def write_official(data_dir: Path, *, gz: bool = False) -> None:
-    """Write both folders as Microsoft and NIST distribute them."""
-    passage, document = data_dir / "msmarco-passage", data_dir / "msmarco-document"
-    queries = "".join(f"{query_id}\t{text}\n" for query_id, text in QUERIES.items())
-    write(passage / "collection.tsv", collection_tsv(), gz=gz)
-    titled = [{"docid": pid, "title": f"T{pid}", "text": text} for pid, text in PASSAGES.items()]
-    write(passage / "corpus.jsonl", "".join(f"{json.dumps(row)}\n" for row in titled), gz=gz)
-    write(passage / "queries.dev.small.tsv", queries, gz=gz)
-    write(passage / "qrels.dev.small.tsv", "".join(f"{q}\t0\t{q}\t1\n" for q in QUERIES), gz=gz)
-    write(document / "msmarco-docs.tsv", docs_tsv(), gz=gz)
-    write(document / "msmarco-docdev-queries.tsv", queries, gz=gz)
-    write(
-        document / "msmarco-docdev-qrels.tsv",
-        "".join(f"{q} 0 D{7 * (int(q) - 90)} 1\n" for q in QUERIES),
-        gz=gz,
-    )
-    graded = [("100", "100", 1), ("100", "101", 2), ("101", "101", 3), ("101", "7", 0)]
-    for year in ("2019", "2020"):
-        for folder, ending, mark in ((passage, "pass", ""), (document, "docs", "D")):
-            write(folder / f"msmarco-test{year}-queries.tsv", queries, gz=gz)
-            rows = "".join(f"{q} Q0 {mark}{d} {grade}\n" for q, d, grade in graded)
-            write(folder / f"{year}qrels-{ending}.txt", rows, gz=gz)
-
-
-@pytest.fixture
-def official(tmp_path) -> Path:
-    write_official(tmp_path / "data")
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def pinned(monkeypatch) -> None:
-    """Pin the counts of the files written here, so that they are the public sets."""
-    counts = {"dev": (40, 40), "trec-dl-2019": (2, 4), "trec-dl-2020": (2, 4)}
-    small = {
-        name: known._replace(
-            documents=200 if known.is_documents else 300,
-            queries=counts[known.split][0],
-            judgements=counts[known.split][1],
-        )
-        for name, known in MSMARCO_SETS.items()
-    }
-    monkeypatch.setattr(datasets, "MSMARCO_SETS", small)
 
 
 def read(path: Path) -> list[Document]:
@@ -220,12 +125,12 @@ def test_queries_are_read_as_they_stand_and_named_once(tmp_path):
         msmarco.read_queries(write(path, "7\ta\n8\tb\n7\tc\n"))
 
 
-@pytest.mark.parametrize("name", MSMARCO_SETS)
+@pytest.mark.parametrize("name", MSMARCO)
 @pytest.mark.parametrize("gz", [False, True])
 def test_every_set_loads_from_the_official_files(tmp_path, pinned, name, gz):
     write_official(tmp_path, gz=gz)
     dataset = datasets.load(name, data_dir=tmp_path, offline=True)
-    known = datasets.MSMARCO_SETS[name]
+    known = catalogue.KNOWN[name]
     assert (dataset.name, dataset.split, dataset.drop_own_ids) == (name, name.rpartition("/")[2], False)
     assert len(dataset.corpus) == known.documents
     assert [query.query_id for query in dataset.queries] == list(dataset.qrels)
@@ -273,21 +178,6 @@ def test_other_counts_are_another_data_set(official, pinned, file, says):
     dataset = datasets.load("msmarco-passage/dev", data_dir=official, offline=True)
     assert dataset.name == "data/msmarco-passage/dev"
     assert any(says in text and "filed under 'data/msmarco-passage/dev'" in text for text in dataset.warnings)
-
-
-def test_the_official_counts_are_the_published_ones():
-    counts = {
-        name: (known.documents, known.queries, known.judgements) for name, known in MSMARCO_SETS.items()
-    }
-    assert counts["msmarco-passage/dev"] == counts["msmarco-passage-titled/dev"] == (8_841_823, 6_980, 7_437)
-    assert counts["msmarco-document/dev"] == (3_213_835, 5_193, 5_193)
-    judged = [
-        counts[f"msmarco-{corpus}/trec-dl-{year}"][1]
-        for corpus in ("passage", "document")
-        for year in (2019, 2020)
-    ]
-    assert judged == [43, 54, 43, 45]
-    assert len(counts) == 9
 
 
 def test_missing_files_are_named_with_their_source(official):
@@ -372,10 +262,9 @@ def test_a_deeper_run_does_not_inflate_rr_at_100(official, pinned, tmp_path):
 
 
 def test_a_passage_of_trec_is_relevant_from_grade_2_on(official, pinned, tmp_path):
-    known = MSMARCO_SETS["msmarco-passage/trec-dl-2019"]
-    dataset = datasets.load(known.name, data_dir=official, offline=True)
+    dataset = datasets.load("msmarco-passage/trec-dl-2019", data_dir=official, offline=True)
     run = FakeRetriever({"100": {"100": 2.0, "101": 1.0}, "101": {"101": 1.0}})
-    result = evaluate(run, dataset, runs_dir=tmp_path, measures=known.measures, depth=known.depth).result
+    result = evaluate(run, dataset, runs_dir=tmp_path).result
     assert result.means["RR(rel=2)@10"] == 0.75
     assert result.means["AP(rel=2)@1000"] == 0.75
     assert result.means["R(rel=2)@1000"] == 1.0
@@ -489,7 +378,7 @@ def test_addresses_and_checksums_are_those_of_ir_datasets(monkeypatch, tmp_path)
 
     records = DownloadConfig.contents()
     checked = set()
-    for known in MSMARCO_SETS.values():
+    for known in (KNOWN[name] for name in MSMARCO):
         for name in (name for names in known.files for name in names if SOURCES[name].record):
             record = records[known.folder][SOURCES[name].record]
             assert (record["url"], record["expected_md5"]) == SOURCES[name][:2]
@@ -499,172 +388,10 @@ def test_addresses_and_checksums_are_those_of_ir_datasets(monkeypatch, tmp_path)
     assert SOURCES["collection.tsv"].md5 == "31644046b18952c1386cd4564ba2ae69"
 
 
-@pytest.fixture
-def call(monkeypatch, official, tmp_path):
-    """Return a function that runs ``llara-eval msmarco`` with a system of our own."""
-    table = {"words": System("fakes:open_words", "words"), "bm25": System("fakes:open_words", "a stand-in")}
-    monkeypatch.setattr(adapters, "SYSTEMS", MappingProxyType(table))
-
-    def go(*words: object):
-        common = ["--data-dir", official, "--runs-dir", tmp_path / "runs", "--offline"]
-        arguments = ["msmarco", *words, *([] if "-m" in words else ["-m", "words"]), *common]
-        return CliRunner().invoke(app, list(map(str, arguments)))
-
-    yield go
-    for name in ("llara_eval", "adapters"):
-        logging.getLogger(name).handlers.clear()
-
-
-@pytest.mark.parametrize(
-    ("words", "system", "dataset", "measure"),
-    [
-        (["--task", "passage"], "words", "msmarco-passage/dev", "RR@10"),
-        (["--task", "passage", "--titled"], "words", "msmarco-passage-titled/dev", "RR@10"),
-        (["--task", "document"], "words", "msmarco-document/dev", "RR@100"),
-        (
-            ["--task", "document", "--documents", "maxp"],
-            "words,passages=maxp",
-            "msmarco-document/dev",
-            "RR@100",
-        ),
-        (["--task", "trec-dl-2019"], "words", "msmarco-passage/trec-dl-2019", "nDCG@10"),
-        (["--task", "trec-dl-2020", "--titled"], "words", "msmarco-passage-titled/trec-dl-2020", "nDCG@10"),
-        (["--task", "trec-dl-2020-document"], "words", "msmarco-document/trec-dl-2020", "nDCG@10"),
-    ],
-)
-def test_each_task_is_one_data_set(call, pinned, words, system, dataset, measure):
-    done = call(*words, "--json")
-    assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert (found["system"], found["dataset"], next(iter(found["measures"]))) == (system, dataset, measure)
-    assert ("R@1000" in found["measures"]) is (dataset.endswith("dev") and "passage" in dataset)
-
-
-def test_only_documents_that_are_one_text_are_read_at_length(call, pinned, monkeypatch):
-    seen, original = [], fakes.open_words
-    monkeypatch.setattr(fakes, "open_words", lambda *given: seen.append(given[-1]) or original(*given))
-    for words in (["passage"], ["document"], ["document", "--documents", "maxp"]):
-        assert call("--task", *words).exit_code == 0
-    assert [(context.text_length, context.maxp) for context in seen] == [
-        (None, False),
-        (2_048, False),
-        (None, True),
-    ]
-
-
-def test_evaluate_reads_a_data_set_as_msmarco_does(call, pinned, monkeypatch, official, tmp_path):
-    """Else one system's name would stand for two numbers, whichever command came first."""
-    seen, original = [], fakes.open_words
-    monkeypatch.setattr(fakes, "open_words", lambda *given: seen.append(given[-1]) or original(*given))
-    names = ["msmarco-passage/dev", "demo", "msmarco-document/dev", "msmarco-document/trec-dl-2019", "demo"]
-    words = ["evaluate", "-m", "words", *(word for name in names for word in ("-d", name))]
-    folders = ["--data-dir", str(official), "--runs-dir", str(tmp_path / "runs")]
-    done = CliRunner().invoke(app, [*words, *folders, "--measures", "RR@100", "--offline"])
-    assert done.exit_code == 0, done.output
-    assert [context.text_length for context in seen] == [None, 2_048], "opened anew only where it must"
-
-
-@pytest.mark.parametrize("command", ["evaluate", "beir"])
-@pytest.mark.parametrize("real", [True, False])
-@pytest.mark.parametrize(
-    ("task", "name"),
-    [
-        ("trec-dl-2019", "msmarco-passage/trec-dl-2019"),
-        ("trec-dl-2020-document", "msmarco-document/trec-dl-2020"),
-        ("document", "msmarco-document/dev"),
-    ],
-)
-def test_other_commands_measure_a_data_set_as_msmarco_does(
-    request, call, official, tmp_path, command, real, task, name
-):
-    if real:
-        request.getfixturevalue("pinned")
-    folders = ["--data-dir", str(official), "--runs-dir", str(tmp_path / "runs"), "--offline"]
-    done = CliRunner().invoke(app, [command, "-m", "words", "-d", f"demo,{name}", *folders, "--json"])
-    assert done.exit_code == 0, done.output
-    demo, found = map(json.loads, done.stdout.splitlines())
-    assert found["dataset"] == (name if real else f"data/{name}")
-    assert list(demo["measures"]) == list(DEFAULT_MEASURES)
-    known = MSMARCO_SETS[name]
-    assert list(found["measures"]) == [item for item in known.measures if item != "R@1000"]
-    assert load(Path(found["run"]).parent).depth == known.depth
-    again = call("--task", task)
-    assert again.exit_code == 0, again.output
-    assert "(kept from an earlier run)" in again.stderr
-
-
-def test_measures_and_depth_that_are_asked_for_count(call, pinned, official, tmp_path):
-    words = ["evaluate", "-m", "words", "-d", "msmarco-passage/trec-dl-2019", "--measures", "R@5,R@50"]
-    folders = ["--data-dir", str(official), "--runs-dir", str(tmp_path / "runs"), "--offline", "--json"]
-    done = CliRunner().invoke(app, [*words, "--depth", "20", *folders])
-    assert list(json.loads(done.stdout)["measures"]) == ["R@5"]
-
-
-def test_the_table_stands_beside_published_values(call, pinned):
-    untitled = call("--task", "passage").stdout
-    assert "0.1840*" in untitled
-    assert "0.1875*" in untitled
-    assert "BM25: Lucene, k1=0.9, b=0.4" in untitled
-    assert "0.4120*§" in untitled, "published with titles"
-    titled = call("--task", "passage", "--titled").stdout
-    assert "0.4120*" in titled
-    assert "§" not in titled.split("published")[0]
-    assert "0.1840" not in titled, "BM25 was published without titles"
-    trec = call("--task", "trec-dl-2019").stdout
-    assert "0.7501*" in trec, "published recall is that of grade 2"
-
-
-def test_the_table_prefers_what_was_measured(call, pinned):
-    assert call("--task", "document", "-m", "bm25", "--quiet").exit_code == 0
-    shown = call("--task", "document").stdout
-    assert "0.2299*" not in shown
-    assert "0.2778*" in shown
-
-
-def test_nothing_published_stands_beside_another_data_set(call):
-    shown = call("--task", "passage")
-    assert "data/msmarco-passage/dev" in shown.stdout
-    assert "*" not in shown.stdout.split("published")[0].removesuffix("* ")
-    assert "8,841,823" in shown.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--task", "document", "--titled"], "--titled is of passages"),
-        (["--task", "trec-dl-2019", "--documents", "maxp"], "--documents maxp is of documents"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(call, words, says):
-    done = call(*words)
-    assert done.exit_code == 2
-    assert says in " ".join(done.stderr.split())
-
-
-@pytest.mark.parametrize(
-    ("real", "name"),
-    [
-        (True, "msmarco-document/dev"),
-        (False, "msmarco-document/dev"),
-        (False, "data/msmarco-document/dev"),
-    ],
-)
-def test_two_results_can_be_compared_by_the_name_of_the_set(request, call, official, tmp_path, real, name):
-    if real:
-        request.getfixturevalue("pinned")
-    call("--task", "document")
-    call("--task", "document", "-m", "bm25")
-    folders = ["--runs-dir", tmp_path / "runs", "--data-dir", official]
-    words = ["compare", "words", "bm25", "-d", name, *folders, "--json"]
-    done = CliRunner().invoke(app, list(map(str, words)))
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["n_queries"] == 40
-
-
 def test_the_datasets_command_knows_and_verifies_them(official, pinned):
     described = inventory.describe("msmarco-document/dev", official)
     assert described["licence"] == "non-commercial research"
-    assert "msmarco-docs.tsv or msmarco-docs.trec" in described["note"]
+    assert described["files"][0] == "msmarco-docs.tsv or msmarco-docs.trec"
     assert described["at_hand"]
     assert inventory.verify("msmarco-document/dev", official).problem is None
     (official / "msmarco-document" / "msmarco-docdev-qrels.tsv").unlink()

@@ -7,7 +7,8 @@ import pytest
 from fakes import FakeRetriever
 
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
-from llara_eval.datasets.load import Dataset, load
+from llara_eval.datasets.dataset import Dataset
+from llara_eval.datasets.load import load
 from llara_eval.evaluation import evaluate as module
 from llara_eval.evaluation import record
 from llara_eval.evaluation.evaluate import evaluate
@@ -196,8 +197,10 @@ def test_ties_at_10_are_counted_before_the_cut(run):
 def test_own_ids_are_dropped_only_where_the_data_set_says_so(make_collection, tmp_path, monkeypatch, drop):
     from llara_eval.datasets import known as catalogue
 
-    known = catalogue.KnownSet("beir/own", "own", "0" * 32, 3, 1, 1, drop_own_ids=drop)
-    monkeypatch.setattr(catalogue, "KNOWN_SETS", {known.name: known})
+    known = catalogue.KnownDataset(
+        name="beir/own", folder="own", documents=3, queries=1, judgements=1, drop_own_ids=drop
+    )
+    monkeypatch.setattr(catalogue, "KNOWN", {known.name: known})
     folder = make_collection({"a": "1", "b": "2", "c": "3"}, {"a": "?"}, {"a": {"b": 1}}, name="own")
     retriever = FakeRetriever({"a": {"a": 3.0, "b": 2.0, "c": 1.0}})
     dataset = load(str(folder), data_dir=tmp_path)

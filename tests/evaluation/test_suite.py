@@ -2,6 +2,7 @@
 
 import sys
 import weakref
+from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
 
 import pytest
@@ -108,9 +109,9 @@ def test_a_retriever_that_is_open_may_search_passages_but_takes_no_options(folde
     assert {str(failure.error) for failure in failures} == {"mine is open already: it takes no options here"}
 
 
-def test_what_is_measured_is_what_is_asked_for_else_what_is_usual_there(folders, tmp_path, monkeypatch):
-    usual = SimpleNamespace(measures=("RR@10",), depth=10, text_length=None)
-    monkeypatch.setattr(suite, "MSMARCO_SETS", {folders[1]: usual})
+def test_what_is_measured_is_what_is_asked_for_else_what_the_data_set_carries(folders, tmp_path):
+    second = replace(load(folders[1], data_dir=tmp_path), measures=("RR@10",), depth=10)
+    folders = [folders[0], second]
     outcomes, _ = evaluate_all([WordOverlap()], folders, runs_dir=tmp_path / "a")
     assert [outcome.result.depth for outcome in outcomes] == [1_000, 10]
     assert list(outcomes[1].result.means) == ["RR@10"]

@@ -10,8 +10,7 @@ import typer
 from adapters.anserini import anserini_jar
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.datasets.known import BEIR_13, CQADUPSTACK, KNOWN_SETS, find
-from llara_eval.evaluation.suite import usual_conditions
+from llara_eval.datasets.known import BEIR, BEIR_13, CQADUPSTACK, KNOWN, find
 from llara_eval.reports import anserini_regressions, published
 from llara_eval.reports.published import PublishedScore
 from llara_eval.reports.reproduction import (
@@ -105,7 +104,7 @@ def test_every_beir_set_has_its_bm25_values(every, system):
     """Anserini has no regression for BEIR's msmarco."""
     found = expectations(every, system)
     beir = {name for name in found if name.startswith("beir/")}
-    assert beir == ({name for name in KNOWN_SETS if name != "beir/msmarco"} | LICENSED)
+    assert beir == ({name for name in BEIR if name != "beir/msmarco"} | LICENSED)
     assert all(set(found[name]) == {"nDCG@10", "R@100", "R@1000"} for name in beir)
     assert set(CQADUPSTACK) < beir
 
@@ -185,11 +184,12 @@ def test_every_command_is_one_that_evaluate_takes(every):
         assert (program, name) == ("llara-eval", "evaluate")
         given = command.make_context(name, words).params
         assert given["dataset"] == list(cell.members)
-        asked = given["measures"] and given["measures"].split(",")
         for member in cell.members:
-            usual, depth = usual_conditions(member)
-            measures = within_depth(asked or usual, given["depth"] or depth)
+            known = KNOWN[member]
+            names = given["measures"].split(",") if given["measures"] else known.measures
+            measures = within_depth(names, given["depth"] or known.depth)
             assert set(measures) >= {item.measure for item in cell.expected}
+            assert set(measures) == set(cell.measures), "else `repro` would refuse the result of this command"
         assert tuple(parse_measures(cell.measures)) == cell.measures
 
 

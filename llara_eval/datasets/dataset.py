@@ -1,0 +1,197 @@
+"""The shape of a data set: what is searched for what, what counts as relevant, and how it is measured."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llara_eval.core.errors import DataError
+from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.types import Qrels, Query
+from llara_eval.datasets import known as catalogue
+from llara_eval.datasets import memory
+from llara_eval.datasets.corpus import DocumentStream, in_memory
+from llara_eval.datasets.folder import judged_queries
+from llara_eval.datasets.known import DEPTH, KnownDataset
+from llara_eval.scoring.measures import DEFAULT_MEASURES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A test collection with one split of judgements, and how it is measured.
+
+    Attributes:
+        name: The full name of a public data set that is what it claims to be (``beir/scifact``,
+            ``msmarco-passage/dev``); else the folder's name, or the one given.
+        split: The split the judgements are of.
+        queries: The judged queries, in file order.
+        qrels: Judgements of this split.
+        corpus: The documents, streamed.
+        drop_own_ids: Whether a query's own id is left out of its ranking.
+        measures: The measures that are reported, the main one first.
+        depth: Documents kept for a query.
+        text_length: Tokens that a system reads of a document, if it can; None leaves that to the system.
+        fingerprint: SHA-256 over documents, judged queries and judgements.
+        warnings: What was noticed and counted, but does not stop an evaluation.
+        mismatch: In what a folder that bears a public data set's name differs from it.
+    """
+
+    name: str
+    split: str
+    queries: tuple[Query, ...]
+    qrels: Qrels
+    corpus: DocumentStream
+    drop_own_ids: bool = False
+    measures: tuple[str, ...] = DEFAULT_MEASURES
+    depth: int = DEPTH
+    text_length: int | None = None
+    fingerprint: str
+    warnings: tuple[str, ...] = ()
+    mismatch: str | None = None
+
+    @classmethod
+    def from_memory(
+        cls,
+        documents: Any,
+        queries: Any,
+        qrels: Any,
+        *,
+        name: str = "memory",
+        split: str | None = None,
+        drop_own_ids: bool | None = None,
+        measures: Sequence[str] | None = None,
+        depth: int | None = None,
+        text_length: int | None = None,
+    ) -> "Dataset":
+        """Make a data set of what is in memory; its fingerprint is that of a folder with the same content.
+
+        Args:
+            documents: Identifier → text, (title, text) or ``{"title": …, "text": …}``; rows of these with
+                an identifier; or a pandas data frame with ``doc_id`` (or ``_id``, ``id``), ``text`` and
+                perhaps ``title``. They are held.
+            queries: Identifier → text; rows; or a data frame with ``query_id`` (or ``_id``, ``id``) and
+                ``text``. Those without judgements are left out.
+            qrels: Query identifier → document identifier → grade; or a data frame with ``query_id``,
+                ``doc_id`` and ``relevance`` (or ``score``, ``grade``).
+            name: What its results are filed under; one of a public data set is checked.
+            split: The split the judgements are of; the usual one by default.
+            drop_own_ids: Whether a query's own id is left out of its ranking; by default not, or as is
+                usual for a public data set of that name. The following likewise.
+            measures: The measures that are reported.
+            depth: Documents kept for a query.
+            text_length: Tokens that a system reads of a document, if it can.
+
+        Raises:
+            DataError: A row is malformed (with its number), or the name is that of a public data set with
+                other content.
+        """
+        known = catalogue.find(name)
+        split = split or (known.split if known else "test")
+        judgements = memory.qrels_of(qrels)
+        judged = judged_queries("queries", memory.queries_of(queries), judgements, split)
+        corpus = in_memory(memory.documents_of(documents))
+        dataset = check(Found(known, name, split, judgements, judged, corpus))
+        if dataset.mismatch:
+            raise DataError(
+                f"{name!r} is the name of a public data set, and this is another: {dataset.mismatch}; "
+                "give it another name"
+            )
+        given: dict[str, Any] = {
+            "drop_own_ids": drop_own_ids,
+            "measures": None if measures is None else tuple(measures),
+            "depth": depth,
+            "text_length": text_length,
+        }
+        return replace(dataset, **{field: value for field, value in given.items() if value is not None})
+
+
+class Found(NamedTuple):
+    """A data set before its documents are read.
+
+    Attributes:
+        known: The public set it claims to be.
+        other_name: What it is called if it is not that set.
+        split: The split of the judgements.
+        qrels: Judgements.
+        queries: The judged queries.
+        corpus: The documents.
+    """
+
+    known: KnownDataset | None
+    other_name: str
+    split: str
+    qrels: Qrels
+    queries: tuple[Query, ...]
+    corpus: DocumentStream
+
+
+def check(found: Found, progress: Progress = SILENT) -> Dataset:
+    """Read all documents once, and return the data set with what was noticed.
+
+    Raises:
+        DataError: A document is malformed, an identifier occurs twice, or there are no documents.
+    """
+    known, corpus = found.known, found.corpus
+    judged = frozenset(doc_id for grades in found.qrels.values() for doc_id in grades)
+    title, expected = (known.name, known.documents) if known else ("documents", None)
+    with progress.task(f"read {title}", expected) as advance:
+        facts = corpus.scan(judged, advance)
+
+    warnings = []
+    if facts.judged_unknown:
+        warnings.append(
+            f"{len(facts.judged_unknown)} judged documents are not in the corpus "
+            f"({facts.judged_unknown[0]!r}, …); they count as not found"
+        )
+    if facts.empty:
+        warnings.append(f"{facts.empty} documents have neither title nor text")
+    empty_queries = [query.query_id for query in found.queries if not query.text.strip()]
+    if empty_queries:
+        warnings.append(f"{len(empty_queries)} queries have no text ({empty_queries[0]!r}, …)")
+
+    mismatch = _difference(known, found.split, facts.documents, found.qrels) if known else None
+    if known and mismatch:
+        warnings.append(
+            f"the folder is called {Path(corpus.origin).parent.name} but is not {known.name}: "
+            f"{mismatch}; its results are filed under {found.other_name!r}"
+        )
+    usual = known or KnownDataset(name=found.other_name, folder="")
+    return Dataset(
+        name=found.other_name if mismatch else usual.name,
+        split=found.split,
+        queries=found.queries,
+        qrels=found.qrels,
+        corpus=corpus,
+        drop_own_ids=usual.drop_own_ids and not mismatch,
+        measures=usual.measures,
+        depth=usual.depth,
+        text_length=usual.text_length,
+        fingerprint=_fingerprint(facts.fingerprint, found.queries, found.qrels),
+        warnings=tuple(warnings),
+        mismatch=mismatch,
+    )
+
+
+def _difference(known: KnownDataset, split: str, documents: int, qrels: Qrels) -> str | None:
+    """Say in what a data set differs from the pinned counts of a public one, or return None."""
+    if known.documents not in (None, documents):
+        return f"{documents:,} documents, not {known.documents:,}"
+    if split != known.split:
+        return None
+    if len(qrels) != known.queries:
+        return f"{len(qrels):,} judged queries, not {known.queries:,}"
+    judgements = sum(map(len, qrels.values()))
+    if known.judgements not in (None, judgements):
+        return f"{judgements:,} judgements, not {known.judgements:,}"
+    return None
+
+
+def _fingerprint(corpus: str, queries: tuple[Query, ...], qrels: Qrels) -> str:
+    content = hashlib.sha256(corpus.encode())
+    for query in queries:
+        content.update("\x1f".join(query).encode() + b"\x1e")
+    for query_id in sorted(qrels):
+        for doc_id, grade in sorted(qrels[query_id].items()):
+            content.update(f"{query_id}\x1f{doc_id}\x1f{grade}\x1e".encode())
+    return content.hexdigest()

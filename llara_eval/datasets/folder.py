@@ -1,0 +1,179 @@
+"""A folder in BEIR layout: documents, queries and judgements in files, and every defect in them named.
+
+``corpus.jsonl[.gz]`` is streamed and never held; ``queries.jsonl[.gz]`` and ``qrels/<split>.tsv[.gz]`` are
+small and held.
+"""
+
+from collections.abc import Iterator, Mapping
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+from llara_eval.core.errors import DataError
+from llara_eval.core.lines import find_file, objects
+from llara_eval.core.types import Document, Qrels, Query
+from llara_eval.scoring.trec import read_qrels
+
+
+def read_jsonl(path: Path, *, id_field: str = "_id") -> Iterator[tuple[int, Document]]:
+    """Stream a ``corpus.jsonl[.gz]``: one object a line with an id, ``text`` and optionally ``title``.
+
+    Yields:
+        The number of the line and the document.
+
+    Raises:
+        DataError: A line is malformed.
+    """
+    for number, row in objects(path):
+        yield number, document_of(path, number, row, id_field)
+
+
+def read_queries(path: Path) -> dict[str, Query]:
+    """Read ``queries.jsonl[.gz]``, in file order.
+
+    Raises:
+        DataError: A line is malformed or an identifier occurs twice.
+    """
+    return unique_queries(path, ((number, query_of(path, number, row)) for number, row in objects(path)))
+
+
+def unique_queries(origin: Path | str, queries: Iterator[tuple[int, Query]]) -> dict[str, Query]:
+    """Return numbered queries by their identifier, in order.
+
+    Raises:
+        DataError: An identifier occurs twice.
+    """
+    unique: dict[str, Query] = {}
+    for number, query in queries:
+        if query.query_id in unique:
+            raise DataError.at(
+                origin, number, f"query id {query.query_id!r} occurs twice; ids must be unique"
+            )
+        unique[query.query_id] = query
+    return unique
+
+
+def read_judged(folder: Path, split: str) -> tuple[dict[str, dict[str, int]], tuple[Query, ...]]:
+    """Read the judgements of a split and the queries they are of.
+
+    Raises:
+        DataError: The split does not exist, or a judged query has no text.
+    """
+    qrels = read_qrels(qrels_file(folder, split))
+    path = find_file(folder, "queries.jsonl")
+    return qrels, judged_queries(path, read_queries(path), qrels, split)
+
+
+def judged_queries(
+    origin: Path | str, queries: Mapping[str, Query], qrels: Qrels, split: str
+) -> tuple[Query, ...]:
+    """Return the judged queries, in their order.
+
+    Raises:
+        DataError: A judged query is not among them.
+    """
+    lost = sorted(set(qrels) - set(queries))
+    if lost:
+        raise DataError(
+            f"{origin}: {len(lost)} judged queries of split {split!r} are not there ({lost[0]!r}, …); "
+            "add them, or take their judgements out"
+        )
+    return tuple(query for query in queries.values() if query.query_id in qrels)
+
+
+def splits(folder: Path) -> dict[str, Path]:
+    """Return the files of judgements in a folder by the split they are of."""
+    files = [*(folder / "qrels").glob("*.tsv.gz"), *(folder / "qrels").glob("*.tsv")]
+    return {path.name.removesuffix(".gz").removesuffix(".tsv"): path for path in files}
+
+
+def qrels_file(folder: Path, split: str) -> Path:
+    """Return the judgements file of a split.
+
+    Raises:
+        DataError: It does not exist; the message lists the splits that do.
+    """
+    files = splits(folder)
+    if split not in files:
+        raise DataError(
+            f"{folder / 'qrels'}: no judgements for split {split!r}; "
+            + (f"there are: {', '.join(sorted(files))}" if files else "no *.tsv is there")
+        )
+    return files[split]
+
+
+def document_of(origin: Path | str, number: int, row: Mapping[str, Any], id_field: str) -> Document:
+    """Return the document that a row holds: its identifier, ``text`` and optionally ``title``.
+
+    Args:
+        origin: What the row comes from, for messages.
+        number: Its number there.
+        row: The fields.
+        id_field: Name of the field of the identifier.
+
+    Raises:
+        DataError: A field is missing or malformed.
+    """
+    return Document(
+        _identifier(origin, number, row, id_field),
+        _text(origin, number, row, "title", id_field, optional=True),
+        _text(origin, number, row, "text", id_field),
+    )
+
+
+def query_of(origin: Path | str, number: int, row: Mapping[str, Any], id_field: str = "_id") -> Query:
+    """Return the query that a row holds; arguments and errors are those of :func:`document_of`."""
+    return Query(_identifier(origin, number, row, id_field), _text(origin, number, row, "text", id_field))
+
+
+def _identifier(origin: Path | str, number: int, row: Mapping[str, Any], field: str) -> str:
+    """Return the identifier of a row as a string that can stand in a tab-separated line."""
+    if field not in row:
+        fields = ", ".join(map(str, row)) or "nothing"
+        raise DataError.at(origin, number, f"the field {field!r} is missing; found {fields}")
+    value = row[field]
+    if not isinstance(value, str | bool) and isinstance(value, Integral):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError.at(origin, number, f"{field!r} must be a non-empty string, found {value!r}")
+    return usable_id(origin, number, value, field)
+
+
+def usable_id(origin: Path | str, number: int, value: str, field: str = "id") -> str:
+    """Return an identifier if it can stand in a tab-separated line.
+
+    Raises:
+        DataError: It is empty, or has a tab, line break, control character or outer space.
+    """
+    if not value or value != value.strip() or not value.isprintable():
+        raise DataError.at(
+            origin,
+            number,
+            f"{field!r} {value!r} is empty or has a tab, line break, control character or outer space",
+        )
+    return value
+
+
+def _text(
+    origin: Path | str,
+    number: int,
+    row: Mapping[str, Any],
+    field: str,
+    id_field: str,
+    *,
+    optional: bool = False,
+) -> str:
+    """Return a text field; a missing or null optional field is the empty string."""
+    value = row.get(field)
+    if value is None and (optional or field in row):
+        return ""
+    if not isinstance(value, str):
+        problem = f"the field {field!r} is missing" if field not in row else f"{field!r} must be a string"
+        raise DataError.at(origin, number, f"{problem}; id {row.get(id_field)!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError.at(
+            origin, number, f"{field!r} holds half a surrogate pair ({error.reason})"
+        ) from error
+    return value
