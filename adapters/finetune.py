@@ -27,8 +27,8 @@ from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Contrast, Schedule
 from llara_eval.training.contrastive import Finetune
 from llara_eval.training.data import Rows
+from llara_eval.training.distributed import place, processes
 from llara_eval.training.job import Conditions, Subject, carry_out, check_output
-from llara_eval.training.sharding import place, processes
 from llara_eval.training.validation import Validate
 
 
@@ -70,7 +70,7 @@ def read_rows(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT)
     Raises:
         DataError: A file is malformed.
     """
-    return Rows(data, groups.check_row, cache=cache, progress=progress)
+    return Rows(data, groups.FORMAT, cache=cache, progress=progress)
 
 
 def plan(

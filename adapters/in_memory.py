@@ -13,14 +13,13 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
-from llara_eval.search.exact import Index, Queries, as_hits, as_tensor
 from numpy.typing import NDArray
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.paths import home
 from llara_eval.core.protocols import SILENT, Corpus, Progress
 from llara_eval.core.types import Hits, Ids, Query, as_ids
-from llara_eval.search.search import nearest
+from llara_eval.search.search import Index, Queries, as_hits, as_tensor, nearest
 from llara_eval.vectors.vector_store import Vectors
 
 BLOCK = 4_096

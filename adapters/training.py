@@ -1,12 +1,16 @@
-"""What Python calls to train: adapt and fine-tune, with the recipes as objects."""
+"""What Python calls to train: adapt, mine and fine-tune, with the recipes as objects."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
+import adapters
 from adapters import checkpoint_folder
+from adapters.objects import PythonSystem, as_retriever
+from adapters.options import Context
 from llara_eval.core import paths
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
@@ -16,7 +20,10 @@ from llara_eval.training.config import Contrast, Schedule
 if TYPE_CHECKING:
     from adapters.llara.objective import Adaptation
     from llara_eval.training.job import Conditions
+    from llara_eval.training.mining import Counts, Mining
     from llara_eval.training.validation import Validate
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 Recipe = TypeVar("Recipe")
 Files = str | Path | Sequence[str | Path]
@@ -112,7 +119,7 @@ def adapt(
     if task is None:
         longest = own_positions(read_model_config(folder))
         task = replace(usual_task, max_length=min(usual_task.max_length, longest))
-    rows = read_rows(files_of(data), chunk_words=chunk_words, cache=cache(), progress=progress)
+    rows = read_rows(_files(data), chunk_words=chunk_words, cache=_cache(), progress=progress)
     run(
         folder,
         rows,
@@ -165,7 +172,7 @@ def finetune(
     usual_contrast, usual_schedule = finetuning(recipe)
     run(
         checkpoint_folder(str(model), offline=offline),
-        read_rows(files_of(data), cache=cache(), progress=progress),
+        read_rows(_files(data), cache=_cache(), progress=progress),
         RECIPES[recipe],
         contrast or usual_contrast,
         schedule or usual_schedule,
@@ -174,6 +181,63 @@ def finetune(
         progress=progress,
     )
     return Path(output)
+
+
+def mine(
+    system: str | Path | PythonSystem,
+    data: Files,
+    corpus: str | Path,
+    output: str | Path,
+    *,
+    settings: "Mining | None" = None,
+    exclude: Sequence[str | Path] = (),
+    options: Mapping[str, Any] = _NONE,
+    data_dir: str | Path | None = None,
+    overwrite: bool = False,
+    offline: bool = False,
+    progress: Progress = SILENT,
+) -> "Counts":
+    """Write training pairs with hard negatives, as ``llara-eval mine`` does.
+
+    Args:
+        system: What finds the negatives: ``bm25``, a checkpoint, any other name, or a Python object.
+        data: Pairs: JSONL files of ``query`` and ``pos``, or folders in BEIR layout (their training split).
+        corpus: Where negatives come from: a data set, a ``corpus.jsonl``, or ``self`` (all positives).
+        output: The ``.jsonl`` file to write; its record is beside it.
+        settings: How negatives are chosen; None as :class:`llara_eval.training.mining.Mining` usually does.
+        exclude: Data sets whose queries must not be trained on, beside those of the corpus and the data.
+        options: Settings of the system, if it is named.
+        data_dir: Where named data sets are; None: the usual folder.
+        overwrite: Replace an earlier file.
+        offline: Never use the network.
+        progress: Where to show progress.
+
+    Returns:
+        What became of rows and documents.
+
+    Raises:
+        UsageError: The output cannot be written, or an excluded data set has no judgements.
+        DataError: A file is malformed, or a data set is not at hand.
+    """
+    from llara_eval.training import mining
+
+    if isinstance(system, str | Path):
+        context = Context(home=paths.home(), offline=offline)
+        retriever = adapters.open_system(str(system), options, context)
+    else:
+        retriever = as_retriever(system)
+    return mining.mine(
+        retriever,
+        _files(data),
+        corpus,
+        settings or mining.Mining(),
+        Path(output),
+        exclude=exclude,
+        data_dir=None if data_dir is None else Path(data_dir),
+        offline=offline,
+        overwrite=overwrite,
+        progress=progress,
+    )
 
 
 def _chosen(recipes: Mapping[str, Recipe], name: str) -> Recipe:
@@ -187,13 +251,13 @@ def _chosen(recipes: Mapping[str, Recipe], name: str) -> Recipe:
     return recipes[name]
 
 
-def files_of(data: Files) -> list[Path]:
+def _files(data: Files) -> list[Path]:
     """Return one or several files as a list of paths."""
     items = [data] if isinstance(data, str | Path) else data
     return [Path(item).expanduser() for item in items]
 
 
-def cache() -> Path:
+def _cache() -> Path:
     """Return where rows made from text, and indexes of the data, are kept."""
     return paths.home() / "training"
 

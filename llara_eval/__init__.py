@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adapters.llara.objective import Adaptation
-    from adapters.mining import mine
-    from adapters.training import adapt, adaptation, finetune, finetuning
+    from adapters.training import adapt, adaptation, finetune, finetuning, mine
     from llara_eval.core.errors import LlaraEvalError
     from llara_eval.datasets.dataset import Dataset
     from llara_eval.evaluation.evaluate import Outcome
@@ -58,8 +57,7 @@ __all__ = [
 
 _HOMES = {
     "adapters.llara.objective": ("Adaptation",),
-    "adapters.mining": ("mine",),
-    "adapters.training": ("adapt", "adaptation", "finetune", "finetuning"),
+    "adapters.training": ("adapt", "adaptation", "finetune", "finetuning", "mine"),
     "llara_eval.core.errors": ("LlaraEvalError",),
     "llara_eval.datasets.load": ("Dataset",),
     "llara_eval.evaluation.evaluate": ("Outcome",),

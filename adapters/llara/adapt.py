@@ -22,8 +22,8 @@ from llara_eval.planning.training import SAMPLE, Plan, make_plan
 from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Schedule
 from llara_eval.training.data import Rows
+from llara_eval.training.distributed import place, processes, shard_again
 from llara_eval.training.job import Conditions, Subject, carry_out, check_output
-from llara_eval.training.sharding import place, processes, shard_again
 from llara_eval.training.validation import Validate
 
 
@@ -40,7 +40,7 @@ def read_rows(data: Sequence[Path], *, chunk_words: int, cache: Path, progress: 
         DataError: A file is malformed.
     """
     files = pairs.prepare(data, words=chunk_words, cache=cache, progress=progress)
-    return Rows(files, pairs.check_row, cache=cache, progress=progress, sources=data)
+    return Rows(files, pairs.FORMAT, cache=cache, progress=progress, sources=data)
 
 
 def plan(folder: Path, rows: Rows, task: Adaptation, schedule: Schedule, conditions: Conditions) -> Plan:

@@ -15,6 +15,7 @@ from llara_eval.core.errors import DataError
 from llara_eval.core.files import atomic_write, sha256_of
 from llara_eval.core.lines import parse_object, text_lines
 from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.training.data import RowFormat
 
 FIELDS = ("input", "output_summarize", "output_predict")
 
@@ -25,12 +26,16 @@ _ABBREVIATION = re.compile(r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|No|Fig|Eq
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*$")
 
 
-def check_row(row: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with an adaptation row, or None; an empty ``output_predict`` is no mistake."""
+def problem_of(row: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with an adaptation row, or return None; an empty ``output_predict`` is no mistake."""
     for field in FIELDS:
         if not isinstance(row.get(field), str):
             return f"{field}: expected text, found {json.dumps(row.get(field))[:60]}"
     return None if row["input"].strip() else "input: no text"
+
+
+FORMAT = RowFormat("adaptation", problem_of)
+"""Rows of ``input``, ``output_summarize`` and ``output_predict``."""
 
 
 def prepare(paths: Sequence[Path], *, words: int, cache: Path, progress: Progress = SILENT) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NamedTuple
 
 import torch
@@ -22,9 +23,8 @@ from adapters.llara.templates import RELEASED, Prompts
 from llara_eval.core.errors import UsageError
 from llara_eval.encoding.templates import Templates
 from llara_eval.training.batching import split_to, token_batches
-from llara_eval.training.distributed import largest, total, world
+from llara_eval.training.distributed import largest, synchronise, total, world
 from llara_eval.training.objective import Numbered, Step
-from llara_eval.training.sharding import synchronise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +61,12 @@ class Adaptation:
         """Refuse an adaptation to nothing.
 
         Raises:
-            UsageError: Neither EBAE nor EBAR is wanted.
+            UsageError: Neither EBAE nor EBAR is wanted, or the scale is not a number above 0.
         """
         if not (self.ebae or self.ebar):
             raise UsageError("adaptation needs EBAE or EBAR or both")
+        if not (self.scale > 0 and isfinite(self.scale)):
+            raise UsageError(f"scale must be a number above 0, found {self.scale}")
 
 
 class Sums(NamedTuple):

@@ -5,7 +5,6 @@ research/LLARA), and the one the paper describes (arXiv 2312.15503, section 3; A
 prompts a little differently).
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding.check import fault_of_slots
 from llara_eval.encoding.templates import Template, Templates, special_tokens
@@ -42,18 +42,14 @@ class Prompts:
         """Read prompts of one's own from a JSON object with these four fields.
 
         Raises:
-            DataError: The file cannot be read, a field is missing, unknown or of the wrong kind.
+            DataError: The file cannot be read, or a field is missing, unknown or of another type.
         """
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-            prompts = cls(**value)
-        except (OSError, ValueError, TypeError) as error:
-            names = ", ".join(item.name for item in fields(cls))
-            raise DataError(f"{path}: expected a JSON object with {names}: {error}") from error
-        words = (prompts.prefix, prompts.self_suffix, prompts.next_suffix)
-        if not all(isinstance(word, str) for word in words) or not isinstance(prompts.slots, int):
-            raise DataError(f"{path}: prefix and suffixes must be strings, slots a whole number")
-        return prompts
+        value = read_record(path, dict[str, Any])
+        names = [item.name for item in fields(cls)]
+        if set(value) != set(names):
+            found = ", ".join(value) or "nothing"
+            raise DataError(f"{path}: expected a JSON object with {', '.join(names)}, found {found}")
+        return decode(value, cls, path)
 
     def with_slots(self, slots: int) -> "Prompts":
         """Return the same words with fewer slot tokens at the end of each suffix, for ablation.

@@ -83,10 +83,13 @@ def mine(
     out.
     """
     set_up_logging(quiet=quiet, verbose=verbose)
-    from adapters.mining import mine as mine_pairs
-    from llara_eval.training.mining import Mining
+    from adapters import open_system
+    from adapters.options import Context
+    from llara_eval.core.paths import home
+    from llara_eval.training import mining
 
-    settings = Mining(
+    given = options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens)
+    settings = mining.Mining(
         depth=depth,
         skip_top=skip_top,
         negatives=negatives,
@@ -95,17 +98,16 @@ def mine(
         sample=sample,  # type: ignore[arg-type]
         seed=seed,
     )
-    counts = mine_pairs(
-        model,
+    counts = mining.mine(
+        open_system(model, given, Context(home=home(), offline=offline)),
         data,
         corpus,
+        settings,
         output,
-        settings=settings,
-        exclude=exclude or (),
-        options=options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens),
+        exclude=exclude or [],
         data_dir=data_dir,
-        overwrite=overwrite,
         offline=offline,
+        overwrite=overwrite,
         progress=progress(quiet=quiet),
     )
     if as_json:

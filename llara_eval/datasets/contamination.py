@@ -5,12 +5,11 @@ copies the declaration into the settings of its result, and the leaderboard look
 file and the same data set below ``runs/``: nobody is taken at their word about what overlaps.
 """
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from llara_eval.core.errors import DataError
+from llara_eval.core.decode import read_record
 from llara_eval.core.files import slug, write_json
 
 RECORD = "training.json"
@@ -66,20 +65,21 @@ class Finding:
         return bool(self.count("query") or self.count("relevant"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Declaration:
+    """What is read of ``training.json`` here; it has other fields, too."""
+
+    training_files: dict[str, str] = field(default_factory=dict)
+
+
 def declared(folder: Path) -> dict[str, str]:
     """Return the training files a checkpoint declares, SHA-256 → name; empty if it declares none.
 
     Raises:
-        DataError: Its record is malformed.
+        DataError: Its ``training.json`` is malformed.
     """
     path = folder / RECORD
-    if not path.is_file():
-        return {}
-    try:
-        files = json.loads(path.read_text(encoding="utf-8")).get(TRAINING_FILES, {})
-        return {str(digest): str(name) for digest, name in files.items()}
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: not a record of training ({error})") from error
+    return read_record(path, _Declaration).training_files if path.is_file() else {}
 
 
 def keep(runs_dir: Path, finding: Finding) -> Path:
@@ -94,11 +94,7 @@ def walk(runs_dir: Path) -> Iterator[Finding]:
     """Yield the findings that are kept, in the order of their paths.
 
     Raises:
-        DataError: One is malformed.
+        DataError: A file there is not a finding of ``llara-eval overlap``.
     """
     for path in sorted((runs_dir / FINDINGS).glob("*.json")):
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-            yield Finding(**{field.name: value[field.name] for field in fields(Finding)})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: not a finding of `llara-eval overlap` ({error!r})") from error
+        yield read_record(path, Finding)

@@ -12,7 +12,7 @@ from llara_eval.core.lines import objects
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.contamination import ANY, Finding
 from llara_eval.datasets.dataset import Dataset
-from llara_eval.datasets.same_text import STRENGTH, Index, Item, Kind, batches, words
+from llara_eval.datasets.same_text import STRENGTH, Index, Item, Kind, batches
 
 Documents = Literal["judged", "all"]
 
@@ -88,7 +88,7 @@ def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SIL
     with progress.task(f"read {path.name}", path.stat().st_size) as advance:
         for batch in batches(training_texts(path, advance)):
             counts.update(trained_as for _, trained_as, _ in batch)
-            for hit in index.find([words(text) for *_, text in batch]):
+            for hit in index.find([text for *_, text in batch]):
                 line, trained_as, _ = batch[hit.text]
                 match = Match(*index.names[hit.item], trained_as, hit.kind, hit.score, line)
                 key = hit.item, trained_as

@@ -1,8 +1,9 @@
-"""When is a test text in a training text: by words, in three ways, and an index that finds it.
+"""When two texts are the same, and when a test text is in a training text: by words, in three ways.
 
-The kinds of match, the strongest first:
+:func:`normalised` is the one definition of the same text, for mining and for overlap. The kinds of match,
+the strongest first:
 
-- ``exact``: the same words in the same order;
+- ``exact``: the same text, that is, the same words in the same order;
 - ``near``: the sets of neighbouring word pairs have a Jaccard index of at least 0.8;
 - ``13-gram``: thirteen words in a row are the same (Brown et al. 2020, arXiv 2005.14165, appendix C). A
   text of fewer words is one gram as a whole, which is the exact match: a short question is not "seen"
@@ -106,8 +107,29 @@ def words(text: str) -> list[str]:
 
     What is written without spaces (Chinese, Thai) is one word from one punctuation mark to the next.
     """
+    return _folded(text).translate(_WORDS).split()
+
+
+def normalised(text: str) -> str:
+    """Return the form that same texts share: two texts are the same if it is equal and not empty.
+
+    It holds the words, with one space between them, so that case, punctuation and white space make no
+    difference. A text without a word (``?!``) is its symbols; one of invisible characters alone is empty.
+    """
+    return _joined(words(text), text)
+
+
+def _joined(found: Sequence[str], text: str) -> str:
+    """Return the normalised form of a text whose words are known."""
+    if found:
+        return " ".join(found)
+    symbols = (char for char in _folded(text) if unicodedata.category(char)[0] not in "CZ")
+    return "".join(symbols)
+
+
+def _folded(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return unicodedata.normalize("NFKC", folded).translate(_WORDS).split()
+    return unicodedata.normalize("NFKC", folded)
 
 
 def jaccard(one: Sequence[str], other: Sequence[str]) -> float:
@@ -120,13 +142,13 @@ class Index:
     """The test side, to be asked for what training texts match.
 
     Args:
-        found: Its texts; those without a word match nothing.
+        test_side: Its texts; an empty one matches nothing.
 
     Attributes:
         names: Role and identifier of each.
     """
 
-    def __init__(self, found: Iterable[Item]) -> None:
+    def __init__(self, test_side: Iterable[Item]) -> None:
         from datasketch import MinHash, MinHashLSH
 
         self.names: list[tuple[str, str]] = []
@@ -135,7 +157,7 @@ class Index:
         self._empty = MinHash(num_perm=BANDS * ROWS)
         self._near = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
         parts = []
-        for batch in batches(found):
+        for batch in batches(test_side):
             texts = [words(item.text) for item in batch]
             for item, text in zip(batch, texts, strict=True):
                 self._add(item, text)
@@ -151,22 +173,23 @@ class Index:
         self._size = np.bincount(self._owners, minlength=len(self.names))
 
     def _add(self, item: Item, text: Sequence[str]) -> None:
-        number, whole = len(self.names), " ".join(text)
+        number = len(self.names)
         self.names.append((item.role, item.id))
-        self._texts.append(whole)
-        for form in {whole, " ".join(words(item.bare))} - {""}:
+        self._texts.append(" ".join(text))
+        for form in {_joined(text, item.text), normalised(item.bare)} - {""}:
             self._exact[form].add(number)
         if len(text) > 1:
             self._near.insert(number, self._sketch(text))
 
-    def find(self, texts: Sequence[Sequence[str]]) -> Iterator[Hit]:
+    def find(self, training_texts: Sequence[str]) -> Iterator[Hit]:
         """Yield what training texts match, kind by kind, in the order of the training texts.
 
         Args:
-            texts: Their words; a thousand at a time are faster than one at a time.
+            training_texts: A thousand at a time are faster than one at a time.
         """
-        for number, text in enumerate(texts):
-            for item in self._exact.get(" ".join(text), ()):
+        texts = [words(text) for text in training_texts]
+        for number, (text, whole) in enumerate(zip(texts, training_texts, strict=True)):
+            for item in self._exact.get(_joined(text, whole), ()):
                 yield Hit(number, item, Kind.EXACT, 1.0)
         pairs = _windows(texts, 2)
         # A text of Jaccard index 0.8 with another has 0.8 of its pairs in it, so also in all texts together.

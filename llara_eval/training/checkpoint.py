@@ -1,7 +1,6 @@
 """Models on their way into and out of training: loaded in float32, LoRA on top, saved and compared."""
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from llara_eval.checkpoints.load import load, read_model, read_model_config
 from llara_eval.core.errors import CheckFailedError, UsageError
-from llara_eval.core.files import write_json
+from llara_eval.core.files import remove_drafts, write_json
+from llara_eval.core.folders import staging
 from llara_eval.datasets.contamination import RECORD
 from llara_eval.encoding.check import check
 from llara_eval.encoding.devices import default_dtype
@@ -125,29 +125,28 @@ def save_checkpoint(
     weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     if rank() != 0:
         return
-    unfinished = output / ".checkpoint.tmp"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished, state_dict=weights, **_extent(model))
-    tokenizer.save_pretrained(unfinished)
-    templates.save(unfinished)
-    (unfinished / "README.md").unlink(missing_ok=True)  # peft's empty model card
-    if merge and (unfinished / "adapter_config.json").is_file():
-        _merge(unfinished, head=model.get_output_embeddings() is not None)
-    encoder = load(unfinished, dtype="float32")
-    difference = max(
-        float((made - expected[side]).abs().max())
-        for side, made in sample_embeddings(encoder.model, tokenizer, encoder.templates).items()
-    )
-    if not difference <= _TOLERANCE:
-        raise CheckFailedError(
-            f"{unfinished} gives other embeddings than the model in memory: they differ by {difference:.2e}, "
-            f"at most {_TOLERANCE:.0e} is rounding"
+    with staging(output) as unfinished:
+        model.save_pretrained(unfinished, state_dict=weights, **_extent(model))
+        tokenizer.save_pretrained(unfinished)
+        templates.save(unfinished)
+        (unfinished / "README.md").unlink(missing_ok=True)  # peft's empty model card
+        if merge and (unfinished / "adapter_config.json").is_file():
+            _merge(unfinished, head=model.get_output_embeddings() is not None)
+        encoder = load(unfinished, dtype="float32")
+        difference = max(
+            float((embeddings - expected[side]).abs().max())
+            for side, embeddings in sample_embeddings(encoder.model, tokenizer, encoder.templates).items()
         )
-    check(encoder, SAMPLES)
-    for file in sorted(unfinished.iterdir()):
-        file.chmod(0o644)  # safetensors are written for their owner alone
-        file.replace(output / file.name)
-    unfinished.rmdir()
+        if not difference <= _TOLERANCE:
+            raise CheckFailedError(
+                f"the checkpoint saved for {output} gives other embeddings than the model in memory: they "
+                f"differ by {difference:.2e}, at most {_TOLERANCE:.0e} is rounding"
+            )
+        check(encoder, SAMPLES)
+        for file in sorted(unfinished.iterdir()):
+            file.chmod(0o644)  # safetensors are written for their owner alone
+            file.replace(output / file.name)
+    remove_drafts(output, "new")
     write_json(output / RECORD, {**record, "reload_difference": difference})
     logger.info("saved %s; loaded again, its embeddings differ by %.1e", output, difference)
 

@@ -1,6 +1,7 @@
 """What a training run is: small frozen dataclasses, filled by recipes (named functions of the adapters)."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 from llara_eval.core.errors import UsageError
 
@@ -74,12 +75,12 @@ class Schedule:
         if self.steps is not None:
             positive["steps"] = self.steps
         for name, value in positive.items():
-            if not value > 0:
-                raise UsageError(f"{name} must be above 0, found {value}")
+            if not (value > 0 and isfinite(value)):
+                raise UsageError(f"{name} must be a number above 0, found {value}")
         others = {"warmup": self.warmup, "weight_decay": self.weight_decay, "seed": self.seed}
         for name, value in others.items():
-            if value < 0:
-                raise UsageError(f"{name} must not be negative, found {value}")
+            if not (value >= 0 and isfinite(value)):
+                raise UsageError(f"{name} must be a number that is not negative, found {value}")
 
     def total_steps(self, rows: int) -> int:
         """Return the number of updates for a data set of ``rows`` rows.
@@ -121,10 +122,12 @@ class Contrast:
         Raises:
             UsageError: A value is out of range.
         """
-        if not self.temperature > 0 or self.group_size < 1 or self.distillation < 0:
+        temperature, distillation = self.temperature, self.distillation
+        numbers = isfinite(temperature) and isfinite(distillation)
+        if not numbers or temperature <= 0 or self.group_size < 1 or distillation < 0:
             raise UsageError(
                 f"temperature must be above 0, group_size at least 1 and distillation not negative, found "
-                f"{self.temperature}, {self.group_size}, {self.distillation}"
+                f"{temperature}, {self.group_size}, {distillation}"
             )
         if self.group_size == 1 and not self.in_batch:
             raise UsageError("a group of one passage without in-batch negatives has nothing to tell apart")

@@ -12,12 +12,11 @@ from llara_eval.encoding.padded import embed
 from llara_eval.encoding.templates import Template, Templates
 from llara_eval.training.batching import row_batches, split_to, token_batches
 from llara_eval.training.config import Contrast
-from llara_eval.training.distributed import gather, largest, rank, total, world
+from llara_eval.training.distributed import gather, largest, rank, synchronise, total, world
 from llara_eval.training.gradient_cache import cached_backward
 from llara_eval.training.groups import Group, draw
 from llara_eval.training.losses import NO_KEY, Labels, contrastive_loss, keys_of
 from llara_eval.training.objective import Numbered, Step
-from llara_eval.training.sharding import synchronise
 
 
 class Chunk(NamedTuple):

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from llara_eval.training.data import RowFormat
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -25,8 +27,8 @@ class Group:
     teacher: tuple[float, ...] | None
 
 
-def check_row(row: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with a row of ``query``, ``pos`` and, maybe, ``neg`` and scores, or None."""
+def problem_of(row: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with a row of ``query``, ``pos`` and, maybe, ``neg`` and scores, or return None."""
     if not isinstance(row.get("query"), str):
         return f"query: expected text, found {_shown(row.get('query'))}"
     for field in ("pos", "neg"):
@@ -45,11 +47,15 @@ def check_row(row: Mapping[str, Any]) -> str | None:
     return None
 
 
+FORMAT = RowFormat("groups", problem_of)
+"""Rows of ``query``, ``pos`` and, maybe, ``neg`` and a teacher's scores."""
+
+
 def draw(row: Mapping[str, Any], size: int, *, seed: int, epoch: int, index: int) -> Group:
     """Draw one positive and up to ``size`` − 1 distinct negatives.
 
     Args:
-        row: A row that :func:`check_row` finds nothing wrong with.
+        row: A row that :func:`problem_of` finds nothing wrong with.
         size: Passages wanted.
         seed: Of the run.
         epoch: Passes over the data made before.

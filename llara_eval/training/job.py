@@ -1,6 +1,5 @@
 """A training run from beginning to end: conditions, what is trained, the loop, the checkpoint."""
 
-import json
 import logging
 import shutil
 from collections import ChainMap
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from llara_eval.core.decode import read_record
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.provenance import describe
@@ -191,7 +191,7 @@ def _is_finished(conditions: Conditions, identity: Mapping[str, Any]) -> bool:
         barrier()
     if not (output / RECORD).is_file():
         return False
-    record = json.loads((output / RECORD).read_text(encoding="utf-8"))
+    record = read_record(output / RECORD, dict[str, Any])
     refuse_other(record, identity, f"{output} holds a finished run")
     logger.info("%s is finished; --on-existing always starts again", output)
     return True

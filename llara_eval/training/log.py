@@ -4,10 +4,13 @@ import json
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from llara_eval.core.decode import decode
 from llara_eval.core.files import write_text
+from llara_eval.core.lines import parse_object, text_lines
 from llara_eval.training.distributed import rank
 
 logger = logging.getLogger(__name__)
@@ -36,8 +39,7 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = output / LOG
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.is_file() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= first and first]
+        kept = _until(self._path, first) if first and self._path.is_file() else []
         write_text(self._path, "".join(f"{line}\n" for line in kept))
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=first + 1)
 
@@ -70,6 +72,25 @@ class Journal:
             file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         for name, value in values.items():
             self._board.add_scalar(f"{kind}/{name}", value, step)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What every line of the log says."""
+
+    kind: str
+    step: int
+
+
+def _until(path: Path, last: int) -> list[str]:
+    """Return the lines of a log up to a step; a line that was being written when the process died is dropped.
+
+    Raises:
+        DataError: Another line is no entry.
+    """
+    lines = [(number, line) for number, line in text_lines(path) if line.endswith("}")]
+    entries = [decode(parse_object(path, number, line), _Entry, f"{path}:{number}") for number, line in lines]
+    return [line for (_, line), entry in zip(lines, entries, strict=True) if entry.step <= last]
 
 
 def summary(values: Mapping[str, float]) -> str:

@@ -1,16 +1,15 @@
 """Hard negatives for training pairs: what a system ranks high and nobody has called relevant.
 
-Mining never sees a query of a test collection, and a document that may be relevant after all is left out:
-known positives by their text, near-duplicates of them by overlap, and what scores close to them by margin.
+A query of a test collection is never mined for. A document that may be relevant after all is left out: a
+known positive by its text, a near-duplicate of one by overlap, and what scores close to one by margin. When
+two texts are the same is decided by :func:`llara_eval.datasets.same_text.normalised`, as for overlap.
 """
 
-import hashlib
-import json
 import logging
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,25 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.core.files import atomic_write, sha256_of
+from llara_eval.core.files import refuse_inputs, write_json
 from llara_eval.core.lines import find_file
+from llara_eval.core.paths import data_dir as default_data_dir
+from llara_eval.core.paths import home
 from llara_eval.core.protocols import SILENT, Progress, Retriever
-from llara_eval.core.types import Document, Ids, Query
+from llara_eval.core.provenance import describe
+from llara_eval.core.types import Ids, Query
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.folder import read_judged, splits
+from llara_eval.datasets.folder import splits
+from llara_eval.datasets.load import locate
+from llara_eval.datasets.same_text import normalised, words
 from llara_eval.scoring.ranking import rank
-from llara_eval.training import groups
 from llara_eval.training.data import Rows
+from llara_eval.training.pairs import Documents, judged_queries, own_corpus, read_pairs, write_rows
 
 logger = logging.getLogger(__name__)
 
 Sample = Literal["top", "random"]
 
-TRAIN = "train"
-"""The split whose queries may be trained on."""
-
-
-_WORD = re.compile(r"\w+")
+SELF = "self"
+"""Stands for the pairs' own positives where a corpus is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,41 +114,72 @@ class Counts:
     negatives: int = 0
 
 
-def read_pairs(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT) -> Rows:
-    """Read training pairs: JSONL of ``query`` and ``pos``, or the training split of a BEIR folder.
+def mine(
+    retriever: Retriever,
+    data: Sequence[Path],
+    corpus: str | Path,
+    settings: Mining,
+    output: Path,
+    *,
+    exclude: Sequence[str | Path] = (),
+    data_dir: Path | None = None,
+    offline: bool = False,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Counts:
+    """Write training pairs with hard negatives: documents that a system ranks high and that are no positives.
 
-    Raises:
-        DataError: A file is malformed, or a folder has no training split.
-    """
-    files = [_pairs_of(path, cache) if path.is_dir() else path for path in data]
-    return Rows(files, groups.check_row, cache=cache, progress=progress)
-
-
-def own_corpus(rows: Rows, cache: Path) -> Corpus:
-    """Return the distinct positives of the pairs themselves as a corpus."""
-    path = cache / f"positives-{rows.fingerprint[:16]}.jsonl"
-    if not path.is_file():
-        texts = dict.fromkeys(text for row in rows for text in row["pos"])
-        _write(path, ({"_id": str(number), "text": text} for number, text in enumerate(texts)))
-    return Corpus(path)
-
-
-def judged_queries(folders: Iterable[Path]) -> frozenset[str]:
-    """Return what may not be trained on: the queries of all splits but ``train``, as :func:`mine` wants them.
+    ``llara-eval mine`` makes this call. Beside ``output`` a file of the same name that ends in ``.json`` says
+    how it was made.
 
     Args:
-        folders: Test collections in BEIR layout.
+        retriever: The system that finds the negatives.
+        data: Pairs: JSON Lines of ``query`` and ``pos``, or folders in BEIR layout (their training split).
+        corpus: Where negatives come from: a data set's name or folder, a ``corpus.jsonl``, or ``self`` for
+            all positives.
+        settings: How negatives are chosen.
+        output: The ``.jsonl`` file to write, whole or not at all.
+        exclude: Data sets whose judged queries must not be trained on, beside those of ``corpus`` and of
+            folders in ``data``. Queries of their training splits stay.
+        data_dir: Where named data sets live; None takes ``LLARA_EVAL_DATA``.
+        offline: Whether downloads are forbidden.
+        overwrite: Whether an earlier output may be replaced.
+        progress: Where to show progress.
+
+    Returns:
+        What became of the rows, and of the documents found for them.
+
+    Raises:
+        UsageError: ``output`` does not end in ``.jsonl``, exists, or is one of the inputs; or a data set to
+            exclude has no judgements.
+        DataError: A data set is missing, a file is malformed, or every query is excluded.
     """
-    return frozenset(
-        _key(query.text)
-        for folder in folders
-        for split in splits(folder)
-        if split != TRAIN
-        for query in read_judged(folder, split)[1]
+    record = _record_of(output, data, overwrite=overwrite)
+    cache = home() / "training"
+    find = partial(locate, data_dir=data_dir or default_data_dir(), offline=offline)
+    rows = read_pairs(data, cache=cache, progress=progress)
+    source, collections = _corpus(corpus, rows, cache, find)
+    collections += [_with_judgements(name, find(str(name))) for name in exclude]
+    forbidden = judged_queries([*collections, *(path for path in data if path.is_dir())])
+    counts = add_negatives(
+        retriever, rows, source, settings, output, forbidden=forbidden, cache=cache, progress=progress
     )
+    write_json(
+        record,
+        {
+            "settings": asdict(settings),
+            "counts": asdict(counts),
+            "system": retriever.name,
+            "system_settings": dict(retriever.settings),
+            "data": rows.fingerprint,
+            "corpus": source.fingerprint,
+            "provenance": describe(),
+        },
+    )
+    return counts
 
 
-def mine(
+def add_negatives(
     retriever: Retriever,
     rows: Rows,
     corpus: Corpus,
@@ -164,95 +196,96 @@ def mine(
     negatives; a row for which nothing is left has an empty ``neg``.
 
     Args:
-        retriever: Finds the negatives.
-        rows: Training pairs; see :func:`read_pairs`.
+        retriever: The system that finds the negatives.
+        rows: Training pairs; see :func:`llara_eval.training.pairs.read_pairs`.
         corpus: Where negatives come from.
         settings: How they are chosen.
-        output: The JSONL file to write, whole or not at all.
-        forbidden: See :func:`judged_queries`.
-        cache: Where the places of the corpus' documents are kept.
+        output: The JSON Lines file to write, whole or not at all.
+        forbidden: See :func:`llara_eval.training.pairs.judged_queries`.
+        cache: Folder for the index of the corpus.
         progress: Where to show progress.
 
     Raises:
-        DataError: The corpus is malformed, or no row may be trained on.
+        DataError: The corpus is malformed, or every query is forbidden.
     """
     if not forbidden:
         logger.warning("no query is left out: name the sets this will be evaluated on with --exclude")
     counts = Counts(rows=len(rows))
-    queries, positives = _asked(rows, forbidden)
+    queries, positives = _queries(rows, forbidden)
     retriever.index(corpus, progress)
     run = rank(retriever.search(list(queries.values()), settings.depth, progress), depth=settings.depth)
-    found = {query_id: (doc_ids, scores) for query_id, doc_ids, scores in run}
-    documents = _Documents(corpus, run.doc_ids, positives.values(), cache)
+    ranked = {query_id: (doc_ids, scores) for query_id, doc_ids, scores in run}
+    documents = Documents(corpus, run.doc_ids, positives.values(), cache)
 
     def written() -> Iterable[Mapping[str, Any]]:
         with progress.task("choose negatives", len(rows)) as advance:
             for number, row in enumerate(rows):
                 advance()
-                key = _key(row["query"])
-                if key not in queries:
+                text = normalised(row["query"])
+                if text not in queries:
                     counts.forbidden += 1
                     continue
-                known = documents.same_as(positives[key])
-                left = _candidates(*found[queries[key].query_id], known, settings, counts)
+                known = documents.same_as(positives[text])
+                left = _candidates(*ranked[queries[text].query_id], known, settings, counts)
                 if settings.sample == "random":
                     left = np.random.default_rng([settings.seed, number]).permutation(left)
-                chosen = _choose(left, documents, positives[key], settings, counts)
+                chosen = _choose(left, documents, positives[text], settings, counts)
                 counts.written += 1
                 counts.without += not chosen
                 counts.negatives += len(chosen)
                 kept = {name: value for name, value in row.items() if not name.endswith("_scores")}
                 yield {**kept, "neg": list(chosen.values()), "neg_ids": list(chosen)}
 
-    _write(output, written())
+    write_rows(output, written())
     return counts
 
 
-def _asked(rows: Rows, forbidden: frozenset[str]) -> tuple[dict[str, Query], dict[str, list[str]]]:
-    """Return each different query that may be trained on, and all its positives, by its words."""
+def _record_of(output: Path, data: Sequence[Path], *, overwrite: bool) -> Path:
+    """Return the file that shall say how the output was made."""
+    record = output.with_suffix(".json")
+    if output.suffix != ".jsonl" or ((output.exists() or record.exists()) and not overwrite):
+        raise UsageError(
+            f"{output} must end in .jsonl, and neither it nor {record.name} exist (or --overwrite)"
+        )
+    for path in (output, record):
+        refuse_inputs(path, data)
+    return record
+
+
+def _corpus(
+    corpus: str | Path, rows: Rows, cache: Path, find: Callable[[str], Path]
+) -> tuple[Corpus, list[Path]]:
+    """Return the corpus, and the test collection it belongs to, if any."""
+    if corpus == SELF:
+        return own_corpus(rows, cache), []
+    path = Path(corpus).expanduser()
+    if path.is_file():
+        return Corpus(path), [path.parent]
+    folder = find(str(corpus))
+    return Corpus(find_file(folder, "corpus.jsonl")), [folder]
+
+
+def _with_judgements(name: str | Path, folder: Path) -> Path:
+    """Return the folder if excluding it leaves out any query."""
+    if not splits(folder):
+        raise UsageError(
+            f"--exclude {name}: {folder} has no judgements (qrels/*.tsv) whose queries to leave out"
+        )
+    return folder
+
+
+def _queries(rows: Rows, forbidden: frozenset[str]) -> tuple[dict[str, Query], dict[str, list[str]]]:
+    """Return each different query that may be trained on, and all its positives, by its normalised text."""
     queries: dict[str, Query] = {}
     positives: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        key = _key(row["query"])
-        if key not in forbidden:
-            queries.setdefault(key, Query(str(len(queries)), row["query"]))
-            positives[key] += row["pos"]
+        text = normalised(row["query"])
+        if text not in forbidden:
+            queries.setdefault(text, Query(str(len(queries)), row["query"]))
+            positives[text] += row["pos"]
     if not queries:
         raise DataError("every query of these pairs belongs to a test collection; nothing may be mined")
     return queries, positives
-
-
-class _Documents:
-    """The texts of a corpus by identifier, read from disk one at a time.
-
-    Args:
-        corpus: The corpus.
-        found: Identifiers that will be asked for.
-        positives: Groups of texts that :meth:`same_as` will be asked about.
-        cache: Where the places of documents are kept.
-    """
-
-    def __init__(self, corpus: Corpus, found: Ids, positives: Iterable[Sequence[str]], cache: Path) -> None:
-        wanted = set(found)
-        texts = {_key(text) for group in positives for text in group}
-        self._place: dict[str, int] = {}
-        self._named: dict[str, list[str]] = defaultdict(list)
-        for place, document in enumerate(corpus):
-            if document.doc_id in wanted:
-                self._place[document.doc_id] = place
-            key = _key(document.contents)
-            if key in texts:
-                self._named[key].append(document.doc_id)
-        self._rows = Rows([corpus.path], _any_row, cache=cache)
-
-    def same_as(self, texts: Sequence[str]) -> set[str]:
-        """Return the documents whose text is one of these."""
-        return {doc_id for text in texts for doc_id in self._named.get(_key(text), ())}
-
-    def __getitem__(self, doc_id: str) -> str:
-        """Return what a system reads of a document."""
-        row = self._rows[self._place[doc_id]]
-        return Document(doc_id, row.get("title") or "", row["text"] or "").contents
 
 
 def _candidates(
@@ -274,66 +307,31 @@ def _candidates(
 
 
 def _choose(
-    left: Ids, documents: _Documents, positives: Sequence[str], settings: Mining, counts: Counts
+    left: Ids, documents: Documents, positives: Sequence[str], settings: Mining, counts: Counts
 ) -> dict[str, str]:
     """Return the first negatives of a list that overlap too much with no positive, by identifier."""
     chosen: dict[str, str] = {}
-    shingles = [_shingles(text) for text in positives]
+    texts = {""}
+    positive_shingles = [_shingles(text) for text in positives]
     for doc_id in left:
         if len(chosen) == settings.negatives:
             break
         text = documents[doc_id]
-        own = _shingles(text)
-        if any(_containment(own, other) > settings.max_overlap for other in shingles):
+        shingles = _shingles(text)
+        if any(_containment(shingles, other) > settings.max_overlap for other in positive_shingles):
             counts.overlapping += 1
-        elif text and text not in chosen.values():
+        elif normalised(text) not in texts:
+            texts.add(normalised(text))
             chosen[doc_id] = text
     return chosen
 
 
 def _shingles(text: str) -> set[tuple[str, ...]]:
     """Return the word trigrams of a text, or all its words as one if there are fewer."""
-    words = _WORD.findall(text.casefold())
-    return set(zip(words, words[1:], words[2:], strict=False)) or {tuple(words)}
+    sequence = words(text)
+    return set(zip(sequence, sequence[1:], sequence[2:], strict=False)) or {tuple(sequence)}
 
 
 def _containment(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> float:
     """Return the part of the smaller set that the other holds."""
     return len(one & other) / min(len(one), len(other))
-
-
-def _key(text: str) -> str:
-    """Return what two texts that count as the same have in common: words, whatever case and space."""
-    return " ".join(text.casefold().split())
-
-
-def _any_row(row: Mapping[str, Any]) -> str | None:
-    """Find nothing wrong: the corpus has been checked by who reads it."""
-    return None
-
-
-def _pairs_of(folder: Path, cache: Path) -> Path:
-    """Write the training split of a folder in BEIR layout as pairs, once."""
-    qrels, queries = read_judged(folder, TRAIN)
-    corpus = Corpus(find_file(folder, "corpus.jsonl"))
-    content = hashlib.sha256(f"{sha256_of(corpus.path)}{queries}{qrels}".encode()).hexdigest()
-    path = cache / f"{folder.resolve().name}-{TRAIN}-{content[:16]}.jsonl"
-    if not path.is_file():
-        relevant = {
-            query: [doc for doc, grade in grades.items() if grade > 0] for query, grades in qrels.items()
-        }
-        wanted = {doc_id for doc_ids in relevant.values() for doc_id in doc_ids}
-        texts = {document.doc_id: document.contents for document in corpus if document.doc_id in wanted}
-        pairs = (
-            {"query": query.text, "query_id": query.query_id, "pos": positives}
-            for query in queries
-            if (positives := [texts[doc_id] for doc_id in relevant[query.query_id] if doc_id in texts])
-        )
-        _write(path, pairs)
-    return path
-
-
-def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    with atomic_write(path) as out:
-        for row in rows:
-            out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")

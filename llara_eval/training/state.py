@@ -1,14 +1,16 @@
-"""A training run on disk, from which the same command goes on exactly.
+"""The training state of an unfinished run, from which the same command goes on exactly.
 
-``state/step-00000120/`` holds the trained parameters and the optimiser's moments as safetensors (each
-process writes its shards) and ``run.json``. Nothing else needs keeping: data order, negatives and
-dropout are derived from the seed and the step.
+``state/step-00000120/`` holds the trained parameters and the optimizer's moments as safetensors (each
+process writes its shards) and ``run.json``. Nothing else needs keeping: data order, negatives and dropout
+are derived from the seed and the step.
 """
 
 import json
 import shutil
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,78 +19,103 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
+from llara_eval.core.decode import read_record
 from llara_eval.core.errors import UsageError
 from llara_eval.core.files import write_json
-from llara_eval.training.distributed import barrier, rank
+from llara_eval.core.folders import atomic_folder
+from llara_eval.training.distributed import barrier, from_first, rank
 
 _FOLDER = "state"
 _RUN = "run.json"
 
 
+@dataclass(frozen=True, slots=True)
+class SavedRun:
+    """What ``run.json`` says of a training state.
+
+    Attributes:
+        step: Optimizer steps done.
+        identity: What makes the run the one it is, as JSON values.
+    """
+
+    step: int
+    identity: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Refuse a training state that was saved before the first step.
+
+        Raises:
+            ValueError: ``step`` is below 1.
+        """
+        if self.step < 1:
+            raise ValueError(f"step must be at least 1, found {self.step}")
+
+
 def save(output: Path, step: int, state: Mapping[str, Tensor], identity: Mapping[str, Any]) -> None:
-    """Keep the state after ``step`` updates and drop the one before; whole or not at all.
+    """Keep the training state and drop the one before; whole or not at all.
+
+    The first process makes the folder and gives it its name in the end; all processes write into it.
 
     Args:
-        output: The folder of the training run.
-        step: Updates done.
+        output: The folder of the run.
+        step: Optimizer steps done.
         state: Tensors by name; sharded ones are written by the processes that hold them.
-        identity: What makes this run the one it is.
+        identity: What makes this run the one it is, as JSON values.
     """
     folder = output / _FOLDER / f"step-{step:08d}"
-    unfinished = folder.with_name(f".{folder.name}.tmp")
+    with atomic_folder(folder, replace=True) if rank() == 0 else nullcontext() as made:
+        unfinished = from_first(made)
+        with _no_remark_on_one_process():
+            save_shards(
+                dict(state),
+                storage_writer=HuggingFaceStorageWriter(str(unfinished), save_distributed=True),
+            )
+        if made is not None:
+            write_json(made / _RUN, asdict(SavedRun(step, dict(identity))))
     if rank() == 0:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-    barrier()
-    with _single_process_is_meant():
-        writer = HuggingFaceStorageWriter(str(unfinished), save_distributed=True)
-        save_shards(dict(state), storage_writer=writer)
-    if rank() == 0:
-        write_json(unfinished / _RUN, {"step": step, **identity})
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-        for old in _kept(output)[:-1]:
-            shutil.rmtree(old)
+        for earlier in _kept(output)[:-1]:
+            shutil.rmtree(earlier)
     barrier()
 
 
 def restore(output: Path, state: Mapping[str, Tensor], identity: Mapping[str, Any]) -> int:
-    """Load the last state into the tensors given.
+    """Load the last training state into the tensors given.
 
     Returns:
-        The updates it was taken after; 0 if there is none.
+        The optimizer steps it was saved after; 0 if there is none.
 
     Raises:
-        UsageError: The state belongs to another run.
+        UsageError: The training state belongs to another run.
+        DataError: Its ``run.json`` is malformed.
     """
     kept = _kept(output)
     if not kept:
         return 0
-    record = json.loads((kept[-1] / _RUN).read_text(encoding="utf-8"))
-    refuse_other(record, identity, f"{output} holds an unfinished run")
-    with _single_process_is_meant():
+    saved = read_record(kept[-1] / _RUN, SavedRun)
+    refuse_other(saved.identity, identity, f"{output} holds an unfinished run")
+    with _no_remark_on_one_process():
         load(dict(state), storage_reader=HuggingFaceStorageReader(str(kept[-1])))
-    return int(record["step"])
+    return saved.step
 
 
 def refuse_other(record: Mapping[str, Any], identity: Mapping[str, Any], what: str) -> None:
-    """Raise if what is recorded of a run is not what makes this run the one it is.
+    """Raise if a record is of another run than this one.
 
     Args:
-        record: What is recorded, and maybe more.
-        identity: Of this run.
+        record: The identity of the recorded run; it may have other fields, too.
+        identity: The identity of this run.
         what: Begins the message.
 
     Raises:
-        UsageError: It is another run.
+        UsageError: The two identities differ.
     """
-    there, asked = (
+    recorded, current = (
         _flat(json.loads(json.dumps({key: one.get(key) for key in identity}))) for one in (record, identity)
     )
     differing = [
-        f"{key} ({there.get(key, 'nothing')} there, {asked.get(key, 'nothing')} now)"
-        for key in sorted({*there, *asked})
-        if there.get(key, "nothing") != asked.get(key, "nothing")
+        f"{key} ({recorded.get(key, 'nothing')} there, {current.get(key, 'nothing')} now)"
+        for key in sorted({*recorded, *current})
+        if recorded.get(key, "nothing") != current.get(key, "nothing")
     ]
     if differing:
         raise UsageError(
@@ -109,7 +136,7 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def discard(output: Path) -> None:
-    """Drop all states of a run."""
+    """Drop all training states of a run."""
     shutil.rmtree(output / _FOLDER, ignore_errors=True)
 
 
@@ -117,8 +144,8 @@ def _kept(output: Path) -> list[Path]:
     return sorted(path.parent for path in (output / _FOLDER).glob(f"step-*/{_RUN}"))
 
 
-class _single_process_is_meant(warnings.catch_warnings):
-    """Silences the remark that there is only one process."""
+class _no_remark_on_one_process(warnings.catch_warnings):
+    """Silences the library's remark that there is only one process, which is meant."""
 
     def __enter__(self) -> None:
         super().__enter__()

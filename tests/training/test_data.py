@@ -17,7 +17,7 @@ from adapters.llara.stop_words import STOP_WORDS, without_stop_words
 from llara_eval.core.errors import DataError
 from llara_eval.training import groups
 from llara_eval.training.batching import PADDING, row_batches, split_to, token_batches
-from llara_eval.training.data import Rows, order
+from llara_eval.training.data import RowFormat, Rows, order
 from llara_eval.training.groups import draw
 
 
@@ -25,11 +25,14 @@ def has_text(row: Mapping[str, Any]) -> str | None:
     return None if "text" in row else f"text is missing, found {', '.join(row)}"
 
 
+HAS_TEXT = RowFormat("text", has_text)
+
+
 def rows_of(folder: Path, *contents: bytes, ending: str = "jsonl") -> Rows:
     paths = [folder / f"rows{number}.{ending}" for number in range(len(contents))]
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
-    return Rows(paths, has_text, cache=folder / "cache")
+    return Rows(paths, HAS_TEXT, cache=folder / "cache")
 
 
 LINES = b'\xef\xbb\xbf{"text": "one"}\n\n  \r\n{"text": "zw\xc3\xb6lf"}\r\n{"text": "three"}'
@@ -48,8 +51,8 @@ def test_rows_are_read_by_place_whatever_marks_blank_lines_and_endings(tmp_path:
     ("content", "says"),
     [
         (b'{"text": "a"}\n{"txt": 1}\n', "rows0.jsonl:2: text is missing, found txt"),
-        (b'{"text": "a"}\n\n{"text": \n', "rows0.jsonl:3: not JSON"),
-        (b'["text"]\n', "rows0.jsonl:1: expected an object, found list"),
+        (b'{"text": "a"}\n\n{"text": \n', "rows0.jsonl:3: not valid JSON"),
+        (b'["text"]\n', "rows0.jsonl:1: expected a JSON object, found"),
         (b'{"text": "\xff"}\n', "rows0.jsonl:1: not UTF-8"),
         (b"\n \n", "rows0.jsonl: no rows"),
     ],
@@ -64,7 +67,7 @@ def test_what_is_malformed_is_named_with_file_and_line(tmp_path: Path, content: 
     [
         ("latin.jsonl", b'\n{"text": "caf\xe9 au lait"}\n', "latin.jsonl:2: not UTF-8"),
         ("later.jsonl", b'{"text": "tea"}\n{"text": "caf\xe9 au lait"}\n', "later.jsonl:2: not UTF-8"),
-        ("false.jsonl.gz", b"no archive", "false.jsonl.gz: cannot be read as text"),
+        ("false.jsonl.gz", b"no archive", "false.jsonl.gz:1: cannot be read on"),
         ("odd.jsonl", b'\n{"body": "tea"}\n', "odd.jsonl:2: expected input"),
     ],
 )
@@ -78,7 +81,7 @@ def test_a_cut_off_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(LINES * 100)[:-20])
     with pytest.raises(DataError, match="cannot be decompressed"):
-        Rows([path], has_text, cache=tmp_path / "cache")
+        Rows([path], HAS_TEXT, cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*"))
 
 
@@ -95,8 +98,10 @@ def test_a_file_is_checked_once_and_again_when_it_has_changed(tmp_path: Path) ->
         (b'{"text": "b"}\n', ["a", "b"]),
     ):
         path.write_bytes(content)
-        Rows([path], check, cache=tmp_path / "cache")
+        Rows([path], RowFormat("checked", check), cache=tmp_path / "cache")
         assert checked == seen
+    Rows([path], RowFormat("checked-2", check), cache=tmp_path / "cache")
+    assert checked == ["a", "b", "b"], "a cached index belongs to a format's name, and to nothing else"
 
 
 def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
@@ -133,7 +138,7 @@ def test_the_order_of_an_epoch_is_a_permutation_decided_by_seed_and_epoch() -> N
     ],
 )
 def test_a_malformed_group_is_explained(row: dict[str, Any], says: str) -> None:
-    assert says in (groups.check_row(row) or "")
+    assert says in (groups.problem_of(row) or "")
 
 
 def test_a_group_is_one_positive_and_different_negatives_with_their_scores() -> None:
@@ -145,7 +150,7 @@ def test_a_group_is_one_positive_and_different_negatives_with_their_scores() -> 
         "pos_scores": [10.0, 11.0],
         "neg_scores": [0.0, 1.0, 1.5, 9.0, 2.0, 3.0],
     }
-    assert groups.check_row(row) is None
+    assert groups.problem_of(row) is None
     scores = {"p0": 10.0, "p1": 11.0, "n0": 0.0, "n1": 1.0, "n2": 2.0, "n3": 3.0}
     seen = set()
     for epoch in range(20):
@@ -203,7 +208,7 @@ def test_chunks_follow_each_other_within_one_source_only(tmp_path: Path) -> None
     lines = [{"source": name, "text": text} for name, texts in sources.items() for text in texts]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     rows = list(build(path, 24))  # eight words a sentence: three make a chunk
-    assert all(data.check_row(row) is None for row in rows)
+    assert all(data.problem_of(row) is None for row in rows)
     assert all(row["input"] == row["output_summarize"] for row in rows)
     assert rows[0]["input"] == " ".join(SENTENCES[:3])
     for name, texts in sources.items():
@@ -223,7 +228,7 @@ def test_plain_text_is_one_source_and_made_into_rows_once(tmp_path: Path) -> Non
     assert prepare([path], words=24, cache=tmp_path / "cache") == [made]
     assert made.stat().st_mtime_ns == before
     assert prepare([path], words=40, cache=tmp_path / "cache") != [made]
-    assert len(Rows([made], data.check_row, cache=tmp_path / "cache")) == 13
+    assert len(Rows([made], data.FORMAT, cache=tmp_path / "cache")) == 13
 
 
 def test_chunks_end_with_sentences_and_abbreviations_are_none() -> None:
@@ -267,8 +272,8 @@ def test_files_of_the_released_code_are_read_unchanged(tmp_path: Path) -> None:
         pytest.skip(f"no files of the released code at {folder}")
     adaptation = folder / "toy_pretrain_data.jsonl"
     assert prepare([adaptation], words=500, cache=tmp_path) == [adaptation]
-    assert len(Rows([adaptation], data.check_row, cache=tmp_path)) > 0
-    rows = Rows([folder / "toy_finetune_data.jsonl"], groups.check_row, cache=tmp_path)
+    assert len(Rows([adaptation], data.FORMAT, cache=tmp_path)) > 0
+    rows = Rows([folder / "toy_finetune_data.jsonl"], groups.FORMAT, cache=tmp_path)
     assert len(draw(rows[0], 16, seed=0, epoch=0, index=0).passages) > 1
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageErro
 from llara_eval.core.files import sha256_of
 from llara_eval.training import checkpoint
 from llara_eval.training.config import Schedule
-from llara_eval.training.data import Rows
+from llara_eval.training.data import RowFormat, Rows
 from llara_eval.training.loop import batch_of, train
 from llara_eval.training.objective import Numbered, Step
 from llara_eval.training.optimiser import learning_rate, make_optimiser
@@ -182,11 +183,15 @@ class Falling:
         self.seen += rows
         loss = self.model(torch.ones(1, 1)).sum() * (float("nan") if self.broken else 1.0)
         loss.backward()
-        return Step(terms={"loss": float(loss)}, tokens=len(rows), padded=len(rows))
+        return Step(terms={"loss": float(loss.detach())}, tokens=len(rows), padded=len(rows))
 
 
 def rows_of(tmp_path: Path, count: int) -> Rows:
-    return Rows([make_rows(tmp_path / f"{count}.jsonl", count)], lambda row: None, cache=tmp_path / "cache")
+    return Rows(
+        [make_rows(tmp_path / f"{count}.jsonl", count)],
+        RowFormat("any", lambda row: None),
+        cache=tmp_path / "cache",
+    )
 
 
 def test_the_next_update_is_read_beside_this_one_but_never_beside_an_evaluation(tmp_path: Path) -> None:
@@ -278,7 +283,17 @@ def test_vectors_do_not_decay() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"learning_rate": 0.0}, {"batch_size": 0}, {"steps": 0}, {"warmup": -1}, {"epochs": 0}, {"seed": -1}],
+    [
+        *(
+            {"learning_rate": 0.0},
+            {"batch_size": 0},
+            {"steps": 0},
+            {"warmup": -1},
+            {"epochs": 0},
+            {"seed": -1},
+        ),
+        *({name: number} for name in ("learning_rate", "epochs", "warmup") for number in (nan, inf)),
+    ],
 )
 def test_settings_that_cannot_be_run_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(values))):

@@ -11,8 +11,12 @@ from typer.testing import CliRunner
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.training.groups import check_row
-from llara_eval.training.mining import Counts, Mining, judged_queries, mine, own_corpus, read_pairs
+from llara_eval.datasets.load import load
+from llara_eval.datasets.overlap import compare, items
+from llara_eval.datasets.same_text import Index
+from llara_eval.training.groups import problem_of
+from llara_eval.training.mining import Counts, Mining, add_negatives, mine
+from llara_eval.training.pairs import judged_queries, own_corpus, read_pairs
 
 DOCUMENTS = {
     "good": ("Tides", "the moon pulls the water of the sea twice a day"),
@@ -46,7 +50,7 @@ def mined(tmp_path, corpus):
         read = read_pairs([pairs(tmp_path / "pairs.jsonl", *(rows or [PAIR]))], cache=tmp_path / "cache")
         output = tmp_path / "out.jsonl"
         system = retriever or FakeRetriever(SCORES)
-        counts = mine(system, read, corpus, settings, output, cache=tmp_path / "cache", **more)
+        counts = add_negatives(system, read, corpus, settings, output, cache=tmp_path / "cache", **more)
         return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()], counts
 
     return go
@@ -56,7 +60,7 @@ def test_known_positives_are_no_negatives_whatever_their_id_case_and_space(mined
     (row,), counts = mined()
     assert row["neg_ids"] == ["near", "a", "b", "c", "d"]
     assert row["neg"][1] == "the moon has no water"
-    assert check_row(row) is None
+    assert problem_of(row) is None
     assert (counts.positives, counts.negatives, counts.written) == (2, 5, 1)
 
 
@@ -116,8 +120,12 @@ def test_other_fields_stay_and_scores_of_other_negatives_go(mined) -> None:
     assert set(row) == {"query", "pos", "source", "neg", "neg_ids"}
 
 
-def test_a_query_of_a_test_collection_is_never_mined_for(mined, make_collection) -> None:
-    folder = make_collection({"x": "x"}, {"q": "WHY are there tides "}, {"q": {"x": 1}}, name="judged")
+@pytest.mark.parametrize(
+    "query",
+    ["WHY are there tides ", "Why are there tides?", "why\tare\u00a0there   tides", "«Why are there tides»"],
+)
+def test_a_query_of_a_test_collection_is_never_mined_for(mined, make_collection, query) -> None:
+    folder = make_collection({"x": "x"}, {"q": query}, {"q": {"x": 1}}, name="judged")
     other = {"query": "another", "pos": ["something"]}
     system = FakeRetriever({"0": {"a": 1.0}})
     rows, counts = mined(PLAIN, PAIR, other, retriever=system, forbidden=judged_queries([folder]))
@@ -125,6 +133,24 @@ def test_a_query_of_a_test_collection_is_never_mined_for(mined, make_collection)
     assert (counts.forbidden, counts.written) == (1, 1)
     with pytest.raises(DataError, match="belongs to a test collection"):
         mined(PLAIN, PAIR, forbidden=judged_queries([folder]))
+
+
+def test_overlap_finds_no_query_among_those_mining_kept(tmp_path, make_collection) -> None:
+    judged = {"1": "Does aspirin help?", "2": "what of the sea"}
+    folder = make_collection(DOCUMENTS, judged, {"1": {"a": 1}, "2": {"b": 1}})
+    variants = ["Does aspirin help", "does ASPIRIN help?", "Does  aspirin\thelp!", "Does aspirin help them?"]
+    rows = [{"query": query, "pos": ["the moon has no water"]} for query in variants]
+    data, output = pairs(tmp_path / "pairs.jsonl", *rows), tmp_path / "mined.jsonl"
+    dataset = load(str(folder), data_dir=tmp_path)
+    index = Index(items(dataset))
+
+    def exact(path: Path) -> int:
+        return compare(path, dataset, index).finding.seen.get("query", {}).get("query", {}).get("exact", 0)
+
+    assert exact(data) == 1
+    counts = mine(FakeRetriever({"0": {"d": 1.0}}), [data], folder, PLAIN, output)
+    assert (counts.forbidden, counts.written) == (3, 1)
+    assert exact(output) == 0
 
 
 def test_the_training_split_alone_may_be_trained_on(tmp_path, make_collection) -> None:
