@@ -73,8 +73,10 @@ def load(
         own_modules=backend == "sentence-transformers",
     )
     model = model.to(device if backend == "transformers" else "cpu").eval()
-    computing = engines.open_backend(backend, folder, model, tokenizer, templates, device)
-    return Encoder(model, tokenizer, templates, batch_tokens=batch_tokens, source=source, backend=computing)
+    facts, engine = engines.open_backend(backend, folder, model, tokenizer, templates, device)
+    return Encoder(
+        model, tokenizer, templates, batch_tokens=batch_tokens, source=source, facts=facts, backend=engine
+    )
 
 
 def settle_templates(

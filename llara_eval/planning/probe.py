@@ -17,7 +17,7 @@ from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.load import DEMO_FOLDER
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.engines import open_stock
+from llara_eval.encoding.engines import find_facts, open_stock
 from llara_eval.planning.cost import cost, skeleton
 from llara_eval.planning.workload import Reading
 
@@ -74,8 +74,15 @@ def open_encoder(
     else:
         model, tokenizer = read_model(folder, dtype=kind)
     model = model.to(device).eval()
-    backend = open_stock(model, reading.templates)
-    return Encoder(model, tokenizer, reading.templates, batch_tokens=batch_tokens, backend=backend)
+    facts = find_facts(model, reading.templates)
+    return Encoder(
+        model,
+        tokenizer,
+        reading.templates,
+        batch_tokens=batch_tokens,
+        facts=facts,
+        backend=open_stock(model, facts),
+    )
 
 
 def _memory(device: torch.device) -> int:

@@ -12,8 +12,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.utils import deterministic
 
-from llara_eval.encoding.compile import layers_of
 from llara_eval.encoding.devices import set_up
+from llara_eval.encoding.model_facts import layers_of
 
 Model = TypeVar("Model", bound=nn.Module)
 

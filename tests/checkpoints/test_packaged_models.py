@@ -55,7 +55,7 @@ def test_minilm_reads_its_own_configuration(minilm) -> None:
         256,
         True,
     )
-    assert not minilm.encoder.causal
+    assert not minilm.encoder.facts.causal
 
 
 def test_smollm2_is_converted_once_and_is_a_language_model(smollm2, own_home, texts) -> None:

@@ -24,7 +24,7 @@ from llara_eval.core.files import sha256_of
 from llara_eval.datasets.load import locate
 from llara_eval.encoding import devices
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.engines import open_stock
+from llara_eval.encoding.engines import find_facts, open_stock
 from llara_eval.encoding.templates import Template, Templates
 from llara_eval.vectors import shards
 
@@ -206,7 +206,8 @@ def test_with_other_threads_vectors_differ_in_the_last_bits_of_float16_at_most(k
     template = Template(suffix=("</s>",), max_length=64)
     model = make_model(kind)
     templates = Templates(template, template)
-    encoder = Encoder(model, make_tokenizer(), templates, backend=open_stock(model, templates))
+    facts = find_facts(model, templates)
+    encoder = Encoder(model, make_tokenizer(), templates, facts=facts, backend=open_stock(model, facts))
     texts = [f"{'many words ' * (i % 7)}{i}" for i in range(200)]
     before, found = torch.get_num_threads(), []
     try:
