@@ -110,6 +110,12 @@ def test_every_link_leads_somewhere(path):
         assert not anchor or anchor in anchors(target), f"{path.name}: {link}"
 
 
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_of_the_code_that_is_named_exists(path):
+    for name in re.findall(r"`((?:llara_eval|adapters|benchmarks|tests)/[\w./-]+)`", read(path)):
+        assert (ROOT / name).exists(), f"{path.name}: {name}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_stay_among_the_pages_of_the_site(page):
     links = [link for link in LINK.findall(without_code(read(page))) if not re.match(r"\w+:", link)]
