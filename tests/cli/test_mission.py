@@ -15,6 +15,8 @@ from llara_eval.core.lines import objects, text_lines
 from llara_eval.core.paths import DATA
 
 DEMO = DATA / "demo"
+pytestmark = pytest.mark.slow
+
 QRELS = {"passage": "qrels.dev.small.tsv", "document": "msmarco-docdev-qrels.tsv"}
 QUICK = ["--batch-size", "8", "--batch-tokens", "2000", "--quiet"]
 
