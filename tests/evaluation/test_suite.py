@@ -13,7 +13,6 @@ import adapters
 from adapters import System
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.datasets.load import load
-from llara_eval.evaluation import suite
 from llara_eval.evaluation.record import RUN
 from llara_eval.evaluation.suite import Failure, encode_all, evaluate_all, require_own_adapters
 
@@ -78,10 +77,10 @@ def test_each_system_is_opened_once_and_all_is_announced_as_it_comes(folders, op
 
 @pytest.mark.parametrize(("maxp", "lengths"), [(False, [None, 2_048]), (True, [None])])
 def test_a_system_is_opened_again_where_documents_are_read_otherwise(
-    folders, opened, tmp_path, monkeypatch, maxp, lengths
+    folders, opened, tmp_path, maxp, lengths
 ):
-    monkeypatch.setattr(suite, "text_length", {folders[1]: 2_048}.get)
-    _, failures = evaluate_all(["words"], folders, runs_dir=tmp_path / "runs", maxp=maxp)
+    long = replace(load(folders[1], data_dir=tmp_path), text_length=2_048)
+    _, failures = evaluate_all(["words"], [folders[0], long], runs_dir=tmp_path / "runs", maxp=maxp)
     assert not failures
     assert [context.text_length for _, context in opened] == lengths
 
