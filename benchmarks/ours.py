@@ -89,11 +89,8 @@ def product_shapes(folder: Path) -> list[tuple[int, int]]:
 def open_encoder(folder: Path, dtype: str, *, compiled: bool = False) -> Any:
     """Return our encoder of a checkpoint."""
     from llara_eval.checkpoints import load as checkpoints
-    from llara_eval.encoding.allocator import keep_freed_memory
     from llara_eval.encoding.compile import compile_layers
 
-    if device().type == "cpu":
-        keep_freed_memory()  # as a dense retriever does
     encoder = checkpoints.load(folder, dtype=dtype)
     if compiled:
         compile_layers(encoder.model, encoder.device)
@@ -144,11 +141,10 @@ def _open_store(folder: Path, name: str) -> Any:
 
 def search(folder: str, depth: int) -> Once:
     """Search two stores for the documents with the largest inner product."""
-    from llara_eval.encoding.allocator import keep_freed_memory
+    from llara_eval.encoding.devices import set_up
     from llara_eval.search.compressed import Variant, search_variant
 
-    if device().type == "cpu":
-        keep_freed_memory()  # as a dense retriever does
+    set_up(device())  # as opening a checkpoint does
     queries, documents = (_open_store(Path(folder), name) for name in ("queries", "documents"))
 
     def once() -> Any:

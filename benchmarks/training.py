@@ -33,9 +33,8 @@ from adapters.llara.joint import Frame
 from adapters.llara.objective import Adapt, Adaptation, AdaptationModel, Reader
 from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings, templates
 from llara_eval.core.paths import home
-from llara_eval.encoding.allocator import keep_freed_memory
 from llara_eval.encoding.compile import compile_layers
-from llara_eval.encoding.devices import default_device
+from llara_eval.encoding.devices import default_device, set_up
 from llara_eval.training.checkpoint import precision_of
 from llara_eval.training.config import Contrast
 from llara_eval.training.contrastive import Finetune
@@ -107,7 +106,7 @@ def measure(chosen: argparse.Namespace) -> dict[str, float]:
         ("finetune", "straightforward"): plain_finetuning,
     }[chosen.stage, chosen.form]
     if chosen.form == "ours":
-        keep_freed_memory()
+        set_up(DEVICE)
         if chosen.compile:
             compile_layers(model, DEVICE)
     read, step = make(model.to(DEVICE).train(), tokenizer, chosen)

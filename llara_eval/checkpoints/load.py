@@ -17,7 +17,7 @@ from llara_eval.checkpoints import lora, st_read
 from llara_eval.checkpoints.folder import resolve, transformer_folder
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding import engines
-from llara_eval.encoding.devices import default_device, settle_dtype
+from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.model_facts import own_positions, positions, require_positions
 from llara_eval.encoding.templates import TEMPLATE_FILE, Template, Templates, special_tokens
@@ -59,6 +59,7 @@ def load(
         MissingPartError: The backend is not installed.
     """
     device = default_device()
+    set_up(device)
     kind = settle_dtype(dtype, device)
     model, tokenizer = read_model(folder, dtype=kind)
     templates, source = settle_templates(
@@ -72,8 +73,10 @@ def load(
         own_modules=backend == "sentence-transformers",
     )
     model = model.to(device if backend == "transformers" else "cpu").eval()
-    computing = engines.open_backend(backend, folder, model, tokenizer, templates, device)
-    return Encoder(model, tokenizer, templates, batch_tokens=batch_tokens, source=source, backend=computing)
+    facts, engine = engines.open_backend(backend, folder, model, tokenizer, templates, device)
+    return Encoder(
+        model, tokenizer, templates, batch_tokens=batch_tokens, source=source, facts=facts, backend=engine
+    )
 
 
 def settle_templates(

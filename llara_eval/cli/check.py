@@ -1,6 +1,7 @@
 """``llara-eval check``: how a checkpoint reads its texts, and whether it can be trusted to."""
 
 import json
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,7 +99,7 @@ def _described(encoder: "Encoder", text: str) -> dict[str, Any]:
         examples[side] = {"tokens": tokens, "pooled": pooled}
     return {
         "source": encoder.source,
-        "causal": encoder.causal,
+        "model": asdict(encoder.facts),
         "dtype": str(encoder.model.dtype).removeprefix("torch."),
         "templates": encoder.templates.as_json(),
         "examples": examples,
@@ -115,7 +116,7 @@ def _show(encoder: "Encoder", text: str) -> None:
     for field in ("prefix", "prompt", "suffix", "pooling", "slots", "normalize", "max_length"):
         table.add_row(field, *(plain(_words(template[field])) for template in templates))
     table.add_row("example", *(_example(**found["examples"][side]) for side in _SIDES))
-    attention = "causal" if encoder.causal else "both ways"
+    attention = "causal" if encoder.facts.causal else "both ways"
     table.caption = f"pooled tokens are in «»; attention is {attention}, {found['dtype']}"
     show(table)
 

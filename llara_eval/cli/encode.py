@@ -54,8 +54,9 @@ def encode(
     """Tokenise and encode documents and queries, as far as that has not been done.
 
     Evaluating the same model on the same data then finds the vectors. Any number of workers may be started,
-    here or on other machines that see the same folders, by a launcher or by hand; they share the work, and
-    end with the same bytes as one. Killed at any time, the same command goes on.
+    here or on other machines that see the same folders, by a launcher or by hand; they share the work.
+    Killed at any time, the same command goes on. On processors of one kind, with as many threads each, the
+    bytes in the end are those that one worker would have written.
     """
     from llara_eval.core.paths import home
     from llara_eval.evaluation.suite import encode_all

@@ -68,7 +68,7 @@ def _others(encoder: Encoder, sequences: Sequence[Tokens], template: Template) -
     """
     if template.pooling == "modules":
         return {"batch of one": torch.cat([encoder.embed([ids], template) for ids in sequences])}
-    model, causal = encoder.model, encoder.causal
+    model, causal = encoder.model, encoder.facts.causal
     return {
         "batch of one": torch.cat([embed(model, [ids], template, causal=causal) for ids in sequences]),
         "left padding": embed(model, sequences, template, causal=causal, left=True),

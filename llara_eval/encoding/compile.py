@@ -1,4 +1,4 @@
-"""The decoder's layers, and how they are compiled."""
+"""How a model's layers are compiled."""
 
 import importlib
 import os
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from llara_eval.core.errors import MissingPartError
+from llara_eval.encoding.model_facts import layers_of
 
 _VARIANTS = 64
 """Most kernels of one layer: training and evaluation, with and without gradients, masks, batches of one.
@@ -16,11 +17,6 @@ _VARIANTS = 64
 Beyond them a call is an error. By torch's own limit, soon reached, layers would silently run uncompiled, and
 with other dropout in one pass of a gradient cache than in the next.
 """
-
-
-def layers_of(model: nn.Module) -> nn.ModuleList:
-    """Return the decoder's layers: the longest list of modules in the model."""
-    return max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len)
 
 
 def compile_layers(model: nn.Module, device: torch.device) -> None:

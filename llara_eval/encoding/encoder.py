@@ -17,7 +17,8 @@ from torch import Tensor
 
 from llara_eval.core.errors import CheckFailedError, DataError
 from llara_eval.core.protocols import Advance
-from llara_eval.encoding.padded import PaddedModel, Tokens, is_causal
+from llara_eval.encoding.model_facts import ModelFacts, bare_facts
+from llara_eval.encoding.padded import PaddedModel, Tokens
 from llara_eval.encoding.templates import Side, Template, Templates
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Encoder:
         templates: How queries and documents become token sequences.
         batch_tokens: Tokens of one batch, padding included; None takes what suits the device.
         source: From where the templates are known.
+        facts: What the model can do; None: as much of it as one forward pass shows.
         backend: Who computes; None: the model, given padded batches.
     """
 
@@ -93,14 +95,15 @@ class Encoder:
         *,
         batch_tokens: int | None = None,
         source: str = "given",
+        facts: ModelFacts | None = None,
         backend: Backend | None = None,
     ) -> None:
         self.source = source
         self.model = model
         self.tokenizer = tokenizer
         self.templates = templates
-        self.causal = is_causal(model)
-        self.backend = backend or PaddedModel(model, causal=self.causal)
+        self.facts = facts or bare_facts(model)
+        self.backend = backend or PaddedModel(model, self.facts)
         self.device = self.backend.device
         self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, 2_048)
         self._fitting = self.batch_tokens  # as many as memory turned out to hold

@@ -5,27 +5,74 @@ against the stock model where that can pool; see :mod:`llara_eval.encoding.check
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.encoding.encoder import Backend
-from llara_eval.encoding.packed import PackedModel, can_pack
-from llara_eval.encoding.padded import PaddedModel, Tokens, batches_of, is_causal, pad
+from llara_eval.encoding.model_facts import ModelFacts, bare_facts, evaluating
+from llara_eval.encoding.packed import LastLayer, Packed, PackedModel, embed_row
+from llara_eval.encoding.packed_attention import attending_in_rows, has_kernel
+from llara_eval.encoding.padded import PaddedModel, Tokens, batches_of, embed, pad
 from llara_eval.encoding.templates import Template, Templates
 
 Name = Literal["transformers", "sentence-transformers", "vllm"]
 
 
-def open_stock(model: Any, templates: Templates) -> Backend:
-    """Return a transformers model that is given rows if it can take them, else padded batches."""
-    causal = is_causal(model)
-    form = PackedModel if can_pack(model, templates, causal=causal) else PaddedModel
-    return form(model, causal=causal)
+def find_facts(model: Any, templates: Templates) -> ModelFacts:
+    """Return what a model can do: what itself shows, and what a trial of a packed batch shows.
+
+    This takes three forward passes at most, and leaves the model as it was.
+
+    Args:
+        model: A transformers base model, on its device.
+        templates: Say how long a text may be.
+    """
+    facts = bare_facts(model)
+    return replace(facts, packs=can_pack(model, templates, causal=facts.causal))
+
+
+@torch.no_grad()
+def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch.dtype | None = None) -> bool:
+    """Return whether a model gives the vectors of a padded batch in a packed one, found by trying.
+
+    It does not where attention is not exchangeable or has a window, a cap or sinks of its own, where
+    positions cannot be given, and where there is no kernel.
+
+    Args:
+        model: A transformers base model, on its device.
+        templates: Say how long a text may be.
+        causal: Whether a position sees only what is before it.
+        precision: Type of products; None: that of the weights.
+    """
+    config, device, dtype = model.config, model.device, precision or model.dtype
+    longest = max(templates.query.max_length, templates.document.max_length)
+    windows = [getattr(config, name, None) for name in ("sliding_window", "local_attention")]
+    if any(window and window < longest for window in windows) or not has_kernel(device, dtype):
+        return False
+    random, template = np.random.default_rng(0), Template(pooling="last")
+    sequences = [random.integers(config.vocab_size, size=length) for length in (9, 4, 4, 1)]
+    row = Packed(sequences, template, device).row(0, len(sequences))
+    with evaluating(model), torch.autocast(device.type, dtype, enabled=dtype != model.dtype):
+        try:
+            with attending_in_rows(model), LastLayer(model) as last_layer, last_layer.only_at(row.pooled):
+                packed = embed_row(model, row, template, causal=causal)
+        except (AttributeError, RuntimeError, TypeError, ValueError):
+            return False
+        padded = embed(model, sequences, template, causal=causal)
+    floor = 0.9999 if dtype == torch.float32 else 0.99
+    return bool((torch.nn.functional.cosine_similarity(packed, padded) >= floor).all())
+
+
+def open_stock(model: Any, facts: ModelFacts) -> Backend:
+    """Return a transformers model that is given packed batches if it can take them, else padded ones."""
+    return PackedModel(model, facts) if facts.packs else PaddedModel(model, facts)
 
 
 class SentenceTransformersModel:
@@ -137,8 +184,8 @@ class VllmModel:
 
 def open_backend(
     name: Name, folder: Path, model: Any, tokenizer: Any, templates: Templates, device: torch.device
-) -> Backend:
-    """Return who computes the embeddings of a checkpoint.
+) -> tuple[ModelFacts, Backend]:
+    """Return what a checkpoint's model can do, and who computes its embeddings.
 
     Args:
         name: Which one.
@@ -155,7 +202,9 @@ def open_backend(
     if name != "transformers" and (folder / "adapter_config.json").is_file():
         raise UsageError(f"{folder} holds low-rank updates; {name} would leave them out: no --backend")
     if name == "sentence-transformers":
-        return SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype)
+        engine: Backend = SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype)
+        return bare_facts(model), engine
     if name == "vllm":
-        return VllmModel(folder, templates, device, model.dtype)
-    return open_stock(model, templates)
+        return bare_facts(model), VllmModel(folder, templates, device, model.dtype)
+    facts = find_facts(model, templates)
+    return facts, open_stock(model, facts)

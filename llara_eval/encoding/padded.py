@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from llara_eval.encoding.model_facts import ModelFacts, positions_of
 from llara_eval.encoding.templates import Template
 
 Tokens = Sequence[int] | NDArray[np.integer]
@@ -21,24 +22,21 @@ Tokens = Sequence[int] | NDArray[np.integer]
 
 Item = TypeVar("Item")
 
-_CAUSAL_TOLERANCE = {torch.float32: 1e-3}
-"""Relative change of hidden states that counts as none; other dtypes round coarsely: 0.03."""
-
 
 class PaddedModel:
     """A model that is given padded batches; see :class:`llara_eval.encoding.encoder.Backend`.
 
     Args:
         model: A transformers base model, in eval mode on its device.
-        causal: Whether a position sees only what is before it.
+        facts: What it can do.
     """
 
     name, pads = "padded", True
 
-    def __init__(self, model: Any, *, causal: bool) -> None:
+    def __init__(self, model: Any, facts: ModelFacts) -> None:
         self._model = model
-        self._causal = causal
-        self.width = width_of(model)
+        self._causal = facts.causal
+        self.width = facts.width
         self.device: torch.device = model.device
 
     @torch.no_grad()
@@ -68,28 +66,6 @@ def pad(sequences: Sequence[Tokens], *, left: bool = False) -> tuple[Tensor, Ten
         ids[row, begin : begin + len(sequence)] = torch.tensor(np.asarray(sequence, dtype=np.int64))
         mask[row, begin : begin + len(sequence)] = 1
     return ids, mask
-
-
-def positions_of(model: Any, ids: Tensor, places: Tensor) -> Tensor:
-    """Return the positions, (B, L), that a model gives to tokens of its own accord.
-
-    RoBERTa and its kin have a position for padding, count from behind it, and leave out tokens of padding's
-    id, which is the same number. For all others a position is a place.
-
-    Args:
-        model: A transformers base model.
-        ids: (B, L) token ids.
-        places: (B, L) the place of each token in its text, from zero; texts may lie side by side.
-    """
-    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
-    padding: int | None = getattr(table, "padding_idx", None)
-    if padding is None:
-        return places
-    counted = (ids != padding).long()
-    sums = counted.cumsum(1)
-    begins = torch.arange(ids.shape[1], device=ids.device) - places
-    before = (sums - counted).gather(1, begins)
-    return (sums - before) * counted + padding
 
 
 def embed(
@@ -125,8 +101,8 @@ def embed(
     if min(lengths) < longest and (left or not causal):
         inputs["attention_mask"] = mask.to(device)
     if left:
-        places = (mask.cumsum(1) - 1).clamp(min=0).to(device)
-        inputs["position_ids"] = positions_of(model, inputs["input_ids"], places)
+        offsets = (mask.cumsum(1) - 1).clamp(min=0).to(device)
+        inputs["position_ids"] = positions_of(model, inputs["input_ids"], offsets)
     if causal:
         inputs["use_cache"] = False
     weights = pooled.to(device)
@@ -135,20 +111,3 @@ def embed(
     with torch.autocast(device.type, enabled=False):  # training in bfloat16 pools in float32
         embedding = torch.einsum("bl,bld->bd", weights, hidden)
     return torch.nn.functional.normalize(embedding, dim=-1) if template.normalize else embedding
-
-
-@torch.no_grad()
-def width_of(model: Any) -> int:
-    """Return the width D of a model's output, found by trying: OPT's may be narrower than its layers."""
-    return int(model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=model.device))[0].shape[-1])
-
-
-@torch.no_grad()
-def is_causal(model: Any) -> bool:
-    """Whether a position sees only what is before it, found by trying: names and flags may lie."""
-    vocabulary = int(model.config.vocab_size)
-    short = torch.tensor([[token % vocabulary for token in (11, 7, 5, 3)]], device=model.device)
-    longer = torch.cat([short, short.flip(1)], dim=1)
-    one = model(input_ids=short).last_hidden_state.float()
-    two = model(input_ids=longer).last_hidden_state.float()[:, : short.shape[1]]
-    return bool((one - two).norm() <= _CAUSAL_TOLERANCE.get(model.dtype, 0.03) * one.norm())

@@ -99,7 +99,7 @@ def evaluate_all(
     kept_in = _temporary_folder() if runs_dir is None else runs_dir
     outcomes: list[Outcome] = []
 
-    def work(retriever: Retriever, dataset: Dataset, name: str) -> None:
+    def work(retriever: Retriever, dataset: Dataset) -> None:
         outcome = evaluate(
             retriever,
             dataset,
@@ -158,7 +158,7 @@ def encode_all(
 
     reports: list[dict[str, Any]] = []
 
-    def work(retriever: Any, dataset: Dataset, name: str) -> None:
+    def work(retriever: Any, dataset: Dataset) -> None:
         if not hasattr(retriever, "encode_queries"):
             raise UsageError(f"{system} encodes nothing: it is not a dense retriever")
         retriever.index(dataset.corpus, progress)
@@ -185,7 +185,7 @@ def encode_all(
 def _each(
     systems: Sequence[str | Retriever],
     datasets: Sequence[str | Dataset],
-    work: Callable[[Retriever, Dataset, str], None],
+    work: Callable[[Retriever, Dataset], None],
     announce_failure: Callable[[Failure], None],
     options: Mapping[str, Any],
     context: "Context",
@@ -193,7 +193,7 @@ def _each(
     split: str | None,
     progress: Progress,
 ) -> list[Failure]:
-    """Call ``work`` with every open system, every data set and the name it was asked for by.
+    """Call ``work`` with every open system and every data set.
 
     Returns:
         The errors of ours that opening, loading or ``work`` raised; each went to ``announce_failure``, too.
@@ -220,7 +220,7 @@ def _each(
                 if retriever is None or needed != opened:
                     retriever = None  # two at a time might not fit into memory
                     retriever, opened = _open(system, options, needed), needed
-                work(retriever, dataset, name)
+                work(retriever, dataset)
             except LlaraEvalError as error:
                 _release(error)
                 failures.append(Failure(system if isinstance(system, str) else system.name, name, error))

@@ -15,9 +15,9 @@ from llara_eval.checkpoints.load import read_model, read_model_config
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.load import DEMO_FOLDER
-from llara_eval.encoding.devices import default_device, settle_dtype
+from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.engines import open_stock
+from llara_eval.encoding.engines import find_facts, open_stock
 from llara_eval.planning.cost import cost, skeleton
 from llara_eval.planning.workload import Reading
 
@@ -64,6 +64,7 @@ def open_encoder(
         batch_tokens: See :class:`Encoder`.
     """
     config, device = read_model_config(folder), default_device()
+    set_up(device)
     kind = settle_dtype(dtype, device)
     if reading.tokenizer is None or not has(folder, "model*.safetensors"):
         model, tokenizer = _shortened(config, kind, device), None
@@ -73,8 +74,15 @@ def open_encoder(
     else:
         model, tokenizer = read_model(folder, dtype=kind)
     model = model.to(device).eval()
-    backend = open_stock(model, reading.templates)
-    return Encoder(model, tokenizer, reading.templates, batch_tokens=batch_tokens, backend=backend)
+    facts = find_facts(model, reading.templates)
+    return Encoder(
+        model,
+        tokenizer,
+        reading.templates,
+        batch_tokens=batch_tokens,
+        facts=facts,
+        backend=open_stock(model, facts),
+    )
 
 
 def _memory(device: torch.device) -> int:

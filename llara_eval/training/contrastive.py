@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from llara_eval.encoding.packed import Packed, attending_in_rows, can_pack, embed_row
+from llara_eval.encoding.engines import can_pack
+from llara_eval.encoding.packed import Packed, embed_row
+from llara_eval.encoding.packed_attention import attending_in_rows
 from llara_eval.encoding.padded import embed
 from llara_eval.encoding.templates import Template, Templates
 from llara_eval.training.batching import row_batches, split_to, token_batches

@@ -16,8 +16,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.nn.functional import all_gather
 from torch.utils import deterministic
 
-from llara_eval.encoding.allocator import keep_freed_memory
-from llara_eval.encoding.compile import layers_of
+from llara_eval.encoding.devices import set_up
+from llara_eval.encoding.model_facts import layers_of
 
 Model = TypeVar("Model", bound=nn.Module)
 Value = TypeVar("Value")
@@ -34,8 +34,7 @@ def processes() -> Iterator[torch.device]:
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    else:
-        keep_freed_memory()
+    set_up(device)
     with _repeatable() if device.type == "cuda" else nullcontext():
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             yield device

@@ -31,7 +31,7 @@ from llara_eval.training.validation import Validate
 logger = logging.getLogger(__name__)
 
 _MICRO_TOKENS = {"cpu": 1_024, "cuda": 16_384}
-"""By device type. On a CPU 1,024 is as fast as any (benchmarks/README.md); memory grows with it."""
+"""By device type. On a CPU 1,024 is as fast as any (docs/performance.md); memory grows with it."""
 
 
 _OURS = {LOG, RECORD}

@@ -16,7 +16,7 @@ from tiny_models import (
     make_tokenizer,
     save_checkpoint,
 )
-from transformers import Gemma3Config, Gemma3ForConditionalGeneration, T5Config, XLNetConfig
+from transformers import Gemma3Config, Gemma3ForConditionalGeneration, T5Config
 
 from adapters import checkpoint_folder
 from llara_eval.checkpoints.folder import content_hash, resolve
@@ -24,7 +24,6 @@ from llara_eval.checkpoints.load import load, read_model, read_model_config, rea
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding import devices
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.model_facts import require_positions
 from llara_eval.encoding.templates import Template, Templates
 from llara_eval.training.checkpoint import add_lora
 from llara_eval.training.config import LoRA
@@ -323,11 +322,6 @@ def test_a_text_that_fills_all_positions_is_encoded(tmp_path, kind) -> None:
     assert encoder.encode(["word " * 200], "document").shape == (1, 32)
     with pytest.raises(UsageError, match="more than the model has positions"):
         load(folder, changes={"max_length": limit + 1})
-
-
-def test_a_model_may_have_no_limit_of_positions() -> None:
-    assert XLNetConfig().max_position_embeddings == -1
-    require_positions(XLNetConfig(), length=1_000_000)
 
 
 def test_templates_that_ask_for_more_positions_than_there_are_are_cut(copy) -> None:

@@ -56,7 +56,7 @@ def test_minilm_reads_its_own_configuration(minilm) -> None:
         256,
         True,
     )
-    assert not minilm.encoder.causal
+    assert not minilm.encoder.facts.causal
 
 
 @pytest.mark.slow

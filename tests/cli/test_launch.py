@@ -24,7 +24,7 @@ from llara_eval.core.files import sha256_of
 from llara_eval.datasets.load import locate
 from llara_eval.encoding import devices
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.engines import open_stock
+from llara_eval.encoding.engines import find_facts, open_stock
 from llara_eval.encoding.templates import Template, Templates
 from llara_eval.vectors import shards
 
@@ -181,7 +181,7 @@ def test_two_that_convert_a_model_at_once_end_with_one(tmp_path, monkeypatch) ->
 
     class Converted:
         def save_pretrained(self, folder: Path, **_) -> None:
-            others = folder.with_name(folder.name.split(".")[1])  # which comes in between
+            others = folder.parent.parent / folder.name  # which comes in between
             for made, text in ((folder, "second"), (others, "first")):
                 made.mkdir(parents=True, exist_ok=True)
                 (made / "config.json").write_text(text)
@@ -197,11 +197,18 @@ def test_two_that_convert_a_model_at_once_end_with_one(tmp_path, monkeypatch) ->
 
 
 @pytest.mark.parametrize("kind", ["llama", "bert"])
-def test_vectors_do_not_depend_on_the_number_of_threads(kind: str) -> None:
+def test_with_other_threads_vectors_differ_in_the_last_bits_of_float16_at_most(kind: str) -> None:
+    """MKL may sum a product in another order where another number of threads shares it.
+
+    In float32 that moves a component of a unit vector by some 1e-7. Rounded to float16, in which vectors are
+    kept, it is the same number or its neighbour; below 2 ** -8 neighbours are closer than 2 ** -18, and more
+    than one of them may lie in between.
+    """
     template = Template(suffix=("</s>",), max_length=64)
     model = make_model(kind)
     templates = Templates(template, template)
-    encoder = Encoder(model, make_tokenizer(), templates, backend=open_stock(model, templates))
+    facts = find_facts(model, templates)
+    encoder = Encoder(model, make_tokenizer(), templates, facts=facts, backend=open_stock(model, facts))
     texts = [f"{'many words ' * (i % 7)}{i}" for i in range(200)]
     before, found = torch.get_num_threads(), []
     try:
@@ -210,8 +217,9 @@ def test_vectors_do_not_depend_on_the_number_of_threads(kind: str) -> None:
             found.append(encoder.encode(texts, "document"))
     finally:
         torch.set_num_threads(before)
-    assert np.array_equal(found[0], found[1])
-    assert np.array_equal(found[0], found[2])
+    one, *others = (vectors.astype(np.float16) for vectors in found)
+    for other in others:
+        assert np.all(np.abs(one - other) <= np.maximum(np.spacing(np.abs(one)), np.float16(2**-18)))
 
 
 # --- what a launcher is given ---
@@ -300,7 +308,8 @@ class Place:
         return [sys.executable, "-m", "llara_eval", "encode", *self.words, "--json", *more]
 
     def start(self, *more: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "LLARA_EVAL_HOME": str(self.home)}
+        threads = str(torch.get_num_threads())  # with other ones the last bits of a vector may differ
+        environment = {**os.environ, "LLARA_EVAL_HOME": str(self.home), "OMP_NUM_THREADS": threads}
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(self.command(*more), env=environment, cwd=self.home.parent, **streams)
 

@@ -11,7 +11,7 @@ from adapters.llara.templates import templates
 from llara_eval.encoding.check import check
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.engines import open_stock
+from llara_eval.encoding.engines import find_facts, open_stock
 from llara_eval.encoding.packed import PackedModel
 from llara_eval.encoding.padded import PaddedModel
 from llara_eval.encoding.templates import Template, Templates
@@ -33,7 +33,8 @@ MANY = [text for number in range(40) for text in (*TEXTS, f"text {number}", "")]
 
 def encoder_of(model, template: Template, **options) -> Encoder:
     both = Templates(template, template)
-    return Encoder(model, TOKENIZER, both, backend=open_stock(model, both), **options)
+    facts = find_facts(model, both)
+    return Encoder(model, TOKENIZER, both, facts=facts, backend=open_stock(model, facts), **options)
 
 
 def cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:

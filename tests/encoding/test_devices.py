@@ -1,14 +1,47 @@
-"""Freed memory is kept where glibc allocates it."""
+"""An import changes nothing in the process; what a model is computed with is set up where one is opened."""
 
 import platform
 import subprocess
 import sys
 
 import pytest
+import torch
+from rooms import modules
+from tiny_models import save_checkpoint
 
-PROGRAM = """
+from llara_eval.encoding import devices
+
+IMPORTS = """
+import importlib, os, sys
+import torch, transformers
+
+def switches():
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    return {
+        "environment": dict(os.environ),
+        "attention": [
+            getattr(cuda, f"{name}_sdp_enabled")() for name in ("cudnn", "flash", "mem_efficient", "math")
+        ],
+        "cudnn": [cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32],
+        "products": [cuda.matmul.allow_tf32, torch.get_float32_matmul_precision()],
+        "determinism": torch.are_deterministic_algorithms_enabled(),
+        "types": [torch.get_default_dtype(), torch.get_default_device()],
+        "threads": [torch.get_num_threads(), torch.get_num_interop_threads()],
+        "gradients": torch.is_grad_enabled(),
+        "seed": torch.initial_seed(),
+    }
+
+before = switches()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+after = switches()
+for name, value in before.items():
+    assert after[name] == value, (name, value, after[name])
+"""
+
+MEMORY = """
 import resource, sys, torch
-from llara_eval.encoding.allocator import keep_freed_memory
+from llara_eval.encoding.devices import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -18,12 +51,45 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+def test_importing_every_room_changes_neither_the_environment_nor_switches_of_torch() -> None:
+    names = [name for name in modules() if not name.endswith("__main__")]
+    done = subprocess.run([sys.executable, "-c", IMPORTS, *names], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_process_is_set_up_where_a_checkpoint_is_opened(tmp_path, monkeypatch) -> None:
+    from llara_eval.checkpoints import load as checkpoints
+
+    calls: list[torch.device] = []
+    monkeypatch.setattr(checkpoints, "set_up", calls.append)
+    encoder = checkpoints.load(save_checkpoint(tmp_path / "model"), dtype="float32")
+    assert calls == [encoder.device]
+
+
+def test_on_a_gpu_products_repeat_and_attention_makes_no_plans(monkeypatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", lambda on: calls.append(on))
+    calls: list[bool] = []
+    environment: dict[str, str] = {}
+    monkeypatch.setattr(devices.os, "environ", environment)
+    devices.set_up(torch.device("cuda"))
+    assert environment == {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    assert calls == [False]
+
+
+def test_what_decides_the_last_bits_is_named() -> None:
+    described = devices.describe(torch.device("cpu"))
+    assert described["device"] == "cpu"
+    assert described["threads"] == torch.get_num_threads()
+    assert described["instructions"] == torch.backends.cpu.get_cpu_capability()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is meant")
 def test_tensors_take_the_place_of_freed_ones() -> None:
     """Not from the first one on: the heap grows until a hole has room for the alignment too (2 to 9)."""
     mapped, kept = (
-        int(subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, check=True).stdout)
+        int(subprocess.run([sys.executable, "-c", MEMORY, how], capture_output=True, check=True).stdout)
         for how in ("mapped", "kept")
     )
     assert kept < mapped / 2

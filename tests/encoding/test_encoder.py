@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,11 +7,13 @@ from tiny_models import CAUSAL, KINDS, TEXTS, make_model, make_tokenizer
 from transformers import AutoModel, BloomConfig, GPTNeoConfig, OPTConfig
 
 from llara_eval.core.errors import CheckFailedError
-from llara_eval.encoding import packed as packing
+from llara_eval.encoding import packed_attention
 from llara_eval.encoding.check import check
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.packed import PackedModel, can_pack
+from llara_eval.encoding.engines import can_pack
+from llara_eval.encoding.model_facts import bare_facts
+from llara_eval.encoding.packed import PackedModel
 from llara_eval.encoding.padded import PaddedModel, embed
 from llara_eval.encoding.templates import Template, Templates
 
@@ -28,8 +32,9 @@ def make_encoder(
     kind: str = "llama", template: Template = POOLINGS["slots"], *, packed: bool = False, **options
 ) -> Encoder:
     model = make_model(kind)
-    backend = PackedModel(model, causal=CAUSAL[kind]) if packed else None
-    return Encoder(model, TOKENIZER, Templates(template, template), backend=backend, **options)
+    facts = bare_facts(model)
+    backend = PackedModel(model, facts) if packed else None
+    return Encoder(model, TOKENIZER, Templates(template, template), facts=facts, backend=backend, **options)
 
 
 def oracle(encoder: Encoder, text: str, template: Template) -> np.ndarray:
@@ -59,7 +64,7 @@ def test_padding_side_plays_no_part(kind: str, pooling: str) -> None:
     sequences = template.token_ids(TOKENIZER, TEXTS)
     with torch.inference_mode():
         right, left = (
-            embed(encoder.model, sequences, template, causal=encoder.causal, left=side)
+            embed(encoder.model, sequences, template, causal=encoder.facts.causal, left=side)
             for side in (False, True)
         )
     assert torch.allclose(right, left, atol=1e-5)
@@ -76,14 +81,9 @@ def test_a_text_may_hold_the_token_of_padding(kind: str) -> None:
         alone = [model(input_ids=torch.tensor([ids])).last_hidden_state[0].mean(0) for ids in sequences]
         forms = [embed(model, sequences, template, causal=False, left=left) for left in (False, True)]
     if kind == "xlm-roberta":
-        forms += PackedModel(model, causal=False).embeddings(sequences, template, [len(sequences)])
+        forms += PackedModel(model, bare_facts(model)).embeddings(sequences, template, [len(sequences)])
     for vectors in forms:
         assert torch.allclose(vectors, torch.nn.functional.normalize(torch.stack(alone), dim=-1), atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", CAUSAL)
-def test_causality_is_found_by_trying(kind: str) -> None:
-    assert make_encoder(kind).causal is CAUSAL[kind]
 
 
 @pytest.mark.parametrize("kind", CAUSAL)
@@ -95,7 +95,7 @@ def test_the_check_passes_on_a_sound_encoder(kind: str) -> None:
 
 def test_the_check_finds_a_mask_that_is_missing() -> None:
     encoder = make_encoder("bert", POOLINGS["mean"])
-    encoder.backend = PaddedModel(encoder.model, causal=True)  # no mask is passed
+    encoder.backend = PaddedModel(encoder.model, replace(encoder.facts, causal=True))  # no mask is passed
     with pytest.raises(CheckFailedError, match="batch of one"):
         check(encoder, TEXTS)
 
@@ -159,21 +159,14 @@ def test_the_check_passes_on_packed_sequences(kind: str) -> None:
 
 def test_the_check_finds_sequences_that_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = make_encoder(packed=True)
-    together = packing.attend
+    together = packed_attention.attend
     monkeypatch.setattr(
-        packing, "attend", lambda q, k, v, starts, *rest: together(q, k, v, starts[[0, -1]], *rest)
+        packed_attention,
+        "attend",
+        lambda q, k, v, cu_seqlens, *rest: together(q, k, v, cu_seqlens[[0, -1]], *rest),
     )
     with pytest.raises(CheckFailedError, match="batch of one"):
         check(encoder, TEXTS)
-
-
-def test_what_can_be_packed_is_found_by_trying() -> None:
-    def packable(kind: str, max_length: int = 64) -> bool:
-        template = Template(max_length=max_length)
-        return can_pack(make_model(kind), Templates(template, template), causal=CAUSAL[kind])
-
-    assert [*filter(packable, CAUSAL)] == ["llama", "qwen2", "gemma3", "bert", "xlm-roberta"]
-    assert not packable("gemma3", 65)  # longer than its window
 
 
 @pytest.mark.parametrize(

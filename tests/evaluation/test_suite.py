@@ -13,7 +13,6 @@ import adapters
 from adapters import System
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.datasets.load import load
-from llara_eval.evaluation import suite
 from llara_eval.evaluation.record import RUN
 from llara_eval.evaluation.suite import Failure, encode_all, evaluate_all, require_own_adapters
 
@@ -78,13 +77,10 @@ def test_each_system_is_opened_once_and_all_is_announced_as_it_comes(folders, op
 
 @pytest.mark.parametrize(("maxp", "lengths"), [(False, [None, 2_048]), (True, [None])])
 def test_a_system_is_opened_again_where_documents_are_read_otherwise(
-    folders, opened, tmp_path, monkeypatch, maxp, lengths
+    folders, opened, tmp_path, maxp, lengths
 ):
-    def load_with_length(name, **given):
-        return replace(load(name, **given), text_length=2_048 if name == folders[1] else None)
-
-    monkeypatch.setattr(suite, "load", load_with_length)
-    _, failures = evaluate_all(["words"], folders, runs_dir=tmp_path / "runs", maxp=maxp)
+    long = replace(load(folders[1], data_dir=tmp_path), text_length=2_048)
+    _, failures = evaluate_all(["words"], [folders[0], long], runs_dir=tmp_path / "runs", maxp=maxp)
     assert not failures
     assert [context.text_length for _, context in opened] == lengths
 
@@ -112,9 +108,9 @@ def test_a_retriever_that_is_open_may_search_passages_but_takes_no_options(folde
     assert {str(failure.error) for failure in failures} == {"mine is open already: it takes no options here"}
 
 
-def test_what_is_measured_is_what_is_asked_for_else_what_is_usual_there(folders, tmp_path, monkeypatch):
-    first, second = (load(folder, data_dir=tmp_path) for folder in folders)
-    folders = [first, replace(second, measures=("RR@10",), depth=10)]
+def test_what_is_measured_is_what_is_asked_for_else_what_the_data_set_carries(folders, tmp_path):
+    second = replace(load(folders[1], data_dir=tmp_path), measures=("RR@10",), depth=10)
+    folders = [folders[0], second]
     outcomes, _ = evaluate_all([WordOverlap()], folders, runs_dir=tmp_path / "a")
     assert [outcome.result.depth for outcome in outcomes] == [1_000, 10]
     assert list(outcomes[1].result.means) == ["RR@10"]
