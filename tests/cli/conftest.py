@@ -1,5 +1,6 @@
 """Systems of our own, a small collection, and results of both, for the tests of the commands."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -62,3 +63,30 @@ def like_scifact(make_collection, monkeypatch) -> Path:
     monkeypatch.setattr(catalogue, "KNOWN", {known.name: known})
     monkeypatch.setattr(catalogue, "BEIR", (known.name,))
     return folder.parent
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    """Return a tiny language model."""
+    from tiny_training import make_base
+
+    return make_base(tmp_path_factory.mktemp("base") / "model")
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory) -> Path:
+    """Return rows to adapt to."""
+    from tiny_training import make_rows
+
+    return make_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", 12)
+
+
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory) -> Path:
+    """Return queries with positives and negatives."""
+    from tiny_training import WORDS
+
+    path = tmp_path_factory.mktemp("groups") / "groups.jsonl"
+    lines = [{"query": word, "pos": [f"about the {word}"], "neg": ["about bees", "other"]} for word in WORDS]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path

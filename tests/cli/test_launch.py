@@ -1,11 +1,7 @@
-"""Workers of one command: started, started again, ended; and the same bytes whoever starts them."""
+"""Workers of one command: started, started again, ended; and what a launcher is given."""
 
-import hashlib
-import importlib.util
 import itertools
-import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -15,20 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import make_model, make_tokenizer, save_checkpoint
+from tiny_models import make_model, make_tokenizer
 from typer.testing import CliRunner
+from workers import is_running, pids
 
 from llara_eval.cli import app, launch, slurm
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
-from llara_eval.core.files import sha256_of
 from llara_eval.datasets.load import locate
 from llara_eval.encoding import devices
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import find_facts, open_stock
 from llara_eval.encoding.templates import Template, Templates
-from llara_eval.vectors import shards
-
-SHARDS = 8
 
 
 @pytest.fixture
@@ -47,16 +40,6 @@ def workers_do(monkeypatch, tmp_path):
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     return exchange
-
-
-def pids(folder: Path) -> list[int]:
-    """Return the processes of all workers there have been."""
-    return [int(line) for path in folder.glob("starts-*") for line in path.read_text().split()]
-
-
-def is_running(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_each_worker_has_its_number_its_share_of_threads_and_but_one_is_quiet(workers_do) -> None:
@@ -123,22 +106,6 @@ def test_one_that_hangs_does_not_keep_the_others_that_are_done(workers_do, monke
     monkeypatch.setattr(launch, "_ENDING", 0.1)
     workers_do("number == '1' and signal.signal(15, signal.SIG_IGN) == 0 and time.sleep(60)\nprint('done')")
     assert launch.local([], 2) == ["done\n"]
-    assert not any(map(is_running, pids(tmp_path)))
-
-
-@pytest.mark.slow
-def test_torchrun_does_not_wait_for_one_that_hangs(monkeypatch, tmp_path, capfd, caplog) -> None:
-    monkeypatch.setattr(launch, "LATE", 0.3)
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, time\n"
-        "if os.environ.get('LOCAL_RANK') == '0':\n"
-        f"    open({str(tmp_path / 'starts-0')!r}, 'w').write(str(os.getpid()))\n"
-        "    time.sleep(600)\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    launch.torchrun(["--version"], 2)
-    assert "llara-eval" in capfd.readouterr().out
-    assert "the worker that shows the result hung" in caplog.text
     assert not any(map(is_running, pids(tmp_path)))
 
 
@@ -222,9 +189,6 @@ def test_with_other_threads_vectors_differ_in_the_last_bits_of_float16_at_most(k
         assert np.all(np.abs(one - other) <= np.maximum(np.spacing(np.abs(one)), np.float16(2**-18)))
 
 
-# --- what a launcher is given ---
-
-
 def test_the_command_is_given_again_as_it_was_but_for_who_starts_it(tmp_path, monkeypatch) -> None:
     given: list[list[str]] = []
     monkeypatch.setattr(launch, "torchrun", lambda words, workers: given.append(words))
@@ -292,177 +256,3 @@ def test_slurms_refusal_is_an_error(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     with pytest.raises(LlaraEvalError, match=r"refuses .*: no such partition"):
         slurm.submit("text", tmp_path / "x.sbatch")
-
-
-# --- whoever starts them, the bytes are the same ---
-
-
-class Place:
-    """A folder for caches, and what was made there."""
-
-    def __init__(self, home: Path, words: list[str]) -> None:
-        self.home = home
-        self.words = words
-
-    def command(self, *more: str) -> list[str]:
-        return [sys.executable, "-m", "llara_eval", "encode", *self.words, "--json", *more]
-
-    def start(self, *more: str) -> subprocess.Popen[str]:
-        threads = str(torch.get_num_threads())  # with other ones the last bits of a vector may differ
-        environment = {**os.environ, "LLARA_EVAL_HOME": str(self.home), "OMP_NUM_THREADS": threads}
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(self.command(*more), env=environment, cwd=self.home.parent, **streams)
-
-    def contents(self) -> dict[str, str]:
-        """Return file → checksum of all but the shards' records, which hold times."""
-        found = {path.relative_to(self.home): path for path in self.home.rglob("*") if path.is_file()}
-        return {
-            str(name): sha256_of(path)
-            for name, path in found.items()
-            if path.suffix in (".npy", ".npz", ".ids")
-            or path.name == "key.json"
-            or path.with_suffix(".ids").exists()
-        }
-
-    def catch(self, *but: int) -> int:
-        """Stop a process that holds a shard, and return its number."""
-        limit = time.monotonic() + 120
-        while time.monotonic() < limit:
-            for lease in self.home.glob("vectors/*/leases/*.lease"):
-                try:
-                    held = lease.read_text()
-                    pid = json.loads(held)["pid"]
-                    if pid in but:
-                        continue
-                    os.kill(pid, signal.SIGSTOP)
-                    if lease.read_text() == held:
-                        return pid
-                    os.kill(pid, signal.SIGCONT)
-                except (FileNotFoundError, ProcessLookupError):
-                    continue
-            time.sleep(0.002)
-        raise TimeoutError("nobody holds a shard")
-
-    def is_complete(self) -> bool:
-        return len(list(self.home.glob("vectors/*/*.ids"))) == 2
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory) -> list[str]:
-    """Return a model and a data set of eight shards, as options.
-
-    A shard ends at the first text past the smallest size whose hash says so; such texts are put there.
-    """
-    folder = tmp_path_factory.mktemp("launched")
-    save_checkpoint(folder / "model")
-    template = Template(suffix=("</s>",), max_length=32)
-    Templates(template, template).save(folder / "model")
-    smallest, ends = shards.SHARD_SIZE // 4, shards.SHARD_SIZE - shards.SHARD_SIZE // 4
-
-    def ends_a_shard(text: str) -> bool:
-        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-        return int.from_bytes(digest[:8], "big") % ends == 0
-
-    last = filter(ends_a_shard, map(str, itertools.count()))
-    texts = [f"{'x' * (i % 11)} {i}" for i in range(SHARDS * smallest)]
-    texts[smallest - 1 :: smallest] = [next(last) for _ in range(SHARDS)]
-    (folder / "set" / "qrels").mkdir(parents=True)
-    rows = [json.dumps({"_id": f"d{i}", "text": text}) for i, text in enumerate(texts)]
-    (folder / "set" / "corpus.jsonl").write_text("\n".join(rows))
-    queries = [json.dumps({"_id": f"q{i}", "text": f"query {i}"}) for i in range(9)]
-    (folder / "set" / "queries.jsonl").write_text("\n".join(queries))
-    judged = [f"q{i}\td{i}\t1" for i in range(9)]
-    (folder / "set" / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]))
-    return ["--model", str(folder / "model"), "--dataset", str(folder / "set"), "--offline"]
-
-
-@pytest.fixture(scope="module")
-def alone(words, tmp_path_factory) -> Place:
-    """Return what one process makes, this one."""
-    place = Place(tmp_path_factory.mktemp("alone") / "home", words)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLARA_EVAL_HOME", str(place.home))
-        result = CliRunner().invoke(app, ["encode", *words, "--json"])
-    assert result.exit_code == 0, result.stderr
-    report = json.loads(result.stdout)
-    assert report["documents"]["rows"] == report["documents"]["made"] == SHARDS * shards.SHARD_SIZE // 4
-    assert report["queries"]["rows"] == report["queries"]["made"] == 9
-    assert len(list(Path(report["documents"]["vectors"]).glob("*.npy"))) >= SHARDS
-    return place
-
-
-def finished(process: subprocess.Popen[str]) -> dict:
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return json.loads(output)
-
-
-def test_what_is_there_is_found_and_shown(alone, monkeypatch) -> None:
-    monkeypatch.setenv("LLARA_EVAL_HOME", str(alone.home))
-    result = CliRunner().invoke(app, ["encode", *alone.words])
-    assert result.exit_code == 0, result.stderr
-    cells = [cell.strip() for cell in result.stdout.replace("┃", "│").split("│")]
-    assert cells[cells.index("documents") + 1 :][:2] == ["8,192", "0"]
-    assert cells[cells.index("queries") + 1 :][:2] == ["9", "0"]
-
-
-@pytest.mark.slow
-def test_local_workers_one_killed_and_one_that_hangs(alone, tmp_path) -> None:
-    place = Place(tmp_path / "home", alone.words)
-    process = place.start("--workers", "3", "--lease-seconds", "2")
-    hangs = place.catch()
-    killed = place.catch(hangs)
-    os.kill(killed, signal.SIGKILL)
-    while not place.is_complete():
-        assert process.poll() is None
-        time.sleep(0.05)
-    assert place.contents() == alone.contents(), "the others have made what it held"
-    os.kill(hangs, signal.SIGCONT)
-    report = finished(process)
-    assert place.contents() == alone.contents()
-    assert 0 < report["documents"]["made"] <= report["documents"]["rows"]
-    assert not list(place.home.rglob("*.lease"))
-
-
-@pytest.mark.slow
-def test_torchrun_and_a_store_at_a_url(alone, tmp_path) -> None:
-    place, there = Place(tmp_path / "home", alone.words), Place(tmp_path / "there", alone.words)
-    where = f"file://{there.home}"
-    report = finished(place.start("--launcher", "torchrun", "--workers", "2", "--store", where))
-    assert report["documents"]["rows"] == SHARDS * shards.SHARD_SIZE // 4
-    assert report["documents"]["vectors"].startswith(where)
-    assert there.contents() == alone.contents()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs: pip install 'llara-eval[ray]'")
-def test_ray_with_actors_killed_while_they_work(alone, tmp_path) -> None:
-    place = Place(tmp_path / "home", alone.words)
-    process = place.start("--launcher", "ray", "--workers", "2")
-    for _ in range(2):
-        os.kill(place.catch(), signal.SIGKILL)
-    report = finished(process)
-    assert place.contents() == alone.contents()
-    assert report["documents"]["rows"] == SHARDS * shards.SHARD_SIZE // 4
-
-
-def test_without_ray_the_command_that_installs_it_is_named(words, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    result = CliRunner().invoke(app, ["encode", *words, "--launcher", "ray"])
-    assert result.exit_code == 7
-    assert "pip install 'llara-eval[ray]'" in " ".join(result.stderr.split())
-
-
-@pytest.mark.skipif(
-    signal.getsignal(signal.SIGINT) == signal.SIG_IGN, reason="Ctrl-C is ignored, as in a background job"
-)
-def test_ctrl_c_ends_all_workers_and_says_that_the_state_is_kept(words, tmp_path) -> None:
-    process = Place(tmp_path / "home", words).start("--workers", "2")
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while len(workers := children.read_text().split()) < 2:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "what was finished is kept" in " ".join(errors.split())
-    assert not any(is_running(int(pid)) for pid in workers)

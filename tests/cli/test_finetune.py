@@ -1,0 +1,123 @@
+"""``llara-eval finetune``, alone and after ``adapt``: runs from end to end and what they leave."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_models import make_tokenizer
+from tiny_training import WORDS
+from training_commands import QUICK, call, message
+
+from adapters import repllama
+from llara_eval.checkpoints.folder import content_hash
+from llara_eval.checkpoints.load import load
+from llara_eval.core.files import sha256_of
+from llara_eval.datasets.contamination import declared
+from llara_eval.encoding.templates import Templates
+from llara_eval.training.checkpoint import RECORD
+
+
+@pytest.mark.slow
+def test_from_a_language_model_to_a_retriever(tmp_path: Path, base: Path, texts: Path, groups: Path) -> None:
+    adapted, tuned = tmp_path / "adapted", tmp_path / "tuned"
+    adapt = ["adapt", "--model", base, "--data", texts, "--output", adapted, "--held-out", 4, *QUICK]
+    adapt += ["--max-length", 300]
+    done = call(*adapt)
+    assert done.exit_code == 0, done.stderr
+    assert "ebae_recall" in done.stderr
+    assert Templates.load(adapted) is not None
+    again = call(*adapt)
+    assert again.exit_code == 0
+    assert f"{adapted} is finished" in message(again)
+    finetune = ["finetune", "--model", adapted, "--data", groups, "--output", tuned, *QUICK]
+    done = call(*finetune, "--eval-dataset", "demo", "--option", "passage_length=100")
+    assert done.exit_code == 0, done.stderr
+    assert "nDCG@10" in done.stderr
+    assert (tuned / "adapter_config.json").is_file()
+    assert Templates.load(tuned) == Templates.load(adapted)
+    merged = tmp_path / "merged"
+    assert call(*finetune[:-8], "--output", merged, "--merge", *QUICK[:2], "--batch-size", 4).exit_code == 0
+    assert "model.safetensors" in {path.name for path in merged.iterdir()}
+    assert not (merged / "adapter_config.json").exists()
+
+
+def test_training_on_what_is_tested_is_declared_kept_and_marked(
+    tmp_path: Path, base: Path, groups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts, seen = tmp_path / "texts.jsonl", tmp_path / "seen.jsonl"
+    texts.write_text(
+        "".join(json.dumps({"text": f"The {word} is old. It was new."}) + "\n" for word in WORDS)
+    )
+    seen.write_text(json.dumps({"query": "TAMBORA, 1815", "pos": ["a volcano"], "neg": ["a bee"]}) + "\n")
+    adapt = ["adapt", "--model", base, "--data", texts, "--chunk-words", 4, "--output", "adapted", *QUICK]
+    assert call(*adapt).exit_code == 0
+    finetune = ["finetune", "--model", "adapted", "--data", groups, "--data", seen, *QUICK]
+    assert call(*finetune, "--output", "tuned").exit_code == 0
+    files = {sha256_of(path): path.name for path in (texts, groups, seen)}
+    assert declared(Path("tuned")) == files, "those of the checkpoint it comes from, too"
+    tested = ["--dataset", "demo", "--runs-dir", "runs"]
+    assert call("evaluate", "--model", "tuned", *tested).exit_code == 0
+    assert call("overlap", "--train", groups, "--train", seen, *tested).exit_code == 0
+    before = groups.read_bytes()
+    assert call("overlap", "--train", groups, *tested, "--output", groups).exit_code == 2
+    assert groups.read_bytes() == before
+    assert call("leaderboard").exit_code == 0
+    page = Path("leaderboard.md").read_text(encoding="utf-8")
+    assert "](runs/tuned/demo/result.json)** ‡ |" in page
+    assert [
+        line.split(" | ")[2:4] for line in page.splitlines() if line.startswith("| demo, n = 60 | tuned")
+    ][1:] == [["texts.jsonl", "not compared"], ["groups.jsonl", "0 of 60"], ["seen.jsonl", "1 of 60"]]
+    assert call("leaderboard", "--check").exit_code == 0
+
+
+def test_low_rank_updates_are_planned_and_go_on_where_they_were_left(
+    tmp_path: Path, base: Path, texts: Path, groups: Path
+) -> None:
+    adapted, tuned = tmp_path / "adapted", tmp_path / "tuned"
+    adapt = ["adapt", "--model", base, "--data", texts, *QUICK, "--option", "lora_rank=4"]
+    assert call(*adapt, "--output", adapted).exit_code == 0
+    finetune = ["finetune", "--model", adapted, "--data", groups, "--output", tuned, *QUICK]
+    planned = call(*finetune, "--dry-run")
+    assert planned.exit_code == 0, planned.output
+    done = call(*finetune)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads((tuned / "adapter_config.json").read_text())["base_model_name_or_path"] == str(adapted)
+    record = json.loads((tuned / RECORD).read_text())
+    assert record["base"] == content_hash(adapted) != content_hash(tuned)
+    assert record["reload_difference"] < 1e-5
+    assert call(*finetune[:-8], *QUICK, "--output", tmp_path / "full", "-o", "lora=false").exit_code == 0
+    before, after = (load(folder, dtype="float32").model for folder in (adapted, tmp_path / "full"))
+    both = zip(before.named_parameters(), after.parameters(), strict=True)
+    assert [name for (name, one), other in both if torch.equal(one, other)] == []
+
+
+def test_a_base_named_relative_to_here_is_found_from_elsewhere(
+    tmp_path: Path, base: Path, groups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(base.parent)
+    done = call("finetune", "--model", base.name, "--data", groups, "--output", tmp_path / "out", *QUICK)
+    assert done.exit_code == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert load(tmp_path / "out").encode(["sun"], "query").shape == (1, 32)
+
+
+def test_repllama_is_trained_by_the_same_fine_tuner(tmp_path: Path, base: Path, groups: Path) -> None:
+    out = tmp_path / "out"
+    done = call(
+        "finetune", "--model", base, "--data", groups, "--output", out, "--recipe", "repllama", *QUICK
+    )
+    assert done.exit_code == 0, done.stderr
+    assert Templates.load(out) == repllama.templates(make_tokenizer())
+    config = json.loads((out / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], "k_proj" in config["target_modules"]) == (32, 64, False)
+    assert load(out).encode(["sun"], "query").shape == (1, 32)
+    record = json.loads((out / RECORD).read_text())
+    assert record["contrast"]["passage_length"] == 196
+
+
+def test_data_of_the_other_stage_exit_3(tmp_path: Path, base: Path, texts: Path) -> None:
+    refused = call("finetune", "--model", base, "--data", texts, "--output", tmp_path / "out")
+    assert refused.exit_code == 3
+    assert f"{texts.name}:1: query: expected text" in message(refused)
