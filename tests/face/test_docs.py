@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import re
 
@@ -19,9 +20,7 @@ def test_every_block_of_the_page_runs_and_prints_what_it_shows(tmp_path, monkeyp
     make_base(tmp_path / "base")
     sentences = [f"The {first} and the {second} meet here." for first in WORDS for second in WORDS]
     (tmp_path / "wiki.txt").write_text("\n\n".join(" ".join(sentences[at : at + 11]) for at in range(99)))
-    pairs = [
-        {"query": word, "pos": [f"{word} and {other}"]} for word, other in zip(WORDS, WORDS[1:], strict=False)
-    ]
+    pairs = [{"query": word, "pos": [f"{word} and {other}"]} for word, other in itertools.pairwise(WORDS)]
     (tmp_path / "pairs.jsonl").write_text("".join(f"{json.dumps(pair)}\n" for pair in pairs))
     blocks = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
     assert len(blocks) >= 12
