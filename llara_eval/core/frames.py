@@ -81,23 +81,19 @@ def is_frame(value: Any) -> bool:
     return hasattr(value, "columns") and hasattr(value, "__getitem__") and not isinstance(value, Mapping)
 
 
-def frame_column(frame: Any, names: Sequence[str], what: str) -> list[Any]:
-    """Return the values of the one column of a data frame that has one of several names.
+def frame_column(origin: str, frame: Any, names: Sequence[str]) -> list[Any]:
+    """Return the values of the first column of a data frame that has one of several names.
 
     Args:
+        origin: What the frame holds, for the message.
         frame: A pandas or polars data frame.
-        names: The names that the column may have.
-        what: What the column holds, for the message.
+        names: The names that the column may have, in the order in which they are looked for.
 
     Raises:
-        DataError: The frame has no such column, or several.
+        DataError: The frame has none of them.
     """
-    columns = [str(column) for column in frame.columns]
-    present = [name for name in names if name in columns]
-    if len(present) != 1:
-        problem = f"columns {' and '.join(present)} both hold" if present else "no column holds"
-        raise DataError(
-            f"{problem} the {what}: name one column {', '.join(names)}; the frame has {', '.join(columns)}"
-        )
-    values = frame[present[0]]
-    return list(values.to_list() if hasattr(values, "to_list") else values)
+    for name in names:
+        if name in frame.columns:
+            return list(frame[name].to_list())
+    columns = ", ".join(map(str, frame.columns)) or "none"
+    raise DataError(f"{origin}: expected a column {' or '.join(names)}; its columns: {columns}")

@@ -14,6 +14,7 @@ from llara_eval.datasets import memory
 from llara_eval.datasets.corpus import DocumentStream, in_memory
 from llara_eval.datasets.folder import judged_queries
 from llara_eval.datasets.known import DEPTH, KnownDataset
+from llara_eval.scoring.inputs import as_qrels
 from llara_eval.scoring.measures import DEFAULT_MEASURES
 
 
@@ -88,7 +89,7 @@ class Dataset:
         """
         known = catalogue.find(name)
         split = split or (known.split if known else "test")
-        judgements = memory.qrels_of(qrels)
+        judgements = as_qrels(qrels)
         judged = judged_queries("queries", memory.queries_of(queries), judgements, split)
         corpus = in_memory(memory.documents_of(documents))
         dataset = check(Found(known, name, split, judgements, judged, corpus))

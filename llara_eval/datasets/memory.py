@@ -1,4 +1,4 @@
-"""Documents, queries and judgements that a caller holds in memory: dictionaries, rows, or pandas data frames.
+"""Documents and queries that a caller holds in memory: dictionaries, rows, or pandas data frames.
 
 What is checked, and what is read as empty, is the same as for a folder. Messages name what was given and the
 number of the row, counted from 1: ``documents:3: 'text' must be a string; id 'd3'``. A data frame is
@@ -6,7 +6,6 @@ recognised by what it can do, so that pandas is never imported.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from numbers import Integral, Real
 from typing import Any
 
 from llara_eval.core.errors import DataError
@@ -18,10 +17,6 @@ DOCUMENT_IDS = ("doc_id", "_id", "id", "docid", "docno")
 
 QUERY_IDS = ("query_id", "_id", "id", "qid")
 """Fields that may hold the identifier of a query."""
-
-_JUDGED_QUERIES = ("query_id", "query-id", "qid")
-_JUDGED_DOCUMENTS = ("doc_id", "corpus-id", "docid", "docno")
-_GRADES = ("relevance", "score", "grade")
 
 Row = tuple[int, Mapping[str, Any], str]
 """Number, fields, and the name of the field with the identifier."""
@@ -59,30 +54,6 @@ def queries_of(values: Any) -> dict[str, Query]:
     return unique_queries(
         "queries", ((number, query_of("queries", number, fields, key)) for number, fields, key in rows)
     )
-
-
-def qrels_of(values: Any) -> dict[str, dict[str, int]]:
-    """Return judgements: query_id → doc_id → grade.
-
-    Args:
-        values: The same, or a data frame with a judgement a row.
-
-    Raises:
-        DataError: A grade is not an integer, an identifier is empty, one pair has two grades, there are no
-            judgements, or the values are nothing of this.
-    """
-    qrels: dict[str, dict[str, int]] = {}
-    for number, (query, document, value) in enumerate(_judgements(values), 1):
-        query_id, doc_id = (_judged_id(number, identifier) for identifier in (query, document))
-        grade = _grade(number, value)
-        known = qrels.setdefault(query_id, {}).setdefault(doc_id, grade)
-        if known != grade:
-            raise DataError.at(
-                "qrels", number, f"query {query_id!r} document {doc_id!r} is graded {known} and {grade}"
-            )
-    if not qrels:
-        raise DataError("qrels: no judgements")
-    return qrels
 
 
 def _rows(origin: str, values: Any, id_fields: Sequence[str]) -> Iterator[Row]:
@@ -125,37 +96,6 @@ def _content(value: Any) -> dict[str, Any]:
     if isinstance(value, tuple | list) and len(value) == 2:
         return {"title": value[0], "text": value[1]}
     return {"text": value}
-
-
-def _judgements(values: Any) -> Iterator[tuple[Any, Any, Any]]:
-    """Yield query, document and grade of each judgement."""
-    if _is_frame(values):
-        fields = (_JUDGED_QUERIES, _JUDGED_DOCUMENTS, _GRADES)
-        names = [_column("qrels", values, names) for names in fields]
-        yield from zip(*(_cells(values, name) for name in names), strict=True)
-        return
-    if not isinstance(values, Mapping) or not all(isinstance(grades, Mapping) for grades in values.values()):
-        raise DataError(
-            f"qrels: expected query id → document id → grade, or a data frame; found {type(values).__name__}"
-        )
-    for query_id, grades in values.items():
-        for doc_id, grade in grades.items():
-            yield query_id, doc_id, grade
-
-
-def _judged_id(number: int, value: Any) -> str:
-    if not isinstance(value, str | bool) and isinstance(value, Integral):
-        value = str(value)
-    if not isinstance(value, str) or not value:
-        raise DataError.at("qrels", number, f"an identifier must be a non-empty string, found {value!r}")
-    return value
-
-
-def _grade(number: int, value: Any) -> int:
-    """Return a grade as an integer; a column with gaps has become numbers like 1.0, which are integers."""
-    if not isinstance(value, Real) or not float(value).is_integer():
-        raise DataError.at("qrels", number, f"the grade {value!r} is not an integer")
-    return int(float(value))
 
 
 def _is_frame(values: Any) -> bool:

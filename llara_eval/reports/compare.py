@@ -55,7 +55,7 @@ class Compared:
     """One system of a comparison.
 
     Attributes:
-        system: What was compared: a system's name, a folder or a run file.
+        system: What was compared: a system's name, as given or of an outcome; a folder; or a run file.
         mean: Its mean.
         difference: How it differs from the baseline; None for the baseline itself.
     """
@@ -143,7 +143,8 @@ def compare(
     judgements = None if qrels is None else as_qrels(qrels)
     columns = [_scores(folders.get(item, Path(item)), name, judgements) for item in names]
     _refuse_other_questions(names, columns)
-    return _compared(name, names, [scores for scores, _ in columns])
+    labels = [item.result.system if isinstance(item, Outcome) else str(item) for item in items]
+    return _compared(name, labels, [scores for scores, _ in columns])
 
 
 def _refuse_other_questions(names: Sequence[str], columns: Sequence[tuple[Scores, str]]) -> None:

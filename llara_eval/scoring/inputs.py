@@ -1,6 +1,5 @@
 """Runs and judgements as people have them in Python: files, dictionaries, data frames."""
 
-import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.frames import frame_column, is_frame
-from llara_eval.core.types import Hits, Qrels, Run, as_ids
+from llara_eval.core.types import Hits, Run, as_ids
 from llara_eval.scoring.ranking import rank
 from llara_eval.scoring.trec import read_qrels, read_run
 
@@ -23,8 +22,8 @@ QrelsLike = str | Path | Mapping[str, Mapping[str, int]] | Any
 QUERY_COLUMNS = ("query_id", "query-id", "qid", "q_id")
 DOCUMENT_COLUMNS = ("doc_id", "corpus-id", "docno", "docid", "pid")
 SCORE_COLUMNS = ("score", "sim")
-GRADE_COLUMNS = ("relevance", "grade", "label", "rel", "score")
-"""What columns are called by ir_measures, BEIR, PyTerrier, ranx, MS MARCO and ourselves."""
+GRADE_COLUMNS = ("relevance", "score", "grade", "label", "rel")
+"""What columns are called by ir_measures, BEIR, PyTerrier, ranx, MS MARCO and ourselves; the first counts."""
 
 
 def as_run(run: RunLike) -> Run:
@@ -58,10 +57,15 @@ def as_hits(found: Any) -> Hits:
     """
     if isinstance(found, Hits):
         return found
-    rows = list(_rows(found, SCORE_COLUMNS, "score"))
+    rows = [
+        (_identifier("run", number, query_id), _identifier("run", number, doc_id), _score(number, value))
+        for number, query_id, doc_id, value in _rows("run", found, SCORE_COLUMNS, "score")
+    ]
     queries: dict[str, int] = {}
-    if isinstance(found, Mapping):
-        queries = {_identifier(query_id): row for row, query_id in enumerate(found)}
+    for number, query_id in enumerate(
+        found if isinstance(found, Mapping) else (), 1
+    ):  # also those without hits
+        queries.setdefault(_identifier("run", number, query_id), len(queries))
     query = [queries.setdefault(query_id, len(queries)) for query_id, _, _ in rows]
     documents: dict[str, int] = {}
     doc = [documents.setdefault(doc_id, len(documents)) for _, doc_id, _ in rows]
@@ -70,7 +74,7 @@ def as_hits(found: Any) -> Hits:
     return Hits(as_ids(queries), as_ids(documents), np.array(query, np.int64), np.array(doc, np.int64), score)
 
 
-def as_qrels(qrels: QrelsLike) -> Qrels:
+def as_qrels(qrels: QrelsLike) -> dict[str, dict[str, int]]:
     """Return judgements as query_id → doc_id → grade, whatever form they come in.
 
     Args:
@@ -84,50 +88,45 @@ def as_qrels(qrels: QrelsLike) -> Qrels:
     if isinstance(qrels, str | Path):
         return read_qrels(Path(qrels).expanduser())
     judgements: dict[str, dict[str, int]] = {}
-    for query_id, doc_id, grade in _rows(qrels, GRADE_COLUMNS, "relevance grade"):
-        if not float(grade).is_integer():
-            raise DataError(f"query {query_id!r} document {doc_id!r}: the grade {grade} is not an integer")
-        known = judgements.setdefault(query_id, {}).setdefault(doc_id, int(grade))
-        if known != int(grade):
-            raise DataError(
-                f"query {query_id!r} document {doc_id!r} is graded {known} and {int(grade)} in the judgements"
+    for number, query, document, value in _rows("qrels", qrels, GRADE_COLUMNS, "grade"):
+        query_id, doc_id = (_identifier("qrels", number, identifier) for identifier in (query, document))
+        grade = _grade(number, value)
+        known = judgements.setdefault(query_id, {}).setdefault(doc_id, grade)
+        if known != grade:
+            raise DataError.at(
+                "qrels", number, f"query {query_id!r} document {doc_id!r} is graded {known} and {grade}"
             )
     if not judgements:
-        raise DataError("there are no judgements")
+        raise DataError("qrels: no judgements")
     return judgements
 
 
-def _rows(table: Any, value_columns: tuple[str, ...], what: str) -> Iterable[tuple[str, str, float]]:
-    """Yield (query_id, doc_id, value) of nested mappings or of a data frame.
+def _rows(
+    origin: str, table: Any, value_columns: tuple[str, ...], what: str
+) -> Iterable[tuple[int, Any, Any, Any]]:
+    """Yield (row number from 1, query_id, doc_id, value) of nested mappings or of a data frame, as they are.
 
     Raises:
-        DataError: It is neither, an identifier is empty, or a value is not a number.
+        DataError: It is neither.
     """
     if is_frame(table):
-        columns = (
-            frame_column(table, QUERY_COLUMNS, "query id"),
-            frame_column(table, DOCUMENT_COLUMNS, "document id"),
-            frame_column(table, value_columns, what),
-        )
-        triples: Iterable[tuple[Any, Any, Any]] = zip(*columns, strict=True)
-    elif isinstance(table, Mapping) and all(isinstance(values, Mapping) for values in table.values()):
-        triples = (
-            (query_id, doc_id, value)
-            for query_id, values in table.items()
-            for doc_id, value in values.items()
-        )
-    else:
+        columns = [
+            frame_column(origin, table, names) for names in (QUERY_COLUMNS, DOCUMENT_COLUMNS, value_columns)
+        ]
+        for number, (query_id, doc_id, value) in enumerate(zip(*columns, strict=True), 1):
+            yield number, query_id, doc_id, value
+        return
+    if not isinstance(table, Mapping) or not all(isinstance(values, Mapping) for values in table.values()):
         raise DataError(
-            f"{type(table).__name__}: expected a file, a data frame, or a dictionary of dictionaries: "
-            f"query id → document id → {what}"
+            f"{origin}: expected query id → document id → {what}, a data frame or a file; "
+            f"found {type(table).__name__}"
         )
-    for query_id, doc_id, value in triples:
-        if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
-            raise DataError(f"query {query_id!r} document {doc_id!r}: the {what} {value!r} is not a number")
-        yield _identifier(query_id), _identifier(doc_id), float(value)
+    pairs = ((query_id, *item) for query_id, values in table.items() for item in values.items())
+    for number, (query_id, doc_id, value) in enumerate(pairs, 1):
+        yield number, query_id, doc_id, value
 
 
-def _identifier(value: Any) -> str:
+def _identifier(origin: str, number: int, value: Any) -> str:
     """Return an identifier as text; an integer is one too, as data frames make them of digits.
 
     Raises:
@@ -136,5 +135,27 @@ def _identifier(value: Any) -> str:
     if not isinstance(value, bool) and isinstance(value, Integral):
         return str(int(value))
     if not isinstance(value, str) or not value:
-        raise DataError(f"{value!r} is not an identifier: a text that is not empty, or an integer")
+        raise DataError.at(origin, number, f"an identifier must be a non-empty string, found {value!r}")
     return value
+
+
+def _score(number: int, value: Any) -> float:
+    """Return a score as a number.
+
+    Raises:
+        DataError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise DataError.at("run", number, f"the score {value!r} is not a number")
+    return float(value)
+
+
+def _grade(number: int, value: Any) -> int:
+    """Return a grade as an integer; a column with gaps has become numbers like 1.0, which are integers.
+
+    Raises:
+        DataError: It is none.
+    """
+    if not isinstance(value, Real) or not float(value).is_integer():
+        raise DataError.at("qrels", number, f"the grade {value!r} is not an integer")
+    return int(float(value))

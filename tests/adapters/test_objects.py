@@ -173,8 +173,8 @@ def test_bfloat16_tensors_are_taken(demo):
     [
         ({"nobody": {"d": 1.0}}, "the query 'nobody', which was not asked"),
         ({"q": {"d": None}}, "the score None is not a number"),
-        ({"q": {"": 1.0}}, "is not an identifier"),
-        ([("q", "d", 1.0)], "expected a file, a data frame, or a dictionary of dictionaries"),
+        ({"q": {"": 1.0}}, "an identifier must be a non-empty string"),
+        ([("q", "d", 1.0)], "run: expected query id → document id → score, a data frame or a file"),
     ],
 )
 def test_what_is_no_hit_is_refused(found, says):
