@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 from typer.testing import CliRunner
 
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import load
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, UsageError
@@ -271,7 +272,7 @@ def test_the_probe_stops_when_its_time_is_over_and_leaves_out_the_first_batch(tm
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_weights_a_short_model_of_the_same_shape_is_timed(tmp_path, kind) -> None:
     make_config(kind).save_pretrained(tmp_path)
-    encoder = open_encoder(tmp_path, Reading(reading().templates), dtype="float32")
+    encoder = open_encoder(Checkpoint(tmp_path), Reading(reading().templates), dtype="float32")
     assert encoder.model.config.num_hidden_layers == 2
     found = time_encoder(encoder, [20, 30], seconds=1)
     assert (found.tokens, found.layers) == (50, 2)
@@ -282,9 +283,9 @@ def test_without_weights_a_short_model_of_the_same_shape_is_timed(tmp_path, kind
 def test_weights_that_do_not_fit_are_not_read(tmp_path, monkeypatch) -> None:
     folder = save_checkpoint(tmp_path, "llama")
     how = Reading(reading().templates, make_tokenizer())
-    assert open_encoder(folder, how).model.config.num_hidden_layers == 3
+    assert open_encoder(Checkpoint(folder), how).model.config.num_hidden_layers == 3
     monkeypatch.setattr("llara_eval.planning.probe._memory", lambda device: 1000)
-    assert open_encoder(folder, how).model.config.num_hidden_layers == 2
+    assert open_encoder(Checkpoint(folder), how).model.config.num_hidden_layers == 2
 
 
 def test_a_probe_draws_from_collections_as_they_are_mixed() -> None:
