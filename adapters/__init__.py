@@ -15,6 +15,7 @@ from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import Retriever
 
 if TYPE_CHECKING:
+    from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.encoding.templates import Templates
 
 
@@ -108,13 +109,15 @@ def checkpoint_folder(model: str, *, offline: bool = False) -> Path:
     return packaged_folder(model, options["package"], options["within"])
 
 
-def checkpoint_texts(model: str, options: Mapping[str, Any], folder: Path) -> "tuple[Any, Templates]":
+def checkpoint_texts(
+    model: str, options: Mapping[str, Any], folder: "Path | Checkpoint"
+) -> "tuple[Any, Templates]":
     """Return the tokenizer and the templates a checkpoint is used with; its weights are not read.
 
     Args:
         model: As for :func:`open_system`.
         options: The user's settings.
-        folder: Its folder, see :func:`checkpoint_folder`.
+        folder: Its folder, see :func:`checkpoint_folder`, opened or not.
 
     Raises:
         UsageError: An option is unknown, or nobody knows the templates.

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from adapters import repllama
 from adapters.llara import templates as llara
 from adapters.options import Context, configure, unnamed
-from llara_eval.checkpoints.folder import content_hash, resolve
-from llara_eval.checkpoints.load import load, read_model_config, read_tokenizer, settle_templates
+from llara_eval.checkpoints.folder import Checkpoint, opened, resolve
+from llara_eval.checkpoints.load import load, settle_templates
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.protocols import SILENT, Corpus, Progress
 from llara_eval.core.types import Hits, Query
@@ -102,17 +102,15 @@ def open_packaged(name: str, base: Mapping[str, Any], given: Mapping[str, Any], 
 
 
 def read_texts(
-    model: str, folder: Path, base: Mapping[str, Any], given: Mapping[str, Any]
+    model: str, folder: Path | Checkpoint, base: Mapping[str, Any], given: Mapping[str, Any]
 ) -> tuple[Any, Templates]:
     """Return the tokenizer and the templates a checkpoint is used with; its weights are not read."""
+    checkpoint = opened(folder)
     own = {key: value for key, value in base.items() if key not in ("package", "within")}
     config, _ = configure(DenseConfig, own, given, model)
-    tokenizer = read_tokenizer(folder)
-    model_config = read_model_config(folder)
     own_modules = config.backend == "sentence-transformers"
-    return tokenizer, settle_templates(
-        folder, tokenizer, model_config, own_modules=own_modules, **_reading(config)
-    )[0]
+    templates, _ = settle_templates(checkpoint, own_modules=own_modules, **_reading(config))
+    return checkpoint.tokenizer, templates
 
 
 def _reading(config: DenseConfig) -> dict[str, Any]:
@@ -152,8 +150,9 @@ class Dense:
         self.name = name
         self.config = config
         self.phases: dict[str, dict[str, float]] = {}
+        checkpoint = Checkpoint(folder)
         self.encoder: Encoder = load(
-            folder,
+            checkpoint,
             dtype=config.dtype,
             batch_tokens=config.batch_tokens,
             text_length=context.text_length,
@@ -165,7 +164,7 @@ class Dense:
             if config.backend != "transformers":
                 raise UsageError(f"compile=true compiles transformers' layers, not those of {config.backend}")
             compile_layers(self.encoder.model, self.encoder.device)
-        self._checkpoint = content_hash(folder)
+        self._checkpoint = checkpoint.content_hash
         self._training_files = declared(folder)
         self._context = context
         self._documents: VectorStore | None = None

@@ -62,11 +62,12 @@ def native_dtypes() -> list[str]:
 
 def token_ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:
     """Return the token ids of documents."""
-    from llara_eval.checkpoints import load as checkpoints
+    from llara_eval.checkpoints.folder import Checkpoint
+    from llara_eval.checkpoints.load import settle_templates
 
-    tokenizer, config = checkpoints.read_tokenizer(folder), checkpoints.read_model_config(folder)
-    templates, _ = checkpoints.settle_templates(folder, tokenizer, config)
-    return templates.document.token_ids(tokenizer, texts)
+    checkpoint = Checkpoint(folder)
+    templates, _ = settle_templates(checkpoint)
+    return templates.document.token_ids(checkpoint.tokenizer, texts)
 
 
 def operations(folder: Path, lengths: Sequence[int]) -> float:

@@ -14,8 +14,7 @@ from typing import Any
 
 from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.encoding.check import fault_of_slots
-from llara_eval.encoding.templates import Template, Templates, special_tokens
+from llara_eval.encoding.templates import Template, Templates, fault_of_slots, special_tokens
 
 _EOS = "{eos}"
 _SLOT = re.compile(r"<s\d+>")

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.core.errors import UsageError
 from llara_eval.core.files import read_json
 from llara_eval.encoding.model_facts import positions
@@ -20,23 +20,18 @@ _POOLING_MODES: Mapping[str, Pooling] = {"mean": "mean", "cls": "first", "lastto
 """sentence-transformers' names for the ways of pooling we have."""
 
 
-def read_templates(folder: Path, tokenizer: Any, config: Any, *, own_modules: bool) -> Templates:
+def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
     """Read the templates out of a folder's own configuration files.
 
     Args:
-        folder: The folder.
-        tokenizer: Its tokenizer.
-        config: Its model's configuration.
+        checkpoint: The folder, opened.
         own_modules: Whether it is run by its own modules, whatever they do.
 
     Raises:
         DataError: A file is malformed.
         UsageError: A module is one that we cannot reproduce.
     """
-    kinds = {
-        module["type"].rsplit(".", 1)[-1]: folder / module["path"]
-        for module in read_json(folder / "modules.json")
-    }
+    folder, tokenizer, kinds = checkpoint.folder, checkpoint.tokenizer, dict(checkpoint.modules)
     unknown = set(kinds) - {"Transformer", "Pooling", "Normalize"}
     if "Transformer" not in kinds or "Pooling" not in kinds or (unknown and not own_modules):
         raise UsageError(
@@ -79,7 +74,7 @@ def read_templates(folder: Path, tokenizer: Any, config: Any, *, own_modules: bo
         suffix=suffix,
         pooling="modules" if unknown or odd else _POOLING_MODES[mode],
         normalize="Normalize" in kinds or similarity == "cosine",
-        max_length=int(own.get("max_seq_length") or positions(config, tokenizer)),
+        max_length=int(own.get("max_seq_length") or positions(checkpoint.config, tokenizer)),
     )
     return Templates(
         query=replace(base, prompt=prompts.get("query", usual)),

@@ -13,6 +13,7 @@ from llara_eval.core.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.planning.encoding import Plan
     from llara_eval.planning.workload import Reading
 
@@ -56,7 +57,7 @@ def plan(
     """
     set_up_logging(quiet=quiet, verbose=False)
     from adapters import checkpoint_folder
-    from llara_eval.checkpoints.load import read_model_config
+    from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.encoding.devices import default_device, settle_dtype
     from llara_eval.encoding.encoder import BATCH_TOKENS
     from llara_eval.planning import corpus_sizes, encoding
@@ -66,9 +67,9 @@ def plan(
 
     device = encoding.device(device_tflops, utilisation)
     settings = options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens)
-    folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
-    cost = skeleton.cost(read_model_config(folder))
-    reading = _reading(model, folder, settings)
+    checkpoint, watch = Checkpoint(checkpoint_folder(model, offline=offline)), progress(quiet=quiet)
+    cost = skeleton.cost(checkpoint.config)
+    reading = _reading(model, checkpoint, settings)
     names = datasets or list(corpus_sizes.load())
     loads = workloads(names, reading, data_dir=data_dir, split=split, progress=watch)
     rows = [encoding.row(load, cost) for load in loads]
@@ -76,7 +77,7 @@ def plan(
     there, budget = settle_dtype(dtype or "bfloat16", default_device()), batch_tokens or BATCH_TOKENS["cuda"]
     measured = None
     if probe:
-        encoder = open_encoder(folder, reading, dtype=dtype, batch_tokens=batch_tokens)
+        encoder = open_encoder(checkpoint, reading, dtype=dtype, batch_tokens=batch_tokens)
         lengths = encoding.one_shard(loads)
         measured = time_encoder(encoder, lengths, seconds=probe_seconds, progress=watch)
     made = encoding.Plan(
@@ -95,7 +96,7 @@ def plan(
         _show(made, reading)
 
 
-def _reading(model: str, folder: Path, settings: dict[str, Any]) -> "Reading":
+def _reading(model: str, checkpoint: "Checkpoint", settings: dict[str, Any]) -> "Reading":
     """Return how the model reads texts; without a tokenizer only lengths are known of that.
 
     Raises:
@@ -104,16 +105,15 @@ def _reading(model: str, folder: Path, settings: dict[str, Any]) -> "Reading":
     from adapters import checkpoint_texts
     from adapters.dense import DenseConfig
     from adapters.options import configure
-    from llara_eval.checkpoints.folder import has
     from llara_eval.encoding.templates import Template, Templates
     from llara_eval.planning.workload import Reading
 
-    if has(folder, "tokenizer*", "vocab*"):
-        tokenizer, templates = checkpoint_texts(model, settings, folder)
+    if checkpoint.has("tokenizer*", "vocab*"):
+        tokenizer, templates = checkpoint_texts(model, settings, checkpoint)
         return Reading(templates, tokenizer)
     config, _ = configure(DenseConfig, {}, settings, model)
     if config.template is not None:
-        raise UsageError(f"--option template: needs a tokenizer, and {folder} has none")
+        raise UsageError(f"--option template: needs a tokenizer, and {checkpoint.folder} has none")
     template = Template(max_length=config.max_length or Template().max_length)
     return Reading(Templates(template, template))
 

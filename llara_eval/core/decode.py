@@ -1,7 +1,8 @@
 """The one typed decoder of our own files: JSON becomes a record of a declared type, or a sentence."""
 
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
@@ -32,9 +33,24 @@ def decode(
             where (``$.slots``), what was expected and what was found.
     """
     try:
+        _refuse_unknown(value, kind, "$")
         return msgspec.convert(value, kind, strict=not text)
     except (msgspec.ValidationError, RecursionError) as problem:
         raise error(f"{origin}: {problem}") from problem
+
+
+def _refuse_unknown(value: Any, kind: Any, path: str) -> None:
+    """Raise a ValidationError if values for a dataclass have keys that are no fields.
+
+    msgspec passes them over. Fields that are dataclasses are searched too.
+    """
+    if not (is_dataclass(kind) and isinstance(value, dict)):
+        return
+    fields = get_type_hints(kind)
+    for name, inner in value.items():
+        if name not in fields:
+            raise msgspec.ValidationError(f"Object contains unknown field `{name}` - at `{path}`")
+        _refuse_unknown(inner, fields[name], f"{path}.{name}")
 
 
 def read_record(path: Path, kind: type[Record]) -> Record:

@@ -1,7 +1,6 @@
 """The check before a corpus is encoded: does the encoder do what its templates say?"""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +8,7 @@ from torch import Tensor
 from llara_eval.core.errors import CheckFailedError
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.padded import Tokens, embed
-from llara_eval.encoding.templates import Side, Template
+from llara_eval.encoding.templates import Side, Template, fault_of_slots
 
 
 def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
@@ -90,17 +89,3 @@ def _check_slots(encoder: Encoder, template: Template) -> None:
     fault = fault_of_slots(encoder.tokenizer, template)
     if fault is not None:
         raise CheckFailedError(f"{fault}: is this the tokenizer the model was adapted with?")
-
-
-def fault_of_slots(tokenizer: Any, template: Template) -> str | None:
-    """Say what several pooled positions are if they are not tokens that were made to be slots."""
-    if template.pooling != "last" or template.slots == 1:
-        return None
-    pooled = template.suffix_ids(tokenizer)[-template.slots :]
-    tokens = tokenizer.convert_ids_to_tokens(pooled)
-    if len(pooled) == template.slots and set(pooled) <= set(tokenizer.get_added_vocab().values()):
-        return None
-    return (
-        f"the last {template.slots} tokens of the suffix {''.join(template.suffix)!r} are pooled, but the "
-        f"tokenizer makes {' '.join(tokens) or 'none'} of its end, not {template.slots} added tokens"
-    )

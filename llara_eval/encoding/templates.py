@@ -4,14 +4,14 @@ A template is an explicit object that travels with a checkpoint (``template.json
 encoding and the check before encoding all use the same one, and nothing is guessed from a name.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
+from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.core.files import write_json
+from llara_eval.core.files import read_json, write_json
 
 Pooling = Literal["mean", "first", "last", "modules"]
 Side = Literal["query", "document"]
@@ -169,35 +169,43 @@ class Templates:
         """Read a checkpoint folder's ``template.json``; None if it has none.
 
         Raises:
-            DataError: It is malformed.
+            DataError: The file is not JSON, or see :meth:`from_json`.
         """
         path = folder / TEMPLATE_FILE
-        if not path.is_file():
-            return None
-        try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")), path)
-        except ValueError as error:
-            raise DataError(f"{path}: cannot be read as JSON: {error}") from error
+        return cls.from_json(read_json(path), path) if path.is_file() else None
 
     @classmethod
     def from_json(cls, value: Any, source: Path) -> "Templates":
         """Read what :meth:`as_json` wrote.
 
+        Args:
+            value: Plain values, as JSON has them.
+            source: The file they come from, for the message.
+
         Raises:
-            DataError: A field is missing, unknown or of the wrong kind.
+            DataError: The version is another one, or a field is missing, unknown, of another type, or holds
+                what no sequence can satisfy.
         """
-        try:
-            if value["version"] != _VERSION:
-                raise DataError(f"{source}: version {value['version']!r}, this program reads {_VERSION}")
-            sides = [
-                Template(
-                    **cast(Any, {k: tuple(v) if isinstance(v, list) else v for k, v in value[side].items()})
-                )
-                for side in ("query", "document")
-            ]
-        except (KeyError, TypeError, AttributeError, UsageError) as error:
-            raise DataError(f"{source}: not a template ({error})") from error
+        version = value.get("version") if isinstance(value, dict) else None
+        if version is not None and version != _VERSION:
+            raise DataError(f"{source}: version {version!r}, this program reads {_VERSION}")
+        file = decode(value, _File, source)
+        sides = []
+        for side, fields in (("query", file.query), ("document", file.document)):
+            try:
+                sides.append(decode(fields, Template, f"{source}: {side}"))
+            except UsageError as error:  # of a value that has its type and makes no sense
+                raise DataError(f"{source}: {side}: {error}") from error
         return cls(*sides)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What ``template.json`` holds; each side is a :class:`Template`."""
+
+    version: int
+    query: dict[str, Any]
+    document: dict[str, Any]
 
 
 def _first_ids(tokenizer: Any, texts: Sequence[str], room: int) -> list[list[int]]:
@@ -249,3 +257,17 @@ def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
     tokens = tokenizer.convert_ids_to_tokens(full)
     return tuple(tokens[:start]), tuple(tokens[start + len(bare) :])
+
+
+def fault_of_slots(tokenizer: Any, template: Template) -> str | None:
+    """Say what several pooled positions are if they are not tokens that were made to be slots."""
+    if template.pooling != "last" or template.slots == 1:
+        return None
+    pooled = template.suffix_ids(tokenizer)[-template.slots :]
+    tokens = tokenizer.convert_ids_to_tokens(pooled)
+    if len(pooled) == template.slots and set(pooled) <= set(tokenizer.get_added_vocab().values()):
+        return None
+    return (
+        f"the last {template.slots} tokens of the suffix {''.join(template.suffix)!r} are pooled, but the "
+        f"tokenizer makes {' '.join(tokens) or 'none'} of its end, not {template.slots} added tokens"
+    )

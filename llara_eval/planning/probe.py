@@ -1,17 +1,17 @@
 """How fast this machine encodes: batches like those of an evaluation, for a minute at most."""
 
+import copy
 import logging
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from llara_eval.checkpoints.folder import has
-from llara_eval.checkpoints.load import read_model, read_model_config
+from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import read_model
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.load import DEMO_FOLDER
@@ -53,26 +53,28 @@ class Probe(NamedTuple):
 
 
 def open_encoder(
-    folder: Path, reading: Reading, *, dtype: str | None = None, batch_tokens: int | None = None
+    checkpoint: Checkpoint, reading: Reading, *, dtype: str | None = None, batch_tokens: int | None = None
 ) -> Encoder:
     """Return a checkpoint's encoder, or one of its shape where it lacks weights, or memory for them.
 
     Args:
-        folder: The checkpoint folder.
+        checkpoint: The checkpoint.
         reading: How it reads texts.
         dtype: Of weights and products; None takes what the processor supports.
         batch_tokens: See :class:`Encoder`.
     """
-    config, device = read_model_config(folder), default_device()
+    config, device = checkpoint.config, default_device()
     set_up(device)
     kind = settle_dtype(dtype, device)
-    if reading.tokenizer is None or not has(folder, "model*.safetensors"):
+    if reading.tokenizer is None or not checkpoint.has("model*.safetensors"):
         model, tokenizer = _shortened(config, kind, device), None
     elif cost(config).parameters * kind.itemsize > _memory(device):
-        logger.warning("%s does not fit into the memory of this machine: %d layers are timed", folder, SHORT)
+        logger.warning(
+            "%s does not fit into the memory of this machine: %d layers are timed", checkpoint.folder, SHORT
+        )
         model, tokenizer = _shortened(config, kind, device), None
     else:
-        model, tokenizer = read_model(folder, dtype=kind)
+        model, tokenizer = read_model(checkpoint, dtype=kind)
     model = model.to(device).eval()
     facts = find_facts(model, reading.templates)
     return Encoder(
@@ -94,6 +96,7 @@ def _memory(device: torch.device) -> int:
 
 def _shortened(config: Any, dtype: torch.dtype, device: torch.device) -> Any:
     """Return a model of few layers and random weights."""
+    config = copy.deepcopy(config)
     config.num_hidden_layers = min(SHORT, config.num_hidden_layers)
     if getattr(config, "layer_types", None):  # Gemma's, one for each layer
         config.layer_types = config.layer_types[: config.num_hidden_layers]

@@ -1,28 +1,23 @@
+"""A folder on disk becomes an encoder; what cannot be read is named."""
+
 import json
 import shutil
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
-from checkout import ROOT
 from safetensors.torch import load_file, save_file
-from sentence_transformers import SentenceTransformer
 from tiny_models import (
     TEXTS,
     make_config,
     make_model,
-    make_sentence_transformer,
     make_tokenizer,
     save_checkpoint,
 )
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, T5Config
 
-from adapters import checkpoint_folder
-from llara_eval.checkpoints.folder import content_hash, resolve
-from llara_eval.checkpoints.load import load, read_model, read_model_config, read_tokenizer, special_tokens
+from llara_eval.checkpoints.load import load, read_model, read_model_config
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
-from llara_eval.encoding import devices
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Template, Templates
 from llara_eval.training.checkpoint import add_lora
@@ -139,139 +134,6 @@ def test_unknown_dtype(bare) -> None:
         load(bare, dtype="int3")
 
 
-def test_content_hash_follows_weights_and_not_the_place(bare, copy) -> None:
-    assert content_hash(copy) == content_hash(bare)
-    make_model("llama", seed=1).save_pretrained(copy)
-    assert content_hash(copy) != content_hash(bare)
-
-
-def test_what_is_neither_folder_nor_hub_name(tmp_path) -> None:
-    for name in (str(tmp_path / "nothing"), "./nothing", "a/b/c"):
-        with pytest.raises(DataError, match="not a checkpoint folder"):
-            resolve(name)
-
-
-def test_a_folder_without_configuration_is_no_checkpoint(tmp_path) -> None:
-    with pytest.raises(DataError, match="not a checkpoint folder: there is no config"):
-        resolve(str(tmp_path))
-    with pytest.raises(UsageError, match="'' names nothing"):
-        resolve("")
-
-
-def test_a_hub_name_offline_says_so() -> None:
-    with pytest.raises(DataError, match="hub"):
-        resolve("someone/some-model", offline=True)
-
-
-def test_of_pickled_files_the_hub_is_asked_for_low_rank_updates_only(tmp_path, monkeypatch) -> None:
-    from huggingface_hub.utils import filter_repo_objects
-
-    asked = Mock(return_value=str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
-    assert resolve("someone/some-model") == tmp_path
-    files = ["adapter_model.bin", "adapter_model.safetensors", "pytorch_model.bin", "training_args.bin"]
-    patterns = asked.call_args.kwargs["allow_patterns"]
-    assert list(filter_repo_objects(files, allow_patterns=patterns)) == files[:2]
-
-
-def test_two_gguf_files_are_ambiguous(tmp_path) -> None:
-    for name in ("a.gguf", "b.gguf"):
-        (tmp_path / name).write_bytes(b"GGUF")
-    with pytest.raises(UsageError, match="2 GGUF files"):
-        resolve(str(tmp_path))
-
-
-def test_a_broken_gguf_file_is_a_data_error_and_leaves_nothing(tmp_path, own_home) -> None:
-    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
-    with pytest.raises(DataError, match="GGUF"):
-        resolve(str(tmp_path / "broken.gguf"))
-    assert not list((own_home / "models").glob("*broken*"))
-
-
-def test_without_the_gguf_package_the_message_is_the_command_that_installs_it(tmp_path, monkeypatch) -> None:
-    from transformers import AutoModelForCausalLM
-
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Mock(side_effect=ImportError))
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    with pytest.raises(MissingPartError, match=r"model\.gguf needs: pip install gguf"):
-        resolve(str(tmp_path / "model.gguf"))
-
-
-def test_bm25_has_no_checkpoint() -> None:
-    with pytest.raises(UsageError, match="bm25 has no checkpoint"):
-        checkpoint_folder("bm25")
-
-
-@pytest.mark.parity
-@pytest.mark.parametrize(("mode", "pooling"), [("mean", "mean"), ("cls", "first"), ("lasttoken", "last")])
-@pytest.mark.parametrize("kind", ["bert", "llama"])
-def test_a_sentence_transformers_folder_gives_its_own_vectors(tmp_path, kind, mode, pooling) -> None:
-    from sentence_transformers import SentenceTransformer
-
-    prompts = {"prompts": {"query": "search: ", "document": "text: "}}
-    folder = make_sentence_transformer(tmp_path / "st", kind, mode, config_sentence_transformers=prompts)
-    encoder = load(folder, dtype="float32")
-    assert encoder.templates.document == Template(pooling=pooling, prompt="text: ", max_length=48)
-    peer = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    for side, ours in (
-        ("query", encoder.encode(TEXTS, "query")),
-        ("document", encoder.encode(TEXTS, "document")),
-    ):
-        theirs = peer.encode(TEXTS, prompt_name=side)
-        assert np.allclose(ours, theirs, atol=1e-5)
-
-
-def test_a_limit_is_found_wherever_sentence_transformers_writes_it(tmp_path) -> None:
-    from sentence_transformers import SentenceTransformer
-
-    older = make_sentence_transformer(tmp_path / "st", "bert")
-    (older / "sentence_bert_config.json").rename(older / "sentence_roberta_config.json")
-    peer = SentenceTransformer(str(older), device="cpu", local_files_only=True)
-    newer = tmp_path / "newer"
-    peer.max_seq_length = 24
-    peer.save(str(newer))
-    for folder, limit in ((older, 48), (newer, 24)):
-        peer = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-        encoder = load(folder, dtype="float32")
-        assert peer.max_seq_length == encoder.templates.document.max_length == limit
-        long = [" ".join(TEXTS * 3)]
-        assert np.allclose(encoder.encode(long, "document"), peer.encode(long), atol=1e-5)
-
-
-@pytest.mark.parametrize("backend", ["transformers", "sentence-transformers"])
-def test_texts_that_sentence_transformers_would_make_lower_case(tmp_path, backend) -> None:
-    settings = {"max_seq_length": 48, "do_lower_case": True}
-    folder = make_sentence_transformer(tmp_path / "st", "bert", sentence_bert_config=settings)
-    with pytest.raises(UsageError, match=r"do_lower_case.* save it again"):
-        load(folder, backend=backend)
-    peer = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    peer.save(str(tmp_path / "again"))
-    texts = ["The Moon And The EARTH"]
-    own = load(tmp_path / "again", dtype="float32", backend=backend).encode(texts, "document")
-    assert float((own * peer.encode(texts)).sum()) > 0.9999
-
-
-@pytest.mark.parametrize(
-    ("setting", "says"),
-    [
-        ({"similarity_fn_name": "euclidean"}, "similarity_fn_name 'euclidean'; only cosine and dot"),
-        ({"truncate_dim": 8}, "ask for --dims 8"),
-    ],
-)
-def test_what_sentence_transformers_would_do_to_vectors_is_not_passed_over(tmp_path, setting, says) -> None:
-    folder = make_sentence_transformer(tmp_path / "st", "bert", config_sentence_transformers=setting)
-    with pytest.raises(UsageError, match=says):
-        load(folder)
-
-
-def test_modes_of_pooling_may_be_a_list(tmp_path) -> None:
-    folder = make_sentence_transformer(tmp_path / "st", "bert")
-    pooling = {"word_embedding_dimension": 32, "pooling_mode": ["cls", "mean"]}
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    with pytest.raises(UsageError, match=r"pooling 'cls\+mean'; only"):
-        load(folder)
-
-
 @pytest.mark.parametrize("kind", ["bert", "qwen2", "gemma3", "mpnet", "llama"])
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path, kind) -> None:
     folder = save_checkpoint(tmp_path / "model", kind)
@@ -357,82 +219,3 @@ def test_a_model_of_encoder_and_decoder_is_refused(tmp_path) -> None:
     make_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(UsageError, match="t5 is an encoder and a decoder"):
         load(tmp_path)
-
-
-def test_texts_are_cut_at_their_end_whatever_a_tokenizer_was_saved_with(copy) -> None:
-    path = copy / "tokenizer_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "truncation_side": "left"}))
-    tokenizer = read_tokenizer(copy)
-    words = tokenizer("one two three", add_special_tokens=False)["input_ids"]
-    cut = tokenizer("one two three", add_special_tokens=False, truncation=True, max_length=2)["input_ids"]
-    assert cut == words[:2]
-
-
-@pytest.mark.parametrize("name", ["added_tokens.json", "spiece.model", "bpe.codes", "tokenizer.json"])
-def test_the_content_hash_is_of_every_file_of_a_tokenizer(copy, name) -> None:
-    hashes = set()
-    for content in ("1", "2"):
-        (copy / name).write_text(content)
-        hashes.add(content_hash(copy))
-    assert len(hashes) == 2
-
-
-def test_the_content_hash_is_of_modules_too_unless_they_take_a_mean_as_those_of_older_records_do(
-    bare, tmp_path
-) -> None:
-    folder = make_sentence_transformer(tmp_path / "st", "llama")
-    hashes = [content_hash(folder)]
-    assert hashes == [content_hash(bare)]
-    for config in ({"pooling_mode": "max"}, {"pooling_mode": "mean", "include_prompt": False}):
-        (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
-        hashes.append(content_hash(folder))
-    (folder / "3_Dense" / "within").mkdir(parents=True)
-    modules = json.loads((folder / "modules.json").read_text())
-    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
-    (folder / "modules.json").write_text(json.dumps(modules))
-    hashes.append(content_hash(folder))
-    for file in ("config.json", "model.safetensors", "within/pytorch_model.bin"):
-        for content in (b"1", b"2"):
-            (folder / "3_Dense" / file).write_bytes(content)
-            hashes.append(content_hash(folder))
-    (folder / "3_Dense" / "config.json").rename(folder / "2_Normalize" / "config.json")
-    hashes.append(content_hash(folder))
-    assert len(set(hashes)) == len(hashes)
-    assert content_hash(shutil.copytree(folder, tmp_path / "copy")) == hashes[-1]
-
-
-def test_the_content_hash_of_a_recorded_model_is_still_that_of_its_record(packaged_model) -> None:
-    name = packaged_model("all-minilm-l6-v2")
-    record = ROOT / "runs" / name / "demo" / "result.json"
-    expected = json.loads(record.read_text())["settings"]["checkpoint_sha256"]
-    assert content_hash(checkpoint_folder(name)) == expected
-
-
-def test_modules_and_poolings_we_cannot_reproduce_are_refused(tmp_path) -> None:
-    folder = make_sentence_transformer(tmp_path / "st", pooling="max")
-    with pytest.raises(UsageError, match="pooling 'max'"):
-        load(folder)
-    modules = json.loads((folder / "modules.json").read_text())
-    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
-    (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(UsageError, match="Dense"):
-        load(folder)
-
-
-def test_bfloat16_only_where_the_processor_has_it(monkeypatch) -> None:
-    cpu = torch.device("cpu")
-    for able, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_bf16": able})
-        assert devices.default_dtype(cpu) is expected
-
-
-def test_special_tokens_a_tokenizer_adds_become_prefix_and_suffix() -> None:
-    from tokenizers.processors import TemplateProcessing
-
-    tokenizer = make_tokenizer()
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in ("[CLS]", "[SEP]")],
-    )
-    assert special_tokens(tokenizer) == (("[CLS]",), ("[SEP]",))
-    assert special_tokens(make_tokenizer()) == ((), ())

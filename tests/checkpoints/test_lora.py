@@ -19,8 +19,7 @@ from transformers import AutoModel, AutoModelForCausalLM, GPT2Config, GPTNeoXCon
 from adapters import repllama
 from adapters.llara import templates as llara
 from llara_eval.checkpoints import load as checkpoints
-from llara_eval.checkpoints.folder import content_hash
-from llara_eval.checkpoints.lora import read_config
+from llara_eval.checkpoints.folder import Checkpoint, content_hash
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Template, Templates
@@ -190,7 +189,7 @@ def test_updates_of_updates_are_added_up(tmp_path: Path, base: Path) -> None:
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.2)
     updated.save_pretrained(tmp_path / "second")
-    assert read_config(tmp_path / "second")["base_model_name_or_path"] == str(first)
+    assert Checkpoint(tmp_path / "second").lora["base_model_name_or_path"] == str(first)
     expected = Encoder(updated.base_model.model.eval(), make_tokenizer(), PLAIN).encode(TEXTS, "query")
     assert np.allclose(load(tmp_path / "second").encode(TEXTS, "query"), expected, atol=1e-5)
     assert not np.allclose(load(first).encode(TEXTS, "query"), expected, atol=1e-2)
@@ -259,7 +258,7 @@ def test_a_base_that_is_not_there_is_named_with_the_way_out(tmp_path: Path, base
 def test_a_configuration_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "adapter_config.json").write_text(content)
     with pytest.raises(DataError, match=r"adapter_config\.json"):
-        read_config(tmp_path)
+        _ = Checkpoint(tmp_path).lora
 
 
 def test_the_content_hash_is_of_updates_and_base(tmp_path: Path, base: Path) -> None:
@@ -297,7 +296,7 @@ def test_released_checkpoints_are_known_by_what_they_hold_and_not_by_name(
     encoder = checkpoints.load(folder, dtype="float32", recognisers=RECOGNISERS)
     expected = llara.templates(tokenizer) if kind == "llara" else repllama.templates(tokenizer)
     assert encoder.templates == expected.cut_to(128, 128)  # its positions
-    assert encoder.source == f"recognised by adapters.{kind}" + (".template" if kind == "llara" else "")
+    assert encoder.source == f"recognised by adapters.{kind}" + (".templates" if kind == "llara" else "")
 
 
 def test_updates_of_unknown_kind_are_refused_with_the_way_out(tmp_path: Path, base: Path) -> None:

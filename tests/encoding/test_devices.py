@@ -93,3 +93,10 @@ def test_tensors_take_the_place_of_freed_ones() -> None:
         for how in ("mapped", "kept")
     )
     assert kept < mapped / 2
+
+
+def test_bfloat16_only_where_the_processor_has_it(monkeypatch) -> None:
+    cpu = torch.device("cpu")
+    for able, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_bf16": able})
+        assert devices.default_dtype(cpu) is expected

@@ -4,7 +4,7 @@ import pytest
 from tiny_models import make_tokenizer
 
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.encoding.templates import Template, Templates
+from llara_eval.encoding.templates import Template, Templates, special_tokens
 
 TOKENIZER = make_tokenizer()
 SLOTS = "".join(f"<s{i}>" for i in range(1, 9))
@@ -72,6 +72,42 @@ def test_templates_travel_as_json(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("side", "field", "content", "says"),
+    [
+        ("query", "max_length", '"many"', r"query: Expected `int`, got `str` - at `\$\.max_length`"),
+        ("query", "max_length", "NaN", r"query: Expected `int`, got `float` - at `\$\.max_length`"),
+        ("query", "max_length", "0", r"query: slots and max_length must be at least 1, found 8, 0"),
+        ("query", "slots", "true", r"query: Expected `int`, got `bool` - at `\$\.slots`"),
+        ("query", "normalize", '"false"', r"query: Expected `bool`, got `str` - at `\$\.normalize`"),
+        ("document", "prompt", "null", r"document: Expected `str`, got `null` - at `\$\.prompt`"),
+        ("document", "prefix", '"<s>"', r"document: Expected `array`, got `str` - at `\$\.prefix`"),
+        ("document", "suffix", "[1]", r"document: Expected `str`, got `int` - at `\$\.suffix\[0\]`"),
+        ("document", "pooling", '"max"', r"document: Invalid enum value 'max' - at `\$\.pooling`"),
+        ("document", "colour", '"blue"', r"document: Object contains unknown field `colour` - at `\$`"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named_with_file_and_side(tmp_path, side, field, content, says) -> None:
+    value = Templates(LLARA, LLARA).as_json()
+    value[side][field] = "PLACE"
+    (tmp_path / "template.json").write_text(json.dumps(value).replace('"PLACE"', content))
+    with pytest.raises(DataError, match=rf"template\.json: {says}"):
+        Templates.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{", "1", '{"version": 1, "query": [], "document": {}}'])
+def test_a_file_of_something_else_is_a_data_error(tmp_path, content) -> None:
+    (tmp_path / "template.json").write_text(content)
+    with pytest.raises(DataError, match=r"template\.json: "):
+        Templates.load(tmp_path)
+
+
+def test_fields_that_are_left_out_have_their_usual_values(tmp_path) -> None:
+    (tmp_path / "template.json").write_text('{"version": 1, "query": {}, "document": {"slots": 2}}')
+    assert Templates.load(tmp_path) == Templates(Template(), Template(slots=2))
+    assert Templates.load(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
     "damage",
     [
         lambda value: value.pop("query"),
@@ -85,3 +121,15 @@ def test_a_damaged_template_is_a_data_error(tmp_path, damage) -> None:
     damage(value)
     with pytest.raises(DataError, match=r"template\.json"):
         Templates.from_json(value, tmp_path / "template.json")
+
+
+def test_special_tokens_a_tokenizer_adds_become_prefix_and_suffix() -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    assert special_tokens(tokenizer) == (("[CLS]",), ("[SEP]",))
+    assert special_tokens(make_tokenizer()) == ((), ())

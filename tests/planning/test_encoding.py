@@ -5,19 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from tiny_models import CAUSAL, KINDS, make_config, make_model, make_tokenizer, save_checkpoint
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModel
+from tiny_models import make_config, make_tokenizer, save_checkpoint
 from typer.testing import CliRunner
 
-from llara_eval.checkpoints.load import load
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.datasets.known import BEIR, CQADUPSTACK, expand, find
 from llara_eval.encoding.templates import Template, Templates
 from llara_eval.planning import corpus_sizes, cost, encoding
-from llara_eval.planning.probe import open_encoder, time_encoder
 from llara_eval.planning.workload import SAMPLE, Reading, Workload, workloads
 
 LLAMA_2_7B = {
@@ -138,34 +133,6 @@ def test_lengths_have_the_mean_of_the_table_and_grow_with_the_limit(name) -> Non
     assert means[0] <= 64
 
 
-# What a model costs
-
-
-@pytest.mark.parametrize("kind", CAUSAL)
-@pytest.mark.parametrize("length", [1, 40])
-def test_operations_are_those_torch_counts(kind, length) -> None:
-    model = AutoModel.from_config(make_config(kind), attn_implementation="eager")  # all of it is counted
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(input_ids=torch.ones(1, length, dtype=torch.long))
-    found = cost.cost(make_config(kind))
-    pooler = 0 if CAUSAL[kind] else 32 * 32  # its product is for one token of a text
-    # What a causal mask hides is counted by torch as if it were computed.
-    hidden = found.attention * length**2 if CAUSAL[kind] else 0
-    counted = counter.get_total_flops() + 2 * pooler * (length - 1)
-    assert found.operations(float(length)) + hidden == pytest.approx(counted)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_parameters_are_those_of_the_model(kind) -> None:
-    assert cost.cost(make_config(kind)).parameters == make_model(kind).num_parameters()
-
-
-def test_memory_is_weights_and_the_states_of_a_batch() -> None:
-    found = cost.cost(make_config("llama"))
-    assert found.memory(0, 2) == 2 * found.parameters
-    assert found.memory(100, 4) - found.memory(0, 4) == 4 * 100 * (4 * 32 + 3 * 64)
-
-
 # Texts at hand
 
 
@@ -244,47 +211,6 @@ def test_ms_marco_is_sampled_from_its_official_files(tmp_path) -> None:
     ]
     assert loads[0].document_tokens.tolist() == [9, 4]
     assert loads[1].document_tokens.tolist() == [15]
-
-
-# Time on this machine
-
-
-@pytest.mark.parametrize("lengths", [[3] * 40 + [60] * 10, [128] * 5])
-def test_the_probe_encodes_texts_of_the_lengths_asked_for(tmp_path, lengths) -> None:
-    encoder = load(save_checkpoint(tmp_path, "llama"), batch_tokens=10_000)
-    found = time_encoder(encoder, lengths, seconds=30)
-    assert found.tokens == sum(lengths)
-    model = cost.cost(make_config("llama"))
-    assert found.operations == sum(model.operations(float(length)) for length in lengths)
-    assert (found.layers, found.seconds > 0) == (3, True)
-
-
-def test_the_probe_stops_when_its_time_is_over_and_leaves_out_the_first_batch(tmp_path, monkeypatch) -> None:
-    ticks = iter(range(1000))
-    monkeypatch.setattr("llara_eval.planning.probe.time.perf_counter", lambda: float(next(ticks)))
-    encoder = load(save_checkpoint(tmp_path, "llama"), batch_tokens=100)
-    found = time_encoder(encoder, [50] * 200, seconds=12)
-    assert 0 < found.tokens <= 6 * 100
-    assert found.tokens % 100 == 0
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_without_weights_a_short_model_of_the_same_shape_is_timed(tmp_path, kind) -> None:
-    make_config(kind).save_pretrained(tmp_path)
-    encoder = open_encoder(tmp_path, Reading(reading().templates), dtype="float32")
-    assert encoder.model.config.num_hidden_layers == 2
-    found = time_encoder(encoder, [20, 30], seconds=1)
-    assert (found.tokens, found.layers) == (50, 2)
-    whole = cost.cost(make_config(kind)).operations(30.0) - cost.cost(encoder.model.config).operations(30.0)
-    assert 0.25 < whole / found.operations < 1
-
-
-def test_weights_that_do_not_fit_are_not_read(tmp_path, monkeypatch) -> None:
-    folder = save_checkpoint(tmp_path, "llama")
-    how = Reading(reading().templates, make_tokenizer())
-    assert open_encoder(folder, how).model.config.num_hidden_layers == 3
-    monkeypatch.setattr("llara_eval.planning.probe._memory", lambda device: 1000)
-    assert open_encoder(folder, how).model.config.num_hidden_layers == 2
 
 
 def test_a_probe_draws_from_collections_as_they_are_mixed() -> None:

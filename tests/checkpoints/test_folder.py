@@ -1,0 +1,213 @@
+"""Where a checkpoint is, what its files say, and what its content hash is of."""
+
+import json
+import shutil
+from collections import Counter
+from unittest.mock import Mock
+
+import pytest
+from checkout import ROOT
+from tiny_models import (
+    make_model,
+    make_sentence_transformer,
+    save_checkpoint,
+)
+from transformers import AutoConfig, AutoTokenizer
+from typer.testing import CliRunner
+
+from adapters import checkpoint_folder
+from llara_eval.checkpoints import folder as folder_module
+from llara_eval.checkpoints.folder import Checkpoint, content_hash, resolve
+from llara_eval.checkpoints.load import load, read_tokenizer
+from llara_eval.cli import app
+from llara_eval.core.errors import DataError, MissingPartError, UsageError
+from llara_eval.encoding.templates import Templates
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    return save_checkpoint(tmp_path_factory.mktemp("models") / "bare")
+
+
+@pytest.fixture
+def copy(bare, tmp_path):
+    return shutil.copytree(bare, tmp_path / "copy")
+
+
+def test_content_hash_follows_weights_and_not_the_place(bare, copy) -> None:
+    assert content_hash(copy) == content_hash(bare)
+    make_model("llama", seed=1).save_pretrained(copy)
+    assert content_hash(copy) != content_hash(bare)
+
+
+def test_what_is_neither_folder_nor_hub_name(tmp_path) -> None:
+    for name in (str(tmp_path / "nothing"), "./nothing", "a/b/c"):
+        with pytest.raises(DataError, match="not a checkpoint folder"):
+            resolve(name)
+
+
+def test_a_folder_without_configuration_is_no_checkpoint(tmp_path) -> None:
+    with pytest.raises(DataError, match="not a checkpoint folder: there is no config"):
+        resolve(str(tmp_path))
+    with pytest.raises(UsageError, match="'' names nothing"):
+        resolve("")
+
+
+def test_a_hub_name_offline_says_so() -> None:
+    with pytest.raises(DataError, match="hub"):
+        resolve("someone/some-model", offline=True)
+
+
+def test_of_pickled_files_the_hub_is_asked_for_low_rank_updates_only(tmp_path, monkeypatch) -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
+    asked = Mock(return_value=str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
+    assert resolve("someone/some-model") == tmp_path
+    files = ["adapter_model.bin", "adapter_model.safetensors", "pytorch_model.bin", "training_args.bin"]
+    patterns = asked.call_args.kwargs["allow_patterns"]
+    assert list(filter_repo_objects(files, allow_patterns=patterns)) == files[:2]
+
+
+def test_two_gguf_files_are_ambiguous(tmp_path) -> None:
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(UsageError, match="2 GGUF files"):
+        resolve(str(tmp_path))
+
+
+def test_a_broken_gguf_file_is_a_data_error_and_leaves_nothing(tmp_path, own_home) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(DataError, match="GGUF"):
+        resolve(str(tmp_path / "broken.gguf"))
+    assert not list((own_home / "models").glob("*broken*"))
+
+
+def test_without_the_gguf_package_the_message_is_the_command_that_installs_it(tmp_path, monkeypatch) -> None:
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Mock(side_effect=ImportError))
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(MissingPartError, match=r"model\.gguf needs: pip install gguf"):
+        resolve(str(tmp_path / "model.gguf"))
+
+
+def test_bm25_has_no_checkpoint() -> None:
+    with pytest.raises(UsageError, match="bm25 has no checkpoint"):
+        checkpoint_folder("bm25")
+
+
+def test_texts_are_cut_at_their_end_whatever_a_tokenizer_was_saved_with(copy) -> None:
+    path = copy / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "truncation_side": "left"}))
+    tokenizer = read_tokenizer(copy)
+    words = tokenizer("one two three", add_special_tokens=False)["input_ids"]
+    cut = tokenizer("one two three", add_special_tokens=False, truncation=True, max_length=2)["input_ids"]
+    assert cut == words[:2]
+
+
+@pytest.mark.parametrize("name", ["added_tokens.json", "spiece.model", "bpe.codes", "tokenizer.json"])
+def test_the_content_hash_is_of_every_file_of_a_tokenizer(copy, name) -> None:
+    hashes = set()
+    for content in ("1", "2"):
+        (copy / name).write_text(content)
+        hashes.add(content_hash(copy))
+    assert len(hashes) == 2
+
+
+def test_the_content_hash_is_of_modules_too_unless_they_take_a_mean_as_those_of_older_records_do(
+    bare, tmp_path
+) -> None:
+    folder = make_sentence_transformer(tmp_path / "st", "llama")
+    hashes = [content_hash(folder)]
+    assert hashes == [content_hash(bare)]
+    for config in ({"pooling_mode": "max"}, {"pooling_mode": "mean", "include_prompt": False}):
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
+        hashes.append(content_hash(folder))
+    (folder / "3_Dense" / "within").mkdir(parents=True)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    hashes.append(content_hash(folder))
+    for file in ("config.json", "model.safetensors", "within/pytorch_model.bin"):
+        for content in (b"1", b"2"):
+            (folder / "3_Dense" / file).write_bytes(content)
+            hashes.append(content_hash(folder))
+    (folder / "3_Dense" / "config.json").rename(folder / "2_Normalize" / "config.json")
+    hashes.append(content_hash(folder))
+    assert len(set(hashes)) == len(hashes)
+    assert content_hash(shutil.copytree(folder, tmp_path / "copy")) == hashes[-1]
+
+
+def test_the_content_hash_of_a_recorded_model_is_still_that_of_its_record(packaged_model) -> None:
+    name = packaged_model("all-minilm-l6-v2")
+    record = ROOT / "runs" / name / "demo" / "result.json"
+    expected = json.loads(record.read_text())["settings"]["checkpoint_sha256"]
+    assert content_hash(checkpoint_folder(name)) == expected
+
+
+@pytest.fixture
+def reads(monkeypatch) -> Counter[str]:
+    """Count how often each file of a checkpoint is opened by transformers' readers and by ours."""
+    counts: Counter[str] = Counter()
+
+    def counting(name: str, read):
+        def counted(*words, **options):
+            counts[name] += 1
+            return read(*words, **options)
+
+        return counted
+
+    for reader in (AutoConfig, AutoTokenizer):
+        monkeypatch.setattr(reader, "from_pretrained", counting(reader.__name__, reader.from_pretrained))
+    monkeypatch.setattr(Templates, "load", counting("template.json", Templates.load))
+    monkeypatch.setattr(folder_module, "sha256_of", counting("hash", folder_module.sha256_of))
+    return counts
+
+
+def test_nothing_is_read_before_it_is_asked_for_and_each_file_once(copy, reads) -> None:
+    checkpoint = Checkpoint(copy)
+    assert not reads
+    for _ in range(2):
+        assert checkpoint.config.model_type == "llama"
+        assert len(checkpoint.tokenizer) > 200
+        assert checkpoint.templates is None
+        assert checkpoint.content_hash == content_hash(copy)
+    encoder = load(checkpoint, dtype="float32")
+    assert encoder.tokenizer is checkpoint.tokenizer
+    assert (reads["AutoConfig"], reads["AutoTokenizer"], reads["template.json"]) == (1, 1, 1)
+
+
+def test_a_plan_opens_a_checkpoint_once(copy, reads) -> None:
+    words = ["plan", "--model", str(copy), "--dataset", "demo", "--probe-seconds", "1", "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["probe"]["tokens"] > 0
+    assert (reads["AutoConfig"], reads["AutoTokenizer"], reads["template.json"]) == (1, 1, 1)
+
+
+def test_lora_weights_without_a_tokenizer_have_that_of_their_base(bare, tmp_path) -> None:
+    config = {"peft_type": "LORA", "base_model_name_or_path": str(bare)}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    checkpoint = Checkpoint(tmp_path)
+    assert checkpoint.tokenizer is checkpoint.base.tokenizer
+    assert checkpoint.config is not checkpoint.base.config
+    assert checkpoint.has("model*.safetensors")
+    assert not Checkpoint(bare).has("*.gguf")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("modules.json", "[]", "expected modules, found none"),
+        ("modules.json", "{}", "Expected `array`, got `object`"),
+        ("modules.json", '[{"type": 1, "path": ""}]', r"Expected `str`, got `int` - at `\$\[0\]\.type`"),
+        ("modules.json", '[{"type": "T"}]', r"required field `path` - at `\$\[0\]`"),
+        ("router_config.json", '{"structure": {"document": []}}', r"expected modules in \$\.structure"),
+        ("router_config.json", '{"structure": null}', r"Expected `object`, got `null` - at `\$\.structure`"),
+    ],
+)
+def test_what_a_sentence_transformers_folder_says_wrongly_is_named(copy, name, content, says) -> None:
+    (copy / name).write_text(content)
+    with pytest.raises(DataError, match=rf"{name}: .*{says}|{name}: {says}"):
+        load(copy)
