@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from adapters import repllama
+from adapters import checkpoint_folder, repllama
 from adapters.llara import recipes
 from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.templates import templates as llara_templates
 from llara_eval.checkpoints.folder import content_hash
 from llara_eval.checkpoints.load import read_model, read_model_config, read_tokenizer
 from llara_eval.core.errors import UsageError
+from llara_eval.core.paths import home
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
@@ -73,10 +74,21 @@ def read_rows(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT)
 
 
 def plan(
-    folder: Path, rows: Rows, recipe: Recipe, contrast: Contrast, schedule: Schedule, conditions: Conditions
+    model: str | Path,
+    data: Sequence[Path],
+    contrast: Contrast,
+    schedule: Schedule,
+    conditions: Conditions,
+    *,
+    recipe: Recipe = RECIPES["llara"],
+    offline: bool = False,
+    progress: Progress = SILENT,
 ) -> Plan:
-    """Estimate what :func:`finetune` will take; what it would refuse before it reads weights is refused."""
-    _refuse(folder, rows, contrast, schedule, conditions)
+    """Estimate what :func:`finetune` will take, and refuse what it would refuse before it reads weights.
+
+    Args and errors are those of :func:`finetune`.
+    """
+    folder, rows = _inputs(model, data, contrast, schedule, conditions, offline=offline, progress=progress)
     tokenizer = read_tokenizer(folder)
     templates, new = recipe.templates(folder, tokenizer)
     templates = templates.cut_to(contrast.query_length, contrast.passage_length)
@@ -99,11 +111,28 @@ def plan(
     )
 
 
-def _refuse(folder: Path, rows: Rows, contrast: Contrast, schedule: Schedule, conditions: Conditions) -> None:
-    """Raise where there is no place for the checkpoint, no position for a token, or nothing to learn from."""
+def _inputs(
+    model: str | Path,
+    data: Sequence[Path],
+    contrast: Contrast,
+    schedule: Schedule,
+    conditions: Conditions,
+    *,
+    offline: bool,
+    progress: Progress,
+) -> tuple[Path, Rows]:
+    """Return the checkpoint's folder and the rows, after what can be refused without reading weights."""
+    folder = checkpoint_folder(str(model), offline=offline)
     check_output(conditions, folder)
     lengths = {"query_length": contrast.query_length, "passage_length": contrast.passage_length}
     require_positions(read_model_config(folder), **lengths)
+    rows = read_rows(data, cache=home() / "training", progress=progress)
+    _require_contrast(rows, contrast, schedule)
+    return folder, rows
+
+
+def _require_contrast(rows: Rows, contrast: Contrast, schedule: Schedule) -> None:
+    """Raise where the rows leave nothing to learn from."""
 
     def some(has: Callable[[Mapping[str, Any]], Any]) -> bool:
         return any(has(rows[row]) for row in range(len(rows)))
@@ -125,66 +154,93 @@ def _refuse(folder: Path, rows: Rows, contrast: Contrast, schedule: Schedule, co
 
 
 def finetune(
-    folder: Path,
-    rows: Rows,
-    recipe: Recipe,
+    model: str | Path,
+    data: Sequence[Path],
     contrast: Contrast,
     schedule: Schedule,
     conditions: Conditions,
     *,
+    recipe: Recipe = RECIPES["llara"],
     validate: Validate | None = None,
+    offline: bool = False,
     progress: Progress = SILENT,
-) -> None:
-    """Fine-tune a checkpoint on queries with positive and negative passages.
+) -> Path:
+    """Fine-tune a checkpoint on queries with positive and negative passages, and leave a checkpoint.
+
+    ``llara-eval finetune`` makes this call. A run that was interrupted goes on when the call is made again.
 
     Args:
-        folder: The checkpoint: adapted, or a bare language model.
-        rows: Training rows; see :func:`read_rows`.
-        recipe: Where the templates come from.
-        contrast: The objective.
-        schedule: How parameters are updated.
-        conditions: How the run is carried out.
-        validate: Measures the model now and then.
+        model: The checkpoint, adapted or a bare language model: a folder, a GGUF file, a hub name, or a
+            dense system's name.
+        data: JSON Lines of ``query``, ``pos`` and, better, ``neg`` (lists of texts); ``pos_scores`` and
+            ``neg_scores`` of a teacher are used where ``contrast.distillation`` is above 0.
+        contrast: The objective: temperature, passages of a query, lengths in tokens.
+        schedule: How many optimizer steps are made, of how many queries, at which learning rate.
+        conditions: Where the checkpoint is written, and how the run is carried out.
+        recipe: Where the templates come from; its own settings are not used here.
+        validate: Measures the model before the first optimizer step, after the last, and every
+            ``conditions.evaluate_every``.
+        offline: Whether downloads are forbidden.
         progress: Where to show progress.
 
+    Returns:
+        The folder of the checkpoint, which is ``conditions.output``.
+
     Raises:
-        LlaraEvalError: The data or the model cannot be used, or see
-            :func:`llara_eval.training.job.carry_out`.
+        UsageError: The output must not be written, holds another run, the model is no causal decoder or has
+            too few positions, or the rows leave nothing to tell a positive from.
+        DataError: The model is missing, or the data are malformed or too few.
+        CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings.
+        KeyboardInterrupt: The run was asked to stop; its training state is kept.
     """
-    _refuse(folder, rows, contrast, schedule, conditions)
+    folder, rows = _inputs(model, data, contrast, schedule, conditions, offline=offline, progress=progress)
     with processes() as device:
-        torch.manual_seed(schedule.seed)
-        bare, tokenizer = read_model(folder, dtype=torch.float32)
-        if not is_causal(bare):
-            raise UsageError(
-                f"{type(bare).__name__} cannot be fine-tuned: its tokens see what follows them, and only "
-                "decoders are trained, whose last tokens make the embedding"
-            )
-        templates, new = recipe.templates(folder, tokenizer)
-        templates = templates.within(own_positions(bare.config))
-        fit_embeddings(bare, new)
-        precision = precision_of(conditions.dtype, device)
-        model = prepare(bare, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
-        if conditions.compiled:
-            compile_layers(model, device)
-        root = place(model, device)
-        objective = Finetune(
-            root,
-            tokenizer,
-            templates.cut_to(contrast.query_length, contrast.passage_length),
-            contrast,
-            seed=schedule.seed,
-            micro_tokens=conditions.micro_tokens,
-            precision=precision,
-        )
+        subject, objective = _objective(folder, recipe, contrast, schedule, conditions, device)
+        stage = {"stage": "finetune", "contrast": asdict(contrast), "templates": subject.templates.as_json()}
         carry_out(
-            Subject(model, tokenizer, templates, content_hash(folder), declared(folder)),
+            subject,
             objective,
             rows,
             schedule,
             conditions,
-            task={"stage": "finetune", "contrast": asdict(contrast), "templates": templates.as_json()},
-            precision=precision,
+            task=stage,
+            precision=objective.precision,
             validate=validate,
             progress=progress,
         )
+    return conditions.output
+
+
+def _objective(
+    folder: Path,
+    recipe: Recipe,
+    contrast: Contrast,
+    schedule: Schedule,
+    conditions: Conditions,
+    device: torch.device,
+) -> tuple[Subject, Finetune]:
+    """Load the model, put the LoRA adapter on it if there is one, and place it; refuse an encoder."""
+    torch.manual_seed(schedule.seed)
+    bare, tokenizer = read_model(folder, dtype=torch.float32)
+    if not is_causal(bare):
+        raise UsageError(
+            f"{type(bare).__name__} cannot be fine-tuned: its tokens see what follows them, and only "
+            "decoders are trained, whose last tokens make the embedding"
+        )
+    templates, new = recipe.templates(folder, tokenizer)
+    templates = templates.within(own_positions(bare.config))
+    fit_embeddings(bare, new)
+    precision = precision_of(conditions.dtype, device)
+    model = prepare(bare, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
+    if conditions.compiled:
+        compile_layers(model, device)
+    objective = Finetune(
+        place(model, device),
+        tokenizer,
+        templates.cut_to(contrast.query_length, contrast.passage_length),
+        contrast,
+        seed=schedule.seed,
+        micro_tokens=conditions.micro_tokens,
+        precision=precision,
+    )
+    return Subject(model, tokenizer, templates, content_hash(folder), declared(folder)), objective

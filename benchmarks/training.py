@@ -29,8 +29,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from adapters import checkpoint_folder
 from adapters.finetune import read_rows as read_groups
 from adapters.llara.adapt import read_rows as read_texts
+from adapters.llara.batches import Reader
+from adapters.llara.config import Adaptation
 from adapters.llara.joint import Frame
-from adapters.llara.objective import Adapt, Adaptation, AdaptationModel, Reader
+from adapters.llara.objective import Adapt, AdaptationModel
 from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings, templates
 from llara_eval.core.paths import home
 from llara_eval.encoding.compile import compile_layers

@@ -1,19 +1,24 @@
 """``adapt``: a base model and plain text → a checkpoint whose embeddings say what a text holds."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
+from adapters import checkpoint_folder
 from adapters.llara import data as pairs
+from adapters.llara.batches import Reader
+from adapters.llara.config import USUAL_LENGTH, Adaptation
 from adapters.llara.joint import Frame
-from adapters.llara.objective import Adapt, Adaptation, AdaptationModel, Reader
+from adapters.llara.objective import Adapt, AdaptationModel
 from adapters.llara.templates import add_tokens, fit_embeddings, templates
 from adapters.llara.verify_joint import require_isolation
 from llara_eval.checkpoints.folder import content_hash
 from llara_eval.checkpoints.load import read_model, read_model_config, read_tokenizer
+from llara_eval.core.paths import home
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
@@ -25,6 +30,9 @@ from llara_eval.training.data import Rows
 from llara_eval.training.distributed import place, processes, shard_again
 from llara_eval.training.job import Conditions, Subject, carry_out, check_output
 from llara_eval.training.validation import Validate
+
+CHUNK_WORDS = 500
+"""Words of a chunk, roughly, where adaptation rows are made from text."""
 
 
 def read_rows(data: Sequence[Path], *, chunk_words: int, cache: Path, progress: Progress = SILENT) -> Rows:
@@ -43,83 +51,162 @@ def read_rows(data: Sequence[Path], *, chunk_words: int, cache: Path, progress: 
     return Rows(files, pairs.FORMAT, cache=cache, progress=progress, sources=data)
 
 
-def plan(folder: Path, rows: Rows, task: Adaptation, schedule: Schedule, conditions: Conditions) -> Plan:
-    """Estimate what :func:`adapt` will take; an output, a model or a length it would refuse is refused."""
-    _refuse(folder, task, conditions)
+class _Inputs(NamedTuple):
+    """What a run begins with, after everything that can be refused without reading weights.
+
+    Attributes:
+        folder: The checkpoint's folder.
+        task: The task, with a length that the model can read.
+        trained: The rows that are trained on.
+        held_out: The rows on which recall is measured.
+    """
+
+    folder: Path
+    task: Adaptation
+    trained: Rows
+    held_out: Rows
+
+
+def _inputs(
+    model: str | Path,
+    data: Sequence[Path],
+    task: Adaptation,
+    conditions: Conditions,
+    *,
+    chunk_words: int,
+    held_out: int,
+    offline: bool,
+    progress: Progress,
+) -> _Inputs:
+    """Find the checkpoint, read the rows, and refuse an output, a model or a length that cannot be."""
+    folder = checkpoint_folder(str(model), offline=offline)
+    check_output(conditions, folder)
+    config = read_model_config(folder, head=True)
+    task = replace(task, max_length=task.max_length or min(USUAL_LENGTH, own_positions(config)))
+    require_positions(config, max_length=task.max_length or 0)
+    rows = read_rows(data, chunk_words=chunk_words, cache=home() / "training", progress=progress)
+    return _Inputs(folder, task, *rows.split(held_out))
+
+
+def plan(
+    model: str | Path,
+    data: Sequence[Path],
+    task: Adaptation,
+    schedule: Schedule,
+    conditions: Conditions,
+    *,
+    chunk_words: int = CHUNK_WORDS,
+    held_out: int = 0,
+    offline: bool = False,
+    progress: Progress = SILENT,
+) -> Plan:
+    """Estimate what :func:`adapt` will take, and refuse what it would refuse before it reads weights.
+
+    Args and errors are those of :func:`adapt`.
+    """
+    folder, task, rows, _ = _inputs(
+        *(model, data, task, conditions),
+        chunk_words=chunk_words,
+        held_out=held_out,
+        offline=offline,
+        progress=progress,
+    )
     tokenizer = read_tokenizer(folder)
     new = add_tokens(tokenizer, task.prompts.slot_tokens)
     reader = Reader(tokenizer, Frame.of(templates(tokenizer, task.prompts), tokenizer), task)
     texts, _ = reader.texts(rows.sample(SAMPLE))
-    around = task.max_length - reader.room
     return make_plan(
         folder,
         schedule,
         conditions,
         head=True,
         new_tokens=new,
-        lengths=[len(text) + around for text in texts],
+        lengths=[len(text) + reader.around for text in texts],
         rows=len(rows),
     )
 
 
-def _refuse(folder: Path, task: Adaptation, conditions: Conditions) -> None:
-    """Raise where there is no place for the checkpoint, no head to train with, or no position for a token."""
-    check_output(conditions, folder)
-    require_positions(read_model_config(folder, head=True), max_length=task.max_length)
-
-
 def adapt(
-    folder: Path,
-    rows: Rows,
+    model: str | Path,
+    data: Sequence[Path],
     task: Adaptation,
     schedule: Schedule,
     conditions: Conditions,
     *,
+    chunk_words: int = CHUNK_WORDS,
     held_out: int = 0,
     validate: Validate | None = None,
+    offline: bool = False,
     progress: Progress = SILENT,
-) -> None:
-    """Adapt a causal language model and leave a checkpoint.
+) -> Path:
+    """Adapt a causal language model the LLaRA way and leave a checkpoint.
+
+    ``llara-eval adapt`` makes this call. A run that was interrupted goes on when the call is made again.
 
     Args:
-        folder: The base model.
-        rows: Adaptation rows; see :func:`read_rows`.
-        task: What it is adapted to.
-        schedule: How parameters are updated.
-        conditions: How the run is carried out.
+        model: The base model: a checkpoint folder, a GGUF file, a hub name, or a dense system's name.
+        data: JSON Lines of ``input``, ``output_summarize`` and ``output_predict``, or text to make such rows
+            from: ``.txt``, or JSON Lines of ``text``; compressed or not.
+        task: What the model is adapted to; :mod:`adapters.llara.recipes` has the tasks of the paper and of
+            the released code.
+        schedule: How many optimizer steps are made, of how many rows, at which learning rate.
+        conditions: Where the checkpoint is written, and how the run is carried out.
+        chunk_words: Words of a chunk, roughly, where rows are made from text.
         held_out: Rows at the end of the data that are not trained on; recall is measured on them.
-        validate: Measures the model now and then.
+        validate: Measures the model before the first optimizer step, after the last, and every
+            ``conditions.evaluate_every``.
+        offline: Whether downloads are forbidden.
         progress: Where to show progress.
 
+    Returns:
+        The folder of the checkpoint, which is ``conditions.output``.
+
     Raises:
-        LlaraEvalError: The data or the model cannot be used, or see
-            :func:`llara_eval.training.job.carry_out`.
+        UsageError: The output must not be written, holds another run, the model cannot be adapted in one
+            pass, or has fewer positions than ``task.max_length``.
+        DataError: The model is missing, or the data are malformed or too few.
+        CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings.
+        KeyboardInterrupt: The run was asked to stop; its training state is kept.
     """
-    _refuse(folder, task, conditions)
-    trained, kept = rows.split(held_out)
+    folder, task, trained, kept = _inputs(
+        *(model, data, task, conditions),
+        chunk_words=chunk_words,
+        held_out=held_out,
+        offline=offline,
+        progress=progress,
+    )
     with processes() as device:
-        torch.manual_seed(schedule.seed)
-        causal, tokenizer = read_model(folder, dtype=torch.float32, head=True)
-        new = add_tokens(tokenizer, task.prompts.slot_tokens)
-        fit_embeddings(causal, new)
-        made = templates(tokenizer, task.prompts).within(own_positions(causal.config))
-        precision = precision_of(conditions.dtype, device)
-        model = prepare(causal, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
-        if conditions.compiled:
-            compile_layers(model, device)
-        root = place(AdaptationModel(causal, task), device)
-        objective = Adapt(root, tokenizer, made, micro_tokens=conditions.micro_tokens, precision=precision)
-        require_isolation(root, objective.reader.frame, made, task.max_length)
-        shard_again(root)
+        subject, objective = _objective(folder, task, schedule, conditions, device)
         carry_out(
-            Subject(model, tokenizer, made, content_hash(folder), declared(folder)),
+            subject,
             objective,
             trained,
             schedule,
             conditions,
             task={"stage": "adapt", "task": asdict(task), "held_out": held_out},
-            precision=precision,
+            precision=objective.precision,
             measures=[partial(objective.recall, list(kept))] if kept else [],
             validate=validate,
             progress=progress,
         )
+    return conditions.output
+
+
+def _objective(
+    folder: Path, task: Adaptation, schedule: Schedule, conditions: Conditions, device: torch.device
+) -> tuple[Subject, Adapt]:
+    """Load the model, put the LoRA adapter on it if there is one, and place it; refuse one that leaks."""
+    torch.manual_seed(schedule.seed)
+    causal, tokenizer = read_model(folder, dtype=torch.float32, head=True)
+    new = add_tokens(tokenizer, task.prompts.slot_tokens)
+    fit_embeddings(causal, new)
+    both = templates(tokenizer, task.prompts).within(own_positions(causal.config))
+    precision = precision_of(conditions.dtype, device)
+    model = prepare(causal, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
+    if conditions.compiled:
+        compile_layers(model, device)
+    root = place(AdaptationModel(causal, task), device)
+    objective = Adapt(root, tokenizer, both, micro_tokens=conditions.micro_tokens, precision=precision)
+    require_isolation(root, objective.reader.frame, both, objective.reader.max_length)
+    shard_again(root)
+    return Subject(model, tokenizer, both, content_hash(folder), declared(folder)), objective

@@ -1,106 +1,18 @@
 """The adaptation objective: EBAE, EBAR and the language-model term over joint sequences."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
+from torch import nn
 
-from adapters.llara.joint import Frame, JointBatch, hidden_states, lay_out, slot_states
-from adapters.llara.losses import (
-    NO_TOKEN,
-    Head,
-    bag_of_words_loss,
-    bag_recall,
-    bag_weights,
-    language_model_loss,
-)
-from adapters.llara.stop_words import without_stop_words
-from adapters.llara.templates import RELEASED, Prompts
-from llara_eval.core.errors import UsageError
+from adapters.llara.batches import Batch, Read, Reader, Sums
+from adapters.llara.config import Adaptation
+from adapters.llara.joint import Frame, hidden_states, slot_states
+from adapters.llara.losses import Head, bag_of_words_loss, bag_recall, bag_weights, language_model_loss
 from llara_eval.encoding.templates import Templates
-from llara_eval.training.batching import split_to, token_batches
-from llara_eval.training.distributed import largest, synchronise, total, world
+from llara_eval.training.distributed import synchronise, total, world
 from llara_eval.training.objective import Numbered, Step
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adaptation:
-    """What a model is adapted to; the values here are those of the released code.
-
-    Attributes:
-        prompts: The words around a text.
-        ebae: Whether the SELF embedding learns to predict the text's own tokens.
-        ebar: Whether the NEXT embedding learns to predict the next text's.
-        language_model: Whether the text's tokens are predicted one by one beside it (released code;
-            the paper has no such term).
-        distinct: Whether a token of a target counts once (released code) or as often as it occurs (paper).
-        scale: Factor of both bag-of-words terms: a tenth in the released code, 1 in the paper.
-        averaged: Whether the two terms are averaged (released code) or added (paper).
-        remove_stop_words: Whether targets lose punctuation and English stop words (released recipe).
-        whole_targets: Ask also for words the model never read because the text was cut (released code);
-            otherwise the target is cut with the text.
-        max_length: Most tokens of a joint sequence.
-    """
-
-    prompts: Prompts = RELEASED
-    ebae: bool = True
-    ebar: bool = True
-    language_model: bool = True
-    distinct: bool = True
-    scale: float = 0.1
-    averaged: bool = True
-    remove_stop_words: bool = True
-    whole_targets: bool = False
-    max_length: int = 1024
-
-    def __post_init__(self) -> None:
-        """Refuse an adaptation to nothing.
-
-        Raises:
-            UsageError: Neither EBAE nor EBAR is wanted, or the scale is not a number above 0.
-        """
-        if not (self.ebae or self.ebar):
-            raise UsageError("adaptation needs EBAE or EBAR or both")
-        if not (self.scale > 0 and isfinite(self.scale)):
-            raise UsageError(f"scale must be a number above 0, found {self.scale}")
-
-
-class Sums(NamedTuple):
-    """Three numbers of a batch: of the language-model term, of EBAE and of EBAR."""
-
-    language_model: Any
-    ebae: Any
-    ebar: Any
-
-
-class Batch(NamedTuple):
-    """Joint sequences and what their embeddings shall predict.
-
-    Attributes:
-        joint: The sequences.
-        self_targets: (B, T) token ids of the texts themselves, filled up with ``NO_TOKEN``.
-        next_targets: (B, T) token ids of the texts that follow.
-    """
-
-    joint: JointBatch
-    self_targets: Tensor
-    next_targets: Tensor
-
-    def to(self, device: torch.device) -> "Batch":
-        """Return the batch on a device."""
-        return Batch(self.joint.to(device), self.self_targets.to(device), self.next_targets.to(device))
-
-    @property
-    def counts(self) -> Sums:
-        """How many tokens, EBAE targets and EBAR targets the terms are means over."""
-        filled = (
-            (targets != NO_TOKEN).any(dim=1).sum() for targets in (self.self_targets, self.next_targets)
-        )
-        return Sums(len(self.joint.labels), *map(int, filled))
 
 
 class AdaptationModel(nn.Module):
@@ -186,88 +98,6 @@ def combine(sums: Sums, counts: Sums, config: Adaptation) -> Sums:
     )
 
 
-class Read(NamedTuple):
-    """Rows as token ids: the texts, cut to the room there is, and the targets of EBAE and of EBAR."""
-
-    texts: list[list[int]]
-    own: list[list[int]]
-    following: list[list[int]]
-
-
-class Reader:
-    """Turns rows of text into token ids.
-
-    Args:
-        tokenizer: A fast tokenizer.
-        frame: What stands around a text.
-        config: Says how long a text may be and what its targets are.
-
-    Raises:
-        UsageError: The tokenizer cannot say where a token ends in the text.
-    """
-
-    def __init__(self, tokenizer: Any, frame: Frame, config: Adaptation) -> None:
-        if not tokenizer.is_fast:
-            raise UsageError("adaptation needs a fast tokenizer (tokenizer.json)")
-        self.tokenizer = tokenizer
-        self.frame = frame
-        self.config = config
-        added = tokenizer.added_tokens_decoder.items()  # all_special_ids lacks what no attribute names
-        self._special = {*tokenizer.all_special_ids, *(number for number, token in added if token.special)}
-        self.room = frame.room(config.max_length)
-
-    def texts(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[list[int]], list[str]]:
-        """Return the token ids of the inputs, cut to the room there is, and the texts as read."""
-        inputs = [row["input"] for row in rows]
-        read = self.tokenizer(
-            inputs,
-            add_special_tokens=False,
-            truncation=True,
-            max_length=self.room,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-        )
-        ends = [offsets[-1][1] if offsets else 0 for offsets in read["offset_mapping"]]
-        return read["input_ids"], [text[:end] for text, end in zip(inputs, ends, strict=True)]
-
-    def targets(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the target token ids of texts, without special tokens."""
-        if self.config.remove_stop_words:
-            texts = [without_stop_words(text) for text in texts]
-        ids = self.tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            truncation=True,
-            max_length=self.config.max_length,
-            return_attention_mask=False,
-        )["input_ids"]
-        return [[token for token in row if token not in self._special] for row in ids]
-
-    def read(self, rows: Sequence[Mapping[str, Any]]) -> Read:
-        """Tokenise rows."""
-        texts, read = self.texts(rows)
-        own = [
-            row["output_summarize"]
-            if self.config.whole_targets or row["output_summarize"] != row["input"]
-            else text
-            for row, text in zip(rows, read, strict=True)
-        ]
-        return Read(texts, self.targets(own), self.targets([row["output_predict"] for row in rows]))
-
-    def batches(self, read: Read, budget: int) -> list[Batch]:
-        """Return batches of joint sequences, each within a budget of tokens (padding included)."""
-        around = self.config.max_length - self.room
-        groups = token_batches([len(text) + around for text in read.texts], budget)
-        return [
-            Batch(
-                lay_out([read.texts[row] for row in group], self.frame),
-                _filled([read.own[row] for row in group]),
-                _filled([read.following[row] for row in group]),
-            )
-            for group in split_to(groups, largest(len(groups)))
-        ]
-
-
 class Adapt:
     """The adaptation objective; see :class:`llara_eval.training.objective.Objective`.
 
@@ -342,9 +172,3 @@ class Adapt:
         return torch.autocast(
             self.model.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16
         )
-
-
-def _filled(targets: Sequence[Sequence[int]]) -> Tensor:
-    """Return (B, T) token ids, filled up with ``NO_TOKEN``."""
-    rows = [torch.tensor(row, dtype=torch.long) for row in targets]
-    return pad_sequence(rows, batch_first=True, padding_value=NO_TOKEN)

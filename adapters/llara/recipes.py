@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from adapters.llara.objective import Adaptation
+from adapters.llara.config import Adaptation
 from adapters.llara.templates import PAPER
 from llara_eval.training.config import Contrast, LoRA, Schedule
 

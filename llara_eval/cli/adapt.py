@@ -2,15 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from llara_eval.cli import options, training_options
 from llara_eval.cli.console import progress, set_up_logging
-
-if TYPE_CHECKING:
-    from adapters.llara.objective import Adaptation
 
 Recipe = Annotated[str, typer.Option("--recipe", help="llara (the released code's) or llara-paper.")]
 PromptsFile = Annotated[
@@ -61,16 +58,15 @@ def adapt(
     JSONL with a text field. The same command goes on with a run that was interrupted.
     """
     set_up_logging(quiet=quiet, verbose=False)
-    from adapters import checkpoint_folder
+    from adapters.llara import recipes
     from adapters.llara.adapt import adapt as run
-    from adapters.llara.adapt import plan, read_rows
-    from adapters.llara.recipes import ADAPTATIONS
-    from llara_eval.core.paths import home
+    from adapters.llara.adapt import plan
+    from adapters.llara.templates import Prompts
     from llara_eval.training.job import Conditions, usual_micro_tokens
 
-    task, schedule = training_options.chosen(ADAPTATIONS, recipe)()
-    folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
-    task = _fitted(task, folder, prompts, slots)
+    task, schedule = training_options.chosen(recipes.ADAPTATIONS, recipe)()
+    texts = task.prompts if prompts is None else Prompts.from_file(prompts)
+    task = replace(task, prompts=texts if slots is None else texts.with_slots(slots))
     given = options.settings(
         option, steps=steps, batch_size=batch_size, learning_rate=learning_rate, max_length=max_length
     )
@@ -86,23 +82,11 @@ def adapt(
         evaluate_every=eval_every,
         on_existing=on_existing.value,
     )
-    rows = read_rows(data, chunk_words=chunk_words, cache=home() / "training", progress=watch)
     validate = training_options.validation(eval_dataset, eval_split, offline=offline)
+    inputs = model, data, task, schedule, conditions
+    how: dict[str, Any] = {"chunk_words": chunk_words, "held_out": held_out, "offline": offline}
+    how["progress"] = progress(quiet=quiet)
     if dry_run:
-        training_options.show_plan(plan(folder, rows.split(held_out)[0], task, schedule, conditions))
-        return
-    run(folder, rows, task, schedule, conditions, held_out=held_out, validate=validate, progress=watch)
-
-
-def _fitted(task: "Adaptation", folder: Path, prompts: Path | None, slots: int | None) -> "Adaptation":
-    """Return a recipe's task with the prompts asked for, and of no more tokens than the model can read."""
-    from adapters.llara.templates import Prompts
-    from llara_eval.checkpoints.load import read_model_config
-    from llara_eval.encoding.model_facts import own_positions
-
-    words = task.prompts if prompts is None else Prompts.from_file(prompts)
-    return replace(
-        task,
-        prompts=words if slots is None else words.with_slots(slots),
-        max_length=min(task.max_length, own_positions(read_model_config(folder))),
-    )
+        training_options.show_plan(plan(*inputs, **how))
+    else:
+        run(*inputs, validate=validate, **how)

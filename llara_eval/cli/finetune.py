@@ -1,6 +1,6 @@
 """``llara-eval finetune``: a checkpoint and hard negatives → a retriever."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,16 +38,13 @@ def finetune(
     was interrupted.
     """
     set_up_logging(quiet=quiet, verbose=False)
-    from adapters import checkpoint_folder
-    from adapters.finetune import RECIPES, plan, read_rows
+    from adapters.finetune import RECIPES, plan
     from adapters.finetune import finetune as run
-    from llara_eval.core.paths import home
     from llara_eval.training.job import Conditions, usual_micro_tokens
 
     way = training_options.chosen(RECIPES, recipe)
-    contrast, schedule = way.settings()
     given = options.settings(option, steps=steps, batch_size=batch_size, learning_rate=learning_rate)
-    contrast, schedule = training_options.settled(contrast, schedule, given)
+    contrast, schedule = training_options.settled(*way.settings(), given)
     conditions = Conditions(
         output=output,
         micro_tokens=batch_tokens or usual_micro_tokens(),
@@ -59,10 +56,10 @@ def finetune(
         evaluate_every=eval_every,
         on_existing=on_existing.value,
     )
-    folder, watch = checkpoint_folder(model, offline=offline), progress(quiet=quiet)
-    rows = read_rows(data, cache=home() / "training", progress=watch)
     validate = training_options.validation(eval_dataset, eval_split, offline=offline)
+    inputs = model, data, contrast, schedule, conditions
+    how: dict[str, Any] = {"recipe": way, "offline": offline, "progress": progress(quiet=quiet)}
     if dry_run:
-        training_options.show_plan(plan(folder, rows, way, contrast, schedule, conditions))
-        return
-    run(folder, rows, way, contrast, schedule, conditions, validate=validate, progress=watch)
+        training_options.show_plan(plan(*inputs, **how))
+    else:
+        run(*inputs, validate=validate, **how)

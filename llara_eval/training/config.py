@@ -80,7 +80,7 @@ class Schedule:
         others = {"warmup": self.warmup, "weight_decay": self.weight_decay, "seed": self.seed}
         for name, value in others.items():
             if not (value >= 0 and isfinite(value)):
-                raise UsageError(f"{name} must be a number that is not negative, found {value}")
+                raise UsageError(f"{name} must not be negative, found {value}")
 
     def total_steps(self, rows: int) -> int:
         """Return the number of updates for a data set of ``rows`` rows.

@@ -4,7 +4,7 @@ import logging
 import shutil
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,16 @@ _MICRO_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 """By device type. On a CPU 1,024 is as fast as any (docs/performance.md); memory grows with it."""
 
 
+EXISTING = ("only-missing", "always", "never")
+"""What may be done where the output holds a run: see :class:`Conditions`."""
+
 _OURS = {LOG, RECORD}
 """What a run has in its folder from its first update to its end, and nobody else."""
+
+
+def usual_micro_tokens() -> int:
+    """Return how many tokens are computed at a time on this machine, where nobody says."""
+    return _MICRO_TOKENS.get(default_device().type, 4_096)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +52,7 @@ class Conditions:
 
     Attributes:
         output: The folder of the run, and of the checkpoint it ends with.
-        micro_tokens: Tokens computed at a time, padding included.
+        micro_tokens: Tokens computed at a time (a micro-batch), padding included.
         dtype: ``float32`` or ``bfloat16`` for products (weights stay float32); None takes what the
             processor computes fast.
         gradient_checkpointing: Compute activations twice instead of keeping them.
@@ -57,7 +65,7 @@ class Conditions:
     """
 
     output: Path
-    micro_tokens: int
+    micro_tokens: int = field(default_factory=usual_micro_tokens)
     dtype: str | None = None
     gradient_checkpointing: bool = False
     compiled: bool = False
@@ -65,6 +73,20 @@ class Conditions:
     save_minutes: float = SAVE_MINUTES
     evaluate_every: int = 0
     on_existing: str = "only-missing"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be carried out.
+
+        Raises:
+            UsageError: ``on_existing`` is unknown, or a number is out of range.
+        """
+        if self.on_existing not in EXISTING:
+            raise UsageError(f"on_existing {self.on_existing!r} is not one of {', '.join(EXISTING)}")
+        if min(self.micro_tokens, self.evaluate_every) < 0 or not self.save_minutes >= 0:
+            raise UsageError(
+                f"micro_tokens, save_minutes and evaluate_every must not be negative, found "
+                f"{self.micro_tokens}, {self.save_minutes}, {self.evaluate_every}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +106,6 @@ class Subject:
     templates: Templates
     base: str
     training_files: Mapping[str, str]
-
-
-def usual_micro_tokens() -> int:
-    """Return how many tokens are computed at a time on this machine, where nobody says."""
-    return _MICRO_TOKENS.get(default_device().type, 4_096)
 
 
 def check_output(conditions: Conditions, folder: Path) -> None:

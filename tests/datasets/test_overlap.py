@@ -266,7 +266,7 @@ def test_a_checkpoint_declares_by_its_record(tmp_path):
     assert declared(tmp_path) == {"a" * 64: "x.jsonl"}
     for malformed in ("[]", "{", '{"training_files": ["x.jsonl"]}'):
         (tmp_path / RECORD).write_text(malformed)
-        with pytest.raises(DataError, match=r"training\.json: Expected"):
+        with pytest.raises(DataError, match=r"training\.json: "):
             declared(tmp_path)
 
 

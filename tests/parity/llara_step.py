@@ -16,9 +16,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from adapters.llara.batches import Batch
+from adapters.llara.config import Adaptation
 from adapters.llara.joint import Frame, embeddings, hidden_states, lay_out
 from adapters.llara.losses import NO_TOKEN
-from adapters.llara.objective import Adaptation, AdaptationModel, Batch, combine
+from adapters.llara.objective import AdaptationModel, combine
 from llara_eval.encoding.templates import Template
 
 TOLERANCE = 1e-4

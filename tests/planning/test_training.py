@@ -16,7 +16,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from adapters import finetune
 from adapters.llara import adapt
-from adapters.llara.objective import Adaptation
+from adapters.llara.config import Adaptation
 from adapters.llara.templates import add_tokens, fit_embeddings
 from llara_eval.checkpoints.load import read_model
 from llara_eval.core.errors import DataError, UsageError
@@ -212,8 +212,7 @@ def test_time_is_that_of_the_products_of_an_update(tmp_path: Path, kind: str, he
 
 
 def test_tokens_of_an_adaptation_are_those_of_its_log(tmp_path: Path) -> None:
-    base, cache = make_base(tmp_path / "base"), tmp_path / "cache"
-    rows = adapt.read_rows([make_rows(tmp_path / "rows.jsonl", 8)], chunk_words=500, cache=cache)
+    base, rows = make_base(tmp_path / "base"), [make_rows(tmp_path / "rows.jsonl", 8)]
     task, conditions = Adaptation(max_length=180), Conditions(output=tmp_path / "out", micro_tokens=512)
     found = adapt.plan(base, rows, task, SCHEDULE, conditions)
     adapt.adapt(base, rows, task, SCHEDULE, conditions)
@@ -221,13 +220,12 @@ def test_tokens_of_an_adaptation_are_those_of_its_log(tmp_path: Path) -> None:
 
 
 def test_tokens_of_a_fine_tuning_are_those_of_its_log(tmp_path: Path) -> None:
-    base, recipe = make_base(tmp_path / "base"), finetune.RECIPES["llara"]
-    rows = finetune.read_rows([make_groups(tmp_path / "groups.jsonl", 8)], cache=tmp_path / "cache")
+    base, rows = make_base(tmp_path / "base"), [make_groups(tmp_path / "groups.jsonl", 8)]
     contrast = Contrast(group_size=3, query_length=90)
     conditions = Conditions(output=tmp_path / "out", micro_tokens=512)
     schedule = replace(SCHEDULE, steps=1)
-    found = finetune.plan(base, rows, recipe, contrast, schedule, conditions)
-    finetune.finetune(base, rows, recipe, contrast, schedule, conditions)
+    found = finetune.plan(base, rows, contrast, schedule, conditions)
+    finetune.finetune(base, rows, contrast, schedule, conditions)
     assert [entry["tokens"] for entry in read_log(tmp_path / "out")] == [found.tokens_per_step]
 
 
@@ -262,12 +260,10 @@ def test_what_nothing_would_be_learnt_from_is_refused_before_anything_is_read(
     (tmp_path / "groups.jsonl").write_text(
         4 * (json.dumps({"query": "tides", "pos": ["moon"], **row}) + "\n")
     )
-    rows = finetune.read_rows([tmp_path / "groups.jsonl"], cache=tmp_path)
     plan = partial(
         finetune.plan,
         make_base(tmp_path / "base"),
-        rows,
-        finetune.RECIPES["llara"],
+        [tmp_path / "groups.jsonl"],
         Contrast(**{"query_length": 128, **contrast}),
         Schedule(learning_rate=1e-3, batch_size=batch_size, steps=1),
         Conditions(output=tmp_path / "out", micro_tokens=512),
@@ -281,15 +277,14 @@ def test_what_nothing_would_be_learnt_from_is_refused_before_anything_is_read(
 
 def test_models_whose_tokens_see_what_follows_are_not_fine_tuned(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "bert", "bert")
-    rows = finetune.read_rows([make_groups(tmp_path / "groups.jsonl")], cache=tmp_path)
     with pytest.raises(UsageError, match="BertModel cannot be fine-tuned"):
         finetune.finetune(
             tmp_path / "bert",
-            rows,
-            finetune.RECIPES["repllama"],
+            [make_groups(tmp_path / "groups.jsonl")],
             Contrast(passage_length=128),
             Schedule(learning_rate=1e-3, batch_size=4, steps=1),
             Conditions(output=tmp_path / "out", micro_tokens=512),
+            recipe=finetune.RECIPES["repllama"],
         )
 
 

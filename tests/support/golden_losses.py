@@ -11,8 +11,8 @@ from types import MappingProxyType
 from tiny_training import WORDS, make_base, make_rows, read_log
 
 from adapters import finetune
-from adapters.llara.adapt import adapt, read_rows
-from adapters.llara.objective import Adaptation
+from adapters.llara.adapt import adapt
+from adapters.llara.config import Adaptation
 from llara_eval.training.config import Contrast, LoRA, Schedule
 from llara_eval.training.job import Conditions
 
@@ -36,7 +36,7 @@ def adapt_curve(folder: Path) -> Curve:
     """Adapt every parameter of a tiny model."""
     adapt(
         make_base(folder / "base"),
-        read_rows([make_rows(folder / "rows.jsonl")], chunk_words=500, cache=folder / "cache"),
+        [make_rows(folder / "rows.jsonl")],
         Adaptation(max_length=300),
         Schedule(learning_rate=1e-3, batch_size=8, steps=STEPS),
         _conditions(folder),
@@ -62,8 +62,7 @@ def finetune_curve(folder: Path) -> Curve:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     finetune.finetune(
         make_base(folder / "base"),
-        finetune.read_rows([path], cache=folder / "cache"),
-        finetune.RECIPES["llara"],
+        [path],
         Contrast(group_size=3, temperature=0.05, distillation=0.5),
         Schedule(learning_rate=1e-3, batch_size=8, steps=STEPS, lora=LoRA(rank=4, alpha=8, dropout=0.0)),
         _conditions(folder),

@@ -13,8 +13,8 @@ from tiny_models import make_config, make_tokenizer
 from transformers import AutoModelForCausalLM
 
 from adapters import finetune
-from adapters.llara.adapt import adapt, read_rows
-from adapters.llara.objective import Adaptation
+from adapters.llara.adapt import adapt
+from adapters.llara.config import Adaptation
 from llara_eval.datasets.load import load
 from llara_eval.training.config import Contrast, LoRA, Schedule
 from llara_eval.training.job import Conditions
@@ -87,7 +87,7 @@ def run(
     )
     adapt(
         make_base(folder / "base"),
-        read_rows([make_rows(folder / "rows.jsonl")], chunk_words=500, cache=folder / "cache"),
+        [make_rows(folder / "rows.jsonl")],
         Adaptation(max_length=300),
         schedule,
         conditions,
@@ -131,8 +131,7 @@ def tune(folder: Path, *, stopped: bool = False) -> Path:
     lora = LoRA(rank=4, alpha=8, dropout=0.0)
     finetune.finetune(
         folder / "model",
-        finetune.read_rows([folder / "groups.jsonl"], cache=folder / "cache"),
-        finetune.RECIPES["llara"],
+        [folder / "groups.jsonl"],
         Contrast(group_size=16, temperature=0.05),
         Schedule(learning_rate=1e-3, batch_size=2, steps=3, lora=lora),
         Conditions(output=folder / "out", micro_tokens=512, dtype="float32"),

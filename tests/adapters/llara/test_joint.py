@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from adapters.llara import adapt
+from adapters.llara.config import Adaptation
 from adapters.llara.joint import (
     NEXT,
     PAD,
@@ -40,7 +41,6 @@ from adapters.llara.joint import (
     joint_mask,
     lay_out,
 )
-from adapters.llara.objective import Adaptation
 from adapters.llara.templates import PAPER, RELEASED, Prompts, templates
 from llara_eval.core.errors import UsageError
 from llara_eval.encoding.padded import embed
@@ -188,7 +188,7 @@ def test_models_that_one_pass_gives_other_embeddings_are_refused(
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
     make_tokenizer().save_pretrained(tmp_path / "base")
-    rows = adapt.read_rows([make_rows(tmp_path / "rows.jsonl", 8)], chunk_words=500, cache=tmp_path)
+    rows = [make_rows(tmp_path / "rows.jsonl", 8)]
     conditions = Conditions(output=tmp_path / "out", micro_tokens=512)
     schedule = Schedule(learning_rate=1e-3, batch_size=8, steps=1)
     planned = adapt.plan(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)

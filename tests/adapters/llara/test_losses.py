@@ -8,6 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM
 
 from adapters.llara import losses
+from adapters.llara.batches import Batch, Sums
+from adapters.llara.config import Adaptation
 from adapters.llara.joint import Frame, lay_out
 from adapters.llara.losses import (
     NO_TOKEN,
@@ -17,7 +19,7 @@ from adapters.llara.losses import (
     bag_weights,
     language_model_loss,
 )
-from adapters.llara.objective import Adaptation, AdaptationModel, Batch, Sums, combine
+from adapters.llara.objective import AdaptationModel, combine
 from llara_eval.core.errors import UsageError
 
 VOCABULARY, WIDTH, SLOTS = 50, 12, 3

@@ -13,8 +13,10 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from adapters import repllama
 from adapters.llara import recipes
+from adapters.llara.batches import Reader
+from adapters.llara.config import USUAL_LENGTH, Adaptation
 from adapters.llara.joint import Frame
-from adapters.llara.objective import Adapt, Adaptation, AdaptationModel, Reader
+from adapters.llara.objective import Adapt, AdaptationModel
 from adapters.llara.templates import (
     PAPER,
     PAPER_ACL,
@@ -198,7 +200,8 @@ def test_the_recipes_are_those_of_paper_and_released_code() -> None:
         0.1,
         True,
     )
-    assert (schedule.steps, schedule.batch_size, task.max_length) == (10_000, 256, 1024)
+    assert (schedule.steps, schedule.batch_size) == (10_000, 256)
+    assert (task.max_length, USUAL_LENGTH) == (None, 1024)
     assert (schedule.learning_rate, schedule.warmup, schedule.lora) == (1e-5, 0.1, None)
     task, _ = recipes.paper()
     assert (task.prompts, task.language_model, task.distinct, task.scale, task.averaged) == (

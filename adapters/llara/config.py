@@ -1,0 +1,52 @@
+"""What a model is adapted to: one frozen record, filled by the recipes."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+from adapters.llara.templates import RELEASED, Prompts
+from llara_eval.core.errors import UsageError
+
+USUAL_LENGTH = 1024
+"""Most tokens of a joint sequence in the released code, where the model has as many positions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adaptation:
+    """What a model is adapted to; the values here are those of the released code.
+
+    Attributes:
+        prompts: The words around a text.
+        ebae: Whether the SELF embedding learns to predict the text's own tokens.
+        ebar: Whether the NEXT embedding learns to predict the next text's.
+        language_model: Whether the text's tokens are predicted one by one beside it (released code;
+            the paper has no such term).
+        distinct: Whether a token of a target counts once (released code) or as often as it occurs (paper).
+        scale: Factor of both bag-of-words terms: a tenth in the released code, 1 in the paper.
+        averaged: Whether the two terms are averaged (released code) or added (paper).
+        remove_stop_words: Whether targets lose punctuation and English stop words (released recipe).
+        whole_targets: Ask also for words the model never read because the text was cut (released code);
+            otherwise the target is cut with the text.
+        max_length: Most tokens of a joint sequence; None: 1,024, or as many as the model has positions.
+    """
+
+    prompts: Prompts = RELEASED
+    ebae: bool = True
+    ebar: bool = True
+    language_model: bool = True
+    distinct: bool = True
+    scale: float = 0.1
+    averaged: bool = True
+    remove_stop_words: bool = True
+    whole_targets: bool = False
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an adaptation to nothing.
+
+        Raises:
+            UsageError: Neither EBAE nor EBAR is wanted, or the scale is not a number above 0.
+        """
+        if not (self.ebae or self.ebar):
+            raise UsageError("adaptation needs EBAE or EBAR or both")
+        if not (self.scale > 0 and isfinite(self.scale)):
+            raise UsageError(f"scale must be a number above 0, found {self.scale}")
