@@ -14,6 +14,8 @@ from checkout import SHARED
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each worker of pytest-xdist, and of the programs it starts
+# Java programs are short here, so the second compiler would cost more than it gains.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 pytest_plugins = ["official", "servers"]
 

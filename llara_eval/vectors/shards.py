@@ -1,8 +1,8 @@
-"""A collection cut into shards by what its texts are: the unit of tokenising, of encoding, and of a crash.
+"""Shards: a collection is cut by the content of its texts into units of tokenising, encoding and recovery.
 
-A shard ends behind a text whose hash says so, not after a fixed number, and is named by its texts. Two
-collections that share most of their texts (FEVER and Climate-FEVER) so share most of their shards, wherever
-the others stand, and whatever is made of a shard is made once.
+A shard ends behind a text whose hash says so, not after a fixed number of texts, and its name is a hash of
+its texts. Two collections that share most of their texts (FEVER and Climate-FEVER) therefore share most of
+their shards, wherever their other texts stand, and whatever is made of a shard is made once.
 """
 
 import hashlib
@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from llara_eval.core.decode import decode
 from llara_eval.core.files import atomic_write
 from llara_eval.core.types import Ids, as_ids
 from llara_eval.vectors.place import Folder
 from llara_eval.vectors.sealed import seal
 
 SHARD_SIZE = 4_096
-"""Texts of a shard on average; a shard of at least a quarter, and at most twice as many."""
+"""The mean number of texts of a shard; a shard has at least a quarter and at most twice as many."""
 
 _DIGEST = 16  # bytes of a text's hash
 
@@ -61,12 +62,12 @@ def cut(items: Iterable[tuple[str, str]]) -> Iterator[Shard]:
 
 
 class Piece(NamedTuple):
-    """A shard as a listing names it.
+    """A shard in a listing.
 
     Attributes:
         content: Hash of its texts.
-        rows: How many they are.
-        ids_end: Where its identifiers end in the listing's file of them, in bytes.
+        rows: The number of its texts.
+        ids_end: The byte at which its identifiers end in the listing's file of identifiers.
     """
 
     content: str
@@ -75,12 +76,12 @@ class Piece(NamedTuple):
 
 
 class Listing:
-    """Which shards a collection is made of, and its identifiers: ``<name>.json`` and ``<name>.ids``.
+    """The shards of a collection, ``<name>.json``, and its identifiers, ``<name>.ids``.
 
     Args:
-        place: Where both lie.
-        name: Of the collection, by its content.
-        pieces: Its shards, in order.
+        place: The folder of both files.
+        name: The name of the collection, by its content.
+        pieces: The shards, in order.
     """
 
     def __init__(self, place: Folder, name: str, pieces: list[Piece]) -> None:
@@ -90,13 +91,15 @@ class Listing:
 
     @classmethod
     def load(cls, where: Path | Folder, name: str) -> "Listing | None":
-        """Read a listing; None if it is not there, or not whole."""
+        """Read a listing; None if it is missing or damaged."""
         place = Folder.of(where)
         facts = place.record(f"{name}.json", f"{name}.ids")
-        return None if facts is None else cls(place, name, [Piece(*piece) for piece in facts["shards"]])
+        if facts is None:
+            return None
+        return cls(place, name, decode(facts.get("shards"), list[Piece], f"{place}/{name}.json"))
 
     def ids(self, number: int) -> Ids:
-        """Return (n,) the identifiers of a shard's texts."""
+        """Return the identifiers (n,) of a shard's texts."""
         begin = self.pieces[number - 1].ids_end if number else 0
         with self.place.need(f"{self.name}.json", f"{self.name}.ids").open("rb") as file:
             file.seek(begin)
@@ -104,18 +107,18 @@ class Listing:
         return as_ids(lines.split("\n")[:-1])
 
     def copy_to(self, where: Path | Folder) -> None:
-        """Write the same listing into another folder; what says that it is whole comes last."""
+        """Write the same listing into another folder; its record, which says that it is whole, comes last."""
         place, names = Folder.of(where), (f"{self.name}.ids", f"{self.name}.json")
         self.place.need(names[1], names[0])
         for name in names:
-            with atomic_write(place.path / name) as file, (self.place.path / name).open("rb") as own:
-                shutil.copyfileobj(own, file)
+            with atomic_write(place.path / name) as file, (self.place.path / name).open("rb") as source:
+                shutil.copyfileobj(source, file)
         place.share(*names)
 
     @classmethod
     @contextmanager
     def writer(cls, where: Path | Folder, name: str) -> Iterator[Callable[[Shard], "Listing"]]:
-        """Give a function that adds a shard and returns the listing; it is kept if the block ends well."""
+        """Yield a function that adds a shard and returns the listing; no listing is kept after an error."""
         place = Folder.of(where)
         listing, content = cls(place, name, []), hashlib.sha256()
         with atomic_write(place.path / f"{name}.ids") as file:

@@ -1,7 +1,7 @@
-"""Texts tokenised once: flat token ids on disk, a file for each shard.
+"""Texts are tokenised once: flat token ids on disk, one file for each shard.
 
-A store is a folder named by what decides the ids: tokenizer, template and length limit. Checkpoints that
-share these share the store, and whoever encodes a shard needs neither its texts nor the tokenizer.
+A store is a folder named by what decides the token ids: tokenizer, template and maximum length. Checkpoints
+that share these share the store, and encoding a shard needs neither its texts nor the tokenizer.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ class TokenStore:
     """The token ids of shards, for one tokenizer and template.
 
     Args:
-        root: Where all stores live.
+        root: The folder of all stores.
         tokenizer: A Hugging Face tokenizer.
-        template: How texts become sequences.
+        template: The template that turns texts into sequences.
     """
 
     def __init__(self, root: Path | Folder, tokenizer: Any, template: Template) -> None:
@@ -58,20 +58,20 @@ class TokenStore:
         lease_seconds: float = EXPIRES,
         progress: Progress = SILENT,
     ) -> Listing:
-        """Tokenise what the store still lacks of a collection.
+        """Tokenise the texts of a collection that the store still lacks.
 
         Args:
-            name: Of the collection, by its content.
-            items: (identifier, text) in a fixed order; not read if all is there.
+            name: The name of the collection, by its content.
+            items: (identifier, text) in a fixed order; not read if the store lacks nothing.
             total: Number of items, for the progress shown.
             lease_seconds: How long another worker may be silent before this one takes over.
-            progress: Where to show it.
+            progress: Where to show how far the work is.
 
         Returns:
             The collection's shards.
 
         Raises:
-            DataError: The store's folder holds token ids of another key.
+            DataError: The store's folder has another key.
         """
         self.place.claim(self.key)
         leases = self.place.leases(lease_seconds)
@@ -89,7 +89,7 @@ class TokenStore:
             return listing
 
     def read(self, content: str) -> list[NDArray[np.integer]] | None:
-        """Return the sequences of a shard; None if they are not there, or not whole."""
+        """Return the sequences of a shard; None if they are missing or damaged."""
         sequences, file = self._load(content), self._file(content).name
         if sequences is None and self.place.bring(file):
             sequences = self._load(content)
@@ -98,7 +98,7 @@ class TokenStore:
         return sequences
 
     def _has(self, content: str) -> bool:
-        """Whether the sequences of a shard are there."""
+        """Whether the store has the sequences of a shard."""
         return self.place.has(self._file(content).name, here=self._load(content) is not None)
 
     def _load(self, content: str) -> list[NDArray[np.integer]] | None:
@@ -112,9 +112,9 @@ class TokenStore:
     def _write(self, content: str, sequences: Sequence[Sequence[int]]) -> None:
         ends = np.cumsum([len(sequence) for sequence in sequences])
         ids = np.concatenate(sequences)
-        kind = np.uint16 if ids.max() < 1 << 16 else np.uint32
+        dtype = np.uint16 if ids.max() < 1 << 16 else np.uint32
         packed = io.BytesIO()
-        np.savez(packed, ids=ids.astype(kind), ends=ends)
+        np.savez(packed, ids=ids.astype(dtype), ends=ends)
         with atomic_write(self._file(content)) as file:
             file.write(packed.getbuffer())
         self.place.share(self._file(content).name)
@@ -124,18 +124,18 @@ class TokenStore:
 
 
 def _fingerprint(tokenizer: Any) -> str:
-    """Return a hash of what a tokenizer does; how it was last told to cut and pad is no part of that."""
+    """Return a hash of what a tokenizer does; its settings of truncation and padding are no part of it."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:  # written in Python: by its class, its vocabulary and its files
+    if backend is None:  # a tokenizer written in Python: hash its class, vocabulary and files
         names = {*tokenizer.vocab_files_names.values(), "tokenizer_config.json", "added_tokens.json"}
         files = (Path(tokenizer.name_or_path) / name for name in sorted(names))
-        does: Any = [
+        behaviour: Any = [
             type(tokenizer).__name__,
             sorted(tokenizer.get_vocab().items()),
             [[path.name, sha256_of(path)] for path in files if path.is_file()],
         ]
     else:
-        does = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
+        behaviour = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
         if getattr(tokenizer, "split_special_tokens", False):  # kept beside it
-            does["split_special_tokens"] = True
-    return hashlib.sha256(json.dumps(does, sort_keys=True).encode()).hexdigest()
+            behaviour["split_special_tokens"] = True
+    return hashlib.sha256(json.dumps(behaviour, sort_keys=True).encode()).hexdigest()

@@ -1,9 +1,9 @@
 """Vectors on disk: content-addressed, in shards, resumable, never silently reused.
 
 A store is a folder named by the hash of everything that decides a text's vector. A shard is named by its
-texts and written whole or not at all, with a sidecar that holds its checksum and what the work cost; the
-listing of a collection comes last. An interrupted encoding goes on at the first shard that is missing or
-damaged.
+texts and written whole or not at all, with a sidecar that holds its checksum and the cost of its vectors; the
+listing of a collection is written last. An interrupted encoding goes on at the first shard that is missing
+or damaged.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from llara_eval.vectors.shards import Listing
 from llara_eval.vectors.token_store import TokenStore
 
 _POLL = 0.5
-"""Seconds between two looks at shards that others are making."""
+"""Seconds between two looks at shards that other workers are making."""
 
 
 class Vectors(NamedTuple):
@@ -52,9 +52,9 @@ class VectorStore:
     """The vectors of one collection in a folder of shards that others may share.
 
     Args:
-        root: Where all stores live.
+        root: The folder of all stores.
         key: Everything that decides the vector of a text, as JSON values.
-        name: Of the collection, by its content.
+        name: The name of the collection, by its content.
     """
 
     def __init__(self, root: Path | Folder, key: Mapping[str, Any], name: str) -> None:
@@ -66,16 +66,16 @@ class VectorStore:
         self.place.claim(self.key)
 
     def sidecar(self, content: str) -> dict[str, Any] | None:
-        """Return a shard's record if the shard is whole and its checksum holds, else None."""
+        """Return the record of a shard; None if the shard or its record is missing or damaged."""
         return self.place.record(f"{content}.json", f"{content}.npy")
 
     def write(self, content: str, vectors: NDArray[np.float32], cost: Mapping[str, float]) -> None:
-        """Write one shard; its sidecar last, so that a shard with a sidecar is whole.
+        """Write one shard, its sidecar last, so that a shard with a sidecar is whole.
 
         Args:
             content: Hash of the shard's texts.
             vectors: (n, D), kept as float16.
-            cost: What the work took, for the record.
+            cost: Seconds and tokens that the vectors took, for the record.
 
         Raises:
             CheckFailedError: A component is too large for float16.
@@ -96,7 +96,7 @@ class VectorStore:
         self.place.share(f"{content}.npy", f"{content}.json")
 
     def records(self) -> list[dict[str, Any]] | None:
-        """Return the records of all shards, None if the store is not complete and whole."""
+        """Return the records of all shards; None if the store is incomplete or damaged."""
         listing = Listing.load(self.place, self.name)
         if listing is None:
             return None
@@ -142,23 +142,23 @@ def fill(
     lease_seconds: float = EXPIRES,
     progress: Progress = SILENT,
 ) -> dict[str, float]:
-    """Tokenise and encode what a store still lacks of its collection.
+    """Tokenise and encode the texts of a collection that a store still lacks.
 
     Any number of processes may do this at the same time: each takes the shards that no other has taken.
 
     Args:
-        store: The store; shards that are there and whole are kept.
+        store: The store; its complete shards are kept.
         encoder: The encoder that the store's key describes.
         tokens: Where token ids are kept, for the encoder's template.
         items: (identifier, text) in a fixed order.
-        side: Which template to use.
+        side: The template to use, of queries or of documents.
         total: Number of items, for the progress shown.
         lease_seconds: How long another worker may be silent before this one takes over its shard.
-        progress: Where to show it.
+        progress: Where to show how far the work is.
 
     Returns:
-        What the vectors cost when they were made: seconds, tokens, padded (tokens with padding),
-        rows; and ``reused``, the rows that were found rather than made now.
+        What the vectors cost when they were made: seconds, tokens, padded (tokens with padding) and rows; and
+        ``reused``, the rows that the store had before.
     """
     records = store.records()
     made = 0
@@ -188,7 +188,7 @@ def _encode(
     leases: Leases,
     advance: Advance,
 ) -> int:
-    """Encode shards until all are there; return how many rows were made here."""
+    """Encode shards until the store has all; return the number of rows that this worker encoded."""
     waiting = list({piece.content: piece for piece in listing.pieces}.values())
     made = 0
     with _Writer(store) as writer:
@@ -234,16 +234,16 @@ def _start(
 
 
 class _Writer:
-    """Waits for a shard and writes it, in a thread, while the next one is begun.
+    """Waits for the vectors of a shard and writes them, in a thread, while the next shard is begun.
 
-    At most two are under way: memory does not grow, and a GPU does not wait for the disk.
+    At most two shards are under way, so memory does not grow and a GPU does not wait for the disk.
     """
 
     def __init__(self, store: VectorStore) -> None:
         self._store = store
         self._thread = ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
-        self._ready = 0.0  # when the vectors of the last shard were there
+        self._ready = 0.0  # when the vectors of the last shard were ready
 
     def __enter__(self) -> Self:
         return self
@@ -256,7 +256,7 @@ class _Writer:
     def put(
         self, content: str, since: float, started: Started, lease: AbstractContextManager[object]
     ) -> None:
-        """Have a shard written once the one before is, and its lease given back; raise what that one met."""
+        """Write a shard after the one before it, then release its lease; raise an error of the one before."""
         last, self._last = self._last, self._thread.submit(self._write, content, since, started, lease)
         if last is not None:
             last.result()

@@ -253,14 +253,6 @@ def test_a_shard_that_is_written_again_is_whole_at_any_instant(tmp_path, monkeyp
 # Leases
 
 
-def test_a_lease_that_the_power_emptied_is_anybodys_when_it_is_old(tmp_path) -> None:
-    lease = tmp_path / "a.lease"
-    lease.touch()
-    assert not Leases(tmp_path).take("a")
-    os.utime(lease, (0, 0))
-    assert Leases(tmp_path).take("a")
-
-
 def test_a_holder_that_is_dead_but_not_asked_for_is_dead(tmp_path) -> None:
     code = f"""
 from pathlib import Path

@@ -350,6 +350,7 @@ def test_two_processes_have_the_gradient_of_one(two_processes: Path) -> None:
             assert error <= 1e-5
 
 
+@pytest.mark.slow
 def test_two_processes_that_were_stopped_fine_tune_as_one_does(
     tmp_path: Path, two_processes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
