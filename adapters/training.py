@@ -1,14 +1,12 @@
 """What Python calls to train: adapt, mine and fine-tune, with the recipes as objects."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import adapters
-from adapters import checkpoint_folder
 from adapters.objects import PythonSystem, as_retriever
 from adapters.options import Context
 from llara_eval.core import paths
@@ -18,7 +16,7 @@ from llara_eval.datasets.dataset import Dataset
 from llara_eval.training.config import Contrast, Schedule
 
 if TYPE_CHECKING:
-    from adapters.llara.objective import Adaptation
+    from adapters.llara.config import Adaptation
     from llara_eval.training.job import Conditions
     from llara_eval.training.mining import Counts, Mining
     from llara_eval.training.validation import Validate
@@ -110,27 +108,20 @@ def adapt(
         LlaraEvalError: The recipe, the data or the model cannot be used, or the output holds another run.
     """
     from adapters.llara.adapt import adapt as run
-    from adapters.llara.adapt import read_rows
-    from llara_eval.checkpoints.load import read_model_config
-    from llara_eval.encoding.model_facts import own_positions
 
     usual_task, usual_schedule = adaptation(recipe)
-    folder = checkpoint_folder(str(model), offline=offline)
-    if task is None:
-        longest = own_positions(read_model_config(folder))
-        task = replace(usual_task, max_length=min(usual_task.max_length, longest))
-    rows = read_rows(_files(data), chunk_words=chunk_words, cache=_cache(), progress=progress)
-    run(
-        folder,
-        rows,
-        task,
+    return run(
+        model,
+        _files(data),
+        task or usual_task,
         schedule or usual_schedule,
         _conditions(output, conditions),
+        chunk_words=chunk_words,
         held_out=held_out,
         validate=_validation(validate_on),
+        offline=offline,
         progress=progress,
     )
-    return Path(output)
 
 
 def finetune(
@@ -166,21 +157,21 @@ def finetune(
     Raises:
         LlaraEvalError: The recipe, the data or the model cannot be used, or the output holds another run.
     """
-    from adapters.finetune import RECIPES, read_rows
+    from adapters.finetune import RECIPES
     from adapters.finetune import finetune as run
 
     usual_contrast, usual_schedule = finetuning(recipe)
-    run(
-        checkpoint_folder(str(model), offline=offline),
-        read_rows(_files(data), cache=_cache(), progress=progress),
-        RECIPES[recipe],
+    return run(
+        model,
+        _files(data),
         contrast or usual_contrast,
         schedule or usual_schedule,
         _conditions(output, conditions),
+        recipe=RECIPES[recipe],
         validate=_validation(validate_on),
+        offline=offline,
         progress=progress,
     )
-    return Path(output)
 
 
 def mine(
@@ -255,11 +246,6 @@ def _files(data: Files) -> list[Path]:
     """Return one or several files as a list of paths."""
     items = [data] if isinstance(data, str | Path) else data
     return [Path(item).expanduser() for item in items]
-
-
-def _cache() -> Path:
-    """Return where rows made from text, and indexes of the data, are kept."""
-    return paths.home() / "training"
 
 
 def _conditions(output: str | Path, given: RunOptions) -> "Conditions":

@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adapters.llara.objective import Adaptation
+    from adapters.llara.config import Adaptation
     from adapters.training import adapt, adaptation, finetune, finetuning, mine
     from llara_eval.core.errors import LlaraEvalError
     from llara_eval.datasets.dataset import Dataset
@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "adapters.llara.objective": ("Adaptation",),
+    "adapters.llara.config": ("Adaptation",),
     "adapters.training": ("adapt", "adaptation", "finetune", "finetuning", "mine"),
     "llara_eval.core.errors": ("LlaraEvalError",),
     "llara_eval.datasets.dataset": ("Dataset",),
