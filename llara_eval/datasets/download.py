@@ -129,22 +129,21 @@ def _verify(archive: Path, url: str, md5: str) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack the folder of an archive that has the same name; what lies beside it is left out.
+    """Unpack an archive into the folder of the same name; what lies beside that folder goes with the draft.
 
     Raises:
         DataError: A member would be written outside its folder, or there is no such folder.
     """
     with zipfile.ZipFile(archive) as content:
-        members = []
-        for name in content.namelist():
-            path = PurePosixPath(name.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts:
-                raise DataError(f"{archive}: the member {name!r} would be written outside its folder")
-            if path.parts[:1] == (folder.name,):
-                members.append(name)
-        if not members:
-            raise DataError(f"{archive}: there is no folder {folder.name!r} in it")
-        content.extractall(folder.parent, members)
+        members = {name: PurePosixPath(name.replace("\\", "/")) for name in content.namelist()}
+    for name, path in members.items():
+        if path.is_absolute() or ".." in path.parts:
+            raise DataError(f"{archive}: the member {name!r} would be written outside its folder")
+    if not any(path.parts[:1] == (folder.name,) for path in members.values()):
+        raise DataError(f"{archive}: there is no folder {folder.name!r} in it")
+    from beir.util import unzip  # imports torch: only when something is unpacked
+
+    unzip(str(archive), str(folder.parent))
 
 
 def write_receipt(folder: Path, *, url: str, md5: str) -> None:

@@ -130,7 +130,7 @@ def test_an_interrupted_unpacking_is_done_again(server, tmp_path):
 
 
 def test_an_unpacking_that_fails_leaves_nothing_but_the_archive(server, tmp_path, monkeypatch):
-    def full(self, *given):
+    def full(self, path=None):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(zipfile.ZipFile, "extractall", full)
