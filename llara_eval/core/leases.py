@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from llara_eval.core.decode import decode, plain
@@ -40,11 +40,13 @@ class Holder:
         host: Its machine.
         pid: Its process there.
         id: Its own name, unlike that of any other worker.
+        sign: When it last gave a sign of life, in seconds of the clock of a store without file times.
     """
 
     host: str = ""
     pid: int = 0
     id: str = ""
+    sign: float = field(default=0.0, compare=False)
 
     @classmethod
     def here(cls) -> "Holder":

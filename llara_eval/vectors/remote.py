@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -209,7 +210,7 @@ class ObjectLeases(Leases):
         return self.holder(name).id == self._owner.id
 
     def _sign(self, now: float) -> bytes:
-        return json.dumps({**plain(self._owner), "sign": now}).encode()
+        return json.dumps(plain(replace(self._owner, sign=now))).encode()
 
 
 def _work(file: str) -> str:
