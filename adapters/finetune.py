@@ -27,7 +27,7 @@ from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Contrast, Schedule
 from llara_eval.training.contrastive import Finetune
 from llara_eval.training.data import Rows
-from llara_eval.training.distributed import place, processes
+from llara_eval.training.distributed import distribute, processes
 from llara_eval.training.job import Conditions, Subject, carry_out, check_output
 from llara_eval.training.validation import Validate
 
@@ -219,7 +219,7 @@ def _objective(
     conditions: Conditions,
     device: torch.device,
 ) -> tuple[Subject, Finetune]:
-    """Load the model, put the LoRA adapter on it if there is one, and place it; refuse an encoder."""
+    """Load the model, put the LoRA adapter on it if there is one, and shard it; refuse an encoder."""
     torch.manual_seed(schedule.seed)
     bare, tokenizer = read_model(folder, dtype=torch.float32)
     if not is_causal(bare):
@@ -235,7 +235,7 @@ def _objective(
     if conditions.compiled:
         compile_layers(model, device)
     objective = Finetune(
-        place(model, device),
+        distribute(model, device),
         tokenizer,
         templates.cut_to(contrast.query_length, contrast.passage_length),
         contrast,

@@ -27,7 +27,7 @@ from llara_eval.planning.training import SAMPLE, Plan, make_plan
 from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Schedule
 from llara_eval.training.data import Rows
-from llara_eval.training.distributed import place, processes, shard_again
+from llara_eval.training.distributed import distribute, processes, reshard
 from llara_eval.training.job import Conditions, Subject, carry_out, check_output
 from llara_eval.training.validation import Validate
 
@@ -195,7 +195,7 @@ def adapt(
 def _objective(
     folder: Path, task: Adaptation, schedule: Schedule, conditions: Conditions, device: torch.device
 ) -> tuple[Subject, Adapt]:
-    """Load the model, put the LoRA adapter on it if there is one, and place it; refuse one that leaks."""
+    """Load the model, put the LoRA adapter on it if there is one, and shard it; refuse one that leaks."""
     torch.manual_seed(schedule.seed)
     causal, tokenizer = read_model(folder, dtype=torch.float32, head=True)
     new = add_tokens(tokenizer, task.prompts.slot_tokens)
@@ -205,8 +205,8 @@ def _objective(
     model = prepare(causal, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
     if conditions.compiled:
         compile_layers(model, device)
-    root = place(AdaptationModel(causal, task), device)
+    root = distribute(AdaptationModel(causal, task), device)
     objective = Adapt(root, tokenizer, both, micro_tokens=conditions.micro_tokens, precision=precision)
     require_isolation(root, objective.reader.frame, both, objective.reader.max_length)
-    shard_again(root)
+    reshard(root)
     return Subject(model, tokenizer, both, content_hash(folder), declared(folder)), objective

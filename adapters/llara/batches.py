@@ -25,11 +25,11 @@ class Sums(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Joint sequences and what their embeddings shall predict.
+    """A micro-batch: joint sequences and what their embeddings shall predict.
 
     Attributes:
         joint: The sequences.
-        self_targets: (B, T) token ids of the texts themselves, filled up with ``NO_TOKEN``.
+        self_targets: (B, T) token ids of the texts themselves, padded with ``NO_TOKEN``.
         next_targets: (B, T) token ids of the texts that follow.
     """
 
@@ -44,17 +44,17 @@ class Batch(NamedTuple):
     @property
     def counts(self) -> Sums:
         """How many tokens, EBAE targets and EBAR targets the terms are means over."""
-        filled = (
+        present = (
             (targets != NO_TOKEN).any(dim=1).sum() for targets in (self.self_targets, self.next_targets)
         )
-        return Sums(len(self.joint.labels), *map(int, filled))
+        return Sums(len(self.joint.labels), *map(int, present))
 
 
 class Read(NamedTuple):
-    """Rows as token ids: the texts, cut to the room there is, and the targets of EBAE and of EBAR."""
+    """Rows as token ids: the texts, cut to their room, and the targets of EBAE and of EBAR."""
 
     texts: list[list[int]]
-    own: list[list[int]]
+    same: list[list[int]]
     following: list[list[int]]
 
 
@@ -88,7 +88,7 @@ class Reader:
         self.around = self.max_length - self.room
 
     def texts(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[list[int]], list[str]]:
-        """Return the token ids of the inputs, cut to the room there is, and the texts as read."""
+        """Return the token ids of the inputs, cut to their room, and the texts as far as they were read."""
         inputs = [row["input"] for row in rows]
         read = self.tokenizer(
             inputs,
@@ -117,13 +117,13 @@ class Reader:
     def read(self, rows: Sequence[Mapping[str, Any]]) -> Read:
         """Tokenise rows."""
         texts, read = self.texts(rows)
-        own = [
+        same = [
             row["output_summarize"]
             if self.config.whole_targets or row["output_summarize"] != row["input"]
             else text
             for row, text in zip(rows, read, strict=True)
         ]
-        return Read(texts, self.targets(own), self.targets([row["output_predict"] for row in rows]))
+        return Read(texts, self.targets(same), self.targets([row["output_predict"] for row in rows]))
 
     def batches(self, read: Read, budget: int) -> list[Batch]:
         """Return batches of joint sequences, each within a budget of tokens (padding included)."""
@@ -131,14 +131,14 @@ class Reader:
         return [
             Batch(
                 lay_out([read.texts[row] for row in group], self.frame),
-                _filled([read.own[row] for row in group]),
-                _filled([read.following[row] for row in group]),
+                _padded([read.same[row] for row in group]),
+                _padded([read.following[row] for row in group]),
             )
             for group in split_to(groups, largest(len(groups)))
         ]
 
 
-def _filled(targets: Sequence[Sequence[int]]) -> Tensor:
-    """Return (B, T) token ids, filled up with ``NO_TOKEN``."""
+def _padded(targets: Sequence[Sequence[int]]) -> Tensor:
+    """Return (B, T) token ids, padded with ``NO_TOKEN``."""
     rows = [torch.tensor(row, dtype=torch.long) for row in targets]
     return pad_sequence(rows, batch_first=True, padding_value=NO_TOKEN)

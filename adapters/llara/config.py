@@ -15,7 +15,7 @@ class Adaptation:
     """What a model is adapted to; the values here are those of the released code.
 
     Attributes:
-        prompts: The words around a text.
+        prompts: The prompts of both sides.
         ebae: Whether the SELF embedding learns to predict the text's own tokens.
         ebar: Whether the NEXT embedding learns to predict the next text's.
         language_model: Whether the text's tokens are predicted one by one beside it (released code;
@@ -24,8 +24,8 @@ class Adaptation:
         scale: Factor of both bag-of-words terms: a tenth in the released code, 1 in the paper.
         averaged: Whether the two terms are averaged (released code) or added (paper).
         remove_stop_words: Whether targets lose punctuation and English stop words (released recipe).
-        whole_targets: Ask also for words the model never read because the text was cut (released code);
-            otherwise the target is cut with the text.
+        whole_targets: Whether targets hold words that the model never read because the text was cut
+            (released code); otherwise the target is cut with the text.
         max_length: Most tokens of a joint sequence; None: 1,024, or as many as the model has positions.
     """
 

@@ -39,7 +39,7 @@ FORMAT = RowFormat("adaptation", problem_of)
 
 
 def prepare(paths: Sequence[Path], *, words: int, cache: Path, progress: Progress = SILENT) -> list[Path]:
-    """Return files of adaptation rows: those given, or what is made of them, once.
+    """Return files of adaptation rows: those given, or files made of them, once.
 
     Args:
         paths: JSONL with adaptation rows or with ``text``, or plain text (``.txt``); compressed or not.
@@ -50,10 +50,10 @@ def prepare(paths: Sequence[Path], *, words: int, cache: Path, progress: Progres
     Raises:
         DataError: A file has neither form, or gives no pair of chunks.
     """
-    made = []
+    files = []
     for path in paths:
         if _has_rows(path):
-            made.append(path)
+            files.append(path)
             continue
         target = cache / f"pairs-{sha256_of(path)[:16]}-{words}.jsonl"
         if not target.is_file():
@@ -67,8 +67,8 @@ def prepare(paths: Sequence[Path], *, words: int, cache: Path, progress: Progres
                     raise DataError(
                         f"{path}: no two chunks of {words} words of one source; try fewer --chunk-words"
                     )
-        made.append(target)
-    return made
+        files.append(target)
+    return files
 
 
 def build(path: Path, words: int) -> Iterator[dict[str, str]]:

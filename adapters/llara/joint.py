@@ -70,7 +70,7 @@ class JointBatch(NamedTuple):
         segments: (B, L) one of PAD, TEXT, SELF, NEXT.
         self_slots: (B, S) columns of SELF's slots.
         next_slots: (B, S) columns of NEXT's slots.
-        predictors: (M,) flat places (row · L + column) whose next token is a text token.
+        predictors: (M,) flat positions (row · L + column) whose next token is a text token.
         labels: (M,) those text tokens.
     """
 
@@ -119,8 +119,8 @@ def lay_out(texts: Sequence[Sequence[int]], frame: Frame, *, left: bool = False)
     columns = torch.arange(longest)
     first = begins + max(len(frame.prefix), 1)
     is_label = (columns >= first[:, None]) & (columns < (begins + torch.tensor(starts))[:, None])
-    places = is_label.flatten().nonzero().squeeze(1)
-    return JointBatch(ids, positions, segments, self_slots, next_slots, places - 1, ids.flatten()[places])
+    labels = is_label.flatten().nonzero().squeeze(1)
+    return JointBatch(ids, positions, segments, self_slots, next_slots, labels - 1, ids.flatten()[labels])
 
 
 def joint_mask(segments: Tensor) -> Tensor:
@@ -173,8 +173,8 @@ def attention_mask(allowed: Tensor, model: Any) -> Tensor:
     """
     config = model.config
     window = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None)  # without them all layers are of one kind
-    windowed = kinds is None or "sliding_attention" in kinds
+    layers = getattr(config, "layer_types", None)  # without them all layers are alike
+    windowed = layers is None or "sliding_attention" in layers
     if windowed and window and allowed.shape[-1] > window:
         raise UsageError(
             f"joint sequences of {allowed.shape[-1]} tokens exceed this model's attention window of "

@@ -67,7 +67,7 @@ def bag_weights(targets: Tensor, vocabulary: int, *, distinct: bool) -> Tensor:
         (B, V) rows that add up to 1, or to 0 for an empty target.
     """
     counts = torch.zeros(targets.shape[0], vocabulary + 1, device=targets.device)
-    # Filler lands in a column of its own, cut off afterwards.
+    # Padding lands in a column of its own, cut off afterwards.
     counts.scatter_add_(
         1, targets.where(targets != NO_TOKEN, vocabulary), torch.ones_like(targets, dtype=counts.dtype)
     )
@@ -141,10 +141,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, softcap: float | None) -> Tensor:
         """Compute the loss and, where they are wanted, its gradients."""
-        kind = hidden.dtype
+        dtype = hidden.dtype
         if torch.is_autocast_enabled(hidden.device.type):
-            kind = torch.get_autocast_dtype(hidden.device.type)
-        head = Head(weight.to(kind), softcap)
+            dtype = torch.get_autocast_dtype(hidden.device.type)
+        head = Head(weight.to(dtype), softcap)
         total = torch.zeros((), device=hidden.device)
         grad_hidden, grad_weight = (
             torch.zeros_like(tensor) if wanted else None
@@ -152,8 +152,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         )
         chunk = max(1, _CHUNK_LOGITS // len(weight))
         for start in range(0, len(labels), chunk):
-            part, label = hidden[start : start + chunk].to(kind), labels[start : start + chunk, None]
-            logits = head(part)
+            rows, label = hidden[start : start + chunk].to(dtype), labels[start : start + chunk, None]
+            logits = head(rows)
             log_p = logits.log_softmax(dim=1)
             total -= log_p.gather(1, label).sum()
             if grad_hidden is None and grad_weight is None:
@@ -162,11 +162,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             error = log_p.exp_().scatter_add_(1, label, -torch.ones_like(label, dtype=log_p.dtype))
             if softcap is not None:
                 error *= 1 - (logits / softcap) ** 2
-            error = error.to(kind)
+            error = error.to(dtype)
             if grad_hidden is not None:
                 grad_hidden[start : start + chunk] = error @ head.weight
             if grad_weight is not None:
-                grad_weight += error.T @ part
+                grad_weight += error.T @ rows
         ctx.save_for_backward(*(grad for grad in (grad_hidden, grad_weight) if grad is not None))
         return total
 

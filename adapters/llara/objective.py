@@ -26,7 +26,7 @@ class AdaptationModel(nn.Module):
         task: What it is adapted to.
 
     Raises:
-        UsageError: The head is one we cannot reproduce.
+        UsageError: The head is not one that this code can reproduce.
     """
 
     def __init__(self, model: Any, task: Adaptation) -> None:
@@ -79,11 +79,11 @@ def combine(sums: Sums, counts: Sums, config: Adaptation) -> Sums:
     """Return the three terms as they enter the loss, which is their sum.
 
     Released code: L = L_LM + (L_EBAE + L_EBAR) / 2, each bag-of-words term divided by 10, a mean over
-    the texts with a target; where only one of the two is there, it counts whole. Paper (arXiv
+    the texts with a target; where a batch has only one of the two, it counts whole. Paper (arXiv
     2312.15503): L = L_EBAE + L_EBAR.
 
     Args:
-        sums: Sums over a part of the batch.
+        sums: Sums over a micro-batch.
         counts: What the whole batch's terms are means over.
         config: Which variant.
     """
@@ -105,7 +105,7 @@ class Adapt:
         model: The model, on its device.
         tokenizer: Its tokenizer.
         templates: Its templates.
-        micro_tokens: Tokens computed at a time, padding included.
+        micro_tokens: Most tokens of a micro-batch, padding included.
         precision: bfloat16 computes products in it; weights stay float32.
     """
 
@@ -127,9 +127,9 @@ class Adapt:
         """Tokenise; every epoch sees the same texts."""
         return self.reader.read([row for _, row in rows])
 
-    def step(self, made: Read) -> Step:
-        """Compute the loss of one update and leave its gradients in the parameters."""
-        batches = self.reader.batches(made, self.micro_tokens)
+    def step(self, rows: Read) -> Step:
+        """Compute the loss of an optimizer step and leave its gradients in the parameters."""
+        batches = self.reader.batches(rows, self.micro_tokens)
         counts = Sums(
             *(int(total(sum(column))) for column in zip(*(batch.counts for batch in batches), strict=True))
         )
@@ -158,14 +158,14 @@ class Adapt:
         """Return the recall of each embedding, a mean over rows with a target; see :func:`bag_recall`."""
         batches = self.reader.batches(self.reader.read(rows), self.micro_tokens)
         counts = [sum(column) for column in zip(*(batch.counts for batch in batches), strict=True)]
-        found = torch.zeros(3, device=self.model.device)
+        recalls = torch.zeros(3, device=self.model.device)
         training = self.model.training
         self.model.eval()  # without dropout
         for batch in batches:
             with self._autocast():
-                found += torch.stack(list(self.model(batch.to(self.model.device), recall=True)))
+                recalls += torch.stack(list(self.model(batch.to(self.model.device), recall=True)))
         self.model.train(training)
-        _, ebae, ebar = (value / max(count, 1) for value, count in zip(found.tolist(), counts, strict=True))
+        _, ebae, ebar = (value / max(count, 1) for value, count in zip(recalls.tolist(), counts, strict=True))
         return {"ebae_recall": ebae, "ebar_recall": ebar}
 
     def _autocast(self) -> torch.autocast:

@@ -12,7 +12,7 @@ from llara_eval.training.config import Contrast, LoRA, Schedule
 def released() -> tuple[Adaptation, Schedule]:
     """Return the adaptation of the released code, with the paper's schedule (arXiv 2312.15503, section 4).
 
-    10,000 updates of 256 rows of Wikipedia, 1,024 tokens, learning rate 1e-5, every parameter.
+    10,000 optimizer steps of 256 rows of Wikipedia, 1,024 tokens, learning rate 1e-5, every parameter.
     """
     return Adaptation(), Schedule(learning_rate=1e-5, batch_size=256, steps=10_000, warmup=0.1)
 

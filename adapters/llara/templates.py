@@ -38,7 +38,7 @@ class Prompts:
 
     @classmethod
     def from_file(cls, path: Path) -> "Prompts":
-        """Read prompts of one's own from a JSON object with these four fields.
+        """Read prompts from a JSON object with these four fields.
 
         Raises:
             DataError: The file cannot be read, or a field is missing, unknown or of another type.
@@ -108,7 +108,7 @@ def templates(
 
     Args:
         tokenizer: The checkpoint's own tokenizer; it decides whether a text starts with BOS.
-        prompts: The words around the text.
+        prompts: The prompts of both sides.
         query_length: Most tokens of a query, template included.
         passage_length: Most tokens of a passage, template included.
 
@@ -127,21 +127,21 @@ def templates(
             f"the tokenizer lacks the slot tokens {' '.join(absent)}: this checkpoint was not adapted with "
             "these prompts (llara-eval adapt adds them)"
         )
-    made = Template(
+    document = Template(
         prefix=(*special_tokens(tokenizer)[0], *([prefix] if prefix else [])),
         suffix=(self_suffix,),
         pooling="last",
         slots=prompts.slots,
         max_length=passage_length,
     )
-    query = replace(made, suffix=(next_suffix,), max_length=query_length)
-    for template in (made, query):
+    query = replace(document, suffix=(next_suffix,), max_length=query_length)
+    for template in (document, query):
         if len(template.suffix_ids(tokenizer)) < prompts.slots:
             raise UsageError(f"a suffix has fewer tokens than its {prompts.slots} slots")
         fault = fault_of_slots(tokenizer, template)
         if fault is not None:
             raise UsageError(f"{fault}, such as <s1>")
-    return Templates(query=query, document=made)
+    return Templates(query=query, document=document)
 
 
 def recognise(tokenizer: Any, adapter: Mapping[str, Any] | None = None) -> Templates | None:
@@ -161,7 +161,7 @@ def add_tokens(tokenizer: Any, tokens: Sequence[str]) -> list[int]:
 def fit_embeddings(model: Any, new: Sequence[int]) -> None:
     """Give a model rows for tokens that were added, drawn from torch's generator, in place.
 
-    Some models have spare rows already, and a table is never made smaller.
+    Some models have spare rows already, and an embedding matrix never becomes smaller.
     """
     if new and max(new) >= model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(max(new) + 1, mean_resizing=False)

@@ -37,7 +37,7 @@ _OTHER_EMBEDDINGS = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found.
+    """How one joint pass compares with two passes.
 
     Attributes:
         texts: How many texts.
@@ -119,11 +119,11 @@ def verify_joint(
 
     def apart() -> Tensor:
         """The same from passes of their own."""
-        made = []
+        columns = []
         for template, sequences in zip((templates.document, templates.query), sides.values(), strict=True):
             one = partial(_alone, model, sequences, template)
-            made.append(_in_batches(one, [len(sequence) for sequence in sequences], batch_tokens))
-        return torch.cat(made, dim=1)
+            columns.append(_in_batches(one, [len(sequence) for sequence in sequences], batch_tokens))
+        return torch.cat(columns, dim=1)
 
     error = float((together() - apart()).abs().max())  # and both ways are warm now
     seconds: dict[Callable[[], Tensor], list[float]] = {together: [], apart: []}
@@ -152,8 +152,8 @@ def _alone(model: Any, sequences: Sequence[Sequence[int]], template: Template, r
 def _in_batches(compute: Callable[[list[int]], Tensor], lengths: Sequence[int], budget: int) -> Tensor:
     """Return what ``compute`` gives for all rows, in their order, computed by batches of similar length."""
     groups = token_batches(lengths, budget)
-    made = torch.cat([compute(group).cpu() for group in groups])
-    return made[torch.tensor([row for group in groups for row in group]).argsort()]
+    rows = torch.cat([compute(group).cpu() for group in groups])
+    return rows[torch.tensor([row for group in groups for row in group]).argsort()]
 
 
 @torch.no_grad()
@@ -170,7 +170,7 @@ def require_isolation(model: Any, frame: Frame, templates: Templates, max_length
         max_length: Most tokens of a joint sequence.
 
     Raises:
-        UsageError: It is not, or the model cannot take a joint sequence.
+        UsageError: The embeddings of a joint pass differ, or the model cannot take a joint sequence.
     """
     name = _name(model)
     ids = [place % model.config.vocab_size for place in range(frame.room(max_length))]
@@ -207,10 +207,10 @@ def _carried(model: Any, frame: Frame, text: list[int]) -> float:
 
 
 def _joint_states(model: Any, batch: JointBatch) -> Tensor:
-    """Return what :func:`adapters.llara.joint.hidden_states` does, for a model that may not be able to.
+    """Return the hidden states of a joint pass, of a model that may not be able to make one.
 
     Raises:
-        UsageError: It is not.
+        UsageError: The model does not take a joint sequence.
     """
     try:
         return hidden_states(model, batch)

@@ -11,7 +11,7 @@ from llara_eval.cli.console import progress, set_up_logging
 
 Recipe = Annotated[str, typer.Option("--recipe", help="llara (the released code's) or llara-paper.")]
 PromptsFile = Annotated[
-    Path | None, typer.Option("--prompts", help="JSON file with prompts of one's own.", exists=True)
+    Path | None, typer.Option("--prompts", help="JSON file with other prompts.", exists=True)
 ]
 Slots = Annotated[
     int | None, typer.Option("--slots", min=1, help="Tokens that make the embedding; llara has 8.")

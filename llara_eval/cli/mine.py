@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from llara_eval.training.mining import Counts
 
 Model = Annotated[
-    str, typer.Option("--model", "-m", help="What finds them: bm25, a checkpoint, or any other system.")
+    str, typer.Option("--model", "-m", help="The system that finds them: bm25, a checkpoint, or any other.")
 ]
 Data = Annotated[
     list[Path],
@@ -127,9 +127,9 @@ def _show(counts: "Counts") -> None:
     table.add_row("written", f"{counts.written:,}")
     table.add_row("of them without negatives", f"{counts.without:,}", end_section=True)
     table.add_row("documents left out: known positives", f"{counts.positives:,}")
-    table.add_row("too near the top", f"{counts.skipped:,}")
+    table.add_row("among the best passed over", f"{counts.skipped:,}")
     table.add_row("scored too close to the positive", f"{counts.above_margin:,}")
-    table.add_row("too like a positive", f"{counts.overlapping:,}", end_section=True)
+    table.add_row("near-duplicates of a positive", f"{counts.overlapping:,}", end_section=True)
     table.add_row("negatives written", f"{counts.negatives:,}")
     table.add_row("for a row", f"{counts.negatives / max(1, counts.written):.1f}")
     show(table)

@@ -111,7 +111,7 @@ def overlap(
         report.finding for report in reports if fail_over is not None and _seen(report.finding) > fail_over
     ]
     if over:
-        named = ", ".join(f"{_seen(found):.1%} of {found.dataset} in {found.file}" for found in over)
+        named = ", ".join(f"{_seen(item):.1%} of {item.dataset} in {item.file}" for item in over)
         raise DriftError(f"more test texts were trained on than --fail-over allows: {named}")
 
 

@@ -31,10 +31,10 @@ Data = Annotated[
     typer.Option("--data", help="Training data, JSONL or JSONL.gz; repeatable.", exists=True, dir_okay=False),
 ]
 Output = Annotated[
-    Path, typer.Option("--output", help="The new checkpoint; its log and states lie there too.")
+    Path, typer.Option("--output", help="The new checkpoint; its log and training states lie there too.")
 ]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Updates; the recipe's by default.")]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Rows of one update.")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Optimizer steps; default: the recipe's.")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Rows of an optimizer step.")]
 LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="The highest, after warm-up.")]
 EvalDataset = Annotated[
     str | None, typer.Option("--eval-dataset", help="Measure nDCG@10 on this data set (small) now and then.")
@@ -49,7 +49,7 @@ EvalEvery = Annotated[
     int, typer.Option("--eval-every", min=0, help="Updates between evaluations; 0: first and last.")
 ]
 SaveMinutes = Annotated[
-    float, typer.Option("--save-minutes", help="Minutes between two states to go on from.")
+    float, typer.Option("--save-minutes", help="Minutes between two training states to go on from.")
 ]
 Checkpointing = Annotated[
     bool, typer.Option("--gradient-checkpointing", help="Less memory, a third more computing.")
@@ -58,7 +58,7 @@ Compile = Annotated[
     bool, typer.Option("--compile", help="Compile the layers: a minute or two, then faster in less memory.")
 ]
 Merge = Annotated[
-    bool, typer.Option("--merge", help="Add LoRA to the weights in the end instead of keeping it apart.")
+    bool, typer.Option("--merge", help="Merge the LoRA adapter into the base model in the end.")
 ]
 OnExisting = Annotated[
     options.Existing,
@@ -147,8 +147,8 @@ def show_plan(plan: "Plan") -> None:
         "parameters": f"{plan.parameters:,}",
         "trained": f"{plan.trained:,} ({share:.1%})",
         "rows": f"{plan.rows:,}",
-        "updates": f"{plan.steps:,}",
-        "tokens of an update": f"{plan.tokens_per_step:,.0f}",
+        "optimizer steps": f"{plan.steps:,}",
+        "tokens of a step": f"{plan.tokens_per_step:,.0f}",
         "tokens": f"{plan.tokens:,.0f}",
         "memory": f"{plan.memory_gib:.1f} GiB",
         "time on this machine": f"{plan.hours:.1f} h" if plan.hours >= 1 else f"{plan.hours * 60:.0f} min",

@@ -52,7 +52,7 @@ def verify_joint(
     texts = read_texts(text_file, limit)
     decoder, tokenizer = read_model(checkpoint_folder(model, offline=offline), dtype=torch.float32)
     fit_embeddings(decoder, add_tokens(tokenizer, VARIANTS[variant].slot_tokens))
-    found = verify(
+    outcome = verify(
         decoder.eval(),
         tokenizer,
         templates(tokenizer, VARIANTS[variant]),
@@ -62,30 +62,40 @@ def verify_joint(
         progress=progress(quiet=quiet),
     )
     if as_json:
-        values = {**asdict(found), "cost_ratio": found.cost_ratio, "time_ratio": found.time_ratio}
-        typer.echo(json.dumps({**values, "holds": found.holds}))
+        values = {
+            **asdict(outcome),
+            "cost_ratio": outcome.cost_ratio,
+            "time_ratio": outcome.time_ratio,
+        }
+        typer.echo(json.dumps({**values, "holds": outcome.holds}))
     else:
-        _show(found)
-    if not found.holds:
+        _show(outcome)
+    if not outcome.holds:
         raise CheckFailedError(
-            f"the joint pass differs from two passes by {found.isolation_error:.1e} (rounding is below "
-            f"{LARGEST_ERROR:.0e}), attention from NEXT to SELF is {found.leaked_attention:.1e}: this model "
-            "cannot be adapted with joint sequences"
+            f"the joint pass differs from two passes by {outcome.isolation_error:.1e} (rounding is below "
+            f"{LARGEST_ERROR:.0e}), attention from NEXT to SELF is {outcome.leaked_attention:.1e}: this "
+            "model cannot be adapted with joint sequences"
         )
 
 
-def _show(found: "Verification") -> None:
+def _show(outcome: "Verification") -> None:
     from rich.table import Table
 
-    table = Table("", "joint", "two passes", "joint / two", title=f"{found.texts} texts")
+    table = Table("", "joint", "two passes", "joint / two", title=f"{outcome.texts} texts")
     table.add_row(
-        "tokens", f"{found.joint_tokens:,}", f"{found.separate_tokens:,}", f"{found.cost_ratio:.3f}"
+        "tokens",
+        f"{outcome.joint_tokens:,}",
+        f"{outcome.separate_tokens:,}",
+        f"{outcome.cost_ratio:.3f}",
     )
     table.add_row(
-        "seconds", f"{found.joint_seconds:.2f}", f"{found.separate_seconds:.2f}", f"{found.time_ratio:.3f}"
+        "seconds",
+        f"{outcome.joint_seconds:.2f}",
+        f"{outcome.separate_seconds:.2f}",
+        f"{outcome.time_ratio:.3f}",
     )
     table.caption = (
-        f"largest difference of unit embeddings {found.isolation_error:.1e}, "
-        f"largest attention from NEXT to SELF {found.leaked_attention:g}"
+        f"largest difference of unit embeddings {outcome.isolation_error:.1e}, "
+        f"largest attention from NEXT to SELF {outcome.leaked_attention:g}"
     )
     show(table)

@@ -39,7 +39,7 @@ class Finding:
         tested: Role of a test text (``query``; ``relevant``, ``judged`` and ``other`` documents) → how
             many were looked for.
         seen: Role of a test text → role of the training text, or ``any`` → kind of the strongest match →
-            how many test texts have it; what is not there is 0.
+            how many test texts have it; a missing count is 0.
     """
 
     file: str

@@ -76,12 +76,12 @@ def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SIL
     Args:
         path: JSONL, compressed if its name ends in ``.gz``, of fine-tuning rows (``query``, ``pos``,
             ``neg``, each a text or a list), adaptation rows (``input`` and what belongs to it) or ``text``.
-        dataset: The data set the index was made of.
-        index: Its test side.
+        dataset: The data set that the index was made of.
+        index: The index of its test side.
         progress: Where to show progress.
 
     Raises:
-        DataError: A row is malformed (with file and line), or there is none.
+        DataError: A row is malformed (with file and line), or the file has no texts.
     """
     counts: Counter[str] = Counter()
     best: dict[tuple[int, str], Match] = {}
@@ -119,13 +119,13 @@ def training_texts(
         advance: See :func:`llara_eval.core.lines.objects`.
 
     Raises:
-        DataError: A row holds nothing, or something that is not text.
+        DataError: A row has none of the fields, or one that is not text.
     """
     for line, row in objects(path, advance):
         fields = [field for field in _FIELDS if row.get(field) is not None]
         if not fields:
-            found = ", ".join(row) or "nothing"
-            raise DataError.at(path, line, f"expected query and pos, input, or text; found {found}")
+            names = ", ".join(row) or "nothing"
+            raise DataError.at(path, line, f"expected query and pos, input, or text; found {names}")
         for field in fields:
             texts = [row[field]] if isinstance(row[field], str) else row[field]
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):

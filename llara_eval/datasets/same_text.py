@@ -78,9 +78,9 @@ class Hit(NamedTuple):
     """A test text that a training text matches.
 
     Attributes:
-        text: Number of the training text among those asked about.
+        text: Number of the training text among those given.
         item: Number of the test text.
-        kind: How.
+        kind: How they match.
         score: 1, the Jaccard index, or the share of the test text's 13-grams that the training text has.
     """
 
@@ -119,10 +119,10 @@ def normalised(text: str) -> str:
     return _joined(words(text), text)
 
 
-def _joined(found: Sequence[str], text: str) -> str:
+def _joined(sequence: Sequence[str], text: str) -> str:
     """Return the normalised form of a text whose words are known."""
-    if found:
-        return " ".join(found)
+    if sequence:
+        return " ".join(sequence)
     symbols = (char for char in _folded(text) if unicodedata.category(char)[0] not in "CZ")
     return "".join(symbols)
 
@@ -139,7 +139,7 @@ def jaccard(one: Sequence[str], other: Sequence[str]) -> float:
 
 
 class Index:
-    """The test side, to be asked for what training texts match.
+    """The test side, in which the matches of training texts are found.
 
     Args:
         test_side: Its texts; an empty one matches nothing.
@@ -208,8 +208,8 @@ class Index:
         hit = _among(self._grams, grams.hashes)
         first, last = (np.searchsorted(self._grams, grams.hashes[hit], side) for side in ("left", "right"))
         counts = last - first
-        places = np.arange(counts.sum()) + np.repeat(first - (np.cumsum(counts) - counts), counts)
-        pairs = np.repeat(grams.owners[hit], counts) * len(self.names) + self._owners[places]
+        matches = np.arange(counts.sum()) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+        pairs = np.repeat(grams.owners[hit], counts) * len(self.names) + self._owners[matches]
         for pair, count in zip(*np.unique(pairs, return_counts=True), strict=True):
             yield *divmod(int(pair), len(self.names)), int(count)
 
@@ -227,7 +227,7 @@ def batches(values: Iterable[T]) -> Iterator[list[T]]:
 
 
 class _Windows(NamedTuple):
-    """The different windows of so many words in each of some texts: (M,) hashes and numbers of texts."""
+    """The different windows of so many words in each text: (M,) hashes and numbers of texts."""
 
     hashes: NDArray[np.uint64]
     owners: NDArray[np.int64]
@@ -261,5 +261,5 @@ def _among(keys: NDArray[np.uint64], values: NDArray[np.uint64]) -> NDArray[np.b
     """Return which values are among sorted keys."""
     if not len(keys):
         return np.zeros(len(values), dtype=bool)
-    found: NDArray[np.bool_] = keys.take(np.searchsorted(keys, values), mode="clip") == values
-    return found
+    among: NDArray[np.bool_] = keys.take(np.searchsorted(keys, values), mode="clip") == values
+    return among

@@ -1,4 +1,4 @@
-"""What a training run will take, without running it: parameters, steps, tokens, memory, time."""
+"""What a training run will take, without running it: parameters, steps, tokens, memory and time."""
 
 import time
 from collections.abc import Sequence
@@ -33,10 +33,10 @@ class Plan:
         parameters: All parameters.
         trained: Those that are trained.
         rows: Rows of the data.
-        steps: Updates.
-        tokens_per_step: Mean tokens of an update, from a sample of rows.
-        memory_gib: Weights, gradients, optimiser and activations.
-        hours: On this machine, one process.
+        steps: Optimizer steps.
+        tokens_per_step: Mean tokens of an optimizer step, from a sample of rows.
+        memory_gib: GiB of weights, gradients, optimizer moments and activations.
+        hours: Hours on this machine, in one process.
     """
 
     parameters: int
@@ -68,7 +68,7 @@ def make_plan(
 
     Args:
         folder: The checkpoint folder.
-        schedule: How parameters are updated.
+        schedule: How parameters are trained.
         conditions: How the run is carried out.
         head: Whether the language-model head is trained with it.
         new_tokens: Ids of tokens that will be added to the vocabulary.
@@ -78,10 +78,10 @@ def make_plan(
 
     Raises:
         DataError: The configuration is missing or unreadable.
-        UsageError: LoRA is wanted on layers that the model lacks, or a type that training does not know.
+        UsageError: LoRA names layers that the model does not have, or training does not support the dtype.
     """
     config = read_model_config(folder)
-    # A table grows only where it lacks a row.
+    # An embedding matrix grows only where it has no row for a token.
     config.vocab_size = max(config.vocab_size, *(token + 1 for token in new_tokens), 0)
     model = skeleton(config, head=head)
     multiplied = products(model)
@@ -113,7 +113,7 @@ def make_plan(
 
 
 def _activations(config: Any, *, compiled: bool, half: bool) -> float:
-    """Return the activations kept for a token and layer, in units of the width in float32.
+    """Return the activations kept for a token and layer, in units of the hidden size in float32.
 
     Two norms with their inputs, attention's input and output, two residual sums: about 9 widths; queries,
     keys and values; four of the width of the feed-forward layer. A compiled layer keeps what products made

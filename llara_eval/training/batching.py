@@ -1,9 +1,9 @@
-"""Which sequences are computed together: by a token budget, with next to no padding or none."""
+"""Which sequences make a micro-batch: by a token budget, with little padding or none."""
 
 from collections.abc import Sequence
 
 PADDING = 0.02
-"""Largest share of padding among the tokens computed in one update."""
+"""Largest share of padding among the tokens of an optimizer step."""
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -48,7 +48,7 @@ def row_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 def split_to(batches: Sequence[Sequence[int]], count: int) -> list[list[int]]:
     """Cut the largest batches in two until there are ``count``: processes that shard must agree on it.
 
-    Where there are fewer rows than that, some are empty.
+    Some batches are empty if there are fewer rows than that.
     """
     out = [list(batch) for batch in batches]
     while len(out) < count:

@@ -1,4 +1,4 @@
-"""Models on their way into and out of training: loaded in float32, LoRA on top, saved and compared."""
+"""Checkpoints of training: the LoRA adapter is put on, and what is saved is loaded again and compared."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -36,23 +36,23 @@ _TOLERANCE = 1e-5
 
 
 def add_lora(model: Any, lora: LoRA, new_tokens: Sequence[int] = ()) -> Any:
-    """Freeze a model and put low-rank updates on it.
+    """Freeze a model and put a LoRA adapter on it.
 
     Args:
         model: A transformers model.
-        lora: The updates.
+        lora: The adapter's rank, scale, dropout and layers.
         new_tokens: Ids of tokens that were just added: their embeddings are trained too.
 
     Returns:
         The peft model around it.
 
     Raises:
-        UsageError: The model lacks one of the layers named.
+        UsageError: The model has no linear layer of one of the names.
     """
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
-    head = model.get_output_embeddings()  # used by its weight, past any update
+    head = model.get_output_embeddings()  # used by its weight, past any adapter
     names = {
         name.rsplit(".", 1)[-1]
         for name, part in model.named_modules()
@@ -61,7 +61,7 @@ def add_lora(model: Any, lora: LoRA, new_tokens: Sequence[int] = ()) -> Any:
     absent = [name for name in lora.targets if name not in names]
     if absent:
         raise UsageError(
-            f"{type(model).__name__} has no linear layers to update called {', '.join(absent)}; it has "
+            f"{type(model).__name__} has no linear layers for LoRA called {', '.join(absent)}; it has "
             f"{', '.join(sorted(names))} (name some of them with -o lora_targets=…)"
         )
     return get_peft_model(
@@ -89,12 +89,12 @@ def sample_embeddings(model: Any, tokenizer: Any, templates: Templates) -> dict[
     training = model.training
     model.eval()
     sides: tuple[Side, Side] = ("query", "document")
-    made = {}
+    embeddings = {}
     for side in sides:
         sequences = templates.of(side).token_ids(tokenizer, SAMPLES)
-        made[side] = embed(model, sequences, templates.of(side), causal=True).cpu()
+        embeddings[side] = embed(model, sequences, templates.of(side), causal=True).cpu()
     model.train(training)
-    return made
+    return embeddings
 
 
 def save_checkpoint(
@@ -111,12 +111,12 @@ def save_checkpoint(
 
     Args:
         model: A transformers model, or peft's around one; whole or in shards (all processes must call).
-        tokenizer: Saved beside it.
-        templates: Saved as ``template.json``.
+        tokenizer: The tokenizer, saved beside the model.
+        templates: The templates, saved as ``template.json``.
         output: The folder of the run; the files appear there, the record last.
         expected: What :func:`sample_embeddings` gives for the model in memory.
-        merge: Whether low-rank updates are added to the weights; otherwise they are saved alone.
-        record: What made the checkpoint, for ``training.json``.
+        merge: Whether a LoRA adapter is merged into the base model; otherwise it is saved alone.
+        record: What ``training.json`` shall say of how the checkpoint was trained.
 
     Raises:
         CheckFailedError: The saved checkpoint does not give the same embeddings, or fails the check on
@@ -152,7 +152,7 @@ def save_checkpoint(
 
 
 def _merge(folder: Path, *, head: bool) -> None:
-    """Put the whole model where its low-rank updates are, with or without its language-model head."""
+    """Put the merged model where its LoRA adapter is, with or without its language-model head."""
     model, _ = read_model(folder, dtype=torch.float32, head=head)
     for file in folder.glob("adapter_*"):
         file.unlink()
@@ -160,7 +160,7 @@ def _merge(folder: Path, *, head: bool) -> None:
 
 
 def _extent(model: Any) -> dict[str, bool]:
-    """Return how peft is told to save the table of embeddings where it has rows that the base has not."""
+    """Return the option by which peft saves the embedding matrix where it has more rows than the base's."""
     if not hasattr(model, "peft_config"):
         return {}
     base = read_model_config(Path(model.peft_config["default"].base_model_name_or_path))
@@ -168,7 +168,7 @@ def _extent(model: Any) -> dict[str, bool]:
 
 
 def prepare(model: Any, lora: LoRA | None, new_tokens: Sequence[int], *, gradient_checkpointing: bool) -> Any:
-    """Return the model as it is trained: with low-rank updates on it, or every parameter."""
+    """Return the model as it is trained: with a LoRA adapter on it, or every parameter."""
     model.config.use_cache = False
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -176,15 +176,15 @@ def prepare(model: Any, lora: LoRA | None, new_tokens: Sequence[int], *, gradien
 
 
 def precision_of(name: str | None, device: torch.device) -> torch.dtype:
-    """Return the type of products: the one named, or bfloat16 where the processor computes it fast.
+    """Return the dtype of products: the one named, or bfloat16 where the processor computes it fast.
 
     Raises:
-        UsageError: The type is not one that training supports.
+        UsageError: Training does not support the dtype.
     """
     usual = default_dtype(device)
-    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if name is None:
         return torch.bfloat16 if usual == torch.bfloat16 else torch.float32
-    if name not in kinds:
-        raise UsageError(f"training computes in {' or '.join(kinds)}, not {name!r}")
-    return kinds[name]
+    if name not in dtypes:
+        raise UsageError(f"training computes in {' or '.join(dtypes)}, not {name!r}")
+    return dtypes[name]

@@ -1,4 +1,4 @@
-"""What a training run is: small frozen dataclasses, filled by recipes (named functions of the adapters)."""
+"""What a training run is: small frozen dataclasses that recipes (named functions of the adapters) fill."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -15,9 +15,9 @@ class LoRA:
 
     Attributes:
         rank: r.
-        alpha: Scaling: the update is multiplied by alpha / rank.
-        dropout: On the input of the update.
-        targets: Names of the linear layers that get an update.
+        alpha: Scale: the adapter's output is multiplied by alpha / rank.
+        dropout: Dropout on the adapter's input.
+        targets: Names of the linear layers that get an adapter.
     """
 
     rank: int
@@ -26,7 +26,7 @@ class LoRA:
     targets: tuple[str, ...] = ATTENTION_AND_MLP
 
     def __post_init__(self) -> None:
-        """Refuse what is no update.
+        """Refuse what makes no adapter.
 
         Raises:
             UsageError: A value is out of range.
@@ -40,18 +40,18 @@ class LoRA:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How parameters are updated, the same for adaptation and fine-tuning.
+    """How parameters are trained, the same for adaptation and fine-tuning.
 
     Attributes:
         learning_rate: The highest, after warm-up; it decays linearly to zero.
-        batch_size: Rows of one update, over all processes.
-        steps: Updates; None takes ``epochs`` from the size of the data.
+        batch_size: Rows of an optimizer step, over all processes.
+        steps: Optimizer steps; None takes as many as ``epochs`` passes over the data need.
         epochs: Passes over the data, where ``steps`` is None.
         warmup: Below 1 a share of all steps, otherwise a number of steps.
-        weight_decay: Of matrices (vectors such as norms have none).
+        weight_decay: Weight decay of matrices (vectors such as norms have none).
         max_grad_norm: Gradients are scaled down to this L2 norm.
-        lora: None trains every parameter.
-        seed: Of data order, negatives, dropout and new parameters.
+        lora: The LoRA adapter that is trained; None trains every parameter.
+        seed: Decides data order, negatives, dropout and new parameters.
     """
 
     learning_rate: float
@@ -83,10 +83,10 @@ class Schedule:
                 raise UsageError(f"{name} must not be negative, found {value}")
 
     def total_steps(self, rows: int) -> int:
-        """Return the number of updates for a data set of ``rows`` rows.
+        """Return the number of optimizer steps for data of ``rows`` rows.
 
         Raises:
-            UsageError: They do not make one batch.
+            UsageError: The rows do not fill one batch.
         """
         if rows < self.batch_size:
             raise UsageError(f"{rows} rows are fewer than one batch of {self.batch_size}")

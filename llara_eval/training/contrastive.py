@@ -22,10 +22,10 @@ from llara_eval.training.objective import Numbered, Step
 
 
 class Chunk(NamedTuple):
-    """Sequences that are embedded together.
+    """A micro-batch: sequences of one side that are embedded together.
 
     Attributes:
-        rows: Their numbers among all sequences, queries first; none if only other processes have more.
+        rows: Their numbers among all sequences, queries first; empty if only other processes have more.
         sequences: Token ids.
         template: Of their side.
     """
@@ -36,7 +36,7 @@ class Chunk(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """The texts of an update.
+    """The texts of an optimizer step.
 
     Attributes:
         groups: A group for each query.
@@ -60,7 +60,7 @@ class Finetune:
         templates: Its templates, with the lengths of training.
         contrast: What is learnt.
         seed: Of the negatives drawn.
-        micro_tokens: Tokens computed at a time, padding included; on a GPU there is none in bfloat16.
+        micro_tokens: Most tokens of a micro-batch, padding included; on a GPU there is none in bfloat16.
         precision: bfloat16 computes products in it; weights stay float32.
     """
 
@@ -105,23 +105,23 @@ class Finetune:
             known=[[ids[text] for text in group.known] for group in groups],
         )
 
-    def step(self, made: Drawn) -> Step:
-        """Compute the loss of one update and leave its gradients in the parameters."""
-        groups = made.groups
-        queries = self._chunks(made.queries, self.templates.query, 0)
-        chunks = [*queries, *self._chunks(made.passages, self.templates.document, len(groups))]
+    def step(self, drawn: Drawn) -> Step:
+        """Compute the loss of an optimizer step and leave its gradients in the parameters."""
+        groups = drawn.groups
+        queries = self._chunks(drawn.queries, self.templates.query, 0)
+        chunks = [*queries, *self._chunks(drawn.passages, self.templates.document, len(groups))]
         chunks.sort(key=_tokens)  # the last one is computed once: the largest
         back = torch.tensor([row for chunk in chunks for row in chunk.rows]).argsort().to(self.device)
-        labels = self._labels(made)
+        labels = self._labels(drawn)
         count = total(len(groups))
         terms = torch.zeros(2, device=self.device)
 
         def loss(embeddings: Tensor) -> Tensor:
-            asked, told = embeddings[back].tensor_split([len(groups)])
-            found = contrastive_loss(asked, self._shared(told), labels, self.contrast)
-            terms.copy_(torch.stack(found).detach() / count)
+            query_vectors, passage_vectors = embeddings[back].tensor_split([len(groups)])
+            losses = contrastive_loss(query_vectors, self._shared(passage_vectors), labels, self.contrast)
+            terms.copy_(torch.stack(losses).detach() / count)
             # Sharding averages gradients over processes; the count is already that of all of them.
-            return (found.contrastive + self.contrast.distillation * found.distillation) / count * world()
+            return (losses.contrastive + self.contrast.distillation * losses.distillation) / count * world()
 
         with attending_in_rows(self.model) if self._in_rows else nullcontext():
             cached_backward(chunks, self._embed, loss, lambda last: synchronise(self.model, last))
@@ -131,7 +131,7 @@ class Finetune:
             logged |= {"contrastive": contrastive, "distillation": distillation}
         return Step(
             terms=logged,
-            tokens=sum(map(len, [*made.queries, *made.passages])),
+            tokens=sum(map(len, [*drawn.queries, *drawn.passages])),
             padded=sum(map(_tokens if self._in_rows else _padded, chunks)),
         )
 
@@ -155,20 +155,20 @@ class Finetune:
             for rows in split_to(batches, largest(len(batches)))
         ]
 
-    def _labels(self, made: Drawn) -> Labels:
+    def _labels(self, drawn: Drawn) -> Labels:
         """Say which passages are whose, over all processes where negatives are shared."""
 
         def tensor(values: Sequence[Any]) -> Tensor:
             return torch.tensor(values, device=self.device)
 
-        groups = made.groups
+        groups = drawn.groups
         sizes = torch.tensor([len(group.passages) for group in groups])
         numbers = torch.arange(len(groups)) * world() + rank()
         teacher = [
             score for group in groups for score in group.teacher or [float("nan")] * len(group.passages)
         ]
-        queries = tensor(keys_of(made.queries))
-        known = [keys_of(texts) for texts in made.known]
+        queries = tensor(keys_of(drawn.queries))
+        known = [keys_of(texts) for texts in drawn.known]
         width = largest(max(map(len, known)))
         return Labels(
             positives=(sizes.cumsum(0) - sizes).to(self.device) + self._rows_before(int(sizes.sum())),
@@ -176,7 +176,7 @@ class Finetune:
             queries=queries,
             all_queries=self._shared(queries),
             known=self._shared(tensor([keys + [NO_KEY] * (width - len(keys)) for keys in known])),
-            passages=self._shared(tensor(keys_of(made.passages))),
+            passages=self._shared(tensor(keys_of(drawn.passages))),
             passage_groups=self._shared(numbers.repeat_interleave(sizes).to(self.device)),
             teacher=self._shared(tensor(teacher)),
         )

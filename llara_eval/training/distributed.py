@@ -48,9 +48,9 @@ def processes() -> Iterator[torch.device]:
 
 @contextmanager
 def _repeatable() -> Iterator[None]:
-    """Have a GPU add in the same order every time, where it would take whichever number comes first."""
+    """Let a GPU add in the same order every time, instead of as the numbers come."""
     settings: Any = deterministic
-    settings.fill_uninitialized_memory = False  # a check for mistakes, which costs time
+    settings.fill_uninitialized_memory = False  # it finds mistakes, and costs time
     torch.use_deterministic_algorithms(True)
     try:
         yield
@@ -58,11 +58,11 @@ def _repeatable() -> Iterator[None]:
         torch.use_deterministic_algorithms(False)
 
 
-def place(model: Model, device: torch.device) -> Model:
-    """Put a model on its device, in place, in shards if there are other processes.
+def distribute(model: Model, device: torch.device) -> Model:
+    """Move a model to its device, in place, and shard it if there are other processes.
 
-    Every layer of the decoder is a unit that is gathered when it is needed; what is left (embeddings,
-    final norm, head) is gathered with the outermost module.
+    Every layer of the decoder is gathered when it is needed; embedding matrix, final norm and head are
+    gathered with the outermost module.
     """
     if not dist.is_initialized():
         return model.to(device)
@@ -73,8 +73,8 @@ def place(model: Model, device: torch.device) -> Model:
     return model
 
 
-def shard_again(model: nn.Module) -> None:
-    """Let go of parameters that a pass without gradients has gathered: an optimiser is made of shards."""
+def reshard(model: nn.Module) -> None:
+    """Release the parameters that a pass without gradients has gathered: an optimizer is made of shards."""
     if isinstance(model, FSDPModule):
         model.reshard()
 

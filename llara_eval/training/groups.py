@@ -12,12 +12,12 @@ from llara_eval.training.data import RowFormat
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What is learnt from a row in an epoch.
+    """What is learnt from one row in one epoch.
 
     Attributes:
         query: The query.
         passages: G passages, the positive first; fewer where the row has fewer negatives.
-        known: All positives of the row: none of them is ever a negative of this query.
+        known: All positives of the row; none of them is ever a negative of this query.
         teacher: G scores of another model, or None.
     """
 
@@ -56,24 +56,24 @@ def draw(row: Mapping[str, Any], size: int, *, seed: int, epoch: int, index: int
 
     Args:
         row: A row that :func:`problem_of` finds nothing wrong with.
-        size: Passages wanted.
+        size: G, the number of passages.
         seed: Of the run.
-        epoch: Passes over the data made before.
-        index: The row's number: seed, epoch and index alone decide what is drawn.
+        epoch: Number of passes over the data before this one.
+        index: The row's number; seed, epoch and index alone decide what is drawn.
     """
     generator = np.random.default_rng(np.random.SeedSequence([seed, epoch, index]))
     positives, negatives = row["pos"], row.get("neg", [])
     positive = int(generator.integers(len(positives)))
-    first = {text: place for place, text in reversed(list(enumerate(negatives)))}
-    places = [
-        place for text, place in sorted(first.items(), key=lambda item: item[1]) if text not in positives
+    first = {text: column for column, text in reversed(list(enumerate(negatives)))}
+    columns = [
+        column for text, column in sorted(first.items(), key=lambda item: item[1]) if text not in positives
     ]
-    drawn = [places[i] for i in generator.permutation(len(places))[: size - 1]]
+    drawn = [columns[i] for i in generator.permutation(len(columns))[: size - 1]]
     teacher = None
     if row.get("pos_scores") is not None and (row.get("neg_scores") is not None or not drawn):
-        scores = [row["pos_scores"][positive], *(row["neg_scores"][place] for place in drawn)]
+        scores = [row["pos_scores"][positive], *(row["neg_scores"][column] for column in drawn)]
         teacher = tuple(float(score) for score in scores)
-    passages = (positives[positive], *(negatives[place] for place in drawn))
+    passages = (positives[positive], *(negatives[column] for column in drawn))
     return Group(row["query"], passages, tuple(positives), teacher)
 
 

@@ -1,4 +1,4 @@
-"""A training run from beginning to end: conditions, what is trained, the loop, the checkpoint."""
+"""A training run from beginning to end: it is refused or found finished, trained, saved and compared."""
 
 import logging
 import shutil
@@ -38,7 +38,7 @@ EXISTING = ("only-missing", "always", "never")
 """What may be done where the output holds a run: see :class:`Conditions`."""
 
 _OURS = {LOG, RECORD}
-"""What a run has in its folder from its first update to its end, and nobody else."""
+"""Files that only a training run has in its folder, from its first optimizer step to its end."""
 
 
 def usual_micro_tokens() -> int:
@@ -52,14 +52,14 @@ class Conditions:
 
     Attributes:
         output: The folder of the run, and of the checkpoint it ends with.
-        micro_tokens: Tokens computed at a time (a micro-batch), padding included.
+        micro_tokens: Most tokens of a micro-batch, padding included.
         dtype: ``float32`` or ``bfloat16`` for products (weights stay float32); None takes what the
             processor computes fast.
         gradient_checkpointing: Compute activations twice instead of keeping them.
-        compiled: Compile the layers: a minute or two, then faster and in less memory.
-        merge: Add low-rank updates to the weights in the end; otherwise they are saved alone.
-        save_minutes: Minutes between two states.
-        evaluate_every: Updates between two evaluations; 0 only before and after.
+        compiled: Compile the layers, which takes a minute or two and saves time and memory afterwards.
+        merge: Merge the LoRA adapter into the base model in the end; otherwise it is saved alone.
+        save_minutes: Minutes between two training states.
+        evaluate_every: Optimizer steps between two evaluations; 0 only before and after.
         on_existing: ``only-missing`` goes on or keeps what is finished, ``always`` starts again,
             ``never`` refuses.
     """
@@ -109,23 +109,23 @@ class Subject:
 
 
 def check_output(conditions: Conditions, folder: Path) -> None:
-    """Raise where a run must not write.
+    """Refuse an output folder that a run must not write to.
 
     Args:
-        conditions: Of the run.
+        conditions: How the run is carried out; they name its output.
         folder: The checkpoint it begins with.
 
     Raises:
-        UsageError: The output folder holds that checkpoint, or something else than a training run.
+        UsageError: The output is a file, or it holds that checkpoint or something else than a training run.
     """
     output, folder = conditions.output.expanduser().resolve(), folder.expanduser().resolve()
     if output == folder or output in folder.parents:
         raise UsageError(f"--output {output} holds the model itself; name another folder")
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file; name a folder")
-    found = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
-    if found and (conditions.on_existing == "never" or not _OURS.intersection(found)):
-        raise UsageError(f"{output} exists and holds {', '.join(found[:5])}; choose another --output")
+    names = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
+    if names and (conditions.on_existing == "never" or not _OURS.intersection(names)):
+        raise UsageError(f"{output} exists and holds {', '.join(names[:5])}; choose another --output")
 
 
 def carry_out(
@@ -141,22 +141,22 @@ def carry_out(
     validate: Validate | None = None,
     progress: Progress = SILENT,
 ) -> None:
-    """Train, save, load again and compare; or find that all this is done.
+    """Train, save, load again and compare; or find that the run is finished.
 
     Args:
         subject: What is trained and saved.
-        objective: Its objective; the objective's model shares the subject's weights.
+        objective: What is minimised; its model shares the subject's weights.
         rows: The data.
-        schedule: How parameters are updated.
+        schedule: How parameters are trained.
         conditions: How it is carried out.
         task: What is learnt, as JSON values: a run of another task is another run.
-        precision: Type of products.
-        measures: Measure the model now and then.
-        validate: Measures how it retrieves.
+        precision: The dtype of products.
+        measures: Functions that measure the model now and then.
+        validate: Measures how well it retrieves.
         progress: Where to show progress.
 
     Raises:
-        UsageError: A run that is finished was another one.
+        UsageError: The output holds a finished run of another identity.
         LlaraEvalError: See :func:`llara_eval.training.loop.train` and
             :func:`llara_eval.training.checkpoint.save_checkpoint`.
     """
@@ -200,7 +200,7 @@ def carry_out(
 
 
 def _is_finished(conditions: Conditions, identity: Mapping[str, Any]) -> bool:
-    """Say whether the run is done already, making way for it if it shall start again."""
+    """Say whether the run is finished already; remove it first if it shall start again."""
     output = conditions.output
     if conditions.on_existing == "always":
         if rank() == 0:

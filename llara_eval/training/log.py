@@ -1,4 +1,4 @@
-"""What a training run says of itself: ``log.jsonl``, TensorBoard, and a line now and then."""
+"""The log of a training run: ``log.jsonl``, TensorBoard, and a line for people now and then."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 LOG = "log.jsonl"
 
 _QUIET_SECONDS = 30.0
-"""Time between two lines of the log that people see."""
+"""Seconds between two lines that people see."""
 
 
 class Journal:
@@ -26,8 +26,8 @@ class Journal:
 
     Args:
         output: The folder of the training run.
-        first: Updates done before; what an interrupted run wrote beyond them is dropped.
-        steps: Updates altogether.
+        first: Optimizer steps done before; what an interrupted run logged beyond them is dropped.
+        steps: Optimizer steps altogether.
     """
 
     def __init__(self, output: Path, first: int, steps: int) -> None:
@@ -53,14 +53,14 @@ class Journal:
             self._board.close()
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
-        """Note an update."""
+        """Log an optimizer step."""
         self._write("train", step, values)
         if self._writes and time.monotonic() - self._said > _QUIET_SECONDS:
             self._said = time.monotonic()
             logger.info("step %d of %d: %s", step, self.steps, summary(values))
 
     def evaluation(self, step: int, values: Mapping[str, float]) -> None:
-        """Note an evaluation after ``step`` updates."""
+        """Log an evaluation after ``step`` optimizer steps."""
         self._write("eval", step, values)
         if self._writes:
             logger.info("after %d of %d steps: %s", step, self.steps, summary(values))

@@ -1,8 +1,8 @@
 """The one training loop: adaptation and fine-tuning differ only in their objective.
 
-A run is decided by its seed: data order by (seed, epoch), everything drawn in an update by (seed, step,
-process). So a run that was killed and taken up again ends with the weights of one left alone, bit for bit.
-What an update needs of the data is read and tokenised beside the update before.
+A run is decided by its seed: data order by (seed, epoch), everything drawn in an optimizer step by (seed,
+step, process). So a run that was killed and taken up again ends with the weights of one left alone, bit for
+bit, on the same processor. The rows of a step are read and tokenised beside the step before.
 """
 
 import signal
@@ -29,7 +29,7 @@ from llara_eval.training.objective import Objective, Step
 from llara_eval.training.optimiser import learning_rate, make_optimiser, trained_parameters, training_state
 
 SAVE_MINUTES = 15.0
-"""Usual time between two states."""
+"""Usual minutes between two training states."""
 
 Evaluate = Callable[[], Mapping[str, float]]
 
@@ -46,27 +46,27 @@ def train(
     evaluate_every: int = 0,
     progress: Progress = SILENT,
 ) -> int:
-    """Train, going on from the last state in ``output`` if there is one.
+    """Train, and go on from the last training state in ``output`` if there is one.
 
     Args:
         objective: What is minimised; its model is trained in place.
         rows: The data.
-        schedule: How parameters are updated.
-        output: The folder of the run: log, TensorBoard, states.
-        identity: What makes this run the one it is; a state of another run is refused.
-        save_minutes: Minutes between two states.
-        evaluate: Measures the model; called before the first update, after the last, and in between.
-        evaluate_every: Updates between two evaluations; 0 only before and after.
+        schedule: How parameters are trained.
+        output: The folder of the run, for its log, TensorBoard's and its training states.
+        identity: What makes this run the one it is; a training state of another run is refused.
+        save_minutes: Minutes between two training states.
+        evaluate: Measures the model; called before the first step, after the last, and in between.
+        evaluate_every: Optimizer steps between two evaluations; 0 only before and after.
         progress: Where to show progress.
 
     Returns:
-        The number of updates.
+        The number of optimizer steps.
 
     Raises:
         UsageError: The data or the number of processes does not fit the batch size, or ``output`` holds
             another run.
         CheckFailedError: The loss or the gradient is not finite.
-        KeyboardInterrupt: The run was asked to stop; its state is kept.
+        KeyboardInterrupt: The run was asked to stop; its training state is kept.
     """
     steps = _check(schedule, rows)
     optimiser = make_optimiser(objective.model, schedule)
@@ -75,7 +75,7 @@ def train(
     saved = time.monotonic()
     with (
         Journal(output, first, steps) as journal,
-        _asked_to_stop() as asked,
+        _stop_requests() as requests,
         progress.task("train", steps) as advance,
         ThreadPoolExecutor(1) as reader,
     ):
@@ -88,13 +88,13 @@ def train(
             batch, done = upcoming, step + 1
             if done < steps:
                 upcoming = reader.submit(read, done)
-            entry = _update(objective, batch, rows, schedule, optimiser, step, steps)
+            entry = _optimizer_step(objective, batch, rows, schedule, optimiser, step, steps)
             journal.step(done, entry)
             advance(1, summary(entry))
             if evaluate is not None and (done == steps or (evaluate_every and done % evaluate_every == 0)):
                 wait([upcoming])  # a tokenizer must not be used twice at a time
                 journal.evaluation(done, evaluate())
-            stop = largest(int(bool(asked)))
+            stop = largest(int(bool(requests)))
             if stop or (done < steps and largest(int(time.monotonic() - saved > save_minutes * 60))):
                 state.save(output, done, tensors, identity)
                 saved = time.monotonic()
@@ -104,20 +104,20 @@ def train(
 
 
 def _check(schedule: Schedule, rows: Rows) -> int:
-    """Return the number of updates, or raise if they cannot be made."""
+    """Return the number of optimizer steps; refuse data or processes that do not fit the batch size."""
     if schedule.batch_size % world():
         raise UsageError(f"a batch of {schedule.batch_size} rows cannot be shared by {world()} processes")
     return schedule.total_steps(len(rows))
 
 
 def _read(objective: Objective, rows: Rows, schedule: Schedule, step: int) -> tuple[list[int], Any]:
-    """Return the numbers of this process's rows of an update, and what the objective makes of them."""
+    """Return the numbers of this process's rows of a step, and what the objective makes of them."""
     epoch, batch = batch_of(step, schedule, len(rows))
     share = batch[rank() :: world()].tolist()
     return share, objective.read([(row, rows[row]) for row in share], epoch)
 
 
-def _update(
+def _optimizer_step(
     objective: Objective,
     batch: Future[tuple[list[int], Any]],
     rows: Rows,
@@ -126,12 +126,12 @@ def _update(
     step: int,
     steps: int,
 ) -> dict[str, float]:
-    """Make one update and return what is logged of it."""
+    """Make one optimizer step and return what is logged of it."""
     started = time.perf_counter()
     torch.manual_seed(_seed(schedule.seed, step, rank()))
-    share, made = batch.result()
+    share, inputs = batch.result()
     objective.model.train()
-    result: Step = objective.step(made)
+    result: Step = objective.step(inputs)
     rate = learning_rate(step, steps, schedule)
     for group in optimiser.param_groups:
         group["lr"] = rate
@@ -159,11 +159,13 @@ def _update(
 
 
 def batch_of(step: int, schedule: Schedule, rows: int) -> tuple[int, NDArray[np.int64]]:
-    """Return the epoch an update begins in, and the row numbers of its batch over all processes."""
-    places = np.arange(step * schedule.batch_size, (step + 1) * schedule.batch_size)
-    epochs, within = np.divmod(places, rows)
+    """Return the epoch a step begins in, and the row numbers of its batch over all processes."""
+    positions = np.arange(step * schedule.batch_size, (step + 1) * schedule.batch_size)
+    epochs, within = np.divmod(positions, rows)
     orders = {int(epoch): _order(rows, schedule.seed, int(epoch)) for epoch in np.unique(epochs)}
-    batch = np.array([orders[epoch][place] for epoch, place in zip(epochs.tolist(), within, strict=True)])
+    batch = np.array(
+        [orders[epoch][position] for epoch, position in zip(epochs.tolist(), within, strict=True)]
+    )
     return int(epochs[0]), batch
 
 
@@ -176,22 +178,22 @@ def _seed(*parts: int) -> int:
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """Collect requests to stop (Ctrl-C, SIGTERM) until the update is done; a second Ctrl-C is obeyed."""
-    asked: list[int] = []
+def _stop_requests() -> Iterator[list[int]]:
+    """Collect requests to stop (Ctrl-C, SIGTERM) until the step is done; a second Ctrl-C stops at once."""
+    requests: list[int] = []
 
     def note(number: int, frame: Any) -> None:
-        if asked and number == signal.SIGINT:
+        if requests and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked.append(number)
+        requests.append(number)
 
     try:
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread: nobody can press keys here
-        yield asked
+        yield requests
         return
     try:
-        yield asked
+        yield requests
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

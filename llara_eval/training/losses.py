@@ -14,7 +14,7 @@ from torch import Tensor
 from llara_eval.training.config import Contrast
 
 NO_KEY = 0
-"""Fills up rows of keys; no text has it."""
+"""Padding of rows of keys; no text has this key."""
 
 
 class Labels(NamedTuple):
@@ -25,7 +25,7 @@ class Labels(NamedTuple):
         groups: (Q,) the number of each query's group.
         queries: (Q,) keys of the queries.
         all_queries: (R,) keys of the queries of all processes.
-        known: (R, K) keys of all positives of those, filled up with ``NO_KEY``.
+        known: (R, K) keys of all positives of those, padded with ``NO_KEY``.
         passages: (P,) keys of the passages.
         passage_groups: (P,) the group each passage was drawn for.
         teacher: (P,) scores of another model for passage and query of a group; NaN where there are none.
@@ -54,7 +54,7 @@ class Losses(NamedTuple):
 
 
 def key_of(text: Sequence[int]) -> int:
-    """Return the 63-bit key of a text, given as token ids: what differs behind the cut is the same text."""
+    """Return the 63-bit key of a text given as token ids: what differs only behind the cut is the same."""
     ids = np.fromiter(text, dtype=np.int64)
     return int.from_bytes(hashlib.blake2b(ids.tobytes(), digest_size=8).digest()) >> 1 or 1
 
@@ -67,8 +67,8 @@ def keys_of(texts: Iterable[Sequence[int]]) -> list[int]:
 def candidates(labels: Labels, *, in_batch: bool) -> Tensor:
     """Return which passages each query is compared with: its positive and its negatives.
 
-    What is known to be a positive of the query, from any row of the batch with the same query, is no
-    negative; a text that is there more than once counts once.
+    A known positive of the query, from any row of the batch with the same query, is no negative. A text
+    that occurs more than once counts once.
 
     Args:
         labels: See :class:`Labels`.

@@ -9,12 +9,12 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one update's computation gave.
+    """What computing the gradients of an optimizer step gave.
 
     Attributes:
         terms: The loss and its terms over all processes, for the log; ``loss`` is among them.
-        tokens: Real tokens this process computed.
-        padded: Those with padding.
+        tokens: Tokens that this process computed, without padding.
+        padded: The same with padding.
     """
 
     terms: dict[str, float]
@@ -27,23 +27,23 @@ Numbered = Sequence[tuple[int, Mapping[str, Any]]]
 
 
 class Objective(Protocol):
-    """Computes the loss of an update and leaves its gradients in the model's parameters."""
+    """Computes the loss of an optimizer step and leaves its gradients in the model's parameters."""
 
     @property
     def model(self) -> nn.Module:
         """What is trained, maybe in shards."""
 
     def read(self, rows: Numbered, epoch: int) -> Any:
-        """Return what :meth:`step` takes, made beside the update before, in another thread.
+        """Return what :meth:`step` takes; called beside the step before, in another thread.
 
         Args:
             rows: This process's rows.
             epoch: Passes over the data made before.
         """
 
-    def step(self, made: Any) -> Step:
-        """Compute the gradients of one update.
+    def step(self, inputs: Any) -> Step:
+        """Compute the gradients of one optimizer step.
 
         Args:
-            made: What :meth:`read` returned.
+            inputs: What :meth:`read` returned.
         """

@@ -1,4 +1,4 @@
-"""AdamW with warm-up and linear decay, its state made beforehand so that it can be restored in place."""
+"""AdamW with warm-up and linear decay; its moments exist from the start, to be restored in place."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from llara_eval.training.config import Schedule
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that are trained, by name; one that is used twice is there once."""
+    """Return the parameters that are trained, by name; one that is used twice is named once."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
@@ -32,7 +32,7 @@ def make_optimiser(model: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
 
 
 def training_state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return everything an update changes, by name; loading into these tensors restores it."""
+    """Return every tensor that an optimizer step changes, by name; loading into them restores a run."""
     state: dict[str, Tensor] = {}
     for name, weight in trained_parameters(model).items():
         state[f"model.{name}"] = weight.detach()
@@ -42,7 +42,7 @@ def training_state(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[s
 
 
 def learning_rate(step: int, steps: int, schedule: Schedule) -> float:
-    """Return the learning rate of update ``step`` (from 0) of ``steps``: linear up, then linear to zero."""
+    """Return the learning rate of a step, from 0, of ``steps``: linear warm-up, then linear to zero."""
     warmup = round(schedule.warmup * steps) if schedule.warmup < 1 else int(schedule.warmup)
     if step < warmup:
         return schedule.learning_rate * (step + 1) / warmup

@@ -36,7 +36,7 @@ def ndcg_at_10(
         model: Called like a transformers base model; of a sharded one, all processes must take part.
         tokenizer: Its tokenizer.
         templates: Its templates.
-        micro_tokens: Tokens computed at a time.
+        micro_tokens: Most tokens of a micro-batch.
         precision: bfloat16 computes products in it.
     """
     training = model.training
@@ -45,15 +45,15 @@ def ndcg_at_10(
         encoder = Encoder(model, tokenizer, templates, batch_tokens=micro_tokens)
         documents = list(dataset.corpus)
         vectors = encoder.encode([document.contents for document in documents], "document")
-        asked = encoder.encode([query.text for query in dataset.queries], "query")
+        queries = encoder.encode([query.text for query in dataset.queries], "query")
     model.train(training)
-    scores = asked @ vectors.T
+    scores = queries @ vectors.T
     kept = min(len(documents), _DEPTH + 2)  # one more shows ties, one more makes up for the query's own id
     best = np.argpartition(-scores, kept - 1, axis=1)[:, :kept]
     hits = Hits(
         as_ids(query.query_id for query in dataset.queries),
         as_ids(document.doc_id for document in documents),
-        np.repeat(np.arange(len(asked)), kept),
+        np.repeat(np.arange(len(queries)), kept),
         best.ravel(),
         np.take_along_axis(scores, best, axis=1).ravel(),
     )

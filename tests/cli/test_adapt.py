@@ -36,7 +36,7 @@ def test_a_plan_counts_what_would_be_trained_and_writes_nothing(
         expected = sizes[command] + (updates if lora else 0)
         assert int(cells["parameters"].replace(",", "")) == expected
         assert int(cells["trained"].split()[0].replace(",", "")) == (updates if lora else expected)
-        assert cells["updates"] == "2"
+        assert cells["optimizer steps"] == "2"
         assert not (tmp_path / "out").exists()
 
 

@@ -233,7 +233,7 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="its configuration cannot be read"):
         plan(tmp_path)
     absent = replace(SCHEDULE, lora=replace(LORA, targets=("c_attn",)))
-    with pytest.raises(UsageError, match="no linear layers to update called c_attn; it has down_proj"):
+    with pytest.raises(UsageError, match="no linear layers for LoRA called c_attn; it has down_proj"):
         plan(write_config(tmp_path), absent)
     past = replace(SCHEDULE, lora=replace(LORA, targets=("lm_head",)))  # whose update nothing would use
     with pytest.raises(UsageError, match="lm_head; it has down_proj, gate_proj, k_proj, o_proj,"):
