@@ -22,7 +22,7 @@ from llara_eval.encoding import devices
 from llara_eval.encoding.check import check
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.engines import Name as Backend
+from llara_eval.encoding.engines import Name as Engine
 from llara_eval.encoding.templates import Pooling, Side, Templates
 from llara_eval.search.compressed import Kind, Variant, check_dims, search_variant
 from llara_eval.vectors.remote import open_place
@@ -60,7 +60,7 @@ class DenseConfig:
         dtype: Type of weights and products; scores are float32 always.
         batch_tokens: Tokens of one batch, padding included.
         compile: Compile the model's layers first (a minute or two on a CPU, then about a tenth faster).
-        backend: Who computes the vectors, see :mod:`llara_eval.encoding.engines`.
+        backend: The engine that computes the vectors, see :mod:`llara_eval.encoding.engines`.
         search: What proposes candidates in the exact search, ``torch`` or ``faiss``.
         vectors: Search ``fp16`` exactly, or ``int8`` or ``binary`` codes and score the best exactly.
         dims: The first dimensions that are kept.
@@ -72,7 +72,7 @@ class DenseConfig:
     dtype: str | None = unnamed(None)
     batch_tokens: int | None = unnamed(None)
     compile: bool = unnamed(False)
-    backend: Backend = unnamed("transformers")
+    backend: Engine = unnamed("transformers")
     search: str = unnamed("torch")
     vectors: Kind = "fp16"
     dims: int | None = None
@@ -106,8 +106,8 @@ def read_texts(
 ) -> tuple[Any, Templates]:
     """Return the tokenizer and the templates a checkpoint is used with; its weights are not read."""
     checkpoint = opened(folder)
-    own = {key: value for key, value in base.items() if key not in ("package", "within")}
-    config, _ = configure(DenseConfig, own, given, model)
+    settings = {key: value for key, value in base.items() if key not in ("package", "within")}
+    config, _ = configure(DenseConfig, settings, given, model)
     own_modules = config.backend == "sentence-transformers"
     templates, _ = settle_templates(checkpoint, own_modules=own_modules, **_reading(config))
     return checkpoint.tokenizer, templates
@@ -156,7 +156,7 @@ class Dense:
             dtype=config.dtype,
             batch_tokens=config.batch_tokens,
             text_length=context.text_length,
-            backend=config.backend,
+            engine=config.backend,
             **_reading(config),
         )
         check_dims(config.dims, self.encoder.width)
@@ -185,7 +185,7 @@ class Dense:
             "runtime": {
                 **devices.describe(encoder.device),
                 "batch_tokens": encoder.batch_tokens,
-                "backend": encoder.backend.name,
+                "backend": encoder.engine.name,
                 "compile": self.config.compile,
                 "search": self.config.search,
             },
@@ -227,9 +227,9 @@ class Dense:
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
         """Encode the queries, or find that they already are, and search the store exactly."""
-        documents, asked = self.documents, self.encode_queries(queries, progress)
-        found = search_variant(
-            asked,
+        documents, vectors = self.documents, self.encode_queries(queries, progress)
+        outcome = search_variant(
+            vectors,
             documents,
             depth,
             Variant(self.config.vectors, self.config.dims, unit=self.encoder.templates.document.normalize),
@@ -237,8 +237,8 @@ class Dense:
             proposer=self.config.search,
             progress=progress,
         )
-        self.phases.update(found.phases)
-        return found.hits
+        self.phases.update(outcome.phases)
+        return outcome.hits
 
     def _fill(
         self, side: Side, name: str, items: Iterable[tuple[str, str]], total: int, progress: Progress
@@ -255,7 +255,7 @@ class Dense:
             "dtype": str(encoder.model.dtype),
             "device": encoder.device.type,
             "batch_tokens": encoder.batch_tokens,
-            "backend": encoder.backend.name,
+            "backend": encoder.engine.name,
             "compile": self.config.compile,
         }
         place, lease = open_place(self._context.store, self._context.home), self._context.lease_seconds

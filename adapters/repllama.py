@@ -18,7 +18,7 @@ LORA = LoRA(
     dropout=0.1,
     targets=("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
 )
-"""The released low-rank adaptation; no update of the key projections."""
+"""The released LoRA settings; the key projections have none."""
 
 
 def templates(tokenizer: Any, *, query_length: int = 512, passage_length: int = 512) -> Templates:
@@ -52,7 +52,7 @@ def recognise(tokenizer: Any, adapter: Mapping[str, Any] | None) -> Templates | 
     """Return the templates if a LoRA folder's own configuration is the one RepLLaMA was trained with."""
     if adapter is None or adapter.get("peft_type") != "LORA":
         return None
-    found = (adapter.get("r"), adapter.get("lora_alpha"), adapter.get("lora_dropout"))
+    settings = (adapter.get("r"), adapter.get("lora_alpha"), adapter.get("lora_dropout"))
     known = (LORA.rank, LORA.alpha, LORA.dropout)
     targets = adapter.get("target_modules") or ()  # a pattern, if it is text
-    return templates(tokenizer) if found == known and set(targets) == set(LORA.targets) else None
+    return templates(tokenizer) if settings == known and set(targets) == set(LORA.targets) else None

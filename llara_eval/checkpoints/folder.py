@@ -89,7 +89,7 @@ class Checkpoint:
             return Checkpoint(resolve(name))
         except DataError as error:
             raise DataError(
-                f"{self.folder} updates the base model {name!r}, which is not there ({error}); put it there, "
+                f"{self.folder} holds LoRA weights of {name!r}, which is not there ({error}); put it there, "
                 f"or correct base_model_name_or_path in {LORA_CONFIG}"
             ) from error
 
@@ -252,7 +252,8 @@ def resolve(model: str, *, offline: bool = False) -> Path:
     """Return the folder of a checkpoint: a folder, a GGUF file (converted once), or a hub name.
 
     Raises:
-        DataError: There is no such folder, and it is not on the hub or may not be asked for.
+        DataError: There is no such folder, and the hub has none or may not be asked.
+        UsageError: The name is empty, or the folder holds several GGUF files.
     """
     if not model:
         raise UsageError("--model '' names nothing")

@@ -37,7 +37,7 @@ def load(
     text_length: int | None = None,
     chosen: Callable[[Any], Templates] | None = None,
     recognisers: Sequence[Recogniser] = (),
-    backend: engines.Name = "transformers",
+    engine: engines.Name = "transformers",
 ) -> Encoder:
     """Load a checkpoint.
 
@@ -50,30 +50,31 @@ def load(
             model can; None keeps what the templates say.
         chosen: Makes the templates from the tokenizer, whatever the folder says.
         recognisers: Know checkpoints by their own vocabulary or configuration.
-        backend: Who computes. With another one than transformers the stock model stays on the CPU, where a
-            few texts are compared with it.
+        engine: Computes the embeddings. Beside another engine than transformers the stock model stays on the
+            CPU, where a few texts are compared with it.
 
     Raises:
         DataError: Files are missing, unreadable or not safetensors.
-        UsageError: The dtype is unknown, or the checkpoint needs something we do not have.
-        MissingPartError: The backend is not installed.
+        UsageError: The dtype is unknown, a length is more than the model has positions, or the checkpoint
+            needs something we do not have.
+        MissingPartError: The engine is not installed.
     """
     checkpoint, device = opened(folder), default_device()
     set_up(device)
-    weights = settle_dtype(dtype, device)
+    weight_dtype = settle_dtype(dtype, device)
     templates, source = settle_templates(
         checkpoint,
         changes=changes,
         text_length=text_length,
         chosen=chosen,
         recognisers=recognisers,
-        own_modules=backend == "sentence-transformers",
+        own_modules=engine == "sentence-transformers",
     )
-    model, tokenizer = read_model(checkpoint, dtype=weights)
-    model = model.to(device if backend == "transformers" else "cpu").eval()
-    facts, engine = engines.open_backend(backend, checkpoint.folder, model, tokenizer, templates, device)
+    model, tokenizer = read_model(checkpoint, dtype=weight_dtype)
+    model = model.to(device if engine == "transformers" else "cpu").eval()
+    facts, computing = engines.open_engine(engine, checkpoint.folder, model, tokenizer, templates, device)
     return Encoder(
-        model, tokenizer, templates, batch_tokens=batch_tokens, source=source, facts=facts, backend=engine
+        model, tokenizer, templates, batch_tokens=batch_tokens, source=source, facts=facts, engine=computing
     )
 
 
@@ -86,7 +87,7 @@ def settle_templates(
     recognisers: Sequence[Recogniser] = (),
     own_modules: bool = False,
 ) -> tuple[Templates, str]:
-    """Return the templates :func:`load` uses, and from where they are known; see there."""
+    """Return the templates that :func:`load` uses, and where they are known from; see there."""
     if chosen is not None:
         templates, source = chosen(checkpoint.tokenizer), "chosen"
     else:

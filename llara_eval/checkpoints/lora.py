@@ -79,14 +79,16 @@ def merged(
     whole = updated.state_dict().keys()  # an embedding matrix may be among the weights as a whole
     odd = sorted((expected - weights.keys()) | (weights.keys() - expected - whole))
     if odd:
-        raise DataError(f"{folder}: {len(odd)} updates are missing or fit no layer of {base}, first {odd[0]}")
+        raise DataError(
+            f"{folder}: {len(odd)} LoRA weights are missing or fit no layer of {base}, first {odd[0]}"
+        )
     if all(not weight.any() for name, weight in weights.items() if "lora_B" in name):
-        logger.warning("%s changes nothing: all its updates are zero", folder)
-    done = updated.merge_and_unload()
+        logger.warning("%s changes nothing: all its LoRA weights are zero", folder)
+    result = updated.merge_and_unload()
     if head and not on_head:
-        setattr(model, model.base_model_prefix, done)
-        done = model
+        setattr(model, model.base_model_prefix, result)
+        result = model
     elif on_head and not head:
-        done = done.base_model
-    done.name_or_path = str(folder)  # what further LoRA weights are of
-    return done.requires_grad_(True)  # peft froze them
+        result = result.base_model
+    result.name_or_path = str(folder)  # what further LoRA weights are of
+    return result.requires_grad_(True)  # peft froze them

@@ -11,10 +11,10 @@ from llara_eval.encoding.model_facts import positions
 from llara_eval.encoding.templates import Pooling, Template, Templates, special_tokens
 
 _SETTINGS = tuple(
-    f"sentence_{kind}_config.json"
-    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+    f"sentence_{model}_config.json"
+    for model in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
-"""What sentence-transformers calls the settings of a transformer, or once did; the first one there counts."""
+"""What sentence-transformers calls the settings of a transformer, or once did; the first of them counts."""
 
 _POOLING_MODES: Mapping[str, Pooling] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
 """sentence-transformers' names for the ways of pooling we have."""
@@ -25,20 +25,20 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
 
     Args:
         checkpoint: The folder, opened.
-        own_modules: Whether it is run by its own modules, whatever they do.
+        own_modules: Whether sentence-transformers runs the folder by its own modules, whatever they do.
 
     Raises:
         DataError: A file is malformed.
-        UsageError: A module is one that we cannot reproduce.
+        UsageError: A module or a setting is one that we cannot reproduce.
     """
-    folder, tokenizer, kinds = checkpoint.folder, checkpoint.tokenizer, dict(checkpoint.modules)
-    unknown = set(kinds) - {"Transformer", "Pooling", "Normalize"}
-    if "Transformer" not in kinds or "Pooling" not in kinds or (unknown and not own_modules):
+    folder, tokenizer, modules = checkpoint.folder, checkpoint.tokenizer, dict(checkpoint.modules)
+    unknown = set(modules) - {"Transformer", "Pooling", "Normalize"}
+    if "Transformer" not in modules or "Pooling" not in modules or (unknown and not own_modules):
         raise UsageError(
-            f"{folder}: modules {', '.join(kinds)}; only Transformer, Pooling and Normalize can be "
+            f"{folder}: modules {', '.join(modules)}; only Transformer, Pooling and Normalize can be "
             "reproduced; what else follows them needs --backend sentence-transformers"
         )
-    pooling = read_json(kinds["Pooling"] / "config.json")
+    pooling = read_json(modules["Pooling"] / "config.json")
     modes = pooling.get("pooling_mode") or [
         key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
         for key, value in pooling.items()
@@ -51,9 +51,9 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
             f"{folder}: pooling {mode!r}; only {', '.join(_POOLING_MODES)} can be reproduced; "
             "--backend sentence-transformers runs others"
         )
-    settings = next(filter(Path.is_file, (kinds["Transformer"] / name for name in _SETTINGS)), None)
-    own = read_json(settings) if settings else {}
-    if own.get("do_lower_case") and tokenizer("A")["input_ids"] != tokenizer("a")["input_ids"]:
+    settings = next(filter(Path.is_file, (modules["Transformer"] / name for name in _SETTINGS)), None)
+    transformer = read_json(settings) if settings else {}
+    if transformer.get("do_lower_case") and tokenizer("A")["input_ids"] != tokenizer("a")["input_ids"]:
         raise UsageError(
             f"{settings}: do_lower_case, which the tokenizer does not do; load the folder with a current "
             "sentence-transformers and save it again: that puts it into the tokenizer"
@@ -73,8 +73,8 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
         prefix=prefix,
         suffix=suffix,
         pooling="modules" if unknown or odd else _POOLING_MODES[mode],
-        normalize="Normalize" in kinds or similarity == "cosine",
-        max_length=int(own.get("max_seq_length") or positions(checkpoint.config, tokenizer)),
+        normalize="Normalize" in modules or similarity == "cosine",
+        max_length=int(transformer.get("max_seq_length") or positions(checkpoint.config, tokenizer)),
     )
     return Templates(
         query=replace(base, prompt=prompts.get("query", usual)),

@@ -193,9 +193,9 @@ def _repeat_rows(model: Any, ids: Sequence[int]) -> None:
 
 def _stored_dtype(model: Any) -> torch.dtype:
     """Return the narrowest type that holds every weight exactly: the one the checkpoint was stored in."""
-    for kind in (torch.bfloat16, torch.float16):
-        if all(torch.equal(weight, weight.to(kind).float()) for weight in model.parameters()):
-            return kind
+    for dtype in (torch.bfloat16, torch.float16):
+        if all(torch.equal(weight, weight.to(dtype).float()) for weight in model.parameters()):
+            return dtype
     return torch.float32
 
 

@@ -64,8 +64,8 @@ def check(
     except CheckFailedError as error:
         problem = error
     if as_json:
-        found = {"ok": problem is None, "problem": problem and str(problem), "cosines": cosines}
-        typer.echo(json.dumps({**_described(encoder, texts[0]), **found}))
+        outcome = {"ok": problem is None, "problem": problem and str(problem), "cosines": cosines}
+        typer.echo(json.dumps({**_described(encoder, texts[0]), **outcome}))
     else:
         _show(encoder, texts[0])
     if problem is not None:
@@ -110,14 +110,14 @@ def _show(encoder: "Encoder", text: str) -> None:
     """Show both templates side by side, and the tokens of one text with the pooled ones marked."""
     from rich.table import Table
 
-    found = _described(encoder, text)
-    table = Table("", *_SIDES, title=f"templates: {found['source']}", show_lines=True)
-    templates = [found["templates"][side] for side in _SIDES]
+    description = _described(encoder, text)
+    table = Table("", *_SIDES, title=f"templates: {description['source']}", show_lines=True)
+    templates = [description["templates"][side] for side in _SIDES]
     for field in ("prefix", "prompt", "suffix", "pooling", "slots", "normalize", "max_length"):
         table.add_row(field, *(plain(_words(template[field])) for template in templates))
-    table.add_row("example", *(_example(**found["examples"][side]) for side in _SIDES))
+    table.add_row("example", *(_example(**description["examples"][side]) for side in _SIDES))
     attention = "causal" if encoder.facts.causal else "both ways"
-    table.caption = f"pooled tokens are in «»; attention is {attention}, {found['dtype']}"
+    table.caption = f"pooled tokens are in «»; attention is {attention}, {description['dtype']}"
     show(table)
 
 
@@ -127,7 +127,9 @@ def _words(value: Any) -> str:
 
 def _example(tokens: list[str], pooled: tuple[int, int]) -> str:
     """Join tokens, the middle of a long text left out."""
-    marked = [f"«{token}»" if pooled[0] <= place < pooled[1] else token for place, token in enumerate(tokens)]
+    marked = [
+        f"«{token}»" if pooled[0] <= position < pooled[1] else token for position, token in enumerate(tokens)
+    ]
     if len(marked) > 2 * _SHOWN:
         marked = [*marked[:_SHOWN], "…", *marked[-_SHOWN:]]
     return plain(" ".join(marked))

@@ -74,33 +74,36 @@ def plan(
     loads = workloads(names, reading, data_dir=data_dir, split=split, progress=watch)
     rows = [encoding.row(load, cost) for load in loads]
     dtype, batch_tokens = settings.get("dtype"), int(settings.get("batch_tokens", 0)) or None
-    there, budget = settle_dtype(dtype or "bfloat16", default_device()), batch_tokens or BATCH_TOKENS["cuda"]
+    planned_dtype, budget = (
+        settle_dtype(dtype or "bfloat16", default_device()),
+        batch_tokens or BATCH_TOKENS["cuda"],
+    )
     measured = None
     if probe:
         encoder = open_encoder(checkpoint, reading, dtype=dtype, batch_tokens=batch_tokens)
         lengths = encoding.one_shard(loads)
         measured = time_encoder(encoder, lengths, seconds=probe_seconds, progress=watch)
-    made = encoding.Plan(
+    estimate = encoding.Plan(
         model=Path(model).name if Path(model).exists() else model,
         cost=cost,
         rows=rows,
         device=device,
         gpus=gpus,
         batch_tokens=budget,
-        peak_memory=cost.memory(budget, there.itemsize),
+        peak_memory=cost.memory(budget, planned_dtype.itemsize),
         probe=measured,
     )
     if as_json:
-        typer.echo(json.dumps(made.as_json()))
+        typer.echo(json.dumps(estimate.as_json()))
     else:
-        _show(made, reading)
+        _show(estimate, reading)
 
 
 def _reading(model: str, checkpoint: "Checkpoint", settings: dict[str, Any]) -> "Reading":
     """Return how the model reads texts; without a tokenizer only lengths are known of that.
 
     Raises:
-        UsageError: A setting is unknown, or needs the tokenizer that is not there.
+        UsageError: A setting is unknown, or needs a tokenizer, and the checkpoint has none.
     """
     from adapters import checkpoint_texts
     from adapters.dense import DenseConfig

@@ -61,9 +61,9 @@ def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
 
 @torch.inference_mode()
 def _others(encoder: Encoder, sequences: Sequence[Tokens], template: Template) -> dict[str, Tensor]:
-    """Return what must be the same: the stock model's vectors of each text alone, and padded on the left.
+    """Return vectors that must be the same: the stock model's of each text alone, and padded on the left.
 
-    Where only the backend itself can pool, there is nothing but the backend to compare with.
+    Where only the engine can pool, it is compared with itself, one text at a time.
     """
     if template.pooling == "modules":
         return {"batch of one": torch.cat([encoder.embed([ids], template) for ids in sequences])}
@@ -85,7 +85,7 @@ def _check_suffix(encoder: Encoder, template: Template, texts: Sequence[str]) ->
 
 
 def _check_slots(encoder: Encoder, template: Template) -> None:
-    """Raise if several pooled positions are not tokens that were made to be slots."""
+    """Raise if several positions are pooled and one of them is not a slot token."""
     fault = fault_of_slots(encoder.tokenizer, template)
     if fault is not None:
         raise CheckFailedError(f"{fault}: is this the tokenizer the model was adapted with?")

@@ -20,7 +20,7 @@ with other dropout in one pass of a gradient cache than in the next.
 
 
 def compile_layers(model: nn.Module, device: torch.device) -> None:
-    """Have every layer compiled, in place, when it is first used; names of parameters stay.
+    """Compile every layer in place, when it is first used; the names of parameters stay.
 
     The layers are alike, so that one is compiled for all of them. Elementwise work is fused, and what it
     makes is computed again on the way back instead of kept; so are weights rounded for a product, which

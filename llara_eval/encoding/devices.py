@@ -53,10 +53,14 @@ def keep_freed_memory() -> None:
 
 
 def describe(device: torch.device) -> dict[str, str | int]:
-    """Return what decides the last bits of a vector beside the model: the device, its kind, the threads.
+    """Return what decides the last bits of a vector beside the model, for the record of a result.
 
-    On a CPU the kind is the instruction set that torch computes with, which may be less than the processor
-    has (``ATEN_CPU_CAPABILITY``); the processor's name is in every record of a result.
+    The same bytes come out on the same kind of processor, with the same engine, dtype and threads. On a CPU
+    the instruction set is the one that torch computes with, which may be smaller than the processor's
+    (``ATEN_CPU_CAPABILITY``); the processor's name is in every record.
+
+    Returns:
+        ``device``, and ``gpu`` (its name) or ``instructions`` and ``threads``.
     """
     if device.type == "cuda":
         return {"device": "cuda", "gpu": torch.cuda.get_device_name(device)}
@@ -75,8 +79,9 @@ def default_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "cpu":
-        able = torch.cpu.get_capabilities()
-        return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+        capabilities = torch.cpu.get_capabilities()
+        native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+        return torch.bfloat16 if native else torch.float32
     return torch.float32
 
 
@@ -88,7 +93,7 @@ def settle_dtype(name: str | None, device: torch.device) -> torch.dtype:
     """
     if name is None:
         return default_dtype(device)
-    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in kinds:
-        raise UsageError(f"dtype {name!r} is not one of {', '.join(kinds)}")
-    return kinds[name]
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in dtypes:
+        raise UsageError(f"dtype {name!r} is not one of {', '.join(dtypes)}")
+    return dtypes[name]

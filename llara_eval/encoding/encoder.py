@@ -1,7 +1,7 @@
 """Language model + templates → unit vectors.
 
-Sequences are batched by a token budget after sorting by exact length; who computes their embeddings is a
-backend. A language-model head is never run.
+Sequences are sorted by their exact length and batched by a token budget; an engine computes their embeddings.
+A language-model head is never run.
 
 Shapes: B sequences, L tokens, D width.
 """
@@ -46,11 +46,11 @@ class Started(NamedTuple):
     padded: int
 
 
-class Backend(Protocol):
+class Engine(Protocol):
     """Computes the embeddings of token sequences.
 
     Attributes:
-        name: What vectors made by it are recorded under.
+        name: The name under which its vectors are recorded.
         pads: Whether it computes as many tokens for each sequence of a batch as the longest has.
         width: Width D of the vectors.
         device: Where it computes.
@@ -82,9 +82,9 @@ class Encoder:
         tokenizer: Its tokenizer.
         templates: How queries and documents become token sequences.
         batch_tokens: Tokens of one batch, padding included; None takes what suits the device.
-        source: From where the templates are known.
+        source: Where the templates are known from, for the record.
         facts: What the model can do; None: as much of it as one forward pass shows.
-        backend: Who computes; None: the model, given padded batches.
+        engine: Computes the embeddings; None: the model, given padded batches.
     """
 
     def __init__(
@@ -96,22 +96,22 @@ class Encoder:
         batch_tokens: int | None = None,
         source: str = "given",
         facts: ModelFacts | None = None,
-        backend: Backend | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.source = source
         self.model = model
         self.tokenizer = tokenizer
         self.templates = templates
         self.facts = facts or bare_facts(model)
-        self.backend = backend or PaddedModel(model, self.facts)
-        self.device = self.backend.device
+        self.engine = engine or PaddedModel(model, self.facts)
+        self.device = self.engine.device
         self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, 2_048)
         self._fitting = self.batch_tokens  # as many as memory turned out to hold
 
     @property
     def width(self) -> int:
         """Width D of the vectors."""
-        return self.backend.width
+        return self.engine.width
 
     def encode(self, texts: Sequence[str], side: Side, advance: Advance | None = None) -> NDArray[np.float32]:
         """Encode texts.
@@ -133,7 +133,7 @@ class Encoder:
     def encode_tokens(
         self, sequences: Sequence[Tokens], side: Side, advance: Advance | None = None
     ) -> NDArray[np.float32]:
-        """Encode what the template made of texts; see :meth:`encode`."""
+        """Encode texts that a template has turned into token ids; see :meth:`encode`."""
         return self.start(sequences, side, advance).vectors()
 
     def start(self, sequences: Sequence[Tokens], side: Side, advance: Advance | None = None) -> Started:
@@ -155,7 +155,7 @@ class Encoder:
         order = [row for batch in batches for row in batch]
         parts: list[Tensor] = []
         try:
-            for part in self.backend.embeddings(
+            for part in self.engine.embeddings(
                 [sequences[row] for row in order], template, [*map(len, batches)]
             ):
                 parts.append(part)
@@ -166,12 +166,12 @@ class Encoder:
                 advance(-sum(map(len, parts)))  # all will be computed again
             raise
         except IndexError as error:
-            there = self.model.get_input_embeddings().num_embeddings
-            odd = next((sequence for sequence in sequences if max(sequence) >= there), None)
+            rows = self.model.get_input_embeddings().num_embeddings
+            odd = next((sequence for sequence in sequences if max(sequence) >= rows), None)
             if odd is None:
                 raise
             raise DataError(
-                f"the tokenizer has ids that the model has no row for, {max(odd)} of {there}, the first in "
+                f"the tokenizer has ids that the model has no row for, {max(odd)} of {rows}, the first in "
                 f"{self.tokenizer.decode(odd)[:60]!r}: it is another model's, or has grown without it"
             ) from error
         wait = _fetch(torch.cat(parts))
@@ -190,11 +190,11 @@ class Encoder:
 
         tokens = sum(map(len, sequences))
         padded = sum(len(batch) * len(sequences[batch[0]]) for batch in batches)  # the first is the longest
-        return Started(vectors, tokens, padded if self.backend.pads else tokens)
+        return Started(vectors, tokens, padded if self.engine.pads else tokens)
 
     def embed(self, sequences: Sequence[Tokens], template: Template) -> Tensor:
         """Return the embeddings, (B, D) float32, of one batch of token sequences."""
-        (embeddings,) = self.backend.embeddings(sequences, template, [len(sequences)])
+        (embeddings,) = self.engine.embeddings(sequences, template, [len(sequences)])
         return embeddings
 
     def batches(self, sequences: Sequence[Tokens]) -> Iterator[list[int]]:
@@ -211,12 +211,12 @@ def _fetch(embeddings: Tensor) -> Callable[[], NDArray[np.float32]]:
     """Send embeddings, (n, D) float32, to memory; what is returned waits for them and returns them."""
     if not embeddings.is_cuda:
         return embeddings.cpu().numpy
-    here = torch.empty(embeddings.shape, pin_memory=True)
-    here.copy_(embeddings, non_blocking=True)
+    pinned = torch.empty(embeddings.shape, pin_memory=True)
+    pinned.copy_(embeddings, non_blocking=True)
     arrived = torch.cuda.current_stream(embeddings.device).record_event()
 
     def wait() -> NDArray[np.float32]:
         arrived.synchronize()
-        return here.numpy()
+        return pinned.numpy()
 
     return wait

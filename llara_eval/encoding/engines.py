@@ -1,4 +1,4 @@
-"""Who computes embeddings: transformers, sentence-transformers with a folder's own modules, or vLLM.
+"""The engines that compute embeddings: transformers, sentence-transformers with a folder's own modules, vLLM.
 
 All are given the same token ids, made by the same templates, and each is checked before a corpus is encoded,
 against the stock model where that can pool; see :mod:`llara_eval.encoding.check`.
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from llara_eval.core.errors import MissingPartError, UsageError
-from llara_eval.encoding.encoder import Backend
+from llara_eval.encoding.encoder import Engine
 from llara_eval.encoding.model_facts import ModelFacts, bare_facts, evaluating
 from llara_eval.encoding.packed import LastLayer, Packed, PackedModel, embed_row
 from llara_eval.encoding.packed_attention import attending_in_rows, has_kernel
@@ -40,10 +40,10 @@ def find_facts(model: Any, templates: Templates) -> ModelFacts:
 
 @torch.no_grad()
 def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch.dtype | None = None) -> bool:
-    """Return whether a model gives the vectors of a padded batch in a packed one, found by trying.
+    """Return whether a model gives the same vectors in a packed batch as in a padded one, found by a trial.
 
-    It does not where attention is not exchangeable or has a window, a cap or sinks of its own, where
-    positions cannot be given, and where there is no kernel.
+    A model does not where its attention cannot be exchanged or has a window, a cap or sinks, where position
+    ids cannot be given, and where there is no kernel.
 
     Args:
         model: A transformers base model, on its device.
@@ -70,13 +70,13 @@ def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch
     return bool((torch.nn.functional.cosine_similarity(packed, padded) >= floor).all())
 
 
-def open_stock(model: Any, facts: ModelFacts) -> Backend:
+def open_stock(model: Any, facts: ModelFacts) -> Engine:
     """Return a transformers model that is given packed batches if it can take them, else padded ones."""
     return PackedModel(model, facts) if facts.packs else PaddedModel(model, facts)
 
 
 class SentenceTransformersModel:
-    """A sentence-transformers folder run by its own modules, whatever they do; see ``Backend``.
+    """A sentence-transformers folder run by its own modules, whatever they do; see ``Engine``.
 
     Args:
         folder: The folder.
@@ -124,12 +124,13 @@ class SentenceTransformersModel:
         for batch in batches_of(sequences, sizes):
             ids, mask = pad(batch)
             features = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
-            made = self._model({**features, "prompt_length": prompt}, task=side)["sentence_embedding"].float()
-            yield normalize(made, dim=-1) if template.normalize else made
+            output = self._model({**features, "prompt_length": prompt}, task=side)
+            embeddings = output["sentence_embedding"].float()
+            yield normalize(embeddings, dim=-1) if template.normalize else embeddings
 
 
 class VllmModel:
-    """A checkpoint served by vLLM, which hands out hidden states that are pooled here; see ``Backend``.
+    """A checkpoint served by vLLM, which hands out hidden states that are pooled here; see ``Engine``.
 
     Args:
         folder: A transformers folder.
@@ -178,31 +179,31 @@ class VllmModel:
                     )
                 begin, end = template.pooled_span(len(sequence))
                 pooled.append(hidden[begin:end].float().mean(0))
-            made = torch.stack(pooled).cpu()
-            yield normalize(made, dim=-1) if template.normalize else made
+            embeddings = torch.stack(pooled).cpu()
+            yield normalize(embeddings, dim=-1) if template.normalize else embeddings
 
 
-def open_backend(
+def open_engine(
     name: Name, folder: Path, model: Any, tokenizer: Any, templates: Templates, device: torch.device
-) -> tuple[ModelFacts, Backend]:
-    """Return what a checkpoint's model can do, and who computes its embeddings.
+) -> tuple[ModelFacts, Engine]:
+    """Return what a checkpoint's model can do, and the engine that computes its embeddings.
 
     Args:
-        name: Which one.
+        name: Which engine.
         folder: The checkpoint.
-        model: It, as transformers reads it.
+        model: Its model, as transformers reads it.
         tokenizer: Its tokenizer.
         templates: How texts become token ids.
         device: Where to compute.
 
     Raises:
-        UsageError: The folder is not one that it reads.
-        MissingPartError: It is not installed.
+        UsageError: The engine does not read such a folder.
+        MissingPartError: The engine is not installed.
     """
     if name != "transformers" and (folder / "adapter_config.json").is_file():
-        raise UsageError(f"{folder} holds low-rank updates; {name} would leave them out: no --backend")
+        raise UsageError(f"{folder} holds LoRA weights, which {name} would leave out: no --backend")
     if name == "sentence-transformers":
-        engine: Backend = SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype)
+        engine: Engine = SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype)
         return bare_facts(model), engine
     if name == "vllm":
         return bare_facts(model), VllmModel(folder, templates, device, model.dtype)

@@ -93,7 +93,7 @@ def _ranges(starts: NDArray[np.integer], counts: NDArray[np.integer]) -> NDArray
 
 
 class PackedModel:
-    """A model that is given packed batches; see :class:`llara_eval.encoding.encoder.Backend`.
+    """A model that is given packed batches; see :class:`llara_eval.encoding.encoder.Engine`.
 
     Args:
         model: A transformers base model, in eval mode on its device.

@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 
 
 class PaddedModel:
-    """A model that is given padded batches; see :class:`llara_eval.encoding.encoder.Backend`.
+    """A model that is given padded batches; see :class:`llara_eval.encoding.encoder.Engine`.
 
     Args:
         model: A transformers base model, in eval mode on its device.

@@ -95,7 +95,7 @@ class Template:
         """Return the positions pooled in a sequence of ``length`` tokens, as (start, end).
 
         Raises:
-            UsageError: What is pooled is up to the checkpoint's own modules.
+            UsageError: The checkpoint's own modules do the pooling.
         """
         if self.pooling == "modules":
             raise UsageError(
@@ -260,7 +260,7 @@ def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def fault_of_slots(tokenizer: Any, template: Template) -> str | None:
-    """Say what several pooled positions are if they are not tokens that were made to be slots."""
+    """Return what is wrong with the slots if several positions are pooled and one is not a slot token."""
     if template.pooling != "last" or template.slots == 1:
         return None
     pooled = template.suffix_ids(tokenizer)[-template.slots :]

@@ -70,10 +70,10 @@ def skeleton(config: Any, *, head: bool = False) -> Any:
 
 
 def products(model: Any) -> int:
-    """Return how many weights a token is multiplied with: a table of embeddings only if it is the head."""
-    tables = {part.weight for part in model.modules() if isinstance(part, nn.Embedding)}
+    """Return how many weights a token is multiplied with: an embedding matrix only if it is the head."""
+    matrices = {part.weight for part in model.modules() if isinstance(part, nn.Embedding)}
     head = model.get_output_embeddings()
-    looked_up = tables - ({head.weight} if head is not None else set())
+    looked_up = matrices - ({head.weight} if head is not None else set())
     return sum(weight.numel() for weight in model.parameters() if weight.ndim > 1 and weight not in looked_up)
 
 

@@ -79,8 +79,8 @@ class Plan:
         rows: What each collection takes.
         device: Where it shall run.
         gpus: How many of these share the work.
-        batch_tokens: Tokens of one batch there.
-        peak_memory: Bytes of weights and activations there.
+        batch_tokens: Tokens of one batch on the device.
+        peak_memory: Bytes of weights and activations on the device.
         probe: What was measured on this machine.
     """
 
@@ -185,4 +185,4 @@ def one_shard(loads: Sequence[Workload]) -> list[int]:
     random = np.random.default_rng(0)
     counts = np.array([load.documents for load in loads])
     chosen = random.choice(len(loads), size=min(SHARD_SIZE, int(counts.sum())), p=counts / counts.sum())
-    return [round(float(random.choice(loads[place].document_tokens))) for place in chosen]
+    return [round(float(random.choice(loads[number].document_tokens))) for number in chosen]

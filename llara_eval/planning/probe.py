@@ -65,16 +65,16 @@ def open_encoder(
     """
     config, device = checkpoint.config, default_device()
     set_up(device)
-    kind = settle_dtype(dtype, device)
+    weight_dtype = settle_dtype(dtype, device)
     if reading.tokenizer is None or not checkpoint.has("model*.safetensors"):
-        model, tokenizer = _shortened(config, kind, device), None
-    elif cost(config).parameters * kind.itemsize > _memory(device):
+        model, tokenizer = _shortened(config, weight_dtype, device), None
+    elif cost(config).parameters * weight_dtype.itemsize > _memory(device):
         logger.warning(
             "%s does not fit into the memory of this machine: %d layers are timed", checkpoint.folder, SHORT
         )
-        model, tokenizer = _shortened(config, kind, device), None
+        model, tokenizer = _shortened(config, weight_dtype, device), None
     else:
-        model, tokenizer = read_model(checkpoint, dtype=kind)
+        model, tokenizer = read_model(checkpoint, dtype=weight_dtype)
     model = model.to(device).eval()
     facts = find_facts(model, reading.templates)
     return Encoder(
@@ -83,7 +83,7 @@ def open_encoder(
         reading.templates,
         batch_tokens=batch_tokens,
         facts=facts,
-        backend=open_stock(model, facts),
+        engine=open_stock(model, facts),
     )
 
 
@@ -130,8 +130,8 @@ def time_encoder(
     done: list[tuple[float, int, float]] = []  # seconds, tokens, operations
     with progress.task("probe", int(seconds)) as advance:
         shown = 0
-        for place in random.permutation(len(batches)):
-            batch = [sequences[row] for row in batches[place]]
+        for number in random.permutation(len(batches)):
+            batch = [sequences[row] for row in batches[number]]
             started = time.perf_counter()
             encoder.embed(batch, template).cpu()
             now = time.perf_counter()

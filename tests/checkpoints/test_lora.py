@@ -160,7 +160,7 @@ def test_tokens_without_rows_are_named(tmp_path: Path, base: Path) -> None:
     tokenizer.save_pretrained(folder)
     edit(folder, base_model_name_or_path="../base")
     with pytest.raises(
-        DataError, match=r"1 updates are missing .*, first base_model\.model\.embed_tokens\.weight"
+        DataError, match=r"1 LoRA weights are missing .*, first base_model\.model\.embed_tokens\.weight"
     ):
         load(folder)
 
@@ -232,7 +232,7 @@ def test_updates_that_do_not_fit_the_model_are_refused(tmp_path: Path, base: Pat
     if not missing:
         weights[name.replace("layers.2", "layers.7")] = weight
     save_file(weights, folder / WEIGHTS)
-    found = rf"{1 if missing else 2} updates are missing or fit no layer of .*, first {re.escape(name)}"
+    found = rf"{1 if missing else 2} LoRA weights are missing or fit no layer of .*, first {re.escape(name)}"
     with pytest.raises(DataError, match=found):
         load(folder)
 
@@ -244,7 +244,7 @@ def test_updates_that_change_nothing_are_remarked_on(
         load(save_updates(tmp_path / "updates", base))
         assert "changes nothing" not in caplog.text
         load(save_updates(tmp_path / "zero", base, zero=True))
-    assert "changes nothing: all its updates are zero" in caplog.text
+    assert "changes nothing: all its LoRA weights are zero" in caplog.text
 
 
 def test_a_base_that_is_not_there_is_named_with_the_way_out(tmp_path: Path, base: Path) -> None:

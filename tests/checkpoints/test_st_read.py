@@ -56,11 +56,11 @@ def test_texts_that_sentence_transformers_would_make_lower_case(tmp_path, backen
     settings = {"max_seq_length": 48, "do_lower_case": True}
     folder = make_sentence_transformer(tmp_path / "st", "bert", sentence_bert_config=settings)
     with pytest.raises(UsageError, match=r"do_lower_case.* save it again"):
-        load(folder, backend=backend)
+        load(folder, engine=backend)
     peer = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     peer.save(str(tmp_path / "again"))
     texts = ["The Moon And The EARTH"]
-    own = load(tmp_path / "again", dtype="float32", backend=backend).encode(texts, "document")
+    own = load(tmp_path / "again", dtype="float32", engine=backend).encode(texts, "document")
     assert float((own * peer.encode(texts)).sum()) > 0.9999
 
 

@@ -34,7 +34,7 @@ MANY = [text for number in range(40) for text in (*TEXTS, f"text {number}", "")]
 def encoder_of(model, template: Template, **options) -> Encoder:
     both = Templates(template, template)
     facts = find_facts(model, both)
-    return Encoder(model, TOKENIZER, both, facts=facts, backend=open_stock(model, facts), **options)
+    return Encoder(model, TOKENIZER, both, facts=facts, engine=open_stock(model, facts), **options)
 
 
 def cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:
@@ -48,7 +48,7 @@ def test_rows_on_a_gpu_have_the_vectors_of_the_processor(kind: str, pooling: str
     model = make_model(kind).to(dtype)
     expected = encoder_of(copy.deepcopy(model).float(), POOLINGS[pooling]).encode(MANY, "document")
     encoder = encoder_of(model.cuda(), POOLINGS[pooling], batch_tokens=1024)
-    assert isinstance(encoder.backend, PackedModel)
+    assert isinstance(encoder.engine, PackedModel)
     floor = {torch.bfloat16: 0.995, torch.float16: 0.9999}[dtype]
     assert cosines(encoder.encode(MANY, "document"), expected).min() > floor
     assert min(check(encoder, TEXTS).values()) > floor
@@ -80,7 +80,7 @@ def test_float32_is_padded_and_of_full_precision(kind: str) -> None:
     model = make_model(kind)
     expected = encoder_of(copy.deepcopy(model), POOLINGS["mean"]).encode(MANY, "document")
     encoder = encoder_of(model.cuda(), POOLINGS["mean"])
-    assert isinstance(encoder.backend, PaddedModel)
+    assert isinstance(encoder.engine, PaddedModel)
     assert np.allclose(encoder.encode(MANY, "document"), expected, atol=1e-5)
 
 

@@ -34,7 +34,7 @@ def make_encoder(
     model = make_model(kind)
     facts = bare_facts(model)
     backend = PackedModel(model, facts) if packed else None
-    return Encoder(model, TOKENIZER, Templates(template, template), facts=facts, backend=backend, **options)
+    return Encoder(model, TOKENIZER, Templates(template, template), facts=facts, engine=backend, **options)
 
 
 def oracle(encoder: Encoder, text: str, template: Template) -> np.ndarray:
@@ -95,7 +95,7 @@ def test_the_check_passes_on_a_sound_encoder(kind: str) -> None:
 
 def test_the_check_finds_a_mask_that_is_missing() -> None:
     encoder = make_encoder("bert", POOLINGS["mean"])
-    encoder.backend = PaddedModel(encoder.model, replace(encoder.facts, causal=True))  # no mask is passed
+    encoder.engine = PaddedModel(encoder.model, replace(encoder.facts, causal=True))  # no mask is passed
     with pytest.raises(CheckFailedError, match="batch of one"):
         check(encoder, TEXTS)
 
@@ -211,7 +211,7 @@ def test_less_memory_makes_smaller_batches_and_counts_nothing_twice(monkeypatch:
     encoder = make_encoder(packed=True, batch_tokens=80)
     sequences = POOLINGS["mean"].token_ids(TOKENIZER, TEXTS)
     expected, shown = encoder.start(sequences, "document"), []
-    usual = encoder.backend.embeddings
+    usual = encoder.engine.embeddings
 
     def limited(sequences, template, sizes):
         for number, part in enumerate(usual(sequences, template, sizes)):
@@ -219,7 +219,7 @@ def test_less_memory_makes_smaller_batches_and_counts_nothing_twice(monkeypatch:
                 raise torch.OutOfMemoryError
             yield part
 
-    monkeypatch.setattr(encoder.backend, "embeddings", limited)
+    monkeypatch.setattr(encoder.engine, "embeddings", limited)
     started = encoder.start(sequences, "document", shown.append)
     assert min(shown) < 0
     assert sum(shown) == len(TEXTS)

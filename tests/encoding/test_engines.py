@@ -18,7 +18,7 @@ from llara_eval.checkpoints.export import export
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.datasets.load import load
 from llara_eval.encoding.check import check
-from llara_eval.encoding.engines import open_backend
+from llara_eval.encoding.engines import open_engine
 from llara_eval.encoding.templates import Template, Templates
 
 ST = "sentence-transformers"
@@ -53,18 +53,18 @@ def peer(folder: Path):
 def test_sentence_transformers_gives_our_vectors_where_we_know_its_modules(tmp_path, kind, pooling) -> None:
     files = {"config_sentence_transformers": PROMPTS}
     folder = make_sentence_transformer(tmp_path / "st", kind, pooling, **files)
-    stock, theirs = (checkpoints.load(folder, dtype="float32", backend=name) for name in ("transformers", ST))
+    stock, theirs = (checkpoints.load(folder, dtype="float32", engine=name) for name in ("transformers", ST))
     for side in ("query", "document"):
         assert np.allclose(stock.encode(TEXTS, side), theirs.encode(TEXTS, side), atol=1e-5)
     assert min(check(theirs, TEXTS).values()) > 0.9999
-    assert theirs.backend.name == ST
+    assert theirs.engine.name == ST
 
 
 def test_modules_that_only_sentence_transformers_has_are_run_by_it(tmp_path) -> None:
     folder = add_dense(make_sentence_transformer(tmp_path / "st", config_sentence_transformers=PROMPTS))
     with pytest.raises(UsageError, match="--backend sentence-transformers"):
         checkpoints.load(folder)
-    encoder = checkpoints.load(folder, dtype="float32", backend=ST)
+    encoder = checkpoints.load(folder, dtype="float32", engine=ST)
     assert encoder.width == 7
     assert encoder.templates.document.pooling == "modules"
     for side in ("query", "document"):
@@ -92,7 +92,7 @@ def test_a_prompt_that_is_not_pooled_is_left_out_by_sentence_transformers(tmp_pa
     folder = make_sentence_transformer(tmp_path / "st", config_sentence_transformers=PROMPTS)
     pooling = json.loads((folder / "1_Pooling" / "config.json").read_text())
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({**pooling, "include_prompt": False}))
-    encoder = checkpoints.load(folder, dtype="float32", backend=ST)
+    encoder = checkpoints.load(folder, dtype="float32", engine=ST)
     theirs = peer(folder).encode(TEXTS, prompt_name="query")
     assert np.allclose(encoder.encode(TEXTS, "query"), theirs, atol=1e-5)
 
@@ -103,7 +103,7 @@ def test_an_export_is_run_by_the_route_of_each_side(tmp_path) -> None:
     Templates(query, document).save(folder)
     export(folder, tmp_path / "exported")
     own = checkpoints.load(folder, dtype="float32")
-    exported = checkpoints.load(tmp_path / "exported", dtype="float32", backend=ST)
+    exported = checkpoints.load(tmp_path / "exported", dtype="float32", engine=ST)
     for side in ("query", "document"):
         assert np.allclose(own.encode(TEXTS, side), exported.encode(TEXTS, side), atol=1e-5)
 
@@ -113,20 +113,20 @@ def test_slots_are_pooled_by_the_stock_model_alone(tmp_path) -> None:
     Templates(SLOTS, SLOTS).save(folder)
     export(folder, tmp_path / "exported")
     with pytest.raises(UsageError, match="slots"):
-        checkpoints.load(tmp_path / "exported", backend=ST)
+        checkpoints.load(tmp_path / "exported", engine=ST)
 
 
 @pytest.mark.parametrize("name", [ST, "vllm"])
 def test_low_rank_updates_are_never_left_out(tmp_path, name) -> None:
     folder = make_sentence_transformer(tmp_path / "st")
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(UsageError, match="low-rank"):
-        open_backend(name, folder, None, None, Templates(SLOTS, SLOTS), torch.device("cpu"))
+    with pytest.raises(UsageError, match="LoRA weights"):
+        open_engine(name, folder, None, None, Templates(SLOTS, SLOTS), torch.device("cpu"))
 
 
 def test_a_folder_that_is_not_sentence_transformers_says_how_to_make_one(tmp_path) -> None:
     with pytest.raises(UsageError, match="llara-eval export"):
-        checkpoints.load(save_checkpoint(tmp_path / "bare", "llama"), backend=ST)
+        checkpoints.load(save_checkpoint(tmp_path / "bare", "llama"), engine=ST)
 
 
 def test_nobody_else_pools_what_a_checkpoint_pools_itself(tmp_path) -> None:
@@ -183,15 +183,15 @@ def test_vllm_hidden_states_are_pooled_as_the_template_says(tmp_path, vllm, temp
     folder = save_checkpoint(tmp_path / "own", "llama")
     Templates(template, template).save(folder)
     stock = checkpoints.load(folder, dtype="float32")
-    served = checkpoints.load(folder, dtype="float32", backend="vllm")
+    served = checkpoints.load(folder, dtype="float32", engine="vllm")
     assert np.allclose(stock.encode(TEXTS, "document"), served.encode(TEXTS, "document"), atol=1e-5)
     assert min(check(served, TEXTS).values()) > 0.9999
-    assert served.backend._model.settings["max_model_len"] == template.max_length
+    assert served.engine._model.settings["max_model_len"] == template.max_length
 
 
 def test_the_check_finds_a_backend_that_computes_something_else(tmp_path, vllm, monkeypatch) -> None:
     monkeypatch.setattr(Engine, "shift", 1.0)
-    served = checkpoints.load(save_checkpoint(tmp_path / "own", "llama"), dtype="float32", backend="vllm")
+    served = checkpoints.load(save_checkpoint(tmp_path / "own", "llama"), dtype="float32", engine="vllm")
     with pytest.raises(CheckFailedError, match="batch of one gives other vectors"):
         check(served, TEXTS)
 
@@ -199,4 +199,4 @@ def test_the_check_finds_a_backend_that_computes_something_else(tmp_path, vllm, 
 def test_vllm_that_is_missing_says_how_to_install_it(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(MissingPartError, match="pip install"):
-        checkpoints.load(save_checkpoint(tmp_path / "own", "llama"), backend="vllm")
+        checkpoints.load(save_checkpoint(tmp_path / "own", "llama"), engine="vllm")

@@ -64,7 +64,7 @@ def test_a_load_takes_three_forward_passes_at_most_and_leaves_the_model_as_it_is
 def test_other_engines_take_one_forward_pass_of_the_stock_model(tmp_path) -> None:
     folder = make_sentence_transformer(tmp_path / "st", "bert")
     with counting() as passes:
-        checkpoints.load(folder, dtype="float32", backend="sentence-transformers")
+        checkpoints.load(folder, dtype="float32", engine="sentence-transformers")
     assert passes == ["BertModel"]
 
 
@@ -147,5 +147,5 @@ def test_a_length_beyond_the_positions_is_refused_by_its_name() -> None:
 
 def test_texts_of_a_packable_model_are_packed(tmp_path) -> None:
     encoder = checkpoints.load(save_checkpoint(tmp_path / "model"), dtype="float32")
-    assert encoder.backend.name == "packed"
+    assert encoder.engine.name == "packed"
     assert encoder.encode(TEXTS, "query").shape == (len(TEXTS), 32)
