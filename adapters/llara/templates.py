@@ -48,7 +48,7 @@ class Prompts:
         if set(value) != set(names):
             found = ", ".join(value) or "nothing"
             raise DataError(f"{path}: expected a JSON object with {', '.join(names)}, found {found}")
-        return decode(value, cls, path)
+        return decode(value, cls, path, closed=True)
 
     def with_slots(self, slots: int) -> "Prompts":
         """Return the same words with fewer slot tokens at the end of each suffix, for ablation.

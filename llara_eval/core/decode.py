@@ -18,6 +18,7 @@ def decode(
     error: type[LlaraEvalError] = DataError,
     *,
     text: bool = False,
+    closed: bool = False,
 ) -> Record:
     """Turn plain values, as JSON has them, into a record.
 
@@ -27,13 +28,15 @@ def decode(
         origin: What the values come from, for the message.
         error: What is raised.
         text: Whether numbers and truth values may stand as text, as they come from a command line.
+        closed: Whether keys that are no fields of a dataclass are refused, as in a file that people edit.
 
     Raises:
-        LlaraEvalError: A value has another type than declared, is missing, or is unknown; the message names
+        LlaraEvalError: A value has another type than declared, or is missing; the message names
             where (``$.slots``), what was expected and what was found.
     """
     try:
-        _refuse_unknown(value, kind, "$")
+        if closed:
+            _refuse_unknown(value, kind, "$")
         return msgspec.convert(value, kind, strict=not text)
     except (msgspec.ValidationError, RecursionError) as problem:
         raise error(f"{origin}: {problem}") from problem
@@ -62,8 +65,10 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, ValueError, RecursionError) as problem:
+    except msgspec.ValidationError as problem:
         raise DataError(f"{path}: {problem}") from problem
+    except (OSError, ValueError, RecursionError) as problem:
+        raise DataError(f"{path}: cannot be read as JSON: {problem}") from problem
 
 
 def plain(record: object) -> Any:

@@ -189,11 +189,11 @@ class Templates:
         version = value.get("version") if isinstance(value, dict) else None
         if version is not None and version != _VERSION:
             raise DataError(f"{source}: version {version!r}, this program reads {_VERSION}")
-        file = decode(value, _File, source)
+        file = decode(value, _File, source, closed=True)
         sides = []
         for side, fields in (("query", file.query), ("document", file.document)):
             try:
-                sides.append(decode(fields, Template, f"{source}: {side}"))
+                sides.append(decode(fields, Template, f"{source}: {side}", closed=True))
             except UsageError as error:  # of a value that has its type and makes no sense
                 raise DataError(f"{source}: {side}: {error}") from error
         return cls(*sides)

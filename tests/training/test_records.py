@@ -40,7 +40,7 @@ def test_a_training_state_is_restored_in_place(saved: Path) -> None:
         ("[]", "Expected `object`, got `array`"),
         ('{"identity": {}}', "missing required field `step`"),
         ('{"step": null, "identity": {}}', r"Expected `int`, got `null` - at `\$.step`"),
-        ('{"step": NaN, "identity": {}}', r"Expected `int`, got `float` - at `\$.step`"),
+        ('{"step": NaN, "identity": {}}', "cannot be read as JSON"),
         ('{"step": "3", "identity": {}}', r"Expected `int`, got `str` - at `\$.step`"),
         ('{"step": true, "identity": {}}', r"Expected `int`, got `bool` - at `\$.step`"),
         ('{"step": 0, "identity": {}}', "step must be at least 1"),
@@ -55,7 +55,7 @@ def test_a_malformed_training_state_is_named(saved: Path, tmp_path: Path, record
     assert "step-00000003/run.json" in str(error.value)
 
 
-@pytest.mark.parametrize("identity", [{}, {"data": None}, {"data": float("nan"), "schedule": 3}])
+@pytest.mark.parametrize("identity", [{}, {"data": None}, {"data": 2.5, "schedule": 3}])
 def test_a_training_state_that_says_something_else_is_of_another_run(
     saved: Path, tmp_path: Path, identity: dict[str, Any]
 ) -> None:
@@ -72,7 +72,7 @@ def test_a_training_state_that_says_something_else_is_of_another_run(
         ("[]", "Expected `object`, got `array`"),
         ('{"training_files": null}', r"Expected `object`, got `null` - at `\$.training_files`"),
         ('{"training_files": {"a": null}}', "Expected `str`, got `null`"),
-        ('{"training_files": {"a": NaN}}', "Expected `str`, got `float`"),
+        ('{"training_files": {"a": NaN}}', "cannot be read as JSON"),
         ('{"training_files": ["a"]}', "Expected `object`, got `array`"),
     ],
 )
@@ -116,7 +116,7 @@ FINDING = Finding(
     ("change", "says"),
     [
         ({"tested": {"query": None}}, "Expected `int`, got `null`"),
-        ({"tested": {"query": float("nan")}}, "Expected `int`, got `float`"),
+        ({"tested": {"query": float("nan")}}, "cannot be read as JSON"),
         ({"seen": {"query": {"any": 1}}}, "Expected `object`, got `int`"),
         ({"file": 3}, r"Expected `str`, got `int` - at `\$.file`"),
     ],
