@@ -22,8 +22,6 @@ RECEIPT = "receipt.json"
 _TIMEOUT = 30
 """Seconds without a byte before a transfer counts as broken."""
 
-_CHUNK = 1 << 20
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
@@ -107,7 +105,7 @@ def download(url: str, part: Path, progress: Progress = SILENT) -> None:
                 progress.task(f"download {part.stem}, bytes", have + length or None) as advance,
             ):
                 advance(have)
-                for block in response.iter_content(_CHUNK):
+                for block in response.iter_content(1 << 20):
                     advance(file.write(block))
     except requests.RequestException as error:
         kept = part.stat().st_size if part.exists() else 0
@@ -159,7 +157,10 @@ def find_receipt(folder: Path) -> Receipt | None:
     """
     for root, below in ((folder, ""), (folder.parent, f"{folder.name}/")):
         if (root / RECEIPT).is_file():
-            receipt = _read_receipt(root / RECEIPT)
+            try:
+                receipt = read_record(root / RECEIPT, Receipt)
+            except DataError as error:
+                raise DataError(f"{error}; without this file, no checksums are compared") from error
             files = {
                 name.removeprefix(below): checksum
                 for name, checksum in receipt.files.items()
@@ -177,13 +178,6 @@ def changes(folder: Path, receipt: Receipt) -> list[str]:
         for name, checksum in receipt.files.items()
         if checksums.get(name) != checksum
     ]
-
-
-def _read_receipt(path: Path) -> Receipt:
-    try:
-        return read_record(path, Receipt)
-    except DataError as error:
-        raise DataError(f"{error}; without this file, no checksums are compared") from error
 
 
 def _checksums(folder: Path) -> dict[str, str]:

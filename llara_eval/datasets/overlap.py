@@ -124,8 +124,8 @@ def training_texts(
     for line, row in objects(path, advance):
         fields = [field for field in _FIELDS if row.get(field) is not None]
         if not fields:
-            found = ", ".join(row) or "nothing"
-            raise DataError.at(path, line, f"expected query and pos, input, or text; found {found}")
+            names = ", ".join(row) or "nothing"
+            raise DataError.at(path, line, f"expected query and pos, input, or text; found {names}")
         for field in fields:
             texts = [row[field]] if isinstance(row[field], str) else row[field]
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
