@@ -22,6 +22,8 @@ RECEIPT = "receipt.json"
 _TIMEOUT = 30
 """Seconds without a byte before a transfer counts as broken."""
 
+_CHUNK = 1 << 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
@@ -105,7 +107,7 @@ def download(url: str, part: Path, progress: Progress = SILENT) -> None:
                 progress.task(f"download {part.stem}, bytes", have + length or None) as advance,
             ):
                 advance(have)
-                for block in response.iter_content(1 << 20):
+                for block in response.iter_content(_CHUNK):
                     advance(file.write(block))
     except requests.RequestException as error:
         kept = part.stat().st_size if part.exists() else 0
