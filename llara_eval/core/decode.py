@@ -1,4 +1,4 @@
-"""The one typed decoder of our own files: JSON becomes a record of a declared type, or a sentence."""
+"""The one typed decoder of our own files: JSON becomes a record of a declared type, or an error."""
 
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ Record = TypeVar("Record")
 
 def decode(
     value: Any,
-    kind: type[Record],
+    record_type: type[Record],
     origin: object,
     error: type[LlaraEvalError] = DataError,
     *,
@@ -24,9 +24,9 @@ def decode(
 
     Args:
         value: Dictionaries, lists, strings, numbers.
-        kind: A dataclass, a ``msgspec.Struct``, or any type that msgspec knows.
-        origin: What the values come from, for the message.
-        error: What is raised.
+        record_type: A dataclass, a ``msgspec.Struct``, or any type that msgspec knows.
+        origin: The source of the values, for the message.
+        error: The class of the error that is raised.
         text: Whether numbers and truth values may stand as text, as they come from a command line.
         closed: Whether keys that are no fields of a dataclass are refused, as in a file that people edit.
 
@@ -36,35 +36,32 @@ def decode(
     """
     try:
         if closed:
-            _refuse_unknown(value, kind, "$")
-        return msgspec.convert(value, kind, strict=not text)
+            _refuse_unknown(value, record_type, "$")
+        return msgspec.convert(value, record_type, strict=not text)
     except (msgspec.ValidationError, RecursionError) as problem:
         raise error(f"{origin}: {problem}") from problem
 
 
-def _refuse_unknown(value: Any, kind: Any, path: str) -> None:
-    """Raise a ValidationError if values for a dataclass have keys that are no fields.
-
-    msgspec passes them over. Fields that are dataclasses are searched too.
-    """
-    if not (is_dataclass(kind) and isinstance(value, dict)):
+def _refuse_unknown(value: Any, value_type: Any, path: str) -> None:
+    """Raise a ValidationError if values for a dataclass have unknown keys, which msgspec ignores."""
+    if not (is_dataclass(value_type) and isinstance(value, dict)):
         return
-    fields = get_type_hints(kind)
+    fields = get_type_hints(value_type)
     for name, inner in value.items():
         if name not in fields:
             raise msgspec.ValidationError(f"Object contains unknown field `{name}` - at `{path}`")
         _refuse_unknown(inner, fields[name], f"{path}.{name}")
 
 
-def read_record(path: Path, kind: type[Record]) -> Record:
+def read_record(path: Path, record_type: type[Record]) -> Record:
     """Read a record from a file of JSON.
 
     Raises:
         DataError: The file is missing, is not JSON (NaN and infinity are not), or does not hold such a
-            record; the message names the file and the place.
+            record; the message names the file and the path in it.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(path.read_bytes(), type=record_type)
     except msgspec.ValidationError as problem:
         raise DataError(f"{path}: {problem}") from problem
     except (OSError, ValueError, RecursionError) as problem:

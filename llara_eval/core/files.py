@@ -20,8 +20,6 @@ from typing import Any, BinaryIO, TextIO
 
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 
-CHUNK = 1 << 20
-
 HERE = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
 _DAY = 86_400.0  # no clocks of two machines are that far apart
 
@@ -42,7 +40,7 @@ WAYS_OUT: Mapping[int | None, str] = MappingProxyType(
         errno.ENAMETOOLONG: "Give it a shorter name",
     }
 )
-"""What is wrong with a place rather than with us, and what helps."""
+"""Errors of a file system that the user can mend → what to do."""
 
 
 @contextmanager
@@ -60,17 +58,17 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         The temporary file, open for writing.
 
     Raises:
-        LlaraEvalError: There is no room for it, or it may not be written there.
+        LlaraEvalError: The disk is full, or the file may not be written there.
     """
-    path = path.resolve()  # a link stays one
+    path = path.resolve()  # so that a symbolic link is kept and its target replaced
     if path.exists() and not path.is_file():
         raise LlaraEvalError(f"{path} is not a file that can be replaced: name another")
-    with draft(path) as (file, name):
+    with draft(path) as (file, draft_path):
         yield file
         file.flush()
         with explained(path, file.tell()):
             os.fsync(file.fileno())
-            name.replace(path)
+            draft_path.replace(path)
     sync_folder(path.parent)
 
 
@@ -78,25 +76,25 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 def draft(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """Open a temporary file beside ``path`` that is gone after the block, unless the block renamed it.
 
-    It is locked as long as its writer lives. What a killed one leaves behind is removed by whoever next
-    makes a draft of the same file: see :func:`remove_drafts`.
+    The file is locked as long as its writer lives. The draft of a killed writer is removed when the next
+    draft of the same file is made: see :func:`remove_drafts`.
 
     Yields:
-        The file, open for writing, and where it is.
+        The file, open for writing, and its path.
 
     Raises:
-        LlaraEvalError: There is no room for it, or it may not be written there.
+        LlaraEvalError: The disk is full, or the file may not be written there.
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_drafts(path.parent, path.name)
-        handle, name = _locked_file(path)
+        handle, draft_path = _locked_file(path)
     raw = _Raw(handle, path)
     try:
-        yield io.BufferedWriter(raw), name
+        yield io.BufferedWriter(raw), draft_path
     finally:
-        raw.close()  # and not the buffer: what it still holds is of a file that is given up
-        name.unlink(missing_ok=True)
+        raw.close()  # not the buffer: closing that would write the rest of a file that is given up
+        draft_path.unlink(missing_ok=True)
 
 
 def remove_drafts(folder: Path, name: str | None = None) -> None:
@@ -105,13 +103,13 @@ def remove_drafts(folder: Path, name: str | None = None) -> None:
     A lock may be seen on its own machine only (Lustre's localflock, some NFS and FUSE mounts), so a draft
     that another one made has to be a day old as well.
     """
-    for left in folder.glob(f".{'*' if name is None else glob.escape(name)}.*.tmp"):
+    for draft_path in folder.glob(f".{'*' if name is None else glob.escape(name)}.*.tmp"):
         with suppress(OSError):
-            handle = os.open(left, os.O_RDONLY if left.is_dir() else os.O_RDWR)
+            handle = os.open(draft_path, os.O_RDONLY if draft_path.is_dir() else os.O_RDWR)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if f".{HERE}." in left.name or time.time() - left.stat().st_mtime > _DAY:
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+                if f".{HERE}." in draft_path.name or time.time() - draft_path.stat().st_mtime > _DAY:
+                    shutil.rmtree(draft_path) if draft_path.is_dir() else draft_path.unlink()
             finally:
                 os.close(handle)
 
@@ -128,21 +126,21 @@ def _locked_file(path: Path) -> tuple[int, Path]:
 
 
 class _Raw(io.FileIO):
-    """A file whose writing fails with a sentence."""
+    """A file whose errors of writing are explained to the user."""
 
     def __init__(self, handle: int, path: Path) -> None:
         super().__init__(handle, "wb")
         self.path = path
 
     def write(self, data: Any) -> int:
-        """Write, and say how large the file had to be if it cannot be."""
+        """Write bytes; an error names the size that the file would have had."""
         with explained(self.path, self.tell() + len(data)):
             return super().write(data)
 
 
 @contextmanager
 def explained(path: Path, size: int = 0) -> Iterator[None]:
-    """Turn what a full or closed disk says into a sentence; ``size`` is what the file has to hold."""
+    """Turn the error of a full or read-only disk into advice; ``size`` is the size of the file in bytes."""
     try:
         yield
     except OSError as error:
@@ -157,7 +155,7 @@ def explained(path: Path, size: int = 0) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """See to it that a folder's entries outlive a loss of power, where its file system can do that."""
+    """Write a folder's entries to disk, where its file system can, so that they survive a power loss."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -206,11 +204,7 @@ def read_json(path: Path) -> Any:
 
 
 def refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:
-    """Raise if an output would replace what is read.
-
-    Raises:
-        UsageError: The output is one of the inputs.
-    """
+    """Raise a UsageError if an output file is one of the input files."""
     if output.resolve() in {path.resolve() for path in inputs}:
         raise UsageError(f"{output} would replace what is read; name another file")
 

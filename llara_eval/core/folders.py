@@ -14,51 +14,51 @@ from llara_eval.core.files import HERE, explained, remove_drafts, sync_folder
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """Make a temporary folder inside another one, for what shall appear there together; gone after the block.
+    """Make a temporary folder inside another one, for files that shall appear together; gone after the block.
 
-    What a killed process leaves behind is removed as drafts are.
+    The temporary folder of a killed process is removed as drafts are.
 
     Raises:
-        LlaraEvalError: It may not be made there.
+        LlaraEvalError: The temporary folder may not be made there.
     """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=folder, prefix=f".new.{HERE}.", suffix=".tmp"))
-    handle = os.open(place, os.O_RDONLY)
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".new.{HERE}.", suffix=".tmp"))
+    handle = os.open(temporary, os.O_RDONLY)
     try:
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield place
+        yield temporary
     finally:
         os.close(handle)
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
 def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """Make a folder that appears under its name only when the block ends without an error.
 
-    It is made beside its place and renamed, so that a process killed at any instant leaves either the old
-    folder or the new one. What killed processes left behind is removed first.
+    It is made in a temporary folder beside it and renamed, so that a process killed at any instant leaves
+    either the old folder or the new one.
 
     Args:
         folder: Where the folder shall appear; its parent is made.
-        replace: Whether it takes the place of one that is there. Otherwise the one that is there stays, since
-            another process came first, and what the block has made is dropped.
+        replace: Whether it replaces an existing folder. Otherwise the existing one stays, since another
+            process came first, and the new one is dropped.
 
     Yields:
-        An empty folder to fill; it has the same name, in another place.
+        An empty folder of the same name, to be filled.
 
     Raises:
-        LlaraEvalError: There is no room for it, or it may not be written there.
+        LlaraEvalError: The disk is full, or the folder may not be written there.
     """
-    with staging(folder.parent) as place:
+    with staging(folder.parent) as temporary:
         remove_drafts(folder.parent, "new")
-        unfinished = place / folder.name
+        unfinished = temporary / folder.name
         unfinished.mkdir()
         yield unfinished
         if replace and folder.exists():
-            folder.rename(place / f"{folder.name}.replaced")
+            folder.rename(temporary / f"{folder.name}.replaced")
         try:
             unfinished.rename(folder)
         except OSError as error:

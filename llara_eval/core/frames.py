@@ -37,28 +37,19 @@ class Tabular:
 
     def _repr_html_(self) -> str:
         """Return the table as HTML, in which every text from data is escaped."""
-        return html_table(self.rows(), self.caption())
+        rows, caption = self.rows(), self.caption()
+        names = column_names(rows)
+        lines = [_html_row("td", [row.get(name) for name in names]) for row in rows[:SHOWN]]
+        hidden = len(rows) - SHOWN
+        more = f"<p>… {hidden:,} more rows; to_frame() has all of them</p>" if hidden > 0 else ""
+        head = f"<caption>{escape(caption)}</caption>" if caption else ""
+        head += f"<thead>{_html_row('th', names)}</thead>"
+        return f"<table>{head}<tbody>{''.join(lines)}</tbody></table>{more}"
 
 
 def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the names of the columns that occur in any row, in the order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def html_table(rows: Sequence[Mapping[str, Any]], caption: str = "") -> str:
-    """Return rows as an HTML table.
-
-    Args:
-        rows: The rows; a value that a row lacks is shown as a dash.
-        caption: A line above the table.
-    """
-    names = column_names(rows)
-    lines = [_html_row("td", [row.get(name) for name in names]) for row in rows[:SHOWN]]
-    more = f"<p>… {len(rows) - SHOWN:,} more rows; to_frame() has all of them</p>" if rows[SHOWN:] else ""
-    head = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return (
-        f"<table>{head}<thead>{_html_row('th', names)}</thead><tbody>{''.join(lines)}</tbody></table>{more}"
-    )
 
 
 def _html_row(tag: str, values: Iterable[Any]) -> str:
@@ -81,19 +72,14 @@ def is_frame(value: Any) -> bool:
     return hasattr(value, "columns") and hasattr(value, "__getitem__") and not isinstance(value, Mapping)
 
 
-def frame_column(origin: str, frame: Any, names: Sequence[str]) -> list[Any]:
-    """Return the values of the first column of a data frame that has one of several names.
-
-    Args:
-        origin: What the frame holds, for the message.
-        frame: A pandas or polars data frame.
-        names: The names that the column may have, in the order in which they are looked for.
+def frame_column(origin: str, frame: Any, names: Sequence[str]) -> str:
+    """Return the first of several column names that a pandas or polars data frame has.
 
     Raises:
-        DataError: The frame has none of them.
+        DataError: The frame has none of these columns; the message begins with ``origin``.
     """
     for name in names:
         if name in frame.columns:
-            return list(frame[name].to_list())
+            return name
     columns = ", ".join(map(str, frame.columns)) or "none"
     raise DataError(f"{origin}: expected a column {' or '.join(names)}; its columns: {columns}")

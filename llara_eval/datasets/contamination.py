@@ -36,8 +36,8 @@ class Finding:
         dataset: Name of the data set.
         split: Split of its judgements.
         dataset_fingerprint: SHA-256 over documents, queries and judgements.
-        tested: Role of a test text (``query``; ``relevant``, ``judged`` and ``other`` documents) → how
-            many were looked for.
+        tested: Role of a test text (``query``; ``relevant``, ``judged`` and ``other`` documents) → their
+            number.
         seen: Role of a test text → role of the training text, or ``any`` → kind of the strongest match →
             how many test texts have it; a missing count is 0.
     """

@@ -46,9 +46,9 @@ class DocumentStream:
     """Documents that are read anew at each iteration; see :class:`llara_eval.core.protocols.Corpus`.
 
     Args:
-        origin: What the source is called in messages.
+        origin: The name of the source in messages.
         read: Begins to stream the documents.
-        state: Returns what changes whenever the source changes.
+        state: Returns a value that changes whenever the source changes.
         unit: What the numbers of documents count.
     """
 
@@ -146,7 +146,7 @@ class DocumentStream:
 
 
 class Corpus(DocumentStream):
-    """The documents in a file.
+    """The documents of a file.
 
     Args:
         path: The file.
@@ -164,7 +164,7 @@ def in_memory(documents: list[Document]) -> DocumentStream:
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Return what changes with a file: its size, and when it was written."""
+    """Return the size of a file and the time of its last change."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 

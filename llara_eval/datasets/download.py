@@ -159,7 +159,10 @@ def find_receipt(folder: Path) -> Receipt | None:
     """
     for root, below in ((folder, ""), (folder.parent, f"{folder.name}/")):
         if (root / RECEIPT).is_file():
-            receipt = _read_receipt(root / RECEIPT)
+            try:
+                receipt = read_record(root / RECEIPT, Receipt)
+            except DataError as error:
+                raise DataError(f"{error}; without this file, no checksums are compared") from error
             files = {
                 name.removeprefix(below): checksum
                 for name, checksum in receipt.files.items()
@@ -177,13 +180,6 @@ def changes(folder: Path, receipt: Receipt) -> list[str]:
         for name, checksum in receipt.files.items()
         if checksums.get(name) != checksum
     ]
-
-
-def _read_receipt(path: Path) -> Receipt:
-    try:
-        return read_record(path, Receipt)
-    except DataError as error:
-        raise DataError(f"{error}; without this file, no checksums are compared") from error
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -70,7 +70,7 @@ def judged_queries(
     """Return the judged queries, in their order.
 
     Raises:
-        DataError: A judged query is not among them.
+        DataError: A judged query is not among the queries.
     """
     lost = sorted(set(qrels) - set(queries))
     if lost:

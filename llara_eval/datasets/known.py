@@ -139,9 +139,6 @@ BEIR = tuple(_BEIR)
 MSMARCO = tuple(_MSMARCO)
 """All data sets of MS MARCO and TREC Deep Learning, with the official files."""
 
-LICENSED = tuple(name for name, known in KNOWN.items() if known.obtain)
-"""The four data sets that a user has to supply."""
-
 _GROUPS_OF_GROUPS = {"beir/cqadupstack": ("beir-14", "beir-15", "beir-18")}
 """Group → the groups of which it is a member as a whole."""
 

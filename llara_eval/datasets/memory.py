@@ -1,14 +1,15 @@
 """Documents and queries that a caller holds in memory: dictionaries, rows, or pandas data frames.
 
-What is checked, and what is read as empty, is the same as for a folder. Messages name what was given and the
+What is checked, and what is read as empty, is the same as for a folder. Messages name the argument and the
 number of the row, counted from 1: ``documents:3: 'text' must be a string; id 'd3'``. A data frame is
-recognised by what it can do, so that pandas is never imported.
+recognised by its methods, so that pandas is never imported.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llara_eval.core.errors import DataError
+from llara_eval.core.frames import frame_column, is_frame
 from llara_eval.core.types import Document, Query
 from llara_eval.datasets.folder import document_of, query_of, unique_queries
 
@@ -31,7 +32,7 @@ def documents_of(values: Any) -> list[Document]:
             or a data frame.
 
     Raises:
-        DataError: A row is malformed, or the values are nothing of this.
+        DataError: A row is malformed, or the values have none of these forms.
     """
     rows = _rows("documents", values, DOCUMENT_IDS)
     return [
@@ -48,7 +49,7 @@ def queries_of(values: Any) -> dict[str, Query]:
             data frame.
 
     Raises:
-        DataError: A row is malformed, an identifier occurs twice, or the values are nothing of this.
+        DataError: A row is malformed, an identifier occurs twice, or the values have none of these forms.
     """
     rows = _rows("queries", values, QUERY_IDS)
     return unique_queries(
@@ -57,9 +58,9 @@ def queries_of(values: Any) -> dict[str, Query]:
 
 
 def _rows(origin: str, values: Any, id_fields: Sequence[str]) -> Iterator[Row]:
-    """Yield number, fields and the name of the field with the identifier, of whatever was given."""
-    if _is_frame(values):
-        names = [_column(origin, values, id_fields), *({"title", "text"} & set(values.columns))]
+    """Yield number, fields and the name of the field with the identifier, of each document or query."""
+    if is_frame(values):
+        names = [frame_column(origin, values, id_fields), *({"title", "text"} & set(values.columns))]
         for number, cells in enumerate(zip(*(_cells(values, name) for name in names), strict=True), 1):
             yield number, dict(zip(names, cells, strict=True)), names[0]
     elif isinstance(values, Mapping):
@@ -90,7 +91,7 @@ def _row(origin: str, number: int, row: Any, id_fields: Sequence[str]) -> Row:
 
 
 def _content(value: Any) -> dict[str, Any]:
-    """Return the fields of what stands beside an identifier."""
+    """Return the title and the text that stand beside an identifier."""
     if isinstance(value, Mapping):
         return {field: value[field] for field in ("title", "text") if field in value}
     if isinstance(value, tuple | list) and len(value) == 2:
@@ -98,25 +99,9 @@ def _content(value: Any) -> dict[str, Any]:
     return {"text": value}
 
 
-def _is_frame(values: Any) -> bool:
-    return hasattr(values, "columns") and hasattr(values, "notna")
-
-
-def _column(origin: str, frame: Any, names: Sequence[str]) -> str:
-    """Return the first of the columns that a data frame has.
-
-    Raises:
-        DataError: It has none of them.
-    """
-    for name in names:
-        if name in frame.columns:
-            return name
-    columns = ", ".join(map(str, frame.columns)) or "none"
-    raise DataError(f"{origin}: expected a column {' or '.join(names)}; its columns: {columns}")
-
-
 def _cells(frame: Any, name: str) -> list[Any]:
-    """Return the cells of a column; what is missing is None."""
-    column = frame[name].astype(object)
-    cells: list[Any] = column.where(column.notna(), None).tolist()
-    return cells
+    """Return the cells of a column; a missing value is None, as polars has it and pandas does not."""
+    column = frame[name]
+    if hasattr(column, "notna"):
+        column = column.astype(object).where(column.notna(), None)
+    return list(column.to_list())

@@ -46,25 +46,24 @@ def as_run(run: RunLike) -> Run:
     return rank(hits, depth=max(1, len(hits.score)))
 
 
-def as_hits(found: Any) -> Hits:
+def as_hits(hits: Any) -> Hits:
     """Return what a search found as hits.
 
     Args:
-        found: Hits, query_id → doc_id → score, or a data frame with a row for each hit.
+        hits: Hits, query_id → doc_id → score, or a data frame with a row for each hit.
 
     Raises:
-        DataError: It is neither, an identifier is empty, or a score is not a number.
+        DataError: The value has none of these forms, an identifier is empty, or a score is not a number.
     """
-    if isinstance(found, Hits):
-        return found
+    if isinstance(hits, Hits):
+        return hits
     rows = [
         (_identifier("run", number, query_id), _identifier("run", number, doc_id), _score(number, value))
-        for number, query_id, doc_id, value in _rows("run", found, SCORE_COLUMNS, "score")
+        for number, query_id, doc_id, value in _rows("run", hits, SCORE_COLUMNS, "score")
     ]
     queries: dict[str, int] = {}
-    for number, query_id in enumerate(
-        found if isinstance(found, Mapping) else (), 1
-    ):  # also those without hits
+    named = hits if isinstance(hits, Mapping) else ()  # a query without hits is a part of the run, too
+    for number, query_id in enumerate(named, 1):
         queries.setdefault(_identifier("run", number, query_id), len(queries))
     query = [queries.setdefault(query_id, len(queries)) for query_id, _, _ in rows]
     documents: dict[str, int] = {}
@@ -104,34 +103,26 @@ def as_qrels(qrels: QrelsLike) -> dict[str, dict[str, int]]:
 def _rows(
     origin: str, table: Any, value_columns: tuple[str, ...], what: str
 ) -> Iterable[tuple[int, Any, Any, Any]]:
-    """Yield (row number from 1, query_id, doc_id, value) of nested mappings or of a data frame, as they are.
-
-    Raises:
-        DataError: It is neither.
-    """
+    """Yield (row number from 1, query_id, doc_id, value) of nested mappings or of a data frame."""
     if is_frame(table):
         columns = [
-            frame_column(origin, table, names) for names in (QUERY_COLUMNS, DOCUMENT_COLUMNS, value_columns)
+            table[frame_column(origin, table, names)].to_list()
+            for names in (QUERY_COLUMNS, DOCUMENT_COLUMNS, value_columns)
         ]
-        for number, (query_id, doc_id, value) in enumerate(zip(*columns, strict=True), 1):
-            yield number, query_id, doc_id, value
-        return
-    if not isinstance(table, Mapping) or not all(isinstance(values, Mapping) for values in table.values()):
+        rows: Iterable[tuple[Any, ...]] = zip(*columns, strict=True)
+    elif isinstance(table, Mapping) and all(isinstance(values, Mapping) for values in table.values()):
+        rows = ((query_id, *item) for query_id, values in table.items() for item in values.items())
+    else:
         raise DataError(
             f"{origin}: expected query id → document id → {what}, a data frame or a file; "
             f"found {type(table).__name__}"
         )
-    pairs = ((query_id, *item) for query_id, values in table.items() for item in values.items())
-    for number, (query_id, doc_id, value) in enumerate(pairs, 1):
+    for number, (query_id, doc_id, value) in enumerate(rows, 1):
         yield number, query_id, doc_id, value
 
 
 def _identifier(origin: str, number: int, value: Any) -> str:
-    """Return an identifier as text; an integer is one too, as data frames make them of digits.
-
-    Raises:
-        DataError: It is neither a text with something in it nor an integer.
-    """
+    """Return an identifier as text; an integer is one too, as data frames make them of digits."""
     if not isinstance(value, bool) and isinstance(value, Integral):
         return str(int(value))
     if not isinstance(value, str) or not value:
@@ -140,22 +131,13 @@ def _identifier(origin: str, number: int, value: Any) -> str:
 
 
 def _score(number: int, value: Any) -> float:
-    """Return a score as a number.
-
-    Raises:
-        DataError: It is none.
-    """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise DataError.at("run", number, f"the score {value!r} is not a number")
     return float(value)
 
 
 def _grade(number: int, value: Any) -> int:
-    """Return a grade as an integer; a column with gaps has become numbers like 1.0, which are integers.
-
-    Raises:
-        DataError: It is none.
-    """
+    """Return a grade as an integer; a column with gaps has become numbers like 1.0, which are integers."""
     if not isinstance(value, Real) or not float(value).is_integer():
         raise DataError.at("qrels", number, f"the grade {value!r} is not an integer")
     return int(float(value))

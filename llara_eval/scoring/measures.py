@@ -138,7 +138,7 @@ def _by_ir_measures(qrels: Qrels, run: Run, measures: Sequence[Any]) -> Iterator
     query_ids = list(qrels)
     number = {query_id: str(row) for row, query_id in enumerate(query_ids, 1)}
     called: dict[str, str] = defaultdict(lambda: f"d{len(called)}")
-    asked = {
+    grades = {
         number[query_id]: {called[doc_id]: grade for doc_id, grade in docs.items()}
         for query_id, docs in qrels.items()
     }
@@ -147,5 +147,5 @@ def _by_ir_measures(qrels: Qrels, run: Run, measures: Sequence[Any]) -> Iterator
         for query_id, doc_ids, scores in run
         if query_id in number and len(doc_ids)
     }
-    for metric in ir_measures.iter_calc(list(measures), asked, found):
+    for metric in ir_measures.iter_calc(list(measures), grades, found):
         yield query_ids[int(metric.query_id) - 1], str(metric.measure), metric.value

@@ -43,8 +43,8 @@ def write_run(path: Path, run: Run, tag: str) -> None:
     tag = "_".join(tag.split()) or "run"
     with text_writer(path) as file:
         for query_id, doc_ids, scores in run:
-            for place, (doc_id, score) in enumerate(zip(doc_ids, scores.astype(str), strict=True), 1):
-                file.write(f"{query_id}\tQ0\t{doc_id}\t{place}\t{score}\t{tag}\n")
+            for number, (doc_id, score) in enumerate(zip(doc_ids, scores.astype(str), strict=True), 1):
+                file.write(f"{query_id}\tQ0\t{doc_id}\t{number}\t{score}\t{tag}\n")
 
 
 def read_run(path: Path, *, depth: int | None = None) -> Run:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.core.errors import DataError
-from llara_eval.core.files import CHUNK, atomic_write, sha256_of
+from llara_eval.core.files import atomic_write, sha256_of
 from llara_eval.core.lines import parse_object
 from llara_eval.core.protocols import SILENT, Advance, Progress
 
@@ -130,7 +130,7 @@ def _decompressed(path: Path, digest: str, cache: Path) -> Path:
     if not plain.is_file():
         try:
             with gzip.open(path, "rb") as compressed, atomic_write(plain) as out:
-                shutil.copyfileobj(compressed, out, CHUNK)
+                shutil.copyfileobj(compressed, out)
         except (EOFError, OSError, zlib.error) as error:
             raise DataError(f"{path}: cannot be decompressed: {error}") from error
     return plain

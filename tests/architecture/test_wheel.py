@@ -42,15 +42,19 @@ def installed(wheel, tmp_path_factory) -> Path:
 
 def pip(*words: object) -> None:
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=outside())
     assert done.returncode == 0, done.stderr
+
+
+def outside() -> dict[str, str]:
+    """Return the environment without what would lead back into this checkout."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def run(folder: Path, *words: object) -> str:
     """Run a program of the environment, in its folder, and return what it prints."""
-    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [str(folder / "bin" / str(words[0])), *map(str, words[1:])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=outside)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=outside())
     assert done.returncode == 0, done.stderr
     return done.stdout
 
