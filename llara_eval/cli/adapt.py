@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from llara_eval.cli import options, training_options
-from llara_eval.cli.console import progress, set_up_logging
+from llara_eval.cli.console import progress, set_up
 
 Recipe = Annotated[str, typer.Option("--recipe", help="llara (the released code's) or llara-paper.")]
 PromptsFile = Annotated[
@@ -47,7 +47,7 @@ def adapt(
     compile: training_options.Compile = False,
     merge: training_options.Merge = False,
     save_minutes: training_options.SaveMinutes = 15.0,
-    on_existing: training_options.OnExisting = options.Existing.ONLY_MISSING,
+    on_existing: training_options.OnExisting = "only-missing",
     dry_run: training_options.DryRun = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
@@ -57,7 +57,7 @@ def adapt(
     Data are JSONL rows of input, output_summarize and output_predict, or text to make them from: .txt, or
     JSONL with a text field. The same command goes on with a run that was interrupted.
     """
-    set_up_logging(quiet=quiet, verbose=False)
+    set_up(quiet=quiet)
     from adapters.llara import recipes
     from adapters.llara.adapt import adapt as run
     from adapters.llara.adapt import plan
@@ -80,7 +80,7 @@ def adapt(
         merge=merge,
         save_minutes=save_minutes,
         evaluate_every=eval_every,
-        on_existing=on_existing.value,
+        on_existing=on_existing,
     )
     validate = training_options.validation(eval_dataset, eval_split, offline=offline)
     inputs = model, data, task, schedule, conditions

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from llara_eval.cli import options, training_options
-from llara_eval.cli.console import progress, set_up_logging
+from llara_eval.cli.console import progress, set_up
 
 
 def finetune(
@@ -26,7 +26,7 @@ def finetune(
     compile: training_options.Compile = False,
     merge: training_options.Merge = False,
     save_minutes: training_options.SaveMinutes = 15.0,
-    on_existing: training_options.OnExisting = options.Existing.ONLY_MISSING,
+    on_existing: training_options.OnExisting = "only-missing",
     dry_run: training_options.DryRun = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
@@ -37,7 +37,7 @@ def finetune(
     neg_scores of a teacher are used with -o distillation=WEIGHT. The same command goes on with a run that
     was interrupted.
     """
-    set_up_logging(quiet=quiet, verbose=False)
+    set_up(quiet=quiet)
     from adapters.finetune import RECIPES, plan
     from adapters.finetune import finetune as run
     from llara_eval.training.job import Conditions, usual_micro_tokens
@@ -54,7 +54,7 @@ def finetune(
         merge=merge,
         save_minutes=save_minutes,
         evaluate_every=eval_every,
-        on_existing=on_existing.value,
+        on_existing=on_existing,
     )
     validate = training_options.validation(eval_dataset, eval_split, offline=offline)
     inputs = model, data, contrast, schedule, conditions

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from workers import is_running, pids
 
 from llara_eval.cli import app, launch, slurm
+from llara_eval.cli.encode import merged
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.datasets.load import locate
 from llara_eval.encoding import devices
@@ -256,3 +257,12 @@ def test_slurms_refusal_is_an_error(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     with pytest.raises(LlaraEvalError, match=r"refuses .*: no such partition"):
         slurm.submit("text", tmp_path / "x.sbatch")
+
+
+def test_reports_of_workers_become_one_even_if_a_worker_reports_fewer_data_sets() -> None:
+    def report(*made: int) -> list[dict]:
+        return [{side: {"rows": 10, "made": count} for side in ("documents", "queries")} for count in made]
+
+    for reports in ([report(4), report(3, 8)], [report(3, 8), report(4)]):
+        assert merged(reports) == report(7, 8)
+    assert merged([report(10), report(2)]) == report(10), "a shard that two workers encoded counts once"
