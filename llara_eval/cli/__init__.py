@@ -4,6 +4,7 @@ No large library is imported here or at the top of a command's module, so that `
 is plain text for the same reason: boxes around it would take longer to draw than all the rest.
 """
 
+import re
 import signal
 import sys
 from typing import Annotated, Any
@@ -51,7 +52,7 @@ class _Group(Commands):
         try:
             return self._invoke(ctx)
         except LlaraEvalError as error:
-            say(f"error: {error}", style="red")
+            say(f"error: {self._with_options(str(error))}", style="red")
             raise typer.Exit(error.exit_code) from error
         except OSError as error:
             from llara_eval.core.files import WAYS_OUT
@@ -66,6 +67,12 @@ class _Group(Commands):
         except KeyboardInterrupt as error:
             say("interrupted; what was finished is kept, the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from error
+
+    def _with_options(self, message: str) -> str:
+        """Return a message in which a setting, ``name='value'``, is written as the option of a command."""
+        options = {item.name: item.opts[0] for command in self.commands.values() for item in command.params}
+        setting = rf"\b({'|'.join(map(str, options))})='([^']*)'"
+        return re.sub(setting, lambda match: f"{options[match[1]]} {match[2]}", message)
 
     def _invoke(self, ctx: Any) -> Any:
         """Run the chosen command; if an import fails, a foreign package ``adapters`` may be the cause."""

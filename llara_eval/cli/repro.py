@@ -25,8 +25,8 @@ def repro(
         typer.Option(
             "--system",
             metavar="NAME",
-            help="bm25, bm25-multifield, bm25-tuned, all-minilm-l6-v2, repllama or llara; repeatable, or with "
-            "commas.",
+            help="bm25, bm25-multifield, bm25-tuned, all-minilm-l6-v2, repllama or llara; repeatable, or "
+            "with commas.",
         ),
     ] = None,
     datasets: options.SomeDatasets = None,
@@ -57,7 +57,7 @@ def repro(
 
     Data sets that are named are downloaded if they are not at hand; by default all those at hand are used.
 
-    The exit code is 5 if a value is a FAIL, and 6 if some could not be measured. With --json, each is one line.
+    The exit code is 5 if a value is a FAIL, and 6 if some are not measured. With --json, each is one line.
     """
     from llara_eval.cli import tables
     from llara_eval.reports.reproduction import choose
