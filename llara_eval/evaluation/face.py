@@ -108,33 +108,52 @@ def evaluate(
             f"{items[0]} is a group of {len(members)} data sets: put it into a list, [{items[0]!r}], to get "
             "all their outcomes"
         )
+    outcomes = _evaluate_each(
+        _listed(systems),
+        items,
+        options,
+        on_existing,
+        data_dir=None if data_dir is None else Path(data_dir),
+        runs_dir=Path(runs_dir),
+        store=store,
+        depth=depth,
+        measures=measures,
+        split=split,
+        offline=offline,
+        maxp=maxp,
+        progress=progress,
+    )
+    return outcomes[0] if single else outcomes
+
+
+def _evaluate_each(
+    systems: Sequence[Any],
+    datasets: Sequence[str | Dataset],
+    options: Mapping[str, Any],
+    on_existing: OnExisting | None,
+    **conditions: Any,
+) -> Outcomes:
+    """Evaluate systems on data sets one by one, and warn of each failure."""
     outcomes: list[Outcome] = []
     failures: list[Failure] = []
-    retrievers = [(item, item if isinstance(item, str) else wrap(item)) for item in _listed(systems)]
-    for system, retriever in retrievers:
-        identified = isinstance(system, str) or hasattr(system, "settings")
+    retrievers = [system if isinstance(system, str) else wrap(system) for system in systems]
+    for system, retriever in zip(systems, retrievers, strict=True):
+        named = isinstance(system, str)
+        usual: OnExisting = "only-missing" if named or hasattr(system, "settings") else "always"
         done, failed = evaluate_all(
             [retriever],
-            items,
-            options=options if isinstance(system, str) else _NONE,
-            data_dir=None if data_dir is None else Path(data_dir),
-            runs_dir=Path(runs_dir),
-            store=store,
-            depth=depth,
-            measures=measures,
-            split=split,
-            on_existing=on_existing or ("only-missing" if identified else "always"),
-            offline=offline,
-            maxp=maxp,
-            progress=progress,
+            datasets,
+            options=options if named else _NONE,
+            on_existing=on_existing or usual,
+            **conditions,
         )
         outcomes += done
         failures += failed
     if failures and not outcomes:
         raise failures[0].error
     for failure in failures:
-        warnings.warn(f"{failure.system} on {failure.dataset} failed: {failure.error}", stacklevel=2)
-    return outcomes[0] if single else Outcomes(outcomes, failures)
+        warnings.warn(f"{failure.system} on {failure.dataset} failed: {failure.error}", stacklevel=3)
+    return Outcomes(outcomes, failures)
 
 
 def _listed(items: Any) -> list[Any]:

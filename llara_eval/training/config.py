@@ -1,9 +1,18 @@
-"""What a training run is: small frozen dataclasses that recipes (named functions of the adapters) fill."""
+"""The settings of a training run: frozen dataclasses, most of which a recipe of the adapters fills."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
+from pathlib import Path
 
 from llara_eval.core.errors import UsageError
+from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.datasets.dataset import Dataset
+
+EXISTING = ("only-missing", "always", "never")
+"""What may be done where the output holds a run: see :class:`Conditions`."""
+
+_MICRO_TOKENS = {"cpu": 1_024, "cuda": 16_384}
+"""By device type. On a CPU 1,024 is as fast as any (docs/performance.md); memory grows with it."""
 
 ATTENTION_AND_MLP = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The projections of a LLaMA-type layer."""
@@ -131,3 +140,60 @@ class Contrast:
             )
         if self.group_size == 1 and not self.in_batch:
             raise UsageError("a group of one passage without in-batch negatives has nothing to tell apart")
+
+
+def usual_micro_tokens() -> int:
+    """Return the usual number of tokens of a micro-batch on this machine's device."""
+    from llara_eval.encoding.devices import default_device
+
+    return _MICRO_TOKENS.get(default_device().type, 4_096)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """How a run is carried out.
+
+    Attributes:
+        output: The folder of the run, and of the checkpoint it ends with.
+        micro_tokens: Most tokens of a micro-batch, padding included.
+        dtype: The dtype of matrix products, ``float32`` or ``bfloat16`` (weights stay float32); None takes
+            the one that the device computes fast.
+        gradient_checkpointing: Whether activations are computed twice instead of being kept.
+        compiled: Whether the layers are compiled, which takes a minute or two, and saves time and memory
+            afterwards.
+        merge: Whether the LoRA adapter is merged into the base model in the end; otherwise it is saved alone.
+        save_minutes: Minutes between two training states.
+        evaluate_every: Optimizer steps between two evaluations; 0 evaluates before and after training only.
+        validate_on: A small data set on which each evaluation measures nDCG@10.
+        on_existing: ``only-missing`` continues a run or keeps a finished one, ``always`` starts again,
+            ``never`` refuses.
+        offline: Whether downloads are forbidden.
+        progress: Where progress is shown.
+    """
+
+    output: Path
+    micro_tokens: int = field(default_factory=usual_micro_tokens)
+    dtype: str | None = None
+    gradient_checkpointing: bool = False
+    compiled: bool = False
+    merge: bool = False
+    save_minutes: float = 15.0
+    evaluate_every: int = 0
+    validate_on: Dataset | None = None
+    on_existing: str = "only-missing"
+    offline: bool = False
+    progress: Progress = SILENT
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no run can be carried out with.
+
+        Raises:
+            UsageError: ``on_existing`` is unknown, or a number is out of range.
+        """
+        if self.on_existing not in EXISTING:
+            raise UsageError(f"on_existing {self.on_existing!r} is not one of {', '.join(EXISTING)}")
+        if min(self.micro_tokens, self.evaluate_every) < 0 or not self.save_minutes >= 0:
+            raise UsageError(
+                f"micro_tokens, save_minutes and evaluate_every must not be negative, found "
+                f"{self.micro_tokens}, {self.save_minutes}, {self.evaluate_every}"
+            )

@@ -29,8 +29,8 @@ from llara_eval.datasets.folder import splits
 from llara_eval.datasets.load import locate
 from llara_eval.datasets.same_text import normalised, words
 from llara_eval.scoring.ranking import rank
-from llara_eval.training.data import Rows
-from llara_eval.training.pairs import Documents, judged_queries, own_corpus, read_pairs, write_rows
+from llara_eval.training.data import Rows, write_rows
+from llara_eval.training.pairs import Documents, judged_queries, own_corpus, read_pairs
 
 logger = logging.getLogger(__name__)
 

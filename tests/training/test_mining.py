@@ -9,12 +9,13 @@ from fakes import FakeRetriever, WordOverlap
 from typer.testing import CliRunner
 
 from llara_eval.cli import app
+from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.load import load
 from llara_eval.datasets.overlap import compare, items
 from llara_eval.datasets.same_text import Index
-from llara_eval.training.groups import problem_of
+from llara_eval.training.groups import GroupRow
 from llara_eval.training.mining import Counts, Mining, add_negatives, mine
 from llara_eval.training.pairs import judged_queries, own_corpus, read_pairs
 
@@ -60,7 +61,7 @@ def test_known_positives_are_no_negatives_whatever_their_id_case_and_space(mined
     (row,), counts = mined()
     assert row["neg_ids"] == ["near", "a", "b", "c", "d"]
     assert row["neg"][1] == "the moon has no water"
-    assert problem_of(row) is None
+    decode(row, GroupRow, "row")
     assert (counts.positives, counts.negatives, counts.written) == (2, 5, 1)
 
 

@@ -28,7 +28,7 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from adapters.llara import adapt
+from adapters.llara.adapt import AdaptationRun
 from adapters.llara.config import Adaptation
 from adapters.llara.joint import (
     NEXT,
@@ -44,8 +44,7 @@ from adapters.llara.joint import (
 from adapters.llara.templates import PAPER, RELEASED, Prompts, templates
 from llara_eval.core.errors import UsageError
 from llara_eval.encoding.padded import embed
-from llara_eval.training.config import Schedule
-from llara_eval.training.job import Conditions
+from llara_eval.training.config import Conditions, Schedule
 
 TEXTS = ["sun and moon", "a", "the moon passes between the sun and the earth", "", "sourdough rises slowly"]
 
@@ -191,10 +190,10 @@ def test_models_that_one_pass_gives_other_embeddings_are_refused(
     rows = [make_rows(tmp_path / "rows.jsonl", 8)]
     conditions = Conditions(output=tmp_path / "out", micro_tokens=512)
     schedule = Schedule(learning_rate=1e-3, batch_size=8, steps=1)
-    planned = adapt.plan(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
-    assert planned.steps == 1
+    adaptation = AdaptationRun(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
+    assert adaptation.plan().steps == 1
     with nullcontext() if refusal is None else pytest.raises(UsageError, match=refusal):
-        adapt.adapt(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
+        adaptation.run()
     assert (tmp_path / "out" / "model.safetensors").is_file() == (refusal is None)
 
 
