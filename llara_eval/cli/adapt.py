@@ -15,20 +15,14 @@ def adapt(
     model: options.Checkpoint,
     data: Data,
     output: Output,
-    recipe: Annotated[
-        str, typer.Option("--recipe", help="llara (as in the released code) or llara-paper.")
-    ] = "llara",
-    prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="A JSON file with other prompts.", exists=True)
-    ] = None,
-    slots: Annotated[
-        int | None, typer.Option("--slots", min=1, help="The tokens of an embedding; llara has 8.")
-    ] = None,
+    recipe: Annotated[str, typer.Option(help="llara (as in the released code) or llara-paper.")] = "llara",
+    prompts: Annotated[Path | None, typer.Option(help="A JSON file with other prompts.", exists=True)] = None,
+    slots: Annotated[int | None, typer.Option(min=1, help="The tokens of an embedding; llara has 8.")] = None,
     chunk_words: Annotated[
-        int, typer.Option("--chunk-words", min=1, help="The words of a text that is made from plain text.")
+        int, typer.Option(min=1, help="The words of a text that is made from plain text.")
     ] = 500,
     held_out: Annotated[
-        int, typer.Option("--held-out", min=0, help="Measure recall on so many rows at the end of the data.")
+        int, typer.Option(min=0, help="Measure recall on so many rows at the end of the data.")
     ] = 0,
     max_length: options.MaxLength = None,
     *,

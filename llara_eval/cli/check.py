@@ -31,9 +31,7 @@ def check(
     model: options.Checkpoint,
     text_file: Annotated[
         Path | None,
-        typer.Option(
-            "--text-file", help="Check on the texts of this file, one a line; by default on demo documents."
-        ),
+        typer.Option(help="Check on the texts of this file, one a line; by default on demo documents."),
     ] = None,
     *,
     opening: options.Opening,

@@ -36,8 +36,8 @@ def compare(
     ] = None,
     runs_dir: options.RunsDir = Path("runs"),
     split: options.Split = None,
-    qrels: Annotated[Path | None, typer.Option("--qrels", help="The judgements of run files.")] = None,
-    measure: Annotated[str, typer.Option("--measure", help="The measure that is compared.")] = "nDCG@10",
+    qrels: Annotated[Path | None, typer.Option(help="The judgements of run files.")] = None,
+    measure: Annotated[str, typer.Option(help="The measure that is compared.")] = "nDCG@10",
     as_json: options.Json = False,
 ) -> None:
     """Compare two or more runs query by query: difference from the first, its interval, and a paired test."""

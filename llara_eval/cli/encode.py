@@ -27,19 +27,15 @@ def encode(
     model: options.Checkpoint,
     dataset: options.Datasets,
     split: options.Split = None,
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, help="How many workers share the encoding.")
-    ] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="How many workers share the encoding.")] = 1,
     launcher: Annotated[
         Literal["local", "torchrun", "slurm", "ray"],
-        typer.Option("--launcher", help="What starts the workers; local starts processes of this machine."),
+        typer.Option(help="What starts the workers; local starts processes of this machine."),
     ] = "local",
     lease_seconds: Annotated[
         float,
         typer.Option(
-            "--lease-seconds",
-            min=1,
-            help="How many seconds a worker may be silent before another takes over its shard.",
+            min=1, help="How many seconds a worker may be silent before another takes over its shard."
         ),
     ] = 600.0,
     *,

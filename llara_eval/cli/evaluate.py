@@ -24,9 +24,8 @@ def evaluate(
     measures: Annotated[
         str | None,
         typer.Option(
-            "--measures",
             help="The measures, with commas between them (MRR@10 is RR@10). By default nDCG@10, RR, R and "
-            "Judged@10; on MS MARCO and TREC those that are usually reported.",
+            "Judged@10; on MS MARCO and TREC those that are usually reported."
         ),
     ] = None,
     *,

@@ -12,7 +12,7 @@ from llara_eval.cli.console import say, set_up
 
 def export(
     model: options.Checkpoint,
-    output: Annotated[Path, typer.Option("--output", help="The folder to write.")],
+    output: Annotated[Path, typer.Option(help="The folder to write.")],
     target: Annotated[
         Literal["sentence-transformers"],
         typer.Option("--format", help="The library that will load the folder."),

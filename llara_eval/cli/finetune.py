@@ -13,7 +13,7 @@ def finetune(
     model: options.Checkpoint,
     data: Data,
     output: Output,
-    recipe: Annotated[str, typer.Option("--recipe", help="llara or repllama.")] = "llara",
+    recipe: Annotated[str, typer.Option(help="llara or repllama.")] = "llara",
     *,
     training: Training,
 ) -> None:

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 def leaderboard(
     data_dir: options.DataDir,
     runs_dir: options.RunsDir = Path("runs"),
-    output: Annotated[Path, typer.Option("--output", help="The file that is rendered.")] = Path(
-        "leaderboard.md"
-    ),
+    output: Annotated[Path, typer.Option(help="The file that is rendered.")] = Path("leaderboard.md"),
     check: Annotated[
         bool,
         typer.Option(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 Data = Annotated[
     list[Path],
     typer.Option(
-        "--data",
         metavar="PATH",
         help="Pairs: JSONL with query and pos, or a folder in BEIR layout (its train split); repeatable.",
         exists=True,
@@ -32,23 +31,18 @@ Source = Annotated[
     ),
 ]
 Output = Annotated[
-    Path, typer.Option("--output", help="The .jsonl file to write; a .json file with its record goes beside.")
+    Path, typer.Option(help="The .jsonl file to write; a .json file with its record goes beside.")
 ]
-Depth = Annotated[int, typer.Option("--depth", min=1, help="How many documents are looked at for a query.")]
-SkipTop = Annotated[
-    int, typer.Option("--skip-top", min=0, help="How many of the best documents are passed over.")
-]
-Negatives = Annotated[int, typer.Option("--negatives", min=1, help="The most negatives of a query.")]
+Depth = Annotated[int, typer.Option(min=1, help="How many documents are looked at for a query.")]
+SkipTop = Annotated[int, typer.Option(min=0, help="How many of the best documents are passed over.")]
+Negatives = Annotated[int, typer.Option(min=1, help="The most negatives of a query.")]
 Margin = Annotated[
     float | None,
-    typer.Option(
-        "--margin", help="Take only documents that score below this share of the positive's score, e.g. 0.95."
-    ),
+    typer.Option(help="Take only documents that score below this share of the positive's score, e.g. 0.95."),
 ]
 MaxOverlap = Annotated[
     float,
     typer.Option(
-        "--max-overlap",
         min=0,
         max=1,
         help="Leave out documents that share more than this part of their word trigrams with a positive; 1 "
@@ -57,16 +51,12 @@ MaxOverlap = Annotated[
 ]
 Sample = Annotated[
     Literal["random", "top"],
-    typer.Option(
-        "--sample", help="Draw the negatives at random from the remaining documents, or take the top."
-    ),
+    typer.Option(help="Draw the negatives at random from the remaining documents, or take the top."),
 ]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(
-        "--exclude",
-        metavar="NAME",
-        help="A further data set whose judged queries must not be trained on; repeatable.",
+        metavar="NAME", help="A further data set whose judged queries must not be trained on; repeatable."
     ),
 ]
 
@@ -84,7 +74,7 @@ def mine(
     margin: Margin = None,
     max_overlap: MaxOverlap = 0.8,
     sample: Sample = "random",
-    seed: Annotated[int, typer.Option("--seed", help="The seed of the random draw.", min=0)] = 42,
+    seed: Annotated[int, typer.Option(help="The seed of the random draw.", min=0)] = 42,
     exclude: Exclude = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
     *,

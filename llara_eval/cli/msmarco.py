@@ -43,9 +43,8 @@ def msmarco(
     documents: Annotated[
         Literal["firstp", "maxp"],
         typer.Option(
-            "--documents",
             help="How documents are read: firstp reads a document as one long text, maxp scores it by its "
-            "best passage.",
+            "best passage."
         ),
     ] = "firstp",
     *,

@@ -73,7 +73,6 @@ Checkpoint = Annotated[
 DataDir = Annotated[
     Path,
     typer.Option(
-        "--data-dir",
         help="The folder of named data sets, also for downloads [env: LLARA_EVAL_DATA].",
         default_factory=data_dir,
         show_default=False,
@@ -82,33 +81,27 @@ DataDir = Annotated[
 Store = Annotated[
     str | None,
     typer.Option(
-        "--store",
         metavar="FOLDER|URL",
         help="The folder or URL (s3://, gs://, …) of token ids and vectors [env: LLARA_EVAL_STORE].",
         default_factory=store,
         show_default=False,
     ),
 ]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="The folder in which results are kept.")]
+RunsDir = Annotated[Path, typer.Option(help="The folder in which results are kept.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, everything else on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notes.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more messages.")]
-Split = Annotated[
-    str | None, typer.Option("--split", help="The judgements to use; by default the usual ones.")
-]
+Split = Annotated[str | None, typer.Option(help="The judgements to use; by default the usual ones.")]
 Depth = Annotated[
     int | None,
-    typer.Option(
-        "--depth", min=1, help="Documents kept for a query; by default 1000, or 100 on MS MARCO's documents."
-    ),
+    typer.Option(min=1, help="Documents kept for a query; by default 1000, or 100 on MS MARCO's documents."),
 ]
 OnExisting = Annotated[
     Existing,
     typer.Option(
-        "--on-existing",
         help="Where a result exists: only-missing keeps it if settings and data are the same, always "
-        "measures again, never keeps any result.",
+        "measures again, never keeps any result."
     ),
 ]
 Settings = Annotated[
@@ -119,29 +112,22 @@ Settings = Annotated[
 ]
 Dtype = Annotated[
     str | None,
-    typer.Option(
-        "--dtype", help="float32, bfloat16 or float16; by default the one that the processor computes fast."
-    ),
+    typer.Option(help="float32, bfloat16 or float16; by default the one that the processor computes fast."),
 ]
-MaxLength = Annotated[
-    int | None, typer.Option("--max-length", min=1, help="The most tokens of a text with its template.")
-]
-BatchTokens = Annotated[int | None, typer.Option("--batch-tokens", min=1, help="The most tokens of a batch.")]
+MaxLength = Annotated[int | None, typer.Option(min=1, help="The most tokens of a text with its template.")]
+BatchTokens = Annotated[int | None, typer.Option(min=1, help="The most tokens of a batch.")]
 Backend = Annotated[
-    str | None,
-    typer.Option("--backend", help="The engine: transformers (the default), sentence-transformers or vllm."),
+    str | None, typer.Option(help="The engine: transformers (the default), sentence-transformers or vllm.")
 ]
 Vectors = Annotated[
     str | None,
     typer.Option(
-        "--vectors",
         help="How vectors are searched: fp16 (the default) searches them as they are stored; int8 and "
-        "binary search codes of a byte or a bit for each component, and score the best hits in full.",
+        "binary search codes of a byte or a bit for each component, and score the best hits in full."
     ),
 ]
 Dims = Annotated[
-    int | None,
-    typer.Option("--dims", min=1, help="How many dimensions of the vectors to keep (Matryoshka models)."),
+    int | None, typer.Option(min=1, help="How many dimensions of the vectors to keep (Matryoshka models).")
 ]
 
 

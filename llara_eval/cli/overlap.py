@@ -30,7 +30,6 @@ ROLES = {
 Train = Annotated[
     list[Path],
     typer.Option(
-        "--train",
         metavar="FILE",
         help="A training file: JSONL with query, pos and neg, with adaptation rows or with text; also "
         "gzipped; repeatable.",
@@ -39,22 +38,19 @@ Train = Annotated[
     ),
 ]
 Documents = Annotated[
-    Literal["judged", "all"],
-    typer.Option("--documents", help="The documents that are looked for: the judged ones, or all."),
+    Literal["judged", "all"], typer.Option(help="The documents that are looked for: the judged ones, or all.")
 ]
-Output = Annotated[Path | None, typer.Option("--output", help="Write every match to this .json file.")]
+Output = Annotated[Path | None, typer.Option(help="Write every match to this .json file.")]
 RunsDir = Annotated[
     Path | None,
     typer.Option(
-        "--runs-dir",
         help="Keep the counts in this folder of results: the leaderboard then marks systems that declare "
-        "these training files.",
+        "these training files."
     ),
 ]
 FailOver = Annotated[
     float | None,
     typer.Option(
-        "--fail-over",
         help="Exit with 5 if more than this share of queries or of relevant documents was trained on.",
         min=0,
         max=1,

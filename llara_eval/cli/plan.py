@@ -18,19 +18,12 @@ if TYPE_CHECKING:
 
 
 DeviceTflops = Annotated[
-    str,
-    typer.Option(
-        "--device-tflops", help="The device: h100, h200, a100, l40s, l4, mi300x, or a number of TFLOP/s."
-    ),
+    str, typer.Option(help="The device: h100, h200, a100, l40s, l4, mi300x, or a number of TFLOP/s.")
 ]
-Utilisation = Annotated[
-    float, typer.Option("--utilisation", help="The share of these TFLOP/s that encoding reaches.")
-]
-Gpus = Annotated[int, typer.Option("--gpus", min=1, help="How many devices share the work.")]
+Utilisation = Annotated[float, typer.Option(help="The share of these TFLOP/s that encoding reaches.")]
+Gpus = Annotated[int, typer.Option(min=1, help="How many devices share the work.")]
 WithProbe = Annotated[bool, typer.Option("--probe/--no-probe", help="Time encoding on this machine.")]
-ProbeSeconds = Annotated[
-    float, typer.Option("--probe-seconds", min=1, max=60, help="The most seconds that this may take.")
-]
+ProbeSeconds = Annotated[float, typer.Option(min=1, max=60, help="The most seconds that this may take.")]
 
 
 @options.grouped

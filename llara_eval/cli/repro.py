@@ -23,7 +23,6 @@ def repro(
     system: Annotated[
         list[str] | None,
         typer.Option(
-            "--system",
             metavar="NAME",
             help="bm25, bm25-multifield, bm25-tuned, all-minilm-l6-v2, repllama or llara; repeatable, or "
             "with commas.",
@@ -39,9 +38,7 @@ def repro(
     runs_dir: Annotated[
         Path | None,
         typer.Option(
-            "--runs-dir",
-            help="The folder in which results are kept; by default a folder in the cache.",
-            show_default=False,
+            help="The folder in which results are kept; by default a folder in the cache.", show_default=False
         ),
     ] = None,
     on_existing: options.OnExisting = "always",

@@ -11,16 +11,14 @@ from llara_eval.cli.console import print_json, show, table
 
 def score(
     run: Annotated[
-        Path, typer.Option("--run", help="A run of TREC (6 columns) or MS MARCO (3 columns), also gzipped.")
+        Path, typer.Option(help="A run of TREC (6 columns) or MS MARCO (3 columns), also gzipped.")
     ],
-    qrels: Annotated[
-        Path, typer.Option("--qrels", help="Judgements of TREC, BEIR or MS MARCO, also gzipped.")
-    ],
+    qrels: Annotated[Path, typer.Option(help="Judgements of TREC, BEIR or MS MARCO, also gzipped.")],
     measures: Annotated[
-        str, typer.Option("--measures", help="The measures, with commas between them (MRR@10 is RR@10).")
+        str, typer.Option(help="The measures, with commas between them (MRR@10 is RR@10).")
     ] = "nDCG@10,RR@10,RR@100,R@100,R@1000,Judged@10",
     per_query: Annotated[
-        Path | None, typer.Option("--per-query", help="Write the values of each query to this file.")
+        Path | None, typer.Option(help="Write the values of each query to this file.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:

@@ -22,15 +22,11 @@ if TYPE_CHECKING:
 Data = Annotated[
     list[Path],
     typer.Option(
-        "--data",
-        metavar="FILE",
-        help="Training data, JSONL or JSONL.gz; repeatable.",
-        exists=True,
-        dir_okay=False,
+        metavar="FILE", help="Training data, JSONL or JSONL.gz; repeatable.", exists=True, dir_okay=False
     ),
 ]
 Output = Annotated[
-    Path, typer.Option("--output", help="The folder of the new checkpoint, its log and its training states.")
+    Path, typer.Option(help="The folder of the new checkpoint, its log and its training states.")
 ]
 
 
@@ -39,36 +35,29 @@ class Training:
     """The options of every command that trains."""
 
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Optimizer steps; by default those of the recipe.")
+        int | None, typer.Option(min=1, help="Optimizer steps; by default those of the recipe.")
     ] = None
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="The rows of an optimizer step.")
-    ] = None
-    learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="The highest learning rate, after warm-up.")
-    ] = None
+    batch_size: Annotated[int | None, typer.Option(min=1, help="The rows of an optimizer step.")] = None
+    learning_rate: Annotated[float | None, typer.Option(help="The highest learning rate, after warm-up.")] = (
+        None
+    )
     option: Annotated[
         list[str] | None,
         typer.Option(
             "--option", "-o", metavar="KEY=VALUE", help="Another setting of the recipe; repeatable."
         ),
     ] = None
-    eval_dataset: Annotated[
-        str | None, typer.Option("--eval-dataset", help="Measure nDCG@10 on this small data set.")
-    ] = None
+    eval_dataset: Annotated[str | None, typer.Option(help="Measure nDCG@10 on this small data set.")] = None
     eval_split: Annotated[
         str | None,
         typer.Option(
-            "--eval-split",
-            help="The judgements of that data set, e.g. dev. Choose nothing by judgements that are reported.",
+            help="The judgements of that data set, e.g. dev. Choose nothing by judgements that are reported."
         ),
     ] = None
     eval_every: Annotated[
         int,
         typer.Option(
-            "--eval-every",
-            min=0,
-            help="Optimizer steps between evaluations; 0 evaluates before and after training only.",
+            min=0, help="Optimizer steps between evaluations; 0 evaluates before and after training only."
         ),
     ] = 0
     batch_tokens: options.BatchTokens = None
@@ -85,15 +74,12 @@ class Training:
     merge: Annotated[
         bool, typer.Option("--merge", help="Merge the LoRA adapter into the base model in the end.")
     ] = False
-    save_minutes: Annotated[
-        float, typer.Option("--save-minutes", help="Minutes between two training states.")
-    ] = 15.0
+    save_minutes: Annotated[float, typer.Option(help="Minutes between two training states.")] = 15.0
     on_existing: Annotated[
         options.Existing,
         typer.Option(
-            "--on-existing",
             help="Where the output holds a run: only-missing continues it or keeps it if it is finished, "
-            "always starts again, never refuses.",
+            "always starts again, never refuses."
         ),
     ] = "only-missing"
     dry_run: Annotated[

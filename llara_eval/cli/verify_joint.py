@@ -18,16 +18,10 @@ if TYPE_CHECKING:
 
 def verify_joint(
     model: options.Checkpoint,
-    text_file: Annotated[
-        Path, typer.Option("--text-file", help="A file of plain text, a text a line.", exists=True)
-    ],
-    variant: Annotated[
-        str, typer.Option("--variant", help="The prompts: released, paper or paper-acl.")
-    ] = "released",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many texts are used.")] = 32,
-    max_length: Annotated[
-        int, typer.Option("--max-length", min=1, help="The most tokens of a joint sequence.")
-    ] = 1024,
+    text_file: Annotated[Path, typer.Option(help="A file of plain text, a text a line.", exists=True)],
+    variant: Annotated[str, typer.Option(help="The prompts: released, paper or paper-acl.")] = "released",
+    limit: Annotated[int, typer.Option(min=1, help="How many texts are used.")] = 32,
+    max_length: Annotated[int, typer.Option(min=1, help="The most tokens of a joint sequence.")] = 1024,
     batch_tokens: options.BatchTokens = None,
     offline: options.Offline = False,
     as_json: options.Json = False,
