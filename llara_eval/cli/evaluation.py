@@ -3,10 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import print_json, progress, say, show
+from llara_eval.core import paths
 from llara_eval.core.errors import PartialResultsError
 
 if TYPE_CHECKING:
@@ -21,7 +24,15 @@ class Encoding(options.Opening):
     """The options of every command that opens a system on data sets."""
 
     data_dir: options.DataDir
-    store: options.Store
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|URL",
+            help="The folder or URL (s3://, gs://, …) of token ids and vectors [env: LLARA_EVAL_STORE].",
+            default_factory=paths.store,
+            show_default=False,
+        ),
+    ]
 
     def conditions(self) -> dict[str, Any]:
         """Set up the log, and return what the functions that evaluate and encode take alike.
@@ -44,10 +55,24 @@ class Evaluation(Encoding):
 
     NAMED: ClassVar[tuple[str, ...]] = (*Encoding.NAMED, "vectors", "dims")
 
-    vectors: options.Vectors = None
-    dims: options.Dims = None
+    vectors: Annotated[
+        str | None,
+        typer.Option(
+            help="How vectors are searched: fp16 (the default) searches them as they are stored; int8 and "
+            "binary search codes of a byte or a bit for each component, and score the best hits in full."
+        ),
+    ] = None
+    dims: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many dimensions of the vectors to keep (Matryoshka models)."),
+    ] = None
     runs_dir: options.RunsDir = Path("runs")
-    depth: options.Depth = None
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Documents kept for a query; by default 1000, or 100 on MS MARCO's documents."
+        ),
+    ] = None
     on_existing: options.OnExisting = "only-missing"
 
     def run(

@@ -11,7 +11,7 @@ import typer
 
 from llara_eval.cli.console import set_up
 from llara_eval.core.errors import UsageError
-from llara_eval.core.paths import data_dir, store
+from llara_eval.core.paths import data_dir
 from llara_eval.core.protocols import Progress
 
 Existing = Literal["only-missing", "always", "never"]
@@ -78,36 +78,17 @@ DataDir = Annotated[
         show_default=False,
     ),
 ]
-Store = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FOLDER|URL",
-        help="The folder or URL (s3://, gs://, …) of token ids and vectors [env: LLARA_EVAL_STORE].",
-        default_factory=store,
-        show_default=False,
-    ),
-]
 RunsDir = Annotated[Path, typer.Option(help="The folder in which results are kept.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, everything else on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notes.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more messages.")]
 Split = Annotated[str | None, typer.Option(help="The judgements to use; by default the usual ones.")]
-Depth = Annotated[
-    int | None,
-    typer.Option(min=1, help="Documents kept for a query; by default 1000, or 100 on MS MARCO's documents."),
-]
 OnExisting = Annotated[
     Existing,
     typer.Option(
         help="Where a result exists: only-missing keeps it if settings and data are the same, always "
         "measures again, never keeps any result."
-    ),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option", "-o", metavar="KEY=VALUE", help="A setting of the system, e.g. k1=0.82; repeatable."
     ),
 ]
 Dtype = Annotated[
@@ -116,19 +97,6 @@ Dtype = Annotated[
 ]
 MaxLength = Annotated[int | None, typer.Option(min=1, help="The most tokens of a text with its template.")]
 BatchTokens = Annotated[int | None, typer.Option(min=1, help="The most tokens of a batch.")]
-Backend = Annotated[
-    str | None, typer.Option(help="The engine: transformers (the default), sentence-transformers or vllm.")
-]
-Vectors = Annotated[
-    str | None,
-    typer.Option(
-        help="How vectors are searched: fp16 (the default) searches them as they are stored; int8 and "
-        "binary search codes of a byte or a bit for each component, and score the best hits in full."
-    ),
-]
-Dims = Annotated[
-    int | None, typer.Option(min=1, help="How many dimensions of the vectors to keep (Matryoshka models).")
-]
 
 
 def settings(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
@@ -161,11 +129,19 @@ class Opening:
     NAMED: ClassVar[tuple[str, ...]] = ("dtype", "max_length", "batch_tokens", "backend")
     """The settings of a system that have an option of their own."""
 
-    option: Settings = None
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option", "-o", metavar="KEY=VALUE", help="A setting of the system, e.g. k1=0.82; repeatable."
+        ),
+    ] = None
     dtype: Dtype = None
     max_length: MaxLength = None
     batch_tokens: BatchTokens = None
-    backend: Backend = None
+    backend: Annotated[
+        str | None,
+        typer.Option(help="The engine: transformers (the default), sentence-transformers or vllm."),
+    ] = None
     offline: Offline = False
     as_json: Json = False
     quiet: Quiet = False

@@ -79,7 +79,9 @@ def test_one_that_dies_again_and_again_is_given_up_and_the_others_are_ended(work
 
 def test_an_error_made_on_purpose_is_not_tried_again(workers_do, tmp_path) -> None:
     workers_do(
-        "number == '1' and time.sleep(60)\nsys.stderr.write('a note\\nerror: no such option\\n')\nsys.exit(2)"
+        "number == '1' and time.sleep(60)\n"
+        "while not os.path.exists(f'{folder}/starts-1'): time.sleep(0.1)\n"
+        "sys.stderr.write('a note\\nerror: no such option\\n')\nsys.exit(2)"
     )
     with pytest.raises(UsageError, match=r"^no such option$"):
         launch.local([], 2)
