@@ -1,6 +1,6 @@
 """``llara-eval mine``: pairs of queries and positives → the same pairs with hard negatives."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,35 +30,33 @@ Source = Annotated[
         "positives).",
     ),
 ]
-Output = Annotated[
-    Path, typer.Option(help="The .jsonl file to write; a .json file with its record goes beside.")
-]
-Depth = Annotated[int, typer.Option(min=1, help="How many documents are looked at for a query.")]
-SkipTop = Annotated[int, typer.Option(min=0, help="How many of the best documents are passed over.")]
-Negatives = Annotated[int, typer.Option(min=1, help="The most negatives of a query.")]
-Margin = Annotated[
-    float | None,
-    typer.Option(help="Take only documents that score below this share of the positive's score, e.g. 0.95."),
-]
-MaxOverlap = Annotated[
-    float,
-    typer.Option(
-        min=0,
-        max=1,
-        help="Leave out documents that share more than this part of their word trigrams with a positive; 1 "
-        "leaves out none.",
-    ),
-]
-Sample = Annotated[
-    Literal["random", "top"],
-    typer.Option(help="Draw the negatives at random from the remaining documents, or take the top."),
-]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME", help="A further data set whose judged queries must not be trained on; repeatable."
-    ),
-]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The options that say how negatives are chosen, see :class:`llara_eval.training.mining.Mining`."""
+
+    depth: Annotated[int, typer.Option(min=1, help="How many documents are looked at for a query.")] = 200
+    skip_top: Annotated[int, typer.Option(min=0, help="How many of the best documents are passed over.")] = 0
+    negatives: Annotated[int, typer.Option(min=1, help="The most negatives of a query.")] = 15
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Take only documents below this share of the positive's score, e.g. 0.95."),
+    ] = None
+    max_overlap: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Leave out documents that share more than this part of their word trigrams with a "
+            "positive; 1 leaves out none.",
+        ),
+    ] = 0.8
+    sample: Annotated[
+        Literal["random", "top"],
+        typer.Option(help="Take the negatives at random from the remaining documents, or the top ones."),
+    ] = "random"
+    seed: Annotated[int, typer.Option(help="The seed of the random draw.", min=0)] = 42
 
 
 @options.grouped
@@ -66,18 +64,19 @@ def mine(
     model: options.System,
     data: Data,
     corpus: Source,
-    output: Output,
+    output: Annotated[
+        Path, typer.Option(help="The .jsonl file to write; a .json file beside it says how it was made.")
+    ],
     data_dir: options.DataDir,
-    depth: Depth = 200,
-    skip_top: SkipTop = 0,
-    negatives: Negatives = 15,
-    margin: Margin = None,
-    max_overlap: MaxOverlap = 0.8,
-    sample: Sample = "random",
-    seed: Annotated[int, typer.Option(help="The seed of the random draw.", min=0)] = 42,
-    exclude: Exclude = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="A further data set whose judged queries must not be trained on; repeatable."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
     *,
+    choice: Choice,
     opening: options.Opening,
 ) -> None:
     """Find hard negatives for training pairs: documents a system ranks high that are not positives.
@@ -89,15 +88,7 @@ def mine(
     from llara_eval.evaluation.face import open_system
     from llara_eval.training import mining
 
-    settings = mining.Mining(
-        depth=depth,
-        skip_top=skip_top,
-        negatives=negatives,
-        margin=margin,
-        max_overlap=max_overlap,
-        sample=sample,
-        seed=seed,
-    )
+    settings = mining.Mining(**asdict(choice))
     counts = mining.mine(
         open_system(model, options=opening.settings(), offline=opening.offline),
         data,

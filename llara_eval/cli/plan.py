@@ -1,5 +1,6 @@
 """``llara-eval plan``: what an evaluation will take, before anything is encoded."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,13 +18,21 @@ if TYPE_CHECKING:
     from llara_eval.planning.workload import Reading
 
 
-DeviceTflops = Annotated[
-    str, typer.Option(help="The device: h100, h200, a100, l40s, l4, mi300x, or a number of TFLOP/s.")
-]
-Utilisation = Annotated[float, typer.Option(help="The share of these TFLOP/s that encoding reaches.")]
-Gpus = Annotated[int, typer.Option(min=1, help="How many devices share the work.")]
-WithProbe = Annotated[bool, typer.Option("--probe/--no-probe", help="Time encoding on this machine.")]
-ProbeSeconds = Annotated[float, typer.Option(min=1, max=60, help="The most seconds that this may take.")]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """The options that say where a model would run, and whether it is timed here."""
+
+    device_tflops: Annotated[
+        str, typer.Option(help="The device: h100, h200, a100, l40s, l4, mi300x, or a number of TFLOP/s.")
+    ] = "h100"
+    utilisation: Annotated[float, typer.Option(help="The share of these TFLOP/s that encoding reaches.")] = (
+        0.5
+    )
+    gpus: Annotated[int, typer.Option(min=1, help="How many devices share the work.")] = 1
+    probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Time encoding on this machine.")] = True
+    probe_seconds: Annotated[
+        float, typer.Option(min=1, max=60, help="The most seconds that this may take.")
+    ] = 60
 
 
 @options.grouped
@@ -31,13 +40,9 @@ def plan(
     model: options.Checkpoint,
     data_dir: options.DataDir,
     datasets: options.SomeDatasets = None,
-    device_tflops: DeviceTflops = "h100",
-    utilisation: Utilisation = 0.5,
-    gpus: Gpus = 1,
     split: options.Split = None,
-    probe: WithProbe = True,
-    probe_seconds: ProbeSeconds = 60,
     *,
+    hardware: Hardware,
     opening: options.Opening,
 ) -> None:
     """Estimate what evaluating a model takes: tokens, GPU-hours, disk, memory.
@@ -57,7 +62,7 @@ def plan(
     from llara_eval.planning.probe import open_encoder, time_encoder
     from llara_eval.planning.workload import workloads
 
-    device = encoding.device(device_tflops, utilisation)
+    device = encoding.device(hardware.device_tflops, hardware.utilisation)
     settings = opening.settings()
     checkpoint = Checkpoint(checkpoint_folder(model, offline=opening.offline))
     cost = skeleton.cost(checkpoint.config)
@@ -68,16 +73,16 @@ def plan(
     planned_dtype = settle_dtype(dtype or "bfloat16", default_device())
     planned_tokens = batch_tokens or BATCH_TOKENS["cuda"]
     measured = None
-    if probe:
+    if hardware.probe:
         encoder = open_encoder(checkpoint, reading, dtype=dtype, batch_tokens=batch_tokens)
         lengths = encoding.one_shard(loads)
-        measured = time_encoder(encoder, lengths, seconds=probe_seconds, progress=progress)
+        measured = time_encoder(encoder, lengths, seconds=hardware.probe_seconds, progress=progress)
     estimate = encoding.Plan(
         model=Path(model).name if Path(model).exists() else model,
         cost=cost,
         rows=[encoding.row(load, cost) for load in loads],
         device=device,
-        gpus=gpus,
+        gpus=hardware.gpus,
         batch_tokens=planned_tokens,
         peak_memory=cost.memory(planned_tokens, planned_dtype.itemsize),
         probe=measured,
