@@ -49,10 +49,13 @@ def _comparison(outcomes: "Sequence[Outcome]", runs_dir: Path) -> "Table":
         ("RepLLaMA-7B", {}, theirs[published.REPLLAMA]),
     ]
 
+    def cell(name: str, *sources: "Values") -> str:
+        means = (averages.mean(name, values) for values in sources)
+        ours, theirs = (mean and mean.value for mean in means)
+        return baseline_cell(ours, theirs)
+
     def row(title: str, n_queries: str, name: str) -> list[object]:
-        first, *others = (
-            baseline_cell(_value(name, ours), _value(name, theirs)) for _, ours, theirs in columns
-        )
+        first, *others = (cell(name, ours, theirs) for _, ours, theirs in columns)
         return [title, n_queries, styled(first, "bold"), *others]
 
     rows = [row(result.dataset, f"{result.n_queries:,}", result.dataset) for result in results]
@@ -61,14 +64,3 @@ def _comparison(outcomes: "Sequence[Outcome]", runs_dir: Path) -> "Table":
     titles = [title for title, _, _ in columns]
     caption = f"{BM25_IS}\n{PUBLISHED_IS}"
     return table(["data set", "n", *titles], rows, numbers=titles, title="nDCG@10", caption=caption)
-
-
-def _value(name: str, values: "Values") -> float | None:
-    """Return the value of a data set, or the mean over a group of data sets."""
-    from llara_eval.datasets.known import AVERAGES
-    from llara_eval.reports.averages import mean
-
-    if name not in AVERAGES:
-        return values.get(name)
-    average = mean(name, values)
-    return average and average.value
