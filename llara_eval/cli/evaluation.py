@@ -135,8 +135,14 @@ def run(
     single = len(systems) * len({name for dataset in datasets for name in expand(dataset)}) == 1
 
     def announce(outcome: "Outcome") -> None:
-        if not quiet:
-            _announce(outcome)
+        if quiet:
+            return
+        result = outcome.result
+        kept = "" if outcome.fresh else " (kept from an earlier run)"
+        measure, mean = next(iter(result.means.items()))
+        say(f"{result.system} on {result.dataset}: {measure} {mean:.4f}{kept}")
+        for warning in result.warnings:
+            say(f"  note: {warning}")
 
     def announce_failure(failure: "Failure") -> None:
         if not single:  # a single failure ends the command, which prints the error itself
@@ -169,12 +175,3 @@ def _as_object(outcome: "Outcome") -> dict[str, Any]:
         "ties@10": result.ties_at_10,
         "run": str(outcome.folder / RUN),
     }
-
-
-def _announce(outcome: "Outcome") -> None:
-    result = outcome.result
-    kept = "" if outcome.fresh else " (kept from an earlier run)"
-    measure, mean = next(iter(result.means.items()))
-    say(f"{result.system} on {result.dataset}: {measure} {mean:.4f}{kept}")
-    for warning in result.warnings:
-        say(f"  note: {warning}")

@@ -13,6 +13,7 @@ from llara_eval.core.paths import home
 from llara_eval.evaluation.suite import FOREIGN_WAY_OUT, adapters_folder
 
 _OURS = "llara-eval"
+_DEVELOPERS = ("dev", "docs")  # extras that no user needs
 _ENGINES = ("ray", "vllm")  # extras that are not missing if they are not installed
 _REQUIREMENT = re.compile(r"""([\w.-]+)(?:.*extra == ["'](\w+))?""")
 _ENOUGH_DISK = 2 << 30
@@ -49,11 +50,14 @@ def diagnose(data_dir: Path) -> list[Finding]:
 
 
 def _packages() -> list[Finding]:
-    """Return the state of our own package, its requirements, and its extras but that of developers."""
+    """Return the state of our own package, its requirements, and its extras but those of developers."""
     ours = _package(_OURS, "run pip install . in its folder")
     required = importlib.metadata.requires(_OURS) or [] if ours.ok else []
     parts = [_REQUIREMENT.findall(requirement)[0] for requirement in required]
-    return [ours, *(_package(name, _way_to(name, extra), extra) for name, extra in parts if extra != "dev")]
+    return [
+        ours,
+        *(_package(name, _way_to(name, extra), extra) for name, extra in parts if extra not in _DEVELOPERS),
+    ]
 
 
 def _way_to(name: str, extra: str) -> str:

@@ -55,10 +55,10 @@ def msmarco(
     The official files are looked for in msmarco-passage/ and msmarco-document/ in the folder of --data-dir.
     """
     maxp = documents == "maxp"
-    known = _chosen(task, titled=titled, maxp=maxp)
-    outcomes, failures = evaluation.run([model], [known.name], maxp=maxp)
+    dataset = _chosen(task, titled=titled, maxp=maxp)
+    outcomes, failures = evaluation.run([model], [dataset.name], maxp=maxp)
     evaluation.report(
-        outcomes, failures, lambda outcomes: _comparison(outcomes[0], known, evaluation.runs_dir)
+        outcomes, failures, lambda outcomes: _comparison(outcomes[0], dataset, evaluation.runs_dir)
     )
 
 
@@ -72,17 +72,17 @@ def _chosen(task: Task, *, titled: bool, maxp: bool) -> "KnownDataset":
 
     searched = "document" if task.endswith("document") else "passage"
     split = task.removesuffix("-document") if task.startswith("trec") else "dev"
-    known = KNOWN[f"msmarco-{searched}/{split}"]
-    if maxp and not known.is_documents:
+    dataset = KNOWN[f"msmarco-{searched}/{split}"]
+    if maxp and not dataset.is_documents:
         raise UsageError(f"--documents maxp is of documents; --task {task} searches passages")
     if not titled:
-        return known
-    if known.titled is None:
+        return dataset
+    if dataset.titled is None:
         raise UsageError(f"--titled is of passages; the documents of --task {task} have titles")
-    return KNOWN[known.titled]
+    return KNOWN[dataset.titled]
 
 
-def _comparison(outcome: "Outcome", known: "KnownDataset", runs_dir: Path) -> "Table":
+def _comparison(outcome: "Outcome", dataset: "KnownDataset", runs_dir: Path) -> "Table":
     """Return all measures of a system beside the baselines: measured where there is a run, else published."""
     from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell
     from llara_eval.evaluation.record import beside
@@ -92,7 +92,7 @@ def _comparison(outcome: "Outcome", known: "KnownDataset", runs_dir: Path) -> "T
     result = outcome.result
     tuned, settings = (
         (published.BM25_TUNED_DOCUMENT, "k1=3.44,b=0.87")
-        if known.is_documents
+        if dataset.is_documents
         else (published.BM25_TUNED_PASSAGE, "k1=0.82,b=0.68")
     )
     baselines = [

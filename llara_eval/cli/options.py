@@ -20,8 +20,8 @@ Existing = Literal["only-missing", "always", "never"]
 class Commands(typer.core.TyperGroup):
     """Commands that are listed with the whole first paragraph of their help."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
         for command in self.commands.values():  # Typer keeps line breaks from the second paragraph on
             paragraphs = (command.help or "").split("\n\n")
             command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
@@ -33,15 +33,15 @@ class Commands(typer.core.TyperGroup):
             formatter.write_dl([(name, (self.commands[name].help or "").split("\n\n")[0]) for name in names])
 
 
-def _split_names(given: list[str] | None) -> list[str] | None:
+def _split_names(values: list[str] | None) -> list[str] | None:
     """Split the names of data sets at commas.
 
     Raises:
-        UsageError: The option is given, but without any name.
+        UsageError: The option has no name in it.
     """
-    names = [name for item in given or [] for name in split_list(item)]
-    if given and not names:
-        raise UsageError(f"--dataset {','.join(given)!r} names no data set")
+    names = [name for value in values or [] for name in split_list(value)]
+    if values and not names:
+        raise UsageError(f"--dataset {','.join(values)!r} names no data set")
     return names or None
 
 
@@ -100,7 +100,7 @@ BatchTokens = Annotated[int | None, typer.Option(min=1, help="The most tokens of
 
 
 def settings(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
-    """Bring ``KEY=VALUE`` options and the options of their own into one mapping.
+    """Return the settings of ``--option KEY=VALUE`` and those with an option of their own as one mapping.
 
     Raises:
         UsageError: A pair has no ``=``, or a setting is given twice.
