@@ -66,23 +66,8 @@ def evaluate_all(
 
     Only one system at a time is in memory. It is opened once for all data sets that have one text length.
 
-    Args:
-        systems: Names, checkpoint folders, GGUF files, hub names, or retrievers.
-        datasets: Names, folders, groups (``beir-13``), or data sets that are loaded already.
-        options: The settings of systems that are opened here.
-        data_dir: The folder of named data sets, also for downloads; None: ``LLARA_EVAL_DATA``, or a folder in
-            the cache folder.
-        runs_dir: The folder in which results are kept.
-        store: The folder or URL of token ids and vectors; None: ``LLARA_EVAL_STORE``, or the cache folder.
-        depth: How many documents are kept for a query; None: the number usual for the data set.
-        measures: The measures; None: those usual for the data set.
-        split: The judgements that are used of named data sets; None: the usual ones.
-        on_existing: What is done if a result exists, see :func:`evaluate`.
-        offline: Never use the network.
-        maxp: Score a document by its best passage.
-        progress: Shows progress.
-        announce: Called with each outcome.
-        announce_failure: Called with each failure.
+    The arguments are those of :func:`llara_eval.evaluation.face.evaluate`, but Python objects must be
+    retrievers. ``announce`` is called with each outcome, and ``announce_failure`` with each failure.
 
     Returns:
         The outcomes and the failures, each in order.
@@ -129,21 +114,13 @@ def encode_all(
 ) -> list[dict[str, Any]]:
     """Tokenise and encode the documents and queries of data sets, as far as that has not been done.
 
-    Args:
-        system: A checkpoint folder, a GGUF file, a hub name, or a dense system's name.
-        datasets: Names, folders, or groups (``beir-13``).
-        options: The settings of the system.
-        data_dir: As for :func:`evaluate_all`, like the other arguments of the same names.
-        home: The folder for caches; None: the usual one.
-        store: The folder or URL of token ids and vectors.
-        split: The judgements whose queries are encoded.
-        offline: Never use the network.
-        lease_seconds: How many seconds a worker may be silent before another takes over its shard.
-        progress: Shows progress.
+    The arguments are those of :func:`llara_eval.evaluation.face.evaluate`, of one dense retriever that is
+    named. ``home`` is the folder for caches; ``lease_seconds`` says how many seconds a worker may be silent
+    before another takes over its shard.
 
     Returns:
-        For each data set and each side, the number of vectors, how many were encoded now, their tokens and
-        seconds, and their folder.
+        For each data set and each side, the number of vectors, how many were encoded now, the tokens and
+        seconds that all of them took, and their folder.
 
     Raises:
         UsageError: The system is not a dense retriever.
