@@ -99,7 +99,7 @@ def as_tensor(rows: Rows) -> torch.Tensor:
 
 def stored(documents: VectorStore) -> Index:
     """Return the documents of a complete store as an index of their own vectors."""
-    return Index(documents, sum(piece.rows for piece in documents.listing.pieces), as_tensor)
+    return Index(documents, sum(shard.rows for shard in documents.listing.shards), as_tensor)
 
 
 def gather(store: VectorStore) -> Queries:
