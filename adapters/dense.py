@@ -24,7 +24,7 @@ from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import Name as Engine
 from llara_eval.encoding.templates import Pooling, Side, Templates
-from llara_eval.search.compressed import Kind, Variant, check_dims, search_variant
+from llara_eval.search.compressed import Variant, VectorFormat, check_dims, search_variant
 from llara_eval.vectors.remote import open_store_folder
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill
@@ -74,7 +74,7 @@ class DenseConfig:
     compile: bool = unnamed(False)
     backend: Engine = unnamed("transformers")
     search: str = unnamed("torch")
-    vectors: Kind = "fp16"
+    vectors: VectorFormat = "fp16"
     dims: int | None = None
 
 

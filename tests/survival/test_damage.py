@@ -75,7 +75,7 @@ with draft(Path({str(target)!r})) as (file, name):
 def test_what_another_machine_writes_is_let_be_where_its_lock_is_not_seen(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(files, "HERE", "other")
+        elsewhere.setattr(files, "HOST", "other")
         writer = atomic_write(tmp_path / "a")
         writer.__enter__().write(b"theirs")
     write_text(tmp_path / "a", "ours")
@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_synchronised_is_no_error(tmp_path, monkeypatch)
 
 def test_a_full_disk_is_a_sentence_that_is_true_of_every_command(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
-    with pytest.raises(LlaraEvalError, match=r"a cannot be written \(No space .*Make room there") as caught:
+    with pytest.raises(LlaraEvalError, match=r"a cannot be written \(No space .*Free some space") as caught:
         write_text(tmp_path / "a", "text")
     assert "--" not in str(caught.value), "not every command has that option"
 
