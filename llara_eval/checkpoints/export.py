@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from llara_eval.checkpoints import st_write
 from llara_eval.checkpoints.load import load
-from llara_eval.checkpoints.st_write import SIDES
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.core.folders import atomic_folder
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.templates import Side
+from llara_eval.encoding.templates import SIDES, Side
 
 _FLOOR = 0.9999
 """Agreement that counts as the same vector, in float32."""

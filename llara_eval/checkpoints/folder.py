@@ -231,16 +231,6 @@ class Checkpoint:
         return set() if chosen == [_MEAN] else {path}
 
 
-def opened(checkpoint: Path | Checkpoint) -> Checkpoint:
-    """Return the checkpoint of a folder, or the one that is opened already."""
-    return checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-
-
-def content_hash(folder: Path) -> str:
-    """Return the content hash of a checkpoint folder, see :attr:`Checkpoint.content_hash`."""
-    return Checkpoint(folder).content_hash
-
-
 def unreadable() -> tuple[type[Exception], ...]:
     """Return what libraries raise where a checkpoint's files are not what they should be."""
     from safetensors import SafetensorError

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from llara_eval.checkpoints import lora, st_read
-from llara_eval.checkpoints.folder import Checkpoint, opened, unreadable
+from llara_eval.checkpoints.folder import Checkpoint, unreadable
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding import engines
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.model_facts import own_positions, positions, require_positions
+from llara_eval.encoding.model_facts import max_positions, max_tokens, require_positions
 from llara_eval.encoding.templates import TEMPLATE_FILE, Template, Templates, special_tokens
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,8 @@ def load(
             needs something we do not have.
         MissingPartError: The engine is not installed.
     """
-    checkpoint, device = opened(folder), default_device()
+    checkpoint = folder if isinstance(folder, Checkpoint) else Checkpoint(folder)
+    device = default_device()
     set_up(device)
     weight_dtype = settle_dtype(dtype, device)
     templates, source = settle_templates(
@@ -70,7 +71,8 @@ def load(
         recognisers=recognisers,
         own_modules=engine == "sentence-transformers",
     )
-    model, tokenizer = read_model(checkpoint, dtype=weight_dtype)
+    tokenizer = checkpoint.tokenizer
+    model = read_model(checkpoint, dtype=weight_dtype)
     model = model.to(device if engine == "transformers" else "cpu").eval()
     facts, computing = engines.open_engine(engine, checkpoint.folder, model, tokenizer, templates, device)
     return Encoder(
@@ -95,32 +97,33 @@ def settle_templates(
     config = checkpoint.config
     require_positions(config, max_length=(changes or {}).get("max_length"))
     if text_length is not None:
-        changes = {"max_length": min(text_length, positions(config, checkpoint.tokenizer)), **(changes or {})}
-    return templates.with_changes(**(changes or {})).within(own_positions(config)), source
+        changes = {
+            "max_length": min(text_length, max_tokens(config, checkpoint.tokenizer)),
+            **(changes or {}),
+        }
+    return templates.with_changes(**(changes or {})).within(max_positions(config)), source
 
 
-def read_model(folder: Path | Checkpoint, *, dtype: torch.dtype, head: bool = False) -> tuple[Any, Any]:
-    """Read a model onto the CPU, LoRA weights merged, and its tokenizer.
+def read_model(checkpoint: Checkpoint, *, dtype: torch.dtype, head: bool = False) -> Any:
+    """Read a checkpoint's model onto the CPU; LoRA weights are merged into their base model.
 
     Args:
-        folder: A checkpoint folder, or an opened one.
-        dtype: Of the weights.
-        head: Whether the language-model head is wanted.
+        checkpoint: The checkpoint.
+        dtype: The dtype of the weights.
+        head: Whether the model is read with its language-model head.
 
     Raises:
-        DataError: Files or weights are missing, unreadable or not safetensors, or there is no head where it
-            is wanted.
-        UsageError: See :func:`read_model_config`.
+        DataError: Weights are missing, unreadable or not safetensors, or the head is to be read and missing.
+        UsageError: The model has an encoder and a decoder, or the head is to be read and belongs to more than
+            a language model.
         MissingPartError: A package that reads such weights is not installed.
     """
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()  # it reports a head that is left out as if it were a mistake
-    checkpoint = opened(folder)
-    tokenizer = checkpoint.tokenizer
     try:
-        return _read_weights(checkpoint, dtype, with_head=head, whole=head), tokenizer
+        return _read_weights(checkpoint, dtype, with_head=head, whole=head)
     except ImportError as error:  # of what reads quantised weights
         raise MissingPartError(f"{checkpoint.folder}: {error}") from error
     except unreadable() as error:
@@ -172,28 +175,6 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool
     return model
 
 
-def read_model_config(folder: Path | Checkpoint, *, head: bool = False) -> Any:
-    """Return the configuration of the model that :func:`read_model` reads, without its weights.
-
-    Args:
-        folder: A checkpoint folder, or an opened one.
-        head: Whether the language-model head is wanted.
-
-    Raises:
-        DataError: The configuration is missing or unreadable.
-        UsageError: The model is an encoder and a decoder, or not only a language model, whose head is wanted.
-    """
-    checkpoint = opened(folder)
-    if head:
-        checkpoint.require_head()
-    return checkpoint.config
-
-
-def read_tokenizer(folder: Path) -> Any:
-    """Return a checkpoint's tokenizer, see :attr:`~llara_eval.checkpoints.folder.Checkpoint.tokenizer`."""
-    return Checkpoint(folder).tokenizer
-
-
 def read_templates(
     checkpoint: Checkpoint,
     recognisers: Sequence[Recogniser] = (),
@@ -226,7 +207,7 @@ def read_templates(
             "--option template=llara or repllama"
         )
     prefix, suffix = special_tokens(checkpoint.tokenizer)
-    limit = min(512, own_positions(checkpoint.config))
+    limit = min(512, max_positions(checkpoint.config))
     plain = Template(prefix=prefix, suffix=suffix, max_length=limit)
     logger.info("%s has no template: mean pooling, no prompt, %d tokens", checkpoint.folder.name, limit)
     return Templates(plain, plain), "none"

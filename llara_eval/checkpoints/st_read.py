@@ -7,7 +7,7 @@ from pathlib import Path
 from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.core.errors import UsageError
 from llara_eval.core.files import read_json
-from llara_eval.encoding.model_facts import positions
+from llara_eval.encoding.model_facts import max_tokens
 from llara_eval.encoding.templates import Pooling, Template, Templates, special_tokens
 
 _SETTINGS = tuple(
@@ -74,7 +74,7 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
         suffix=suffix,
         pooling="modules" if unknown or odd else _POOLING_MODES[mode],
         normalize="Normalize" in modules or similarity == "cosine",
-        max_length=int(transformer.get("max_seq_length") or positions(checkpoint.config, tokenizer)),
+        max_length=int(transformer.get("max_seq_length") or max_tokens(checkpoint.config, tokenizer)),
     )
     return Templates(
         query=replace(base, prompt=prompts.get("query", usual)),

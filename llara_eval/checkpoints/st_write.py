@@ -23,9 +23,7 @@ import torch
 from llara_eval.core.errors import UsageError
 from llara_eval.core.files import write_json, write_text
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.templates import Pooling, Side, Template, Templates
-
-SIDES: tuple[Side, Side] = ("document", "query")
+from llara_eval.encoding.templates import SIDES, Pooling, Template, Templates
 
 _MODES: Mapping[Pooling, str] = {"mean": "mean", "first": "cls", "last": "lasttoken"}
 """Our names for the ways of pooling → those of sentence-transformers."""
@@ -113,7 +111,10 @@ def write(encoder: Encoder, folder: Path, name: str) -> None:
         _write_layerless(folder / "query", rows + len(repeated))
     _repeat_rows(model, repeated)
     model.to(_stored_dtype(model)).save_pretrained(home)
-    document, query = (_parts(templates.of(side), encoder.width, rows, len(repeated)) for side in SIDES)
+    document, query = (
+        _parts(template, encoder.width, rows, len(repeated))
+        for template in (templates.document, templates.query)
+    )
     for part, config in {**document, **query}.items():
         write_json(folder / part / "config.json", config)
     if routed:
@@ -244,7 +245,7 @@ def _settings(templates: Templates) -> dict[str, Any]:
     """Return ``config_sentence_transformers.json``; a text of no declared side is a document."""
     return {
         "model_type": "SentenceTransformer",
-        "prompts": {side: templates.of(side).prompt for side in SIDES},
+        "prompts": {"document": templates.document.prompt, "query": templates.query.prompt},
         "default_prompt_name": "document" if templates.document.prompt else None,
         "similarity_fn_name": "cosine" if templates.document.normalize else "dot",
     }

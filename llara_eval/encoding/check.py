@@ -8,7 +8,7 @@ from torch import Tensor
 from llara_eval.core.errors import CheckFailedError
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.padded import Tokens, embed
-from llara_eval.encoding.templates import Side, Template, fault_of_slots
+from llara_eval.encoding.templates import SIDES, Side, Template, fault_of_slots
 
 
 def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
@@ -29,8 +29,7 @@ def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
     floor = 0.9999 if encoder.model.dtype == torch.float32 else 0.995
     worst: dict[str, float] = {}
     sequences: dict[Side, list[list[int]]] = {}
-    sides: tuple[Side, Side] = ("query", "document")
-    for side in sides:
+    for side in SIDES:
         template = encoder.templates.of(side)
         sequences[side] = template.token_ids(encoder.tokenizer, texts)
         _check_suffix(encoder, template, texts)

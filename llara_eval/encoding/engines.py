@@ -17,8 +17,8 @@ from torch.nn.functional import normalize
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.encoding.encoder import Engine
 from llara_eval.encoding.model_facts import ModelFacts, bare_facts, evaluating
-from llara_eval.encoding.packed import LastLayer, Packed, PackedModel, embed_row
-from llara_eval.encoding.packed_attention import attending_in_rows, has_kernel
+from llara_eval.encoding.packed import LastLayer, PackedModel, PackedSequences, embed_packed
+from llara_eval.encoding.packed_attention import has_kernel, using_packed_attention
 from llara_eval.encoding.padded import PaddedModel, Tokens, batches_of, embed, pad
 from llara_eval.encoding.templates import Template, Templates
 
@@ -58,11 +58,15 @@ def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch
         return False
     random, template = np.random.default_rng(0), Template(pooling="last")
     sequences = [random.integers(config.vocab_size, size=length) for length in (9, 4, 4, 1)]
-    row = Packed(sequences, template, device).row(0, len(sequences))
+    row = PackedSequences(sequences, template, device).batch(0, len(sequences))
     with evaluating(model), torch.autocast(device.type, dtype, enabled=dtype != model.dtype):
         try:
-            with attending_in_rows(model), LastLayer(model) as last_layer, last_layer.only_at(row.pooled):
-                packed = embed_row(model, row, template, causal=causal)
+            with (
+                using_packed_attention(model),
+                LastLayer(model) as last_layer,
+                last_layer.only_at(row.pooled),
+            ):
+                packed = embed_packed(model, row, template, causal=causal)
         except (AttributeError, RuntimeError, TypeError, ValueError):
             return False
         padded = embed(model, sequences, template, causal=causal)

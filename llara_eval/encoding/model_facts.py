@@ -66,17 +66,12 @@ def bare_facts(model: Any) -> ModelFacts:
     one, two = hidden[:, : len(_PREFIX)].float()  # (4, D) each
     tolerance = _CAUSAL_TOLERANCE.get(model.dtype, 0.03)
     return ModelFacts(
-        positions=own_positions(model.config),
+        positions=max_positions(model.config),
         width=int(hidden.shape[-1]),
         layers=len(layers_of(model)),
         causal=bool((one - two).norm() <= tolerance * one.norm()),
         padding_position=padding_position(model),
     )
-
-
-def is_causal(model: Any) -> bool:
-    """Return whether a position of a model sees only what is before it."""
-    return bare_facts(model).causal
 
 
 @contextmanager
@@ -109,7 +104,7 @@ def padding_position(model: Any) -> int | None:
     return padding
 
 
-def positions_of(model: Any, input_ids: Tensor, offsets: Tensor) -> Tensor:
+def position_ids_of(model: Any, input_ids: Tensor, offsets: Tensor) -> Tensor:
     """Return the position ids, (B, L), that a model gives to tokens when it is given none.
 
     Args:
@@ -127,7 +122,7 @@ def positions_of(model: Any, input_ids: Tensor, offsets: Tensor) -> Tensor:
     return (sums - before) * counted + padding
 
 
-def own_positions(config: Any) -> int:
+def max_positions(config: Any) -> int:
     """Return the most tokens a model has positions for; without a limit, more than there ever are."""
     own = int(getattr(config, "max_position_embeddings", None) or 0)
     if own < 1:
@@ -135,9 +130,9 @@ def own_positions(config: Any) -> int:
     return own - config.pad_token_id - 1 if config.model_type in _BEHIND_PADDING else own
 
 
-def positions(config: Any, tokenizer: Any) -> int:
+def max_tokens(config: Any, tokenizer: Any) -> int:
     """Return the most tokens a model can read, by its configuration and its tokenizer's."""
-    return int(min(own_positions(config), tokenizer.model_max_length))
+    return int(min(max_positions(config), tokenizer.model_max_length))
 
 
 def require_positions(config: Any, **lengths: int | None) -> None:
@@ -150,7 +145,7 @@ def require_positions(config: Any, **lengths: int | None) -> None:
     Raises:
         UsageError: A length is more than the model has positions.
     """
-    limit = own_positions(config)
+    limit = max_positions(config)
     for name, length in lengths.items():
         if length is not None and length > limit:
             raise UsageError(f"{name} {length:,} is more than the model has positions: {limit:,}")

@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from llara_eval.encoding.model_facts import ModelFacts, layers_of, positions_of
-from llara_eval.encoding.packed_attention import attending_in_rows
+from llara_eval.encoding.model_facts import ModelFacts, layers_of, position_ids_of
+from llara_eval.encoding.packed_attention import using_packed_attention
 from llara_eval.encoding.padded import Tokens
 from llara_eval.encoding.templates import Template
 
 
-class Row(NamedTuple):
+class PackedBatch(NamedTuple):
     """A packed batch, on the model's device.
 
     Attributes:
@@ -40,7 +40,7 @@ class Row(NamedTuple):
     shares: Tensor
 
 
-class Packed:
+class PackedSequences:
     """Sequences copied to the device at once, to be taken a packed batch at a time.
 
     To a GPU they are copied from pinned memory, and nobody waits for that.
@@ -66,10 +66,10 @@ class Packed:
         self._cu_seqlens = ready(self._starts, np.int32)
         self._pooled, self._shares = ready(_ranges(self._starts[:-1] + spans[:, 0], shares)), ready(shares)
 
-    def row(self, begin: int, end: int) -> Row:
+    def batch(self, begin: int, end: int) -> PackedBatch:
         """Return sequences ``begin`` to ``end``, the latter not included."""
         first, last = int(self._starts[begin]), int(self._starts[end])
-        return Row(
+        return PackedBatch(
             input_ids=self._input_ids[first:last],
             offsets=self._offsets[first:last],
             cu_seqlens=self._cu_seqlens[begin : end + 1] - first,
@@ -122,21 +122,21 @@ class PackedModel:
             template: Says which positions are pooled.
             sizes: How many sequences each batch has.
         """
-        packed, end = Packed(sequences, template, self.device), 0
-        with attending_in_rows(self._model), LastLayer(self._model) as last_layer:
+        packed, end = PackedSequences(sequences, template, self.device), 0
+        with using_packed_attention(self._model), LastLayer(self._model) as last_layer:
             for size in sizes:
-                row = packed.row(end, end + size)
+                row = packed.batch(end, end + size)
                 with last_layer.only_at(row.pooled if len(row.pooled) < len(row.input_ids) else None):
-                    embeddings = embed_row(self._model, row, template, causal=self._causal)
+                    embeddings = embed_packed(self._model, row, template, causal=self._causal)
                 yield embeddings
                 end += size
 
 
-def embed_row(model: Any, row: Row, template: Template, *, causal: bool) -> Tensor:
+def embed_packed(model: Any, row: PackedBatch, template: Template, *, causal: bool) -> Tensor:
     """Return the embeddings, (B, D) float32, of a packed batch; on a GPU with gradients where wanted.
 
     Args:
-        model: A transformers base model that is :func:`attending_in_rows`.
+        model: A transformers base model that is :func:`using_packed_attention`.
         row: On its device.
         template: Says whether embeddings are normalised.
         causal: Whether a position sees only what is before it.
@@ -144,7 +144,7 @@ def embed_row(model: Any, row: Row, template: Template, *, causal: bool) -> Tens
     input_ids = row.input_ids[None]
     hidden = model(
         input_ids=input_ids,
-        position_ids=positions_of(model, input_ids, row.offsets[None]),
+        position_ids=position_ids_of(model, input_ids, row.offsets[None]),
         cu_seq_lens_q=row.cu_seqlens,
         max_length_q=row.longest,
         **({"use_cache": False} if causal else {}),

@@ -19,7 +19,7 @@ _NAME = "llara_eval_packed"
 
 
 @contextmanager
-def attending_in_rows(model: Any) -> Iterator[None]:
+def using_packed_attention(model: Any) -> Iterator[None]:
     """Exchange a model's attention for one that takes packed batches, for as long as the block lasts.
 
     Raises:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llara_eval.encoding.model_facts import ModelFacts, positions_of
+from llara_eval.encoding.model_facts import ModelFacts, position_ids_of
 from llara_eval.encoding.templates import Template
 
 Tokens = Sequence[int] | NDArray[np.integer]
@@ -102,7 +102,7 @@ def embed(
         inputs["attention_mask"] = mask.to(device)
     if left:
         offsets = (mask.cumsum(1) - 1).clamp(min=0).to(device)
-        inputs["position_ids"] = positions_of(model, inputs["input_ids"], offsets)
+        inputs["position_ids"] = position_ids_of(model, inputs["input_ids"], offsets)
     if causal:
         inputs["use_cache"] = False
     weights = pooled.to(device)

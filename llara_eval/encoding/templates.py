@@ -16,6 +16,8 @@ from llara_eval.core.files import read_json, write_json
 Pooling = Literal["mean", "first", "last", "modules"]
 Side = Literal["query", "document"]
 
+SIDES: tuple[Side, Side] = ("query", "document")
+
 TEMPLATE_FILE = "template.json"
 _VERSION = 1
 

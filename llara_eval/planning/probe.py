@@ -74,7 +74,7 @@ def open_encoder(
         )
         model, tokenizer = _shortened(config, weight_dtype, device), None
     else:
-        model, tokenizer = read_model(checkpoint, dtype=weight_dtype)
+        model, tokenizer = read_model(checkpoint, dtype=weight_dtype), checkpoint.tokenizer
     model = model.to(device).eval()
     facts = find_facts(model, reading.templates)
     return Encoder(

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from adapters import checkpoint_folder
 from llara_eval.checkpoints import folder as folder_module
-from llara_eval.checkpoints.folder import Checkpoint, content_hash, resolve
-from llara_eval.checkpoints.load import load, read_tokenizer
+from llara_eval.checkpoints.folder import Checkpoint, resolve
+from llara_eval.checkpoints.load import load
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding.templates import Templates
@@ -35,9 +35,9 @@ def copy(bare, tmp_path):
 
 
 def test_content_hash_follows_weights_and_not_the_place(bare, copy) -> None:
-    assert content_hash(copy) == content_hash(bare)
+    assert Checkpoint(copy).content_hash == Checkpoint(bare).content_hash
     make_model("llama", seed=1).save_pretrained(copy)
-    assert content_hash(copy) != content_hash(bare)
+    assert Checkpoint(copy).content_hash != Checkpoint(bare).content_hash
 
 
 def test_what_is_neither_folder_nor_hub_name(tmp_path) -> None:
@@ -100,7 +100,7 @@ def test_bm25_has_no_checkpoint() -> None:
 def test_texts_are_cut_at_their_end_whatever_a_tokenizer_was_saved_with(copy) -> None:
     path = copy / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "truncation_side": "left"}))
-    tokenizer = read_tokenizer(copy)
+    tokenizer = Checkpoint(copy).tokenizer
     words = tokenizer("one two three", add_special_tokens=False)["input_ids"]
     cut = tokenizer("one two three", add_special_tokens=False, truncation=True, max_length=2)["input_ids"]
     assert cut == words[:2]
@@ -111,7 +111,7 @@ def test_the_content_hash_is_of_every_file_of_a_tokenizer(copy, name) -> None:
     hashes = set()
     for content in ("1", "2"):
         (copy / name).write_text(content)
-        hashes.add(content_hash(copy))
+        hashes.add(Checkpoint(copy).content_hash)
     assert len(hashes) == 2
 
 
@@ -119,31 +119,31 @@ def test_the_content_hash_is_of_modules_too_unless_they_take_a_mean_as_those_of_
     bare, tmp_path
 ) -> None:
     folder = make_sentence_transformer(tmp_path / "st", "llama")
-    hashes = [content_hash(folder)]
-    assert hashes == [content_hash(bare)]
+    hashes = [Checkpoint(folder).content_hash]
+    assert hashes == [Checkpoint(bare).content_hash]
     for config in ({"pooling_mode": "max"}, {"pooling_mode": "mean", "include_prompt": False}):
         (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
-        hashes.append(content_hash(folder))
+        hashes.append(Checkpoint(folder).content_hash)
     (folder / "3_Dense" / "within").mkdir(parents=True)
     modules = json.loads((folder / "modules.json").read_text())
     modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
     (folder / "modules.json").write_text(json.dumps(modules))
-    hashes.append(content_hash(folder))
+    hashes.append(Checkpoint(folder).content_hash)
     for file in ("config.json", "model.safetensors", "within/pytorch_model.bin"):
         for content in (b"1", b"2"):
             (folder / "3_Dense" / file).write_bytes(content)
-            hashes.append(content_hash(folder))
+            hashes.append(Checkpoint(folder).content_hash)
     (folder / "3_Dense" / "config.json").rename(folder / "2_Normalize" / "config.json")
-    hashes.append(content_hash(folder))
+    hashes.append(Checkpoint(folder).content_hash)
     assert len(set(hashes)) == len(hashes)
-    assert content_hash(shutil.copytree(folder, tmp_path / "copy")) == hashes[-1]
+    assert Checkpoint(shutil.copytree(folder, tmp_path / "copy")).content_hash == hashes[-1]
 
 
 def test_the_content_hash_of_a_recorded_model_is_still_that_of_its_record(packaged_model) -> None:
     name = packaged_model("all-minilm-l6-v2")
     record = ROOT / "runs" / name / "demo" / "result.json"
     expected = json.loads(record.read_text())["settings"]["checkpoint_sha256"]
-    assert content_hash(checkpoint_folder(name)) == expected
+    assert Checkpoint(checkpoint_folder(name)).content_hash == expected
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_nothing_is_read_before_it_is_asked_for_and_each_file_once(copy, reads) 
         assert checkpoint.config.model_type == "llama"
         assert len(checkpoint.tokenizer) > 200
         assert checkpoint.templates is None
-        assert checkpoint.content_hash == content_hash(copy)
+        assert checkpoint.content_hash == Checkpoint(copy).content_hash
     encoder = load(checkpoint, dtype="float32")
     assert encoder.tokenizer is checkpoint.tokenizer
     assert (reads["AutoConfig"], reads["AutoTokenizer"], reads["template.json"]) == (1, 1, 1)

@@ -16,7 +16,8 @@ from tiny_models import (
 )
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, T5Config
 
-from llara_eval.checkpoints.load import load, read_model, read_model_config
+from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import load, read_model
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Template, Templates
@@ -74,9 +75,9 @@ def test_a_head_is_read_or_tied_but_not_made_up(tmp_path, kind) -> None:
     folder = save_checkpoint(tmp_path / "decoder", kind)
     if kind == "llama":
         with pytest.raises(DataError, match=r"decoder lacks lm_head\.weight: adapt needs a whole checkpoint"):
-            read_model(folder, dtype=torch.float32, head=True)
+            read_model(Checkpoint(folder), dtype=torch.float32, head=True)
     else:
-        model, _ = read_model(folder, dtype=torch.float32, head=True)
+        model = read_model(Checkpoint(folder), dtype=torch.float32, head=True)
         assert model.lm_head.weight is model.get_input_embeddings().weight
 
 
@@ -166,7 +167,7 @@ def test_weights_that_do_not_fit_or_need_a_package_are_named(copy, changes, erro
 
 
 def test_a_model_reads_no_more_tokens_than_it_has_positions(bare) -> None:
-    there = read_model_config(bare).max_position_embeddings
+    there = Checkpoint(bare).config.max_position_embeddings
     most = load(bare, changes={"max_length": there})
     assert most.templates.document.max_length == there
     with pytest.raises(UsageError, match=f"max_length {there + 1:,} is more than .* positions: {there:,}"):
@@ -187,7 +188,7 @@ def test_a_text_that_fills_all_positions_is_encoded(tmp_path, kind) -> None:
 
 
 def test_templates_that_ask_for_more_positions_than_there_are_are_cut(copy) -> None:
-    there = read_model_config(copy).max_position_embeddings
+    there = Checkpoint(copy).config.max_position_embeddings
     Templates(Template(max_length=there - 1), Template(max_length=there + 1)).save(copy)
     made = load(copy).templates
     assert (made.query.max_length, made.document.max_length) == (there - 1, there)
@@ -209,8 +210,10 @@ def test_of_a_model_that_reads_pictures_too_the_language_model_is_read(tmp_path)
     alone = Encoder(whole.model.language_model.eval(), encoder.tokenizer, encoder.templates)
     assert np.array_equal(encoder.encode(TEXTS, "query"), alone.encode(TEXTS, "query"))
     with pytest.raises(UsageError, match="gemma3 is more than a language model"):
-        read_model(tmp_path, dtype=torch.float32, head=True)
-    updated = add_lora(read_model(tmp_path, dtype=torch.float32)[0], LoRA(rank=4, alpha=8, dropout=0.0))
+        read_model(Checkpoint(tmp_path), dtype=torch.float32, head=True)
+    updated = add_lora(
+        read_model(Checkpoint(tmp_path), dtype=torch.float32), LoRA(rank=4, alpha=8, dropout=0.0)
+    )
     assert updated.peft_config["default"].base_model_name_or_path == str(tmp_path)
 
 

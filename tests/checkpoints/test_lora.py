@@ -19,7 +19,7 @@ from transformers import AutoModel, AutoModelForCausalLM, GPT2Config, GPTNeoXCon
 from adapters import repllama
 from adapters.llara import templates as llara
 from llara_eval.checkpoints import load as checkpoints
-from llara_eval.checkpoints.folder import Checkpoint, content_hash
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Template, Templates
@@ -112,8 +112,8 @@ def test_layers_of_gpt_2_that_are_linear_by_another_name_are_updated() -> None:
 def test_the_head_is_read_where_it_is_wanted(tmp_path: Path, base: Path) -> None:
     for causal in (False, True):
         folder = save_updates(tmp_path / f"updates {causal}", base, causal=causal)
-        with_head, _ = checkpoints.read_model(folder, dtype=torch.float32, head=True)
-        without, _ = checkpoints.read_model(folder, dtype=torch.float32)
+        with_head = checkpoints.read_model(Checkpoint(folder), dtype=torch.float32, head=True)
+        without = checkpoints.read_model(Checkpoint(folder), dtype=torch.float32)
         ids = torch.tensor([[40, 50, 60]])
         hidden = without(ids).last_hidden_state
         assert torch.allclose(with_head.model(ids).last_hidden_state, hidden, atol=1e-6)
@@ -126,7 +126,7 @@ def test_a_base_without_head_does_where_none_is_wanted(tmp_path: Path, base: Pat
     AutoModel.from_pretrained(base).save_pretrained(base)
     assert np.array_equal(load(folder).encode(TEXTS, "query"), expected)
     with pytest.raises(DataError, match=r"base lacks lm_head\.weight"):
-        checkpoints.read_model(folder, dtype=torch.float32, head=True)
+        checkpoints.read_model(Checkpoint(folder), dtype=torch.float32, head=True)
 
 
 @pytest.mark.parametrize("causal", [False, True], ids=["decoder", "with head"])
@@ -182,7 +182,7 @@ def test_a_table_of_embeddings_among_the_updates_replaces_that_of_the_base(
 
 def test_updates_of_updates_are_added_up(tmp_path: Path, base: Path) -> None:
     first = save_updates(tmp_path / "first", base, causal=True)
-    model, _ = checkpoints.read_model(first, dtype=torch.float32)
+    model = checkpoints.read_model(Checkpoint(first), dtype=torch.float32)
     torch.manual_seed(3)
     updated = add_lora(model, LoRA(rank=4, alpha=8, dropout=0.0))
     for name, weight in updated.named_parameters():
@@ -263,12 +263,12 @@ def test_a_configuration_of_something_else_is_refused(tmp_path: Path, content: s
 
 def test_the_content_hash_is_of_updates_and_base(tmp_path: Path, base: Path) -> None:
     folder = save_updates(tmp_path / "updates", base)
-    hashes = [content_hash(folder)]
+    hashes = [Checkpoint(folder).content_hash]
     save_base(base, seed=9)
-    hashes.append(content_hash(folder))
+    hashes.append(Checkpoint(folder).content_hash)
     weights = {name: weight + 1 for name, weight in load_file(folder / WEIGHTS).items()}
     save_file(weights, folder / WEIGHTS)
-    hashes.append(content_hash(folder))
+    hashes.append(Checkpoint(folder).content_hash)
     assert len(set(hashes)) == 3
 
 
