@@ -74,9 +74,9 @@ def load(
     tokenizer = checkpoint.tokenizer
     model = read_model(checkpoint, dtype=weight_dtype)
     model = model.to(device if engine == "transformers" else "cpu").eval()
-    facts, computing = engines.open_engine(engine, checkpoint.folder, model, tokenizer, templates, device)
+    facts, other = engines.open_engine(engine, checkpoint.folder, model, tokenizer, templates, device)
     return Encoder(
-        model, tokenizer, templates, batch_tokens=batch_tokens, source=source, facts=facts, engine=computing
+        model, tokenizer, templates, batch_tokens=batch_tokens, source=source, facts=facts, engine=other
     )
 
 

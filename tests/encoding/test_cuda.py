@@ -11,7 +11,7 @@ from adapters.llara.templates import templates
 from llara_eval.encoding.check import check
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.engines import find_facts, open_stock
+from llara_eval.encoding.engines import find_facts
 from llara_eval.encoding.packed import PackedModel
 from llara_eval.encoding.padded import PaddedModel
 from llara_eval.encoding.templates import Template, Templates
@@ -33,8 +33,7 @@ MANY = [text for number in range(40) for text in (*TEXTS, f"text {number}", "")]
 
 def encoder_of(model, template: Template, **options) -> Encoder:
     both = Templates(template, template)
-    facts = find_facts(model, both)
-    return Encoder(model, TOKENIZER, both, facts=facts, engine=open_stock(model, facts), **options)
+    return Encoder(model, TOKENIZER, both, facts=find_facts(model, both), **options)
 
 
 def cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:
@@ -87,7 +86,7 @@ def test_float32_is_padded_and_of_full_precision(kind: str) -> None:
 def test_a_gpu_is_not_waited_for_before_vectors_are_wanted() -> None:
     encoder = encoder_of(make_model("llama").half().cuda(), POOLINGS["mean"], batch_tokens=512)
     sequences = POOLINGS["mean"].token_ids(TOKENIZER, MANY)
-    expected = encoder.encode_tokens(sequences, "document")
+    expected = encoder.start(sequences, "document").vectors()
     assert len(list(encoder.batches(sequences))) > 5
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -101,16 +100,16 @@ def test_a_gpu_is_not_waited_for_before_vectors_are_wanted() -> None:
 def test_too_little_memory_makes_smaller_batches() -> None:
     sequences = [[1 + number % 200] * 60 for number in range(2000)]
     model = make_model("llama").half().cuda()
-    expected = encoder_of(model, POOLINGS["mean"]).encode_tokens(sequences, "document")
+    expected = encoder_of(model, POOLINGS["mean"]).start(sequences, "document").vectors()
     encoder = encoder_of(model, POOLINGS["mean"], batch_tokens=1 << 17)
     torch.cuda.empty_cache()
     allowed = torch.cuda.memory_reserved() + (24 << 20)
     torch.cuda.set_per_process_memory_fraction(allowed / torch.cuda.mem_get_info()[1])
     try:
-        vectors = encoder.encode_tokens(sequences, "document")
+        vectors = encoder.start(sequences, "document").vectors()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert encoder._fitting < encoder.batch_tokens == 1 << 17
+    assert encoder._fitting_tokens < encoder.batch_tokens == 1 << 17
     assert cosines(vectors, expected).min() > 0.9999
 
 

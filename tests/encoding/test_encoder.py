@@ -215,7 +215,7 @@ def test_less_memory_makes_smaller_batches_and_counts_nothing_twice(monkeypatch:
 
     def limited(sequences, template, sizes):
         for number, part in enumerate(usual(sequences, template, sizes)):
-            if number and encoder._fitting > 40:
+            if number and encoder._fitting_tokens > 40:
                 raise torch.OutOfMemoryError
             yield part
 

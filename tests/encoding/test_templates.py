@@ -74,16 +74,16 @@ def test_templates_travel_as_json(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("side", "field", "content", "says"),
     [
-        ("query", "max_length", '"many"', r"query: Expected `int`, got `str` - at `\$\.max_length`"),
-        ("query", "max_length", "NaN", r"query: Expected `int`, got `float` - at `\$\.max_length`"),
-        ("query", "max_length", "0", r"query: slots and max_length must be at least 1, found 8, 0"),
-        ("query", "slots", "true", r"query: Expected `int`, got `bool` - at `\$\.slots`"),
-        ("query", "normalize", '"false"', r"query: Expected `bool`, got `str` - at `\$\.normalize`"),
-        ("document", "prompt", "null", r"document: Expected `str`, got `null` - at `\$\.prompt`"),
-        ("document", "prefix", '"<s>"', r"document: Expected `array`, got `str` - at `\$\.prefix`"),
-        ("document", "suffix", "[1]", r"document: Expected `str`, got `int` - at `\$\.suffix\[0\]`"),
-        ("document", "pooling", '"max"', r"document: Invalid enum value 'max' - at `\$\.pooling`"),
-        ("document", "colour", '"blue"', r"document: Object contains unknown field `colour` - at `\$`"),
+        ("query", "max_length", '"many"', r"Expected `int`, got `str` - at `\$\.query\.max_length`"),
+        ("query", "max_length", "NaN", r"Expected `int`, got `float` - at `\$\.query\.max_length`"),
+        ("query", "max_length", "0", r"slots and max_length must be at least 1, found 8, 0"),
+        ("query", "slots", "true", r"Expected `int`, got `bool` - at `\$\.query\.slots`"),
+        ("query", "normalize", '"false"', r"Expected `bool`, got `str` - at `\$\.query\.normalize`"),
+        ("document", "prompt", "null", r"Expected `str`, got `null` - at `\$\.document\.prompt`"),
+        ("document", "prefix", '"<s>"', r"Expected `array`, got `str` - at `\$\.document\.prefix`"),
+        ("document", "suffix", "[1]", r"Expected `str`, got `int` - at `\$\.document\.suffix\[0\]`"),
+        ("document", "pooling", '"max"', r"Invalid enum value 'max' - at `\$\.document\.pooling`"),
+        ("document", "colour", '"blue"', r"Object contains unknown field `colour` - at `\$\.document`"),
     ],
 )
 def test_a_field_that_is_wrong_is_named_with_file_and_side(tmp_path, side, field, content, says) -> None:
