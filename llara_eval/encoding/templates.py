@@ -107,6 +107,11 @@ class Template:
             return 0, 1
         return (max(0, length - self.slots) if self.pooling == "last" else 0), length
 
+    @property
+    def pools_slots(self) -> bool:
+        """Whether the mean of several last positions is the embedding."""
+        return self.pooling == "last" and self.slots > 1
+
     def prefix_ids(self, tokenizer: Any) -> list[int]:
         """Return the token ids of the prefix."""
         return _ids_of_each(tokenizer, self.prefix)
@@ -252,7 +257,7 @@ def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def fault_of_slots(tokenizer: Any, template: Template) -> str | None:
     """Return an error message if several positions are pooled and one of them is no slot token, else None."""
-    if template.pooling != "last" or template.slots == 1:
+    if not template.pools_slots:
         return None
     pooled = template.suffix_ids(tokenizer)[-template.slots :]
     tokens = tokenizer.convert_ids_to_tokens(pooled)

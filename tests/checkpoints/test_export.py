@@ -255,7 +255,7 @@ def test_a_template_without_equal_is_refused(tmp_path, template, reason) -> None
 
 def test_other_vectors_leave_no_folder(plain, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(st_write, "_MODES", {"mean": "lasttoken"})
-    with pytest.raises(CheckFailedError, match="another document vector"):
+    with pytest.raises(CheckFailedError, match="another query vector"):
         export(plain, tmp_path / "exported")
     assert list(tmp_path.iterdir()) == []
 

@@ -2,10 +2,13 @@
 
 import json
 import shutil
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
 
 import pytest
+import transformers
 from checkout import ROOT
 from tiny_models import (
     make_model,
@@ -18,6 +21,7 @@ from typer.testing import CliRunner
 from adapters import checkpoint_folder
 from llara_eval.checkpoints import folder as folder_module
 from llara_eval.checkpoints.folder import Checkpoint, resolve
+from llara_eval.checkpoints.gguf import convert_gguf
 from llara_eval.checkpoints.load import load
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
@@ -47,9 +51,9 @@ def test_what_is_neither_folder_nor_hub_name(tmp_path) -> None:
 
 
 def test_a_folder_without_configuration_is_no_checkpoint(tmp_path) -> None:
-    with pytest.raises(DataError, match="not a checkpoint folder: there is no config"):
+    with pytest.raises(DataError, match="not a checkpoint folder: it has no config"):
         resolve(str(tmp_path))
-    with pytest.raises(UsageError, match="'' names nothing"):
+    with pytest.raises(UsageError, match="--model is empty"):
         resolve("")
 
 
@@ -84,12 +88,30 @@ def test_a_broken_gguf_file_is_a_data_error_and_leaves_nothing(tmp_path, own_hom
 
 
 def test_without_the_gguf_package_the_message_is_the_command_that_installs_it(tmp_path, monkeypatch) -> None:
-    from transformers import AutoModelForCausalLM
-
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Mock(side_effect=ImportError))
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", Mock(side_effect=ImportError))
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     with pytest.raises(MissingPartError, match=r"model\.gguf needs: pip install gguf"):
         resolve(str(tmp_path / "model.gguf"))
+
+
+def test_processes_that_need_one_gguf_file_at_once_convert_it_once(tmp_path, monkeypatch) -> None:
+    conversions = []
+
+    def read(*_, **__) -> Mock:
+        conversions.append(1)
+        time.sleep(0.2)
+        return Mock(save_pretrained=lambda folder, **_: (folder / "config.json").touch())
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", read)
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", Mock())
+    monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
+    (tmp_path / "model.gguf").write_bytes(b"weights")
+    with ThreadPoolExecutor(3) as threads:  # each takes a lease of its own
+        folders = set(threads.map(convert_gguf, [tmp_path / "model.gguf"] * 3))
+    assert len(conversions) == 1
+    assert [path for path in (tmp_path / "home").rglob("*.*") if path.is_file()] == [
+        folder / "config.json" for folder in folders
+    ]
 
 
 def test_bm25_has_no_checkpoint() -> None:

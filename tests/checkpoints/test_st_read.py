@@ -68,7 +68,7 @@ def test_texts_that_sentence_transformers_would_make_lower_case(tmp_path, backen
     ("setting", "says"),
     [
         ({"similarity_fn_name": "euclidean"}, "similarity_fn_name 'euclidean'; only cosine and dot"),
-        ({"truncate_dim": 8}, "ask for --dims 8"),
+        ({"truncate_dim": 8}, "use --dims 8"),
     ],
 )
 def test_what_sentence_transformers_would_do_to_vectors_is_not_passed_over(tmp_path, setting, says) -> None:
