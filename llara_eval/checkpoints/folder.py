@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -261,11 +260,12 @@ def resolve(model: str, *, offline: bool = False) -> Path:
     if path.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise DataError(f"{model!r} is not a checkpoint folder, a GGUF file or a system's name")
     from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        local_only = offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, local_files_only=local_only))
+        offline = offline or HF_HUB_OFFLINE
+        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, local_files_only=offline))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise DataError(
             f"{model!r} is not a folder and cannot be read from the hub: {str(error).splitlines()[0]}"

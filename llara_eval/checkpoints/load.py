@@ -92,7 +92,7 @@ def settle_templates(
     if chosen is not None:
         templates, source = chosen(checkpoint.tokenizer), "chosen"
     else:
-        templates, source = read_templates(checkpoint, recognisers, own_modules=own_modules)
+        templates, source = _own_templates(checkpoint, recognisers, own_modules=own_modules)
     config, changes = checkpoint.config, dict(changes or {})
     require_positions(config, max_length=changes.get("max_length"))
     if text_length is not None:
@@ -164,24 +164,10 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool
     return model
 
 
-def read_templates(
-    checkpoint: Checkpoint,
-    recognisers: Sequence[Recogniser] = (),
-    *,
-    own_modules: bool = False,
+def _own_templates(
+    checkpoint: Checkpoint, recognisers: Sequence[Recogniser], *, own_modules: bool
 ) -> tuple[Templates, str]:
-    """Return the templates of a checkpoint, and their source.
-
-    Args:
-        checkpoint: The checkpoint.
-        recognisers: Make templates for checkpoints that they know by vocabulary or configuration.
-        own_modules: Whether the own modules of a sentence-transformers folder compute its vectors.
-
-    Raises:
-        DataError: A configuration file is malformed.
-        UsageError: A sentence-transformers module cannot be reproduced, or the templates of a LoRA adapter
-            are unknown.
-    """
+    """Return the templates of a checkpoint without the user's settings, and their source."""
     if checkpoint.templates is not None:
         return checkpoint.templates, TEMPLATE_FILE
     if checkpoint.modules:

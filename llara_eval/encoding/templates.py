@@ -163,30 +163,20 @@ class Templates:
         """Read the ``template.json`` of a checkpoint folder; return None if the folder has none.
 
         Raises:
-            DataError: The file is not JSON, or :meth:`from_json` refuses its content.
+            DataError: The file is not JSON, its version is unsupported, a key is missing or unknown, or a
+                value has another type or is impossible.
         """
         path = folder / TEMPLATE_FILE
-        return cls.from_json(read_json(path), path) if path.is_file() else None
-
-    @classmethod
-    def from_json(cls, value: Any, source: Path) -> "Templates":
-        """Return the templates that :meth:`as_json` turned into plain values.
-
-        Args:
-            value: Plain values, as JSON has them.
-            source: The file of the values, which messages name.
-
-        Raises:
-            DataError: The version is unsupported, a key is missing or unknown, or a value has another type or
-                is impossible.
-        """
-        version = value.get("version") if isinstance(value, dict) else None
-        if version is not None and version != _VERSION:
-            raise DataError(f"{source}: version {version!r}, this program reads {_VERSION}")
+        if not path.is_file():
+            return None
+        value = read_json(path)
+        version = value.get("version", _VERSION) if isinstance(value, dict) else _VERSION
+        if version != _VERSION:
+            raise DataError(f"{path}: version {version!r}, this program reads {_VERSION}")
         try:
-            file = decode(value, _File, source, closed=True)
+            file = decode(value, _File, path, closed=True)
         except UsageError as error:  # a value of the right type is impossible
-            raise DataError(f"{source}: {error}") from error
+            raise DataError(f"{path}: {error}") from error
         return cls(file.query, file.document)
 
 

@@ -1,4 +1,4 @@
-"""Where a checkpoint is, what its files say, and what its content hash is of."""
+"""How a checkpoint is found, what its files contain, and on which files its content hash depends."""
 
 import json
 import shutil
@@ -13,7 +13,6 @@ from checkout import ROOT
 from tiny_models import (
     make_model,
     make_sentence_transformer,
-    save_checkpoint,
 )
 from transformers import AutoConfig, AutoTokenizer
 from typer.testing import CliRunner
@@ -28,23 +27,13 @@ from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding.templates import Templates
 
 
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory):
-    return save_checkpoint(tmp_path_factory.mktemp("models") / "bare")
-
-
-@pytest.fixture
-def copy(bare, tmp_path):
-    return shutil.copytree(bare, tmp_path / "copy")
-
-
-def test_content_hash_follows_weights_and_not_the_place(bare, copy) -> None:
+def test_the_content_hash_depends_on_weights_and_not_on_the_folder(bare, copy) -> None:
     assert Checkpoint(copy).content_hash == Checkpoint(bare).content_hash
     make_model("llama", seed=1).save_pretrained(copy)
     assert Checkpoint(copy).content_hash != Checkpoint(bare).content_hash
 
 
-def test_what_is_neither_folder_nor_hub_name(tmp_path) -> None:
+def test_a_name_of_neither_a_folder_nor_a_hub_model_is_refused(tmp_path) -> None:
     for name in (str(tmp_path / "nothing"), "./nothing", "a/b/c"):
         with pytest.raises(DataError, match="not a checkpoint folder"):
             resolve(name)
@@ -62,14 +51,14 @@ def test_a_hub_name_offline_says_so() -> None:
         resolve("someone/some-model", offline=True)
 
 
-def test_of_pickled_files_the_hub_is_asked_for_low_rank_updates_only(tmp_path, monkeypatch) -> None:
+def test_the_only_pickled_files_downloaded_from_the_hub_are_lora_adapters(tmp_path, monkeypatch) -> None:
     from huggingface_hub.utils import filter_repo_objects
 
-    asked = Mock(return_value=str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
+    download = Mock(return_value=str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert resolve("someone/some-model") == tmp_path
     files = ["adapter_model.bin", "adapter_model.safetensors", "pytorch_model.bin", "training_args.bin"]
-    patterns = asked.call_args.kwargs["allow_patterns"]
+    patterns = download.call_args.kwargs["allow_patterns"]
     assert list(filter_repo_objects(files, allow_patterns=patterns)) == files[:2]
 
 
@@ -119,7 +108,7 @@ def test_bm25_has_no_checkpoint() -> None:
         checkpoint_folder("bm25")
 
 
-def test_texts_are_cut_at_their_end_whatever_a_tokenizer_was_saved_with(copy) -> None:
+def test_texts_are_truncated_at_their_end_whatever_the_tokenizer_says(copy) -> None:
     path = copy / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "truncation_side": "left"}))
     tokenizer = Checkpoint(copy).tokenizer
@@ -129,7 +118,7 @@ def test_texts_are_cut_at_their_end_whatever_a_tokenizer_was_saved_with(copy) ->
 
 
 @pytest.mark.parametrize("name", ["added_tokens.json", "spiece.model", "bpe.codes", "tokenizer.json"])
-def test_the_content_hash_is_of_every_file_of_a_tokenizer(copy, name) -> None:
+def test_the_content_hash_covers_every_file_of_a_tokenizer(copy, name) -> None:
     hashes = set()
     for content in ("1", "2"):
         (copy / name).write_text(content)
@@ -137,9 +126,7 @@ def test_the_content_hash_is_of_every_file_of_a_tokenizer(copy, name) -> None:
     assert len(hashes) == 2
 
 
-def test_the_content_hash_is_of_modules_too_unless_they_take_a_mean_as_those_of_older_records_do(
-    bare, tmp_path
-) -> None:
+def test_the_content_hash_covers_modules_unless_they_take_a_plain_mean(bare, tmp_path) -> None:
     folder = make_sentence_transformer(tmp_path / "st", "llama")
     hashes = [Checkpoint(folder).content_hash]
     assert hashes == [Checkpoint(bare).content_hash]
@@ -187,7 +174,7 @@ def reads(monkeypatch) -> Counter[str]:
     return counts
 
 
-def test_nothing_is_read_before_it_is_asked_for_and_each_file_once(copy, reads) -> None:
+def test_each_file_is_read_when_it_is_needed_and_once(copy, reads) -> None:
     checkpoint = Checkpoint(copy)
     assert not reads
     for _ in range(2):
@@ -208,7 +195,7 @@ def test_a_plan_opens_a_checkpoint_once(copy, reads) -> None:
     assert (reads["AutoConfig"], reads["AutoTokenizer"], reads["template.json"]) == (1, 1, 1)
 
 
-def test_lora_weights_without_a_tokenizer_have_that_of_their_base(bare, tmp_path) -> None:
+def test_an_adapter_without_a_tokenizer_has_that_of_its_base_model(bare, tmp_path) -> None:
     config = {"peft_type": "LORA", "base_model_name_or_path": str(bare)}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     checkpoint = Checkpoint(tmp_path)
@@ -229,7 +216,7 @@ def test_lora_weights_without_a_tokenizer_have_that_of_their_base(bare, tmp_path
         ("router_config.json", '{"structure": null}', r"Expected `object`, got `null` - at `\$\.structure`"),
     ],
 )
-def test_what_a_sentence_transformers_folder_says_wrongly_is_named(copy, name, content, says) -> None:
+def test_errors_in_a_sentence_transformers_folder_are_named(copy, name, content, says) -> None:
     (copy / name).write_text(content)
     with pytest.raises(DataError, match=rf"{name}: .*{says}|{name}: {says}"):
         load(copy)

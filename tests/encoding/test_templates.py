@@ -67,8 +67,7 @@ def test_impossible_values_are_refused(change: dict) -> None:
 def test_templates_travel_as_json(tmp_path) -> None:
     templates = Templates(query=Template(prompt="query: "), document=LLARA)
     templates.save(tmp_path)
-    stored = json.loads((tmp_path / "template.json").read_text())
-    assert Templates.from_json(stored, tmp_path) == templates
+    assert Templates.load(tmp_path) == templates
 
 
 @pytest.mark.parametrize(
@@ -94,13 +93,6 @@ def test_a_field_that_is_wrong_is_named_with_file_and_side(tmp_path, side, field
         Templates.load(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["[]", "null", "{", "1", '{"version": 1, "query": [], "document": {}}'])
-def test_a_file_of_something_else_is_a_data_error(tmp_path, content) -> None:
-    (tmp_path / "template.json").write_text(content)
-    with pytest.raises(DataError, match=r"template\.json: "):
-        Templates.load(tmp_path)
-
-
 def test_fields_that_are_left_out_have_their_usual_values(tmp_path) -> None:
     (tmp_path / "template.json").write_text('{"version": 1, "query": {}, "document": {"slots": 2}}')
     assert Templates.load(tmp_path) == Templates(Template(), Template(slots=2))
@@ -108,19 +100,13 @@ def test_fields_that_are_left_out_have_their_usual_values(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [
-        lambda value: value.pop("query"),
-        lambda value: value.update(version=99),
-        lambda value: value["query"].update(colour="blue"),
-        lambda value: value["document"].update(max_length="many"),
-    ],
+    "content",
+    ["[]", "null", "{", "1", '{"version": 1, "query": {}}', '{"version": 99, "query": {}, "document": {}}'],
 )
-def test_a_damaged_template_is_a_data_error(tmp_path, damage) -> None:
-    value = json.loads(json.dumps(Templates(LLARA, LLARA).as_json()))
-    damage(value)
-    with pytest.raises(DataError, match=r"template\.json"):
-        Templates.from_json(value, tmp_path / "template.json")
+def test_a_file_of_something_else_is_a_data_error(tmp_path, content) -> None:
+    (tmp_path / "template.json").write_text(content)
+    with pytest.raises(DataError, match=r"template\.json: "):
+        Templates.load(tmp_path)
 
 
 def test_special_tokens_a_tokenizer_adds_become_prefix_and_suffix() -> None:
