@@ -12,7 +12,7 @@ from typing import Any, Literal
 from adapters import repllama
 from adapters.llara import templates as llara
 from adapters.options import Context, configure, unnamed
-from llara_eval.checkpoints.folder import Checkpoint, opened, resolve
+from llara_eval.checkpoints.folder import Checkpoint, resolve
 from llara_eval.checkpoints.load import load, settle_templates
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.protocols import SILENT, Corpus, Progress
@@ -102,10 +102,9 @@ def open_packaged(name: str, base: Mapping[str, Any], given: Mapping[str, Any], 
 
 
 def read_texts(
-    model: str, folder: Path | Checkpoint, base: Mapping[str, Any], given: Mapping[str, Any]
+    model: str, checkpoint: Checkpoint, base: Mapping[str, Any], given: Mapping[str, Any]
 ) -> tuple[Any, Templates]:
     """Return the tokenizer and the templates a checkpoint is used with; its weights are not read."""
-    checkpoint = opened(folder)
     settings = {key: value for key, value in base.items() if key not in ("package", "within")}
     config, _ = configure(DenseConfig, settings, given, model)
     own_modules = config.backend == "sentence-transformers"

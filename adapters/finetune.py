@@ -12,14 +12,14 @@ from adapters import checkpoint_folder, repllama
 from adapters.llara import recipes
 from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.templates import templates as llara_templates
-from llara_eval.checkpoints.folder import content_hash
-from llara_eval.checkpoints.load import read_model, read_model_config, read_tokenizer
+from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import read_model
 from llara_eval.core.errors import UsageError
 from llara_eval.core.paths import home
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
-from llara_eval.encoding.model_facts import is_causal, own_positions, require_positions
+from llara_eval.encoding.model_facts import bare_facts, max_positions, require_positions
 from llara_eval.encoding.templates import Templates
 from llara_eval.planning.training import SAMPLE, Plan, make_plan
 from llara_eval.training import groups
@@ -89,7 +89,7 @@ def plan(
     Args and errors are those of :func:`finetune`.
     """
     folder, rows = _inputs(model, data, contrast, schedule, conditions, offline=offline, progress=progress)
-    tokenizer = read_tokenizer(folder)
+    tokenizer = Checkpoint(folder).tokenizer
     templates, new = recipe.templates(folder, tokenizer)
     templates = templates.cut_to(contrast.query_length, contrast.passage_length)
     lengths = []
@@ -125,7 +125,7 @@ def _inputs(
     folder = checkpoint_folder(str(model), offline=offline)
     check_output(conditions, folder)
     lengths = {"query_length": contrast.query_length, "passage_length": contrast.passage_length}
-    require_positions(read_model_config(folder), **lengths)
+    require_positions(Checkpoint(folder).config, **lengths)
     rows = read_rows(data, cache=home() / "training", progress=progress)
     _require_contrast(rows, contrast, schedule)
     return folder, rows
@@ -221,14 +221,15 @@ def _objective(
 ) -> tuple[Subject, Finetune]:
     """Load the model, put the LoRA adapter on it if there is one, and shard it; refuse an encoder."""
     torch.manual_seed(schedule.seed)
-    bare, tokenizer = read_model(folder, dtype=torch.float32)
-    if not is_causal(bare):
+    checkpoint = Checkpoint(folder)
+    bare, tokenizer = read_model(checkpoint, dtype=torch.float32), checkpoint.tokenizer
+    if not bare_facts(bare).causal:
         raise UsageError(
             f"{type(bare).__name__} cannot be fine-tuned: its tokens see what follows them, and only "
             "decoders are trained, whose last tokens make the embedding"
         )
     templates, new = recipe.templates(folder, tokenizer)
-    templates = templates.within(own_positions(bare.config))
+    templates = templates.within(max_positions(bare.config))
     fit_embeddings(bare, new)
     precision = precision_of(conditions.dtype, device)
     model = prepare(bare, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
@@ -243,4 +244,4 @@ def _objective(
         micro_tokens=conditions.micro_tokens,
         precision=precision,
     )
-    return Subject(model, tokenizer, templates, content_hash(folder), declared(folder)), objective
+    return Subject(model, tokenizer, templates, checkpoint.content_hash, declared(folder)), objective

@@ -16,13 +16,13 @@ from adapters.llara.joint import Frame
 from adapters.llara.objective import Adapt, AdaptationModel
 from adapters.llara.templates import add_tokens, fit_embeddings, templates
 from adapters.llara.verify_joint import require_isolation
-from llara_eval.checkpoints.folder import content_hash
-from llara_eval.checkpoints.load import read_model, read_model_config, read_tokenizer
+from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import read_model
 from llara_eval.core.paths import home
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
-from llara_eval.encoding.model_facts import own_positions, require_positions
+from llara_eval.encoding.model_facts import max_positions, require_positions
 from llara_eval.planning.training import SAMPLE, Plan, make_plan
 from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Schedule
@@ -81,8 +81,10 @@ def _inputs(
     """Find the checkpoint, read the rows, and refuse an output, a model or a length that cannot be."""
     folder = checkpoint_folder(str(model), offline=offline)
     check_output(conditions, folder)
-    config = read_model_config(folder, head=True)
-    task = replace(task, max_length=task.max_length or min(USUAL_LENGTH, own_positions(config)))
+    checkpoint = Checkpoint(folder)
+    checkpoint.require_head()
+    config = checkpoint.config
+    task = replace(task, max_length=task.max_length or min(USUAL_LENGTH, max_positions(config)))
     require_positions(config, max_length=task.max_length or 0)
     rows = read_rows(data, chunk_words=chunk_words, cache=home() / "training", progress=progress)
     return _Inputs(folder, task, *rows.split(held_out))
@@ -111,7 +113,7 @@ def plan(
         offline=offline,
         progress=progress,
     )
-    tokenizer = read_tokenizer(folder)
+    tokenizer = Checkpoint(folder).tokenizer
     new = add_tokens(tokenizer, task.prompts.slot_tokens)
     reader = Reader(tokenizer, Frame.of(templates(tokenizer, task.prompts), tokenizer), task)
     texts, _ = reader.texts(rows.sample(SAMPLE))
@@ -197,10 +199,11 @@ def _objective(
 ) -> tuple[Subject, Adapt]:
     """Load the model, put the LoRA adapter on it if there is one, and shard it; refuse one that leaks."""
     torch.manual_seed(schedule.seed)
-    causal, tokenizer = read_model(folder, dtype=torch.float32, head=True)
+    checkpoint = Checkpoint(folder)
+    causal, tokenizer = read_model(checkpoint, dtype=torch.float32, head=True), checkpoint.tokenizer
     new = add_tokens(tokenizer, task.prompts.slot_tokens)
     fit_embeddings(causal, new)
-    both = templates(tokenizer, task.prompts).within(own_positions(causal.config))
+    both = templates(tokenizer, task.prompts).within(max_positions(causal.config))
     precision = precision_of(conditions.dtype, device)
     model = prepare(causal, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
     if conditions.compiled:
@@ -209,4 +212,4 @@ def _objective(
     objective = Adapt(root, tokenizer, both, micro_tokens=conditions.micro_tokens, precision=precision)
     require_isolation(root, objective.reader.frame, both, objective.reader.max_length)
     reshard(root)
-    return Subject(model, tokenizer, both, content_hash(folder), declared(folder)), objective
+    return Subject(model, tokenizer, both, checkpoint.content_hash, declared(folder)), objective

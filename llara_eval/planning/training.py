@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from llara_eval.checkpoints.load import read_model_config
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.encoding.devices import default_device
 from llara_eval.planning.cost import feed_forward, products, skeleton
 from llara_eval.training.checkpoint import precision_of, prepare
@@ -80,7 +80,7 @@ def make_plan(
         DataError: The configuration is missing or unreadable.
         UsageError: LoRA names layers that the model does not have, or training does not support the dtype.
     """
-    config = read_model_config(folder)
+    config = Checkpoint(folder).config
     # An embedding matrix grows only where it has no row for a token.
     config.vocab_size = max(config.vocab_size, *(token + 1 for token in new_tokens), 0)
     model = skeleton(config, head=head)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-from llara_eval.checkpoints.load import load, read_model, read_model_config
+from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import load, read_model
 from llara_eval.core.errors import CheckFailedError, UsageError
 from llara_eval.core.files import remove_drafts, write_json
 from llara_eval.core.folders import staging
@@ -17,7 +18,7 @@ from llara_eval.datasets.contamination import RECORD
 from llara_eval.encoding.check import check
 from llara_eval.encoding.devices import default_dtype
 from llara_eval.encoding.padded import embed
-from llara_eval.encoding.templates import Side, Templates
+from llara_eval.encoding.templates import SIDES, Side, Templates
 from llara_eval.training.config import LoRA
 from llara_eval.training.distributed import rank
 
@@ -88,9 +89,8 @@ def sample_embeddings(model: Any, tokenizer: Any, templates: Templates) -> dict[
     """
     training = model.training
     model.eval()
-    sides: tuple[Side, Side] = ("query", "document")
     embeddings = {}
-    for side in sides:
+    for side in SIDES:
         sequences = templates.of(side).token_ids(tokenizer, SAMPLES)
         embeddings[side] = embed(model, sequences, templates.of(side), causal=True).cpu()
     model.train(training)
@@ -153,7 +153,7 @@ def save_checkpoint(
 
 def _merge(folder: Path, *, head: bool) -> None:
     """Put the merged model where its LoRA adapter is, with or without its language-model head."""
-    model, _ = read_model(folder, dtype=torch.float32, head=head)
+    model = read_model(Checkpoint(folder), dtype=torch.float32, head=head)
     for file in folder.glob("adapter_*"):
         file.unlink()
     model.save_pretrained(folder)
@@ -163,7 +163,7 @@ def _extent(model: Any) -> dict[str, bool]:
     """Return the option by which peft saves the embedding matrix where it has more rows than the base's."""
     if not hasattr(model, "peft_config"):
         return {}
-    base = read_model_config(Path(model.peft_config["default"].base_model_name_or_path))
+    base = Checkpoint(Path(model.peft_config["default"].base_model_name_or_path)).config
     return {"save_embedding_layers": model.config.vocab_size > base.vocab_size}
 
 
