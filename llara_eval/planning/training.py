@@ -12,8 +12,7 @@ from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.encoding.devices import default_device
 from llara_eval.planning.cost import feed_forward, products, skeleton
 from llara_eval.training.checkpoint import precision_of, prepare
-from llara_eval.training.config import Schedule
-from llara_eval.training.job import Conditions
+from llara_eval.training.config import Conditions, Schedule
 
 SAMPLE = 256
 """Rows whose tokens are counted."""
