@@ -47,11 +47,11 @@ class Vectors(NamedTuple):
 
 
 class VectorStore:
-    """The vectors of one collection in a folder of shards that others may share.
+    """The vectors of one collection in a folder of shards, which other collections may share.
 
     Args:
         root: The folder of all stores.
-        key: Everything that decides the vector of a text, as JSON values.
+        key: The cache key: everything that decides the vector of a text, in JSON types.
         name: The name of the collection: a hash of its content.
 
     Raises:
@@ -68,12 +68,9 @@ class VectorStore:
         return self.folder.facts(f"{content}.json", f"{content}.npy")
 
     def write(self, content: str, vectors: NDArray[np.float32], cost: Mapping[str, float]) -> None:
-        """Write one shard, and then its record: a shard with a record is complete.
+        """Write the vectors (n, D) of a shard as float16, and then its record, which marks it as complete.
 
-        Args:
-            content: Hash of the shard's texts.
-            vectors: (n, D), which are stored as float16.
-            cost: Seconds and tokens that the vectors took, for the record.
+        ``content`` is the hash of the shard's texts; ``cost`` are seconds and tokens, for the record.
 
         Raises:
             CheckFailedError: A component is too large for float16.
@@ -138,17 +135,9 @@ def fill(
 ) -> dict[str, float]:
     """Tokenise and encode the texts of a collection that a store still lacks.
 
-    Any number of processes may do this at the same time: each takes the shards that no other has taken.
-
-    Args:
-        store: The store; its complete shards are kept.
-        encoder: The encoder that the store's key describes.
-        tokens: The store of token ids, for the encoder's template.
-        items: (identifier, text) in a fixed order.
-        side: The template to use, of queries or of documents.
-        total: The number of items, for the progress bar.
-        lease_seconds: Seconds without a sign of life after which another worker's lease expires.
-        progress: Where progress is shown.
+    Any number of processes may do this at the same time: each takes the shards that no other has taken. The
+    store's key describes the encoder, and ``tokens`` belongs to the encoder's template for this side. The
+    items are as in :meth:`TokenStore.prepare`. Another worker's lease expires after ``lease_seconds``.
 
     Returns:
         What the vectors cost when they were made: ``seconds``, ``tokens``, ``padded`` (tokens with padding)
