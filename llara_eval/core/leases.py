@@ -117,7 +117,7 @@ class Leases:
 
     @contextmanager
     def hold(self, name: str, *, wait: bool = False) -> Iterator[bool]:
-        """Hold a lease in the block, and yield whether it was taken; with ``wait``, first wait until it is free."""
+        """Hold a lease in the block, and yield whether it was taken; ``wait``: wait until it is free."""
         taken = self.take(name)
         started, warned = time.monotonic(), False
         while wait and not taken:
