@@ -180,8 +180,8 @@ class VllmModel:
 
 def open_engine(
     name: Name, folder: Path, model: Any, tokenizer: Any, templates: Templates, device: torch.device
-) -> tuple[ModelFacts, Engine | None]:
-    """Return the facts about a checkpoint's model, and the engine in place of transformers, if it is another.
+) -> Engine | None:
+    """Return an engine that computes a checkpoint's embeddings; None if an encoder's own engines do.
 
     Args:
         name: The name of the engine.
@@ -195,10 +195,10 @@ def open_engine(
         UsageError: The engine cannot run the folder.
         MissingPartError: The engine is not installed.
     """
-    if name != "transformers" and (folder / "adapter_config.json").is_file():
-        raise UsageError(f"{folder} holds LoRA weights, which {name} would leave out: no --backend")
-    if name == "sentence-transformers":
-        return bare_facts(model), SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype)
+    if name == "transformers":
+        return None
+    if (folder / "adapter_config.json").is_file():
+        raise UsageError(f"{folder} holds a LoRA adapter, which {name} would ignore: leave out --backend")
     if name == "vllm":
-        return bare_facts(model), VllmModel(folder, templates, device, model.dtype)
-    return find_facts(model, templates), None
+        return VllmModel(folder, templates, device, model.dtype)
+    return SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype)
