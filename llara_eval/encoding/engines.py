@@ -39,10 +39,10 @@ def find_facts(model: Any, templates: Templates) -> ModelFacts:
 
 @torch.no_grad()
 def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch.dtype | None = None) -> bool:
-    """Return whether a model gives the same vectors in a packed batch as in a padded one, which is tried out.
+    """Return whether a model gives equal vectors in packed and padded batches; four sequences are tried.
 
-    The vectors differ, or are not to be had, if the attention cannot be replaced or has a window, a soft cap
-    or sinks, if the model takes no position ids, or if the device has no kernel.
+    It does not if its attention cannot be replaced or has a window, a soft cap or sinks, if it takes no
+    position ids, or if the device has no kernel.
 
     Args:
         model: A transformers base model, on its device.
@@ -181,7 +181,7 @@ class VllmModel:
 def open_engine(
     name: Name, folder: Path, model: Any, tokenizer: Any, templates: Templates, device: torch.device
 ) -> Engine | None:
-    """Return an engine that computes a checkpoint's embeddings; None if an encoder's own engines do.
+    """Return an engine that computes a checkpoint's embeddings; None for transformers, which an encoder runs.
 
     Args:
         name: The name of the engine.
