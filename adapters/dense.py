@@ -24,8 +24,8 @@ from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import Name as Engine
 from llara_eval.encoding.templates import Pooling, Side, Templates
-from llara_eval.search.compressed import Kind, Variant, check_dims, search_variant
-from llara_eval.vectors.remote import open_place
+from llara_eval.search.compressed import Variant, VectorFormat, check_dims, search_variant
+from llara_eval.vectors.remote import open_store_folder
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill
 
@@ -74,7 +74,7 @@ class DenseConfig:
     compile: bool = unnamed(False)
     backend: Engine = unnamed("transformers")
     search: str = unnamed("torch")
-    vectors: Kind = "fp16"
+    vectors: VectorFormat = "fp16"
     dims: int | None = None
 
 
@@ -257,9 +257,17 @@ class Dense:
             "backend": encoder.engine.name,
             "compile": self.config.compile,
         }
-        place, lease = open_place(self._context.store, self._context.home), self._context.lease_seconds
-        store = VectorStore(place / "vectors", key, name)
-        tokens = TokenStore(place / "tokens", encoder.tokenizer, encoder.templates.of(side))
+        context = self._context
+        folder = open_store_folder(context.store, context.home)
+        store = VectorStore(folder / "vectors", key, name)
+        tokens = TokenStore(folder / "tokens", encoder.tokenizer, encoder.templates.of(side))
         return store, fill(
-            store, encoder, tokens, items, side, total=total, lease_seconds=lease, progress=progress
+            store,
+            encoder,
+            tokens,
+            items,
+            side,
+            total=total,
+            lease_seconds=context.lease_seconds,
+            progress=progress,
         )

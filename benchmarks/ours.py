@@ -136,9 +136,10 @@ def write_store(folder: Path, name: str, blocks: Iterable[NDArray[np.float32]]) 
 
 
 def _open_store(folder: Path, name: str) -> Any:
+    from llara_eval.vectors.store_folder import StoreFolder
     from llara_eval.vectors.vector_store import VectorStore
 
-    return VectorStore(folder, {"name": name}, name)
+    return VectorStore(StoreFolder(folder), {"name": name}, name)
 
 
 def search(folder: str, depth: int) -> Once:

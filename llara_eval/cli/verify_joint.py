@@ -46,7 +46,7 @@ def verify_joint(
     from llara_eval.checkpoints.load import read_model
     from llara_eval.core.lines import read_texts
     from llara_eval.encoding.model_facts import max_positions
-    from llara_eval.training.job import usual_micro_tokens
+    from llara_eval.training.config import usual_micro_tokens
 
     if variant not in VARIANTS:
         raise UsageError(f"variant {variant!r} is not one of {', '.join(VARIANTS)}")

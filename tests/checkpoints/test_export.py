@@ -29,11 +29,11 @@ TOKENIZER = make_tokenizer()
 ROWS = 300
 """Rows of the tiny models' embedding matrix."""
 
-RELEASED = llara(TOKENIZER, query_length=90, passage_length=100)
+RELEASED = llara(TOKENIZER).cut_to(90, 100)
 PLAIN = Templates(*[Template(prefix=("<s>",), max_length=40)] * 2)
 TEMPLATES = {
     "released": RELEASED,
-    "paper": llara(TOKENIZER, PAPER, query_length=60, passage_length=70),
+    "paper": llara(TOKENIZER, PAPER).cut_to(60, 70),
     "repllama": repllama.templates(TOKENIZER, query_length=50, passage_length=50),
     "repllama, two lengths": repllama.templates(TOKENIZER, query_length=32, passage_length=50),
     "mean": PLAIN,
