@@ -12,13 +12,13 @@ from adapters import checkpoint_folder, repllama
 from adapters.llara import recipes
 from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.templates import templates as llara_templates
-from llara_eval.checkpoints.folder import content_hash
-from llara_eval.checkpoints.load import read_model, read_model_config, read_tokenizer
+from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import read_model
 from llara_eval.core.errors import UsageError
 from llara_eval.core.paths import home
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
-from llara_eval.encoding.model_facts import is_causal, own_positions, require_positions
+from llara_eval.encoding.model_facts import bare_facts, max_positions, require_positions
 from llara_eval.encoding.templates import Templates
 from llara_eval.planning.training import SAMPLE, Plan, make_plan
 from llara_eval.training import groups
@@ -92,7 +92,7 @@ class FinetuningRun:
             DataError: The model is missing, or the data are malformed or too few.
         """
         folder, rows = self._inputs()
-        tokenizer = read_tokenizer(folder)
+        tokenizer = Checkpoint(folder).tokenizer
         templates, new_tokens = self.recipe.templates(folder, tokenizer)
         templates = self._cut(templates)
         lengths = []
@@ -143,7 +143,7 @@ class FinetuningRun:
         folder = checkpoint_folder(str(self.model), offline=conditions.offline)
         check_output(conditions, folder)
         require_positions(
-            read_model_config(folder),
+            Checkpoint(folder).config,
             query_length=contrast.query_length,
             passage_length=contrast.passage_length,
         )
@@ -173,14 +173,15 @@ class FinetuningRun:
         """Load the model, put a LoRA adapter on it if there is one, and shard it; refuse an encoder."""
         conditions = self.conditions
         torch.manual_seed(self.schedule.seed)
-        decoder, tokenizer = read_model(folder, dtype=torch.float32)
-        if not is_causal(decoder):
+        checkpoint = Checkpoint(folder)
+        decoder, tokenizer = read_model(checkpoint, dtype=torch.float32), checkpoint.tokenizer
+        if not bare_facts(decoder).causal:
             raise UsageError(
                 f"{type(decoder).__name__} cannot be fine-tuned: its tokens attend to those after them, and "
                 "only decoders are trained, where the last tokens make the embedding"
             )
         templates, new_tokens = self.recipe.templates(folder, tokenizer)
-        templates = templates.within(own_positions(decoder.config))
+        templates = templates.within(max_positions(decoder.config))
         fit_embeddings(decoder, new_tokens)
         model = prepare(
             decoder, self.schedule.lora, new_tokens, gradient_checkpointing=conditions.gradient_checkpointing
@@ -196,7 +197,7 @@ class FinetuningRun:
             micro_tokens=conditions.micro_tokens,
             precision=precision_of(conditions.dtype, device),
         )
-        return Subject(model, tokenizer, templates, content_hash(folder), declared(folder)), objective
+        return Subject(model, tokenizer, templates, checkpoint.content_hash, declared(folder)), objective
 
     def _cut(self, templates: Templates) -> Templates:
         return templates.cut_to(self.contrast.query_length, self.contrast.passage_length)

@@ -16,13 +16,13 @@ from adapters.llara.joint import Frame
 from adapters.llara.objective import Adapt, AdaptationModel
 from adapters.llara.templates import add_tokens, fit_embeddings, templates
 from adapters.llara.verify_joint import require_isolation
-from llara_eval.checkpoints.folder import content_hash
-from llara_eval.checkpoints.load import read_model, read_model_config, read_tokenizer
+from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import read_model
 from llara_eval.core.paths import home
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
-from llara_eval.encoding.model_facts import own_positions, require_positions
+from llara_eval.encoding.model_facts import max_positions, require_positions
 from llara_eval.planning.training import SAMPLE, Plan, make_plan
 from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Conditions, Schedule
@@ -95,7 +95,7 @@ class AdaptationRun:
             DataError: The model is missing, or the data are malformed or too few.
         """
         folder, task, rows, _ = self._inputs()
-        tokenizer = read_tokenizer(folder)
+        tokenizer = Checkpoint(folder).tokenizer
         new_tokens = add_tokens(tokenizer, task.prompts.slot_tokens)
         reader = Reader(tokenizer, Frame.of(templates(tokenizer, task.prompts), tokenizer), task)
         texts, _ = reader.texts(rows.sample(SAMPLE))
@@ -140,8 +140,10 @@ class AdaptationRun:
         """Find the checkpoint and read the rows, checked as far as is possible without weights."""
         folder = checkpoint_folder(str(self.model), offline=self.conditions.offline)
         check_output(self.conditions, folder)
-        config = read_model_config(folder, head=True)
-        max_length = self.task.max_length or min(USUAL_LENGTH, own_positions(config))
+        checkpoint = Checkpoint(folder)
+        checkpoint.require_head()
+        config = checkpoint.config
+        max_length = self.task.max_length or min(USUAL_LENGTH, max_positions(config))
         require_positions(config, max_length=max_length)
         rows = read_rows(
             self.data,
@@ -155,10 +157,11 @@ class AdaptationRun:
         """Load the model, put a LoRA adapter on it if there is one, shard it, and check it for isolation."""
         conditions = self.conditions
         torch.manual_seed(self.schedule.seed)
-        causal, tokenizer = read_model(folder, dtype=torch.float32, head=True)
+        checkpoint = Checkpoint(folder)
+        causal, tokenizer = read_model(checkpoint, dtype=torch.float32, head=True), checkpoint.tokenizer
         new_tokens = add_tokens(tokenizer, task.prompts.slot_tokens)
         fit_embeddings(causal, new_tokens)
-        both = templates(tokenizer, task.prompts).within(own_positions(causal.config))
+        both = templates(tokenizer, task.prompts).within(max_positions(causal.config))
         model = prepare(
             causal, self.schedule.lora, new_tokens, gradient_checkpointing=conditions.gradient_checkpointing
         )
@@ -174,4 +177,4 @@ class AdaptationRun:
         )
         require_isolation(root, objective.reader.frame, both, objective.reader.max_length)
         reshard(root)
-        return Subject(model, tokenizer, both, content_hash(folder), declared(folder)), objective
+        return Subject(model, tokenizer, both, checkpoint.content_hash, declared(folder)), objective

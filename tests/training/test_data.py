@@ -17,7 +17,7 @@ from adapters.llara.stop_words import STOP_WORDS, without_stop_words
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError
 from llara_eval.training import groups
-from llara_eval.training.batching import PADDING, row_batches, split_to, token_batches
+from llara_eval.training.batching import PADDING, packed_batches, split_to, token_batches
 from llara_eval.training.data import RowFormat, Rows, order
 from llara_eval.training.groups import GroupRow, draw
 
@@ -203,8 +203,8 @@ def test_equal_lengths_fill_the_budget() -> None:
 
 
 def test_rows_without_padding_take_what_the_budget_holds_in_order() -> None:
-    assert row_batches([3, 4, 3, 20, 1, 9], 10) == [[0, 1, 2], [3], [4, 5]]
-    assert row_batches([], 10) == []
+    assert packed_batches([3, 4, 3, 20, 1, 9], 10) == [[0, 1, 2], [3], [4, 5]]
+    assert packed_batches([], 10) == []
 
 
 def test_batches_are_cut_until_there_are_enough_for_all_processes() -> None:

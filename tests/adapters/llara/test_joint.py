@@ -59,7 +59,6 @@ def token_ids(texts: list[str]) -> list[list[int]]:
     return make_tokenizer()(texts, add_special_tokens=False)["input_ids"]
 
 
-@pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
 @pytest.mark.parametrize("prompts", [RELEASED, PAPER], ids=["released", "paper"])
 @pytest.mark.parametrize(
     ("kind", "attention"),
@@ -69,10 +68,10 @@ def token_ids(texts: list[str]) -> list[list[int]]:
     ],
 )
 @torch.no_grad()
-def test_a_joint_pass_equals_two_passes(kind: str, attention: str, prompts: Prompts, left: bool) -> None:
+def test_a_joint_pass_equals_two_passes(kind: str, attention: str, prompts: Prompts) -> None:
     tokenizer, model = make_tokenizer(), make_model(kind, attention)
     both = templates(tokenizer, prompts)
-    batch = lay_out(token_ids(TEXTS), Frame.of(both, tokenizer), left=left)
+    batch = lay_out(token_ids(TEXTS), Frame.of(both, tokenizer))
     hidden = hidden_states(model, batch)
     for template, slots in ((both.document, batch.self_slots), (both.query, batch.next_slots)):
         alone = [embed(model, template.token_ids(tokenizer, [text]), template, causal=True) for text in TEXTS]
@@ -93,7 +92,7 @@ def test_the_self_suffix_changes_nothing_of_the_next_embedding(attention: str) -
 
 def test_a_mask_allows_what_is_before_but_not_padding_and_not_self_from_next() -> None:
     frame = Frame((1,), (2, 3), (4, 5), 1)
-    batch = lay_out([[9, 9], [9]], frame, left=True)
+    batch = lay_out([[9, 9], [9]], frame)
     allowed = joint_mask(batch.segments)[:, 0]
     for row in range(2):
         for query in range(7):
@@ -112,16 +111,14 @@ def test_positions_of_next_restart_where_those_of_self_begin() -> None:
     assert batch.next_slots.tolist() == [[7]]
 
 
-@pytest.mark.parametrize("left", [False, True])
-def test_every_text_token_is_predicted_from_the_token_before_it(left: bool) -> None:
-    batch = lay_out([[7, 8], [9], []], Frame((1,), (2,), (4,), 1), left=left)
+def test_every_text_token_is_predicted_from_the_token_before_it() -> None:
+    batch = lay_out([[7, 8], [9], []], Frame((1,), (2,), (4,), 1))
     assert batch.labels.tolist() == [7, 8, 9]
     assert batch.ids.flatten()[batch.predictors].tolist() == [1, 7, 1]
 
 
-@pytest.mark.parametrize("left", [False, True])
-def test_without_a_prefix_the_first_token_has_nothing_to_be_predicted_from(left: bool) -> None:
-    batch = lay_out([[7, 8], [9]], Frame((), (2,), (4,), 1), left=left)
+def test_without_a_prefix_the_first_token_has_nothing_to_be_predicted_from() -> None:
+    batch = lay_out([[7, 8], [9]], Frame((), (2,), (4,), 1))
     assert batch.labels.tolist() == [8]
     assert batch.ids.flatten()[batch.predictors].tolist() == [7]
 
