@@ -59,10 +59,8 @@ class _Group(Commands):
 
             if error.errno not in WAYS_OUT:
                 raise
-            where = f" ({error.filename})" if error.filename else ""
-            say(
-                f"error: {error.strerror}{where}; the same command goes on from what is finished", style="red"
-            )
+            file = f" ({error.filename})" if error.filename else ""
+            say(f"error: {error.strerror}{file}; the same command goes on from what is finished", style="red")
             raise typer.Exit(LlaraEvalError.exit_code) from error
         except KeyboardInterrupt as error:
             say("interrupted; what was finished is kept, the same command goes on from there")

@@ -155,7 +155,7 @@ def _examples_table(report: "Report") -> "Table":
     for role in report.finding.seen:
         matches = [match for match in report.matches if match.role == role]
         for match in sorted(matches, key=strength, reverse=True)[:_EXAMPLES]:
-            strongest = f"{match.kind} {match.score:.2f}"
-            rows.append([f"{role} {match.id}", strongest, match.trained_as, match.line])
+            kind = f"{match.kind} {match.score:.2f}"
+            rows.append([f"{role} {match.id}", kind, match.trained_as, match.line])
     headings = ["test text", "match", "trained as", "line"]
     return table(headings, rows, numbers=["line"], title="the strongest, for example")

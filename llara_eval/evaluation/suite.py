@@ -231,14 +231,14 @@ def _open(system: str | Retriever, options: Mapping[str, Any], context: "Context
     return MaxP(system, Windows()) if context.maxp else system
 
 
-def _cost(phase: Mapping[str, float], place: object) -> dict[str, Any]:
+def _cost(phase: Mapping[str, float], folder: object) -> dict[str, Any]:
     """Return the number of vectors, how many were encoded now, what all of them cost, and their folder."""
     return {
         "rows": phase["rows"],
         "made": phase["rows"] - phase["reused"],
         "tokens": phase["tokens"],
         "seconds": phase["seconds"],
-        "vectors": str(place),
+        "vectors": str(folder),
     }
 
 
