@@ -1,4 +1,4 @@
-"""One joint pass gives what two passes give, whatever the padding, the attention and the architecture."""
+"""One joint pass gives the embeddings of two passes, whatever the attention and the architecture."""
 
 import json
 import subprocess
