@@ -1,4 +1,4 @@
-"""Records of training that were damaged or written by hand end in a sentence that names file and place."""
+"""Damaged records of training are refused with a message that names the file and the place in it."""
 
 import json
 import shutil

@@ -111,9 +111,9 @@ def test_a_head_with_a_scale_is_refused() -> None:
         AdaptationModel(model, Adaptation())
 
 
-@pytest.mark.parametrize("kind", ["llama", "gemma2"])
-def test_the_head_gives_the_models_own_logits(kind: str) -> None:
-    model = AutoModelForCausalLM.from_config(make_config(kind)).eval()
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_the_head_gives_the_models_own_logits(architecture: str) -> None:
+    model = AutoModelForCausalLM.from_config(make_config(architecture)).eval()
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
         hidden = model.base_model(input_ids=ids).last_hidden_state
