@@ -87,7 +87,7 @@ def profile(folder: str, texts: str, dtype: str, compiled: bool = False) -> Once
         reading = time.perf_counter() - started
         with torch.profiler.profile(activities=activities) as seen:
             started = time.perf_counter()
-            encoder.encode_tokens(sequences, "document")
+            encoder.start(sequences, "document").vectors()
             seconds = time.perf_counter() - started + reading
         shares = dict.fromkeys((*KINDS, "other operators"), 0.0)
         for event in seen.key_averages():

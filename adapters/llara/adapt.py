@@ -15,12 +15,12 @@ from adapters.llara.joint import Frame
 from adapters.llara.objective import Adapt, AdaptationModel
 from adapters.llara.templates import add_tokens, fit_embeddings, templates
 from adapters.llara.verify_joint import require_isolation
-from llara_eval.checkpoints.folder import content_hash
-from llara_eval.checkpoints.load import read_model, read_model_config, read_tokenizer
+from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import read_model
 from llara_eval.core.paths import home
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
-from llara_eval.encoding.model_facts import own_positions, require_positions
+from llara_eval.encoding.model_facts import max_positions, require_positions
 from llara_eval.planning.training import SAMPLE, Plan, make_plan
 from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Conditions, Schedule
@@ -60,13 +60,13 @@ class AdaptationRun:
             UsageError: As for :meth:`run`, as far as it shows without reading weights.
             DataError: The model is missing, or the data are malformed or too few.
         """
-        folder, task, rows, _ = self._inputs()
-        tokenizer = read_tokenizer(folder)
+        checkpoint, task, rows, _ = self._inputs()
+        tokenizer = checkpoint.tokenizer
         new_tokens = add_tokens(tokenizer, task.prompts.slot_tokens)
         reader = Reader(tokenizer, Frame.of(templates(tokenizer, task.prompts), tokenizer), task)
         texts, _ = reader.texts(rows.sample(SAMPLE))
         return make_plan(
-            folder,
+            checkpoint.folder,
             self.schedule,
             self.conditions,
             head=True,
@@ -88,9 +88,9 @@ class AdaptationRun:
             CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings.
             KeyboardInterrupt: The run was interrupted; its training state is kept.
         """
-        folder, task, trained, held_out = self._inputs()
+        checkpoint, task, trained, held_out = self._inputs()
         with processes() as device:
-            subject, objective = self._load(folder, task, device)
+            subject, objective = self._load(checkpoint, task, device)
             carry_out(
                 subject,
                 objective,
@@ -102,30 +102,30 @@ class AdaptationRun:
             )
         return self.conditions.output
 
-    def _inputs(self) -> tuple[Path, Adaptation, Rows, Rows]:
+    def _inputs(self) -> tuple[Checkpoint, Adaptation, Rows, Rows]:
         """Return the inputs, checked as far as is possible without reading weights.
 
         Returns:
-            The checkpoint's folder, the task with a length that the model can read, the rows to train on, and
-            the rows that are held out.
+            The checkpoint, the task with a length that the model can read, the rows to train on, and the rows
+            that are held out.
         """
         conditions, cache = self.conditions, home() / "training"
-        folder = checkpoint_folder(str(self.model), offline=conditions.offline)
-        check_output(conditions, folder)
-        config = read_model_config(folder, head=True)
-        max_length = self.task.max_length or min(USUAL_LENGTH, own_positions(config))
-        require_positions(config, max_length=max_length)
+        checkpoint = Checkpoint(checkpoint_folder(str(self.model), offline=conditions.offline))
+        check_output(conditions, checkpoint.folder)
+        checkpoint.require_head()
+        max_length = self.task.max_length or min(USUAL_LENGTH, max_positions(checkpoint.config))
+        require_positions(checkpoint.config, max_length=max_length)
         rows = read_rows(self.data, words=self.chunk_words, cache=cache, progress=conditions.progress)
-        return folder, replace(self.task, max_length=max_length), *rows.split(self.held_out)
+        return checkpoint, replace(self.task, max_length=max_length), *rows.split(self.held_out)
 
-    def _load(self, folder: Path, task: Adaptation, device: torch.device) -> tuple[Subject, Adapt]:
+    def _load(self, checkpoint: Checkpoint, task: Adaptation, device: torch.device) -> tuple[Subject, Adapt]:
         """Load the model, put a LoRA adapter on it if there is one, shard it, and check it for isolation."""
         conditions = self.conditions
         torch.manual_seed(self.schedule.seed)
-        causal, tokenizer = read_model(folder, dtype=torch.float32, head=True)
+        causal, tokenizer = read_model(checkpoint, dtype=torch.float32, head=True), checkpoint.tokenizer
         new_tokens = add_tokens(tokenizer, task.prompts.slot_tokens)
         fit_embeddings(causal, new_tokens)
-        both = templates(tokenizer, task.prompts).within(own_positions(causal.config))
+        both = templates(tokenizer, task.prompts).within(max_positions(causal.config))
         model = prepare(
             causal, self.schedule.lora, new_tokens, gradient_checkpointing=conditions.gradient_checkpointing
         )
@@ -141,4 +141,5 @@ class AdaptationRun:
         )
         require_isolation(root, objective.reader.frame, both, objective.reader.max_length)
         reshard(root)
-        return Subject(model, tokenizer, both, content_hash(folder), declared(folder)), objective
+        subject = Subject(model, tokenizer, both, checkpoint.content_hash, declared(checkpoint.folder))
+        return subject, objective

@@ -10,6 +10,7 @@ from adapters.llara.batches import Batch, Read, Reader, Sums
 from adapters.llara.config import Adaptation
 from adapters.llara.joint import Frame, hidden_states, slot_states
 from adapters.llara.losses import Head, bag_of_words_loss, bag_recall, bag_weights, language_model_loss
+from llara_eval.encoding.model_facts import evaluating
 from llara_eval.encoding.templates import Templates
 from llara_eval.training.distributed import synchronise, total, world
 from llara_eval.training.objective import Numbered, Step
@@ -148,12 +149,9 @@ class Adapt:
         """Return the recall of each embedding, a mean over rows with a target; see :func:`bag_recall`."""
         batches = self.reader.batches(self.reader.read(rows), self.micro_tokens)
         recalls = torch.zeros(len(Sums._fields), device=self.model.device)
-        training = self.model.training
-        self.model.eval()  # without dropout
-        for batch in batches:
-            with self._autocast():
-                recalls += torch.stack(list(self.model(batch.to(self.model.device), recall=True)))
-        self.model.train(training)
+        with evaluating(self.model), self._autocast():
+            for batch in batches:
+                recalls += torch.stack(self.model(batch.to(self.model.device), recall=True))
         _, ebae, ebar = recalls.tolist()
         counts = _total_counts(batches)
         return {"ebae_recall": ebae / max(counts.ebae, 1), "ebar_recall": ebar / max(counts.ebar, 1)}

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-from llara_eval.checkpoints.load import load, read_model, read_model_config
+from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import load, read_model
 from llara_eval.core.errors import CheckFailedError, UsageError
 from llara_eval.core.files import remove_drafts, write_json
 from llara_eval.core.folders import staging
 from llara_eval.datasets.contamination import RECORD
 from llara_eval.encoding.check import check
 from llara_eval.encoding.devices import default_dtype
+from llara_eval.encoding.model_facts import evaluating
 from llara_eval.encoding.padded import embed
-from llara_eval.encoding.templates import Side, Templates
+from llara_eval.encoding.templates import SIDES, Side, Templates
 from llara_eval.training.config import LoRA
 from llara_eval.training.distributed import rank
 
@@ -86,14 +88,11 @@ def sample_embeddings(model: Any, tokenizer: Any, templates: Templates) -> dict[
         tokenizer: Its tokenizer.
         templates: Its templates.
     """
-    training = model.training
-    model.eval()
-    sides: tuple[Side, Side] = ("query", "document")
     embeddings = {}
-    for side in sides:
-        sequences = templates.of(side).token_ids(tokenizer, SAMPLES)
-        embeddings[side] = embed(model, sequences, templates.of(side), causal=True).cpu()
-    model.train(training)
+    with evaluating(model):
+        for side in SIDES:
+            sequences = templates.of(side).token_ids(tokenizer, SAMPLES)
+            embeddings[side] = embed(model, sequences, templates.of(side), causal=True).cpu()
     return embeddings
 
 
@@ -153,7 +152,7 @@ def save_checkpoint(
 
 def _merge(folder: Path, *, head: bool) -> None:
     """Replace a saved LoRA adapter by the merged model, with or without its LM head."""
-    model, _ = read_model(folder, dtype=torch.float32, head=head)
+    model = read_model(Checkpoint(folder), dtype=torch.float32, head=head)
     for file in folder.glob("adapter_*"):
         file.unlink()
     model.save_pretrained(folder)
@@ -163,7 +162,7 @@ def _embedding_option(model: Any) -> dict[str, bool]:
     """Return peft's option to save the embedding matrix, which it needs if new rows were added."""
     if not hasattr(model, "peft_config"):
         return {}
-    base = read_model_config(Path(model.peft_config["default"].base_model_name_or_path))
+    base = Checkpoint(Path(model.peft_config["default"].base_model_name_or_path)).config
     return {"save_embedding_layers": model.config.vocab_size > base.vocab_size}
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from llara_eval.encoding.engines import can_pack
-from llara_eval.encoding.packed import Packed, embed_row
-from llara_eval.encoding.packed_attention import attending_in_rows
+from llara_eval.encoding.packed import PackedSequences, embed_packed
+from llara_eval.encoding.packed_attention import using_packed_attention
 from llara_eval.encoding.padded import embed
 from llara_eval.encoding.templates import Template, Templates
 from llara_eval.training.batching import packed_batches, split_to, token_batches
@@ -126,7 +126,7 @@ class Finetune:
             # Sharding averages gradients over processes; the count is already that of all of them.
             return (losses.contrastive + self.contrast.distillation * losses.distillation) / count * world()
 
-        with attending_in_rows(self.model) if self._packed else nullcontext():
+        with using_packed_attention(self.model) if self._packed else nullcontext():
             cached_backward(chunks, self._embed, loss, lambda last: synchronise(self.model, last))
         contrastive, distillation = (total(value) for value in terms.tolist())
         logged = {"loss": contrastive + self.contrast.distillation * distillation}
@@ -142,8 +142,9 @@ class Finetune:
         """Return the embeddings (n, D) of the n rows of a chunk; n may be 0."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
             if self._packed:
-                packed = Packed(chunk.sequences, chunk.template, self.device).row(0, len(chunk.sequences))
-                embeddings = embed_row(self.model, packed, chunk.template, causal=True)
+                sequences = PackedSequences(chunk.sequences, chunk.template, self.device)
+                batch = sequences.batch(0, len(chunk.sequences))
+                embeddings = embed_packed(self.model, batch, chunk.template, causal=True)
             else:
                 embeddings = embed(self.model, chunk.sequences, chunk.template, causal=True)
         return embeddings[: len(chunk.rows)]

@@ -91,7 +91,7 @@ def test_who_comes_late_does_not_remove_the_lease_of_who_was_first(two, tmp_path
     path = tmp_path / "a.lease"
     path.write_text(json.dumps(asdict(dead)))
     assert one.take("a")
-    other._remove(path, dead, time.time())
+    other._remove("a", dead, time.time())
     assert not other.take("a")
     right = tmp_path / "a.dead.takeover"  # somebody is about to remove it
     path.write_text(json.dumps(asdict(dead)))

@@ -17,6 +17,7 @@ from adapters.finetune import RECIPES, FinetuningRun
 from adapters.llara.adapt import AdaptationRun
 from adapters.llara.config import Adaptation
 from adapters.llara.templates import add_tokens, fit_embeddings
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import read_model
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding.compile import compile_layers
@@ -67,7 +68,7 @@ def save_causal(folder: Path, kind: str) -> Path:
 
 def counts(folder: Path, lora: LoRA | None, new: Sequence[int], head: bool) -> tuple[int, int]:
     """Return all and the trained parameters of the model that training would make."""
-    model, _ = read_model(folder, dtype=torch.float32, head=head)
+    model = read_model(Checkpoint(folder), dtype=torch.float32, head=head)
     fit_embeddings(model, new)
     sizes = [
         (weight.numel(), weight.requires_grad)
@@ -184,7 +185,7 @@ def test_activations_are_those_that_a_layer_keeps(tmp_path: Path, compiled: bool
 
 def test_weights_are_kept_in_bfloat16_too_unless_layers_are_compiled(tmp_path: Path) -> None:
     folder = save_causal(tmp_path / "base", "llama")
-    model, _ = read_model(folder, dtype=torch.float32, head=True)
+    model = read_model(Checkpoint(folder), dtype=torch.float32, head=True)
     states = {"input_ids": torch.ones(1, 4, dtype=torch.long)}
     with kept_for_backward(model) as kept, torch.autocast("cpu", torch.bfloat16):
         model(**states)
@@ -201,7 +202,7 @@ def test_weights_are_kept_in_bfloat16_too_unless_layers_are_compiled(tmp_path: P
 @pytest.mark.parametrize("head", [False, True], ids=["decoder", "with head"])
 def test_time_is_that_of_the_products_of_an_update(tmp_path: Path, kind: str, head: bool) -> None:
     folder = save_causal(tmp_path / "base", kind)
-    model, _ = read_model(folder, dtype=torch.float32, head=head)
+    model = read_model(Checkpoint(folder), dtype=torch.float32, head=head)
     with FlopCounterMode(display=False) as counter:
         model(torch.ones(8, 4, dtype=torch.long))[0].sum().backward()
     found = plan(folder, head=head, lengths=[4])

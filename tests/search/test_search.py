@@ -12,7 +12,7 @@ from stores import Shards, as_lists, search, search_mapped, sorted_exactly, unit
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.search import search as module
 from llara_eval.search.candidates import TorchProposer, rounding
-from llara_eval.search.search import score, stored
+from llara_eval.search.search import index_of, score
 
 DOCUMENTS, QUERIES = unit(3000, 24), Shards(unit(40, 24, seed=1), letter="q")
 
@@ -116,7 +116,7 @@ def test_vectors_that_are_not_finite_are_named(proposer) -> None:
 def test_exact_scores_are_sums_without_error() -> None:
     documents, queries = unit(20, 4096).astype(np.float16), unit(3, 4096, seed=1).astype(np.float16)
     query, row = np.repeat(np.arange(3), 20), np.tile(np.arange(20), 3)
-    found = score(queries, stored(Shards(documents)), query, row).score
+    found = score(queries, index_of(Shards(documents)), query, row).score
     for pair, (i, j) in enumerate(zip(query, row, strict=True)):
         products = queries[i].astype(np.float64) * documents[j].astype(np.float64)
         assert found[pair] == np.float32(math.fsum(products))

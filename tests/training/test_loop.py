@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from tiny_training import make_base, make_rows, read_log, run
 from transformers import AutoModelForCausalLM
 
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import load, read_model
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.core.files import sha256_of
@@ -134,7 +135,7 @@ def test_a_lora_adapter_is_saved_alone_or_merged(tmp_path: Path, merge: bool) ->
     assert record["reload_difference"] < 1e-5
     assert load(out, dtype="float32").templates.document.slots == 8
     head, base = "lm_head.weight", tmp_path / "base"
-    model, _ = read_model(out, dtype=torch.float32, head=True)
+    model = read_model(Checkpoint(out), dtype=torch.float32, head=True)
     assert torch.equal(model.get_parameter(head), load_file(base / WEIGHTS)[head])
 
 

@@ -184,7 +184,7 @@ def test_what_is_read_is_never_replaced(tmp_path, read, written) -> None:
     arguments = ["--data", data, "--corpus", "self", "--output", tmp_path / written, "--overwrite"]
     refused = CliRunner().invoke(app, ["mine", "-m", "bm25", *map(str, arguments)])
     assert refused.exit_code == 2
-    assert "would replace what is read" in refused.stderr.replace("\n", " ")
+    assert "would replace an input" in refused.stderr.replace("\n", " ")
 
 
 def test_the_command_writes_rows_and_how_they_were_made(tmp_path, corpus, monkeypatch) -> None:

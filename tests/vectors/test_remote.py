@@ -1,9 +1,7 @@
 """Stores at URLs of fsspec: the same bytes, whatever breaks in between."""
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -21,12 +19,11 @@ from tiny_models import make_tokenizer
 from typer.testing import CliRunner
 
 from llara_eval.cli import app
-from llara_eval.core import leases
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.encoding.templates import Template
 from llara_eval.vectors import shards, vector_store
-from llara_eval.vectors.place import Folder
-from llara_eval.vectors.remote import Objects, Remote, open_place
+from llara_eval.vectors.remote import RemoteFiles, RemoteFolder, open_store_folder
+from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill
 
@@ -49,7 +46,7 @@ def url(request, tmp_path) -> str:
 
 
 def made(
-    place: Folder, encoder: CountingEncoder, lease_seconds: float = 600.0
+    place: StoreFolder, encoder: CountingEncoder, lease_seconds: float = 600.0
 ) -> tuple[VectorStore, dict[str, float]]:
     store = VectorStore(place / "vectors", {"checkpoint": "abc"}, "x")
     tokens = TokenStore(place / "tokens", TOKENIZER, TEMPLATE)
@@ -72,7 +69,7 @@ def contents(address: str) -> dict[str, bytes]:
 @pytest.fixture
 def local(tmp_path) -> dict[str, bytes]:
     """Return the files of a store in a local folder."""
-    made(Folder(tmp_path / "local"), CountingEncoder())
+    made(StoreFolder(tmp_path / "local"), CountingEncoder())
     return contents(f"file://{tmp_path}/local")
 
 
@@ -81,15 +78,15 @@ def rows(store: VectorStore) -> list[tuple[str, list[float]]]:
 
 
 def test_the_same_files_are_there_as_in_a_folder(url, local, tmp_path) -> None:
-    made(open_place(url, tmp_path / "home"), CountingEncoder())
+    made(open_store_folder(url, tmp_path / "home"), CountingEncoder())
     assert contents(url) == local
     assert len(local) > 10
 
 
 def test_another_machine_encodes_nothing_and_copies_what_it_reads(url, tmp_path) -> None:
-    here, _ = made(open_place(url, tmp_path / "home"), CountingEncoder())
+    here, _ = made(open_store_folder(url, tmp_path / "home"), CountingEncoder())
     encoder = CountingEncoder()
-    there, cost = made(open_place(url, tmp_path / "other"), encoder)
+    there, cost = made(open_store_folder(url, tmp_path / "other"), encoder)
     assert (encoder.sequences, cost["reused"], cost["rows"]) == ([], 60, 60)
     assert not list((tmp_path / "other").rglob("*.np?")), "nothing is copied before it is read"
     assert rows(there) == rows(here)
@@ -107,7 +104,7 @@ def test_machines_share_the_work(url, local, tmp_path) -> None:
     encoders = [Slow() for _ in range(3)]
 
     def work(number: int) -> None:
-        made(open_place(url, tmp_path / f"home {number}"), encoders[number])
+        made(open_store_folder(url, tmp_path / f"home {number}"), encoders[number])
 
     threads = [threading.Thread(target=work, args=[number]) for number in range(3)]
     for thread in threads:
@@ -120,9 +117,9 @@ def test_machines_share_the_work(url, local, tmp_path) -> None:
 
 
 def test_what_is_here_already_is_copied_there_not_made_again(url, local, tmp_path) -> None:
-    made(Folder(tmp_path / "home"), CountingEncoder())
+    made(StoreFolder(tmp_path / "home"), CountingEncoder())
     encoder = CountingEncoder()
-    _, cost = made(open_place(url, tmp_path / "home"), encoder)
+    _, cost = made(open_store_folder(url, tmp_path / "home"), encoder)
     assert (encoder.sequences, cost["reused"]) == ([], 60)
     shared = contents(url)
     assert shared == {name: data for name, data in local.items() if name.startswith("/vectors")}
@@ -132,53 +129,53 @@ def test_what_is_here_already_is_copied_there_not_made_again(url, local, tmp_pat
 def test_a_shard_that_is_damaged_there_is_noticed_when_it_is_read_and_made_anew(
     url, local, tmp_path, how
 ) -> None:
-    store, _ = made(open_place(url, tmp_path / "home"), CountingEncoder())
-    piece = store.listing.pieces[1]
-    files, root = fsspec.core.url_to_fs(f"{url}/vectors/{store.folder.name}/{piece.content}.npy")
+    store, _ = made(open_store_folder(url, tmp_path / "home"), CountingEncoder())
+    shard = store.listing.shards[1]
+    files, root = fsspec.core.url_to_fs(f"{url}/vectors/{store.folder.path.name}/{shard.content}.npy")
     data = files.cat_file(root)
     if how == "remove":
         files.rm_file(root)
     else:
         files.pipe_file(root, data[:-3] if how == "truncate" else data[:-1] + bytes([data[-1] ^ 1]))
-    there, _ = made(open_place(url, tmp_path / "other"), CountingEncoder())
-    with pytest.raises(DataError, match=f"{piece.content}.npy is damaged there; give the same command again"):
+    there, _ = made(open_store_folder(url, tmp_path / "other"), CountingEncoder())
+    with pytest.raises(DataError, match=f"{shard.content}.npy is damaged; give the same command again"):
         rows(there)
     encoder = CountingEncoder()
-    there, _ = made(open_place(url, tmp_path / "other"), encoder)
-    assert len(encoder.sequences) == piece.rows
+    there, _ = made(open_store_folder(url, tmp_path / "other"), encoder)
+    assert len(encoder.sequences) == shard.rows
     assert rows(there) == rows(store)
     assert contents(url) == local
 
 
 def test_a_shard_that_is_lost_there_is_sent_again_by_a_machine_that_has_it(url, local, tmp_path) -> None:
-    store, _ = made(open_place(url, tmp_path / "home"), CountingEncoder())
-    lost = Objects.open(f"{url}/vectors/{store.folder.name}")
-    lost.delete(f"{store.listing.pieces[1].content}.npy")
+    store, _ = made(open_store_folder(url, tmp_path / "home"), CountingEncoder())
+    lost = RemoteFiles.open(f"{url}/vectors/{store.folder.path.name}")
+    lost.delete(f"{store.listing.shards[1].content}.npy")
     encoder = CountingEncoder()
-    made(open_place(url, tmp_path / "home"), encoder)
+    made(open_store_folder(url, tmp_path / "home"), encoder)
     assert encoder.sequences == []
     assert contents(url) == local
 
 
 def test_token_ids_that_are_damaged_there_are_made_anew(url, local, tmp_path) -> None:
-    made(open_place(url, tmp_path / "home"), CountingEncoder())
+    made(open_store_folder(url, tmp_path / "home"), CountingEncoder())
     files, root = fsspec.core.url_to_fs(url)
     files.pipe_file(next(name for name in files.find(root) if name.endswith(".npz")), b"PK")
     files.rm(f"{root}/vectors", recursive=True)
     other = tmp_path / "other"
     with pytest.raises(DataError, match=r"token ids of shard .* are damaged; run this again"):
-        made(open_place(url, other), CountingEncoder())
-    made(open_place(url, other), CountingEncoder())
+        made(open_store_folder(url, other), CountingEncoder())
+    made(open_store_folder(url, other), CountingEncoder())
     assert contents(url) == local
 
 
 def test_a_store_there_that_is_of_another_key_is_refused(url, tmp_path) -> None:
-    store, _ = made(open_place(url, tmp_path / "home"), CountingEncoder())
-    files, root = fsspec.core.url_to_fs(f"{url}/vectors/{store.folder.name}/key.json")
+    store, _ = made(open_store_folder(url, tmp_path / "home"), CountingEncoder())
+    files, root = fsspec.core.url_to_fs(f"{url}/vectors/{store.folder.path.name}/key.json")
     files.pipe_file(root, b'{"checkpoint": "other"}')
-    with pytest.raises(DataError, match="of another key"):
-        made(open_place(url, tmp_path / "other"), CountingEncoder())
-    made(Folder(tmp_path / "other"), CountingEncoder())
+    with pytest.raises(DataError, match="holds another key"):
+        made(open_store_folder(url, tmp_path / "other"), CountingEncoder())
+    made(StoreFolder(tmp_path / "other"), CountingEncoder())
 
 
 class Flaky(LocalFileSystem):
@@ -209,7 +206,7 @@ def test_wherever_the_network_fails_nothing_there_is_half_and_the_same_command_e
     for operation in range(1, 1000):
         there = tmp_path / "there"
         Flaky.left = operation
-        place = Remote(tmp_path / "home", Objects(Flaky(), str(there)))
+        place = RemoteFolder(tmp_path / "home", RemoteFiles(Flaky(), str(there)))
         try:
             made(place, CountingEncoder())
         except LlaraEvalError as error:  # its leases may stay, and this process lives on
@@ -231,10 +228,10 @@ def test_wherever_the_network_fails_nothing_there_is_half_and_the_same_command_e
 
 
 def test_drafts_there_of_work_that_is_done_are_removed_others_are_not(url, local, tmp_path) -> None:
-    place = open_place(url, tmp_path / "home")
+    place = open_store_folder(url, tmp_path / "home")
     store, _ = made(place, CountingEncoder())
-    there = Objects.open(f"{url}/vectors/{store.folder.name}")
-    done = store.listing.pieces[0].content
+    there = RemoteFiles.open(f"{url}/vectors/{store.folder.path.name}")
+    done = store.listing.shards[0].content
     for objects, name in ((there, f"{done}.npy"), (there / "leases", f"{done}.lease"), (there, "other.npy")):
         objects.write(f".{name}.abc.tmp", b"half")
     made(place, CountingEncoder())
@@ -243,16 +240,16 @@ def test_drafts_there_of_work_that_is_done_are_removed_others_are_not(url, local
 
 
 def test_a_writer_whose_draft_is_removed_writes_again(url, monkeypatch) -> None:
-    objects = Objects.open(url)
-    usual, drafts = objects.files.mv, []
+    objects = RemoteFiles.open(url)
+    usual, drafts = objects.file_system.mv, []
 
     def mv(draft, path, **named):
         if not drafts:
-            objects.remove_drafts({"done"})
+            objects.delete_leftovers({"done"}, ".tmp")
         drafts.append(draft)
         usual(draft, path, **named)
 
-    monkeypatch.setattr(objects.files, "mv", mv)
+    monkeypatch.setattr(objects.file_system, "mv", mv)
     objects.write("done.npy", b"whole")
     assert len(set(drafts)) == 2
     assert objects.names() == ["done.npy"]
@@ -284,14 +281,15 @@ def clock(monkeypatch):
 @pytest.fixture
 def two(url, tmp_path, clock):
     """Return the leases of two workers on two machines, which expire after 60 seconds."""
-    pair = [(open_place(url, tmp_path / name) / "x").leases(60.0) for name in ("one", "other")]
+    pair = [(open_store_folder(url, tmp_path / name) / "x").leases(60.0) for name in ("one", "other")]
     pair[1]._owner = replace(pair[1]._owner, host="elsewhere")
     return pair
 
 
-def test_a_lease_has_one_holder(two) -> None:
+def test_a_lease_has_one_holder(two, url) -> None:
     one, other = two
     assert one.take("a")
+    assert one.address("a").endswith(f"{url.rpartition('://')[2]}/x/leases/a.lease")
     assert not other.take("a")
     assert other.take("b")
     other.release("a")
@@ -300,39 +298,21 @@ def test_a_lease_has_one_holder(two) -> None:
     assert other.take("a")
 
 
-def test_who_waits_is_told_for_whom_and_where(two, url, monkeypatch) -> None:
-    said = ""
-
-    def hear(message: str) -> None:
-        nonlocal said
-        said = message
-        one.release("a")
-
-    monkeypatch.setattr(leases, "_PATIENCE", 0.0)
-    monkeypatch.setattr(leases.logger, "warning", hear)
-    one, other = two
-    one.take("a")
-    with other.hold("a", wait=True) as mine:
-        assert mine
-    assert f"waiting for process {os.getpid()} on {socket.gethostname()}" in said
-    assert f"{url.rpartition('://')[2]}/x/leases/a.lease; delete that file" in said
-
-
 def test_who_comes_late_does_not_remove_the_lease_of_who_was_first(two, clock, monkeypatch) -> None:
     """Both see one that was left behind, and one of them has taken it over when the other would."""
     one, other = two
-    one._objects.write("a.lease", b"{")
+    one._files.write("a.lease", b"{")
     assert not one.take("a") and not other.take("a")
     clock.passes(61)
-    read = other._objects.read
+    read = other._files.read
 
     def later(name):
         held = read(name)
-        monkeypatch.setattr(other._objects, "read", read)
+        monkeypatch.setattr(other._files, "read", read)
         assert one.take("a")
         return held
 
-    monkeypatch.setattr(other._objects, "read", later)
+    monkeypatch.setattr(other._files, "read", later)
     assert not other.take("a")
     assert one.holder("a").id == one._owner.id
 
@@ -359,7 +339,7 @@ def test_a_holder_that_died_on_this_machine_is_noticed_at_once(two, url, tmp_pat
     one._owner = replace(one._owner, pid=dead.pid)
     assert one.take("a")
     assert not other.take("a"), "a process of another machine may have any number"
-    same = (open_place(url, tmp_path / "same") / "x").leases(60.0)
+    same = (open_store_folder(url, tmp_path / "same") / "x").leases(60.0)
     assert same.take("a")
 
 
@@ -367,7 +347,7 @@ def test_leases_of_work_that_is_done_are_removed(two, url) -> None:
     one, _ = two
     one.take("done")
     one.take("not done")
-    one.forget({"done"})
+    one.remove_leftovers({"done"})
     files, root = fsspec.core.url_to_fs(url)
     assert [name.rpartition("/")[2] for name in files.find(root)] == ["not done.lease"]
 
@@ -390,14 +370,14 @@ def test_places_that_cannot_be_opened(tmp_path, monkeypatch) -> None:
     with pytest.raises(
         LlaraEvalError, match=r"file:///proc/x/vectors/\w+: cannot make it \(FileNotFoundError"
     ):
-        made(open_place("file:///proc/x", tmp_path), CountingEncoder())
+        made(open_store_folder("file:///proc/x", tmp_path), CountingEncoder())
     with pytest.raises(UsageError, match="nowhere://x: Protocol not known"):
-        open_place("nowhere://x", tmp_path)
+        open_store_folder("nowhere://x", tmp_path)
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(MissingPartError, match="s3://bucket/x: Install s3fs"):
-        open_place("s3://bucket/x", tmp_path)
-    assert type(open_place(None, tmp_path)) is Folder
-    assert open_place("~/x", tmp_path).path == Path.home() / "x"
+        open_store_folder("s3://bucket/x", tmp_path)
+    assert type(open_store_folder(None, tmp_path)) is StoreFolder
+    assert open_store_folder("~/x", tmp_path).path == Path.home() / "x"
 
 
 @pytest.mark.parametrize("by", ["option", "variable"])
