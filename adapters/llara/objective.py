@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from adapters.llara.batches import Batch, Read, Reader, Sums
+from adapters.llara.batches import Batch, Reader, Sums, TokenisedRows
 from adapters.llara.config import Adaptation
 from adapters.llara.joint import Frame, hidden_states, slot_states
 from adapters.llara.losses import Head, bag_of_words_loss, bag_recall, bag_weights, language_model_loss
@@ -121,11 +121,11 @@ class Adapt:
         self.micro_tokens = micro_tokens
         self.precision = precision
 
-    def read(self, rows: Numbered, epoch: int) -> Read:
+    def read(self, rows: Numbered, epoch: int) -> TokenisedRows:
         """Tokenise the rows; they are the same in every epoch."""
         return self.reader.read([row for _, row in rows])
 
-    def step(self, inputs: Read) -> Step:
+    def step(self, inputs: TokenisedRows) -> Step:
         """Compute the loss of an optimizer step and leave its gradients in the parameters."""
         batches = self.reader.batches(inputs, self.micro_tokens)
         counts = Sums(*(int(total(count)) for count in _total_counts(batches)))
