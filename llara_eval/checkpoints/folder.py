@@ -24,14 +24,11 @@ _HASHED = (
 )
 """Files of a checkpoint on which its vectors depend, without the templates."""
 
-_MODULES_HASHED = ("*.json", "*.safetensors", "*.bin")
-"""Files of a sentence-transformers folder on which its vectors depend if only its own modules can pool."""
-
 _HUB_FILES = [*_HASHED, "*.json", "*.txt", "[0-9]_*/*.bin"]
 """Files that are downloaded from the hub: also templates and the modules of sentence-transformers."""
 
 
-class Module(TypedDict):
+class _Module(TypedDict):
     """An entry of ``modules.json``, without the keys that are not used."""
 
     type: str
@@ -94,7 +91,7 @@ class Checkpoint:
         path = self.folder / "modules.json"
         if not path.is_file():
             return []
-        modules = read_record(path, list[Module])
+        modules = read_record(path, list[_Module])
         if not modules:
             raise DataError(f"{path}: expected modules, found none")
         return [(module["type"].rsplit(".", 1)[-1], self.folder / module["path"]) for module in modules]
@@ -184,8 +181,7 @@ class Checkpoint:
             raise DataError(f"{self.folder}: its tokenizer cannot be read: {error}") from error
         names = tokenizer.vocab_files_names.values()  # empty for a tokenizer of bytes
         if names and not any((self.transformer / name).is_file() for name in names):
-            # transformers invented a tokenizer
-            raise DataError(
+            raise DataError(  # transformers has invented a tokenizer
                 f"{self.folder} holds no tokenizer ({' or '.join(sorted(names))}); save it there too"
             )
         return tokenizer
@@ -224,7 +220,8 @@ class Checkpoint:
             return set()
         modules = dict(self.modules)
         if "Pooling" not in modules or set(modules) - {"Transformer", "Pooling", "Normalize"}:
-            return {path for pattern in _MODULES_HASHED for path in self.folder.rglob(pattern)}
+            patterns = ("*.json", "*.safetensors", "*.bin")
+            return {path for pattern in patterns for path in self.folder.rglob(pattern)}
         path = modules["Pooling"] / "config.json"
         pooling = decode(read_json(path), dict[str, Any], path)
         chosen = [key for key, value in pooling.items() if value and not key.endswith("dimension")]

@@ -73,7 +73,8 @@ def load(
     tokenizer = checkpoint.tokenizer
     model = read_model(checkpoint, dtype=weight_dtype)
     model = model.to(device if engine == "transformers" else "cpu").eval()
-    facts, other = engines.open_engine(engine, checkpoint.folder, model, tokenizer, templates, device)
+    other = engines.open_engine(engine, checkpoint.folder, model, tokenizer, templates, device)
+    facts = None if other else engines.find_facts(model, templates)
     return Encoder(
         model, tokenizer, templates, batch_tokens=batch_tokens, source=source, facts=facts, engine=other
     )

@@ -45,7 +45,7 @@ tags: [sentence-transformers, sentence-similarity, feature-extraction]
 ---
 # {name}
 
-{kind}, vectors of {width} numbers. Load it with sentence-transformers:
+{model_class}, vectors of {width} numbers. Load it with sentence-transformers:
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -249,7 +249,7 @@ def _card(name: str, encoder: Encoder, *, routed: bool, repeated: int) -> str:
     """Return the README of the export."""
     card = _CARD.format(
         name=name,
-        kind=type(encoder.model).__name__,
+        model_class=type(encoder.model).__name__,
         width=encoder.width,
         templates=json.dumps(encoder.templates.as_json(), indent=2, ensure_ascii=False),
     )

@@ -49,7 +49,9 @@ def _refuse_unknown(value: Any, value_type: Any, path: str) -> None:
     fields = get_type_hints(value_type)
     for name, inner in value.items():
         if name not in fields:
-            raise msgspec.ValidationError(f"Object contains unknown field `{name}` - at `{path}`")
+            raise msgspec.ValidationError(
+                f"Object contains unknown field `{name}` - at `{path}`; the fields are {', '.join(fields)}"
+            )
         _refuse_unknown(inner, fields[name], f"{path}.{name}")
 
 

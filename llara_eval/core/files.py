@@ -50,15 +50,10 @@ WAYS_OUT: Mapping[int | None, str] = MappingProxyType(
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a binary file that appears under ``path`` only if the block ends without an error.
 
-    A temporary file in the same folder is written, synchronised and renamed, and then the folder is
-    synchronised. A process that is killed at any instant therefore leaves either the old content or the new
-    content, and files appear in the order in which they were written, even if the power fails.
-
-    Args:
-        path: The path of the file; its folder is made.
-
-    Yields:
-        The temporary file, open for writing.
+    The folder of the file is made if it is missing. A temporary file in the same folder is written,
+    synchronised and renamed, and then the folder is synchronised. A process that is killed at any instant
+    therefore leaves either the old content or the new content, and files appear in the order in which they
+    were written, even if the power fails.
 
     Raises:
         LlaraEvalError: The disk is full, or the path is not writable.
@@ -77,13 +72,12 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def draft(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """Open a temporary file beside ``path``, which is deleted after the block unless the block renames it.
+    """Open a temporary file beside ``path``, and yield the file and its path.
+
+    The file is deleted after the block unless the block renames it.
 
     The file is locked as long as its writer lives. The next draft of the same file removes the draft of a
     killed writer: see :func:`remove_drafts`.
-
-    Yields:
-        The file, open for writing, and its path.
 
     Raises:
         LlaraEvalError: The disk is full, or the path is not writable.

@@ -36,7 +36,7 @@ def staging(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Make a folder that appears under its name only if the block ends without an error.
+    """Make an empty folder that appears under its name only if the block ends without an error.
 
     The folder is filled inside a temporary folder beside it and then renamed, so that a process that is
     killed at any instant leaves either the old folder or the new one.
@@ -45,9 +45,6 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         folder: The path of the folder; its parent is made.
         replace: Whether to replace an existing folder. Otherwise an existing folder stays, since another
             process was faster, and the new folder is dropped.
-
-    Yields:
-        The empty folder to fill, which has the same name.
 
     Raises:
         LlaraEvalError: The disk is full, or the parent is not writable.

@@ -35,29 +35,20 @@ class Tabular:
 
     def _repr_html_(self) -> str:
         """Return the table as HTML, in which every text from data is escaped."""
-        rows, caption = self.rows(), self.caption()
-        names = column_names(rows)
-        body = "".join(_html_row("td", [row.get(name) for name in names]) for row in rows[:SHOWN])
+        import pandas as pd
+
+        rows = self.rows()
+        frame = pd.DataFrame(list(rows[:SHOWN]), columns=column_names(rows), dtype=object)
+        with pd.option_context("display.max_colwidth", None):
+            table = frame.where(frame.notna(), "–").to_html(index=False, float_format="{:.4f}".format)
         hidden = len(rows) - SHOWN
         more = f"<p>… {hidden:,} more rows; to_frame() has all of them</p>" if hidden > 0 else ""
-        head = f"<caption>{escape(caption)}</caption>" if caption else ""
-        head += f"<thead>{_html_row('th', names)}</thead>"
-        return f"<table>{head}<tbody>{body}</tbody></table>{more}"
+        return f"<p>{escape(self.caption())}</p>{table}{more}"
 
 
 def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the names of the columns that occur in any row, in the order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def _html_row(tag: str, values: Iterable[Any]) -> str:
-    return f"<tr>{''.join(_html_cell(tag, value) for value in values)}</tr>"
-
-
-def _html_cell(tag: str, value: Any) -> str:
-    align = "left" if isinstance(value, str) else "right"
-    text = "–" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-    return f'<{tag} style="text-align:{align};padding:2px 10px">{escape(text)}</{tag}>'
 
 
 def is_frame(value: Any) -> bool:

@@ -61,11 +61,9 @@ class Holder:
 
 
 class Leases:
-    """The leases of one worker.
+    """The leases of one worker, in a folder that all workers share.
 
-    Args:
-        folder: The folder with the leases of all workers.
-        expires: Seconds without renewal after which a lease is free.
+    A lease expires ``expires`` seconds after its last renewal.
     """
 
     def __init__(self, folder: Path, *, expires: float = EXPIRES) -> None:
@@ -119,15 +117,7 @@ class Leases:
 
     @contextmanager
     def hold(self, name: str, *, wait: bool = False) -> Iterator[bool]:
-        """Hold a lease in the block.
-
-        Args:
-            name: The name of the lease.
-            wait: Whether to wait until the lease is free.
-
-        Yields:
-            Whether the lease was taken; always True with ``wait``.
-        """
+        """Hold a lease in the block, and yield whether it was taken; ``wait``: wait until it is free."""
         taken = self.take(name)
         started, warned = time.monotonic(), False
         while wait and not taken:

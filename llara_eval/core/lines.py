@@ -32,11 +32,8 @@ def text_lines(path: Path, advance: Callable[[int], object] | None = None) -> It
     """Yield (line number from 1, line without its end) of a UTF-8 file, gzipped if its name ends in ``.gz``.
 
     A line ends at a line feed, with or without a carriage return before it, and nowhere else. Each line is
-    decoded on its own, so that an error names the right line. A byte-order mark is skipped.
-
-    Args:
-        path: The file.
-        advance: A function that is called with the number of bytes read from disk since the last call.
+    decoded on its own, so that an error names the right line. A byte-order mark is skipped. ``advance`` is
+    called with the number of bytes that were read from disk since the last call.
 
     Raises:
         DataError: The file cannot be opened, a line is not UTF-8, or a gzipped file is damaged.
@@ -58,11 +55,7 @@ def text_lines(path: Path, advance: Callable[[int], object] | None = None) -> It
 def objects(
     path: Path, advance: Callable[[int], object] | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) for each non-blank line of a JSON Lines file.
-
-    Args:
-        path: The file, gzipped if its name ends in ``.gz``.
-        advance: A function that is called with the number of bytes read from disk since the last call.
+    """Yield (line number, object) for each non-blank line of a JSON Lines file, read by :func:`text_lines`.
 
     Raises:
         DataError: A line is not a JSON object, or the file cannot be read.

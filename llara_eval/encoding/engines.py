@@ -39,10 +39,10 @@ def find_facts(model: Any, templates: Templates) -> ModelFacts:
 
 @torch.no_grad()
 def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch.dtype | None = None) -> bool:
-    """Return whether a model gives the same vectors in a packed batch as in a padded one, which is tried out.
+    """Return whether a model gives equal vectors in packed and padded batches; four sequences are tried.
 
-    The vectors differ, or are not to be had, if the attention cannot be replaced or has a window, a soft cap
-    or sinks, if the model takes no position ids, or if the device has no kernel.
+    It does not if its attention cannot be replaced or has a window, a soft cap or sinks, if it takes no
+    position ids, or if the device has no kernel.
 
     Args:
         model: A transformers base model, on its device.
@@ -180,8 +180,8 @@ class VllmModel:
 
 def open_engine(
     name: Name, folder: Path, model: Any, tokenizer: Any, templates: Templates, device: torch.device
-) -> tuple[ModelFacts, Engine | None]:
-    """Return the facts about a checkpoint's model, and the engine in place of transformers, if it is another.
+) -> Engine | None:
+    """Return an engine that computes a checkpoint's embeddings; None for transformers, which an encoder runs.
 
     Args:
         name: The name of the engine.
@@ -195,10 +195,10 @@ def open_engine(
         UsageError: The engine cannot run the folder.
         MissingPartError: The engine is not installed.
     """
-    if name != "transformers" and (folder / "adapter_config.json").is_file():
-        raise UsageError(f"{folder} holds LoRA weights, which {name} would leave out: no --backend")
-    if name == "sentence-transformers":
-        return bare_facts(model), SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype)
+    if name == "transformers":
+        return None
+    if (folder / "adapter_config.json").is_file():
+        raise UsageError(f"{folder} holds a LoRA adapter, which {name} would ignore: leave out --backend")
     if name == "vllm":
-        return bare_facts(model), VllmModel(folder, templates, device, model.dtype)
-    return find_facts(model, templates), None
+        return VllmModel(folder, templates, device, model.dtype)
+    return SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype)

@@ -77,12 +77,7 @@ def score(qrels: Qrels, run: Run, measures: Sequence[str]) -> Scores:
 
     The mean is over all judged queries: a judged query that the run lacks counts with a value of 0
     (``trec_eval -c``), and queries without judgements are ignored. A document with a negative grade is judged
-    and not relevant. nDCG has linear gains.
-
-    Args:
-        qrels: The judgements.
-        run: A canonical run: without ties, every tool orders it in the same way.
-        measures: Names that :func:`parse_measures` accepts.
+    and not relevant. nDCG has linear gains. :func:`parse_measures` reads the names of the measures.
 
     Raises:
         UsageError: A name is not a measure, or there are no names.

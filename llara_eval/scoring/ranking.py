@@ -65,14 +65,9 @@ def rank(hits: Hits, *, depth: int, drop_own_ids: bool = False) -> Run:
 def best_passages(hits: Hits) -> Hits:
     """Turn hits of passages into hits of documents: a document has the score of its best passage (MaxP).
 
+    The ids of passages are ``<document id>#<number>``. A document occurs at most once for a query.
     Source: Dai and Callan, "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR
     2019.
-
-    Args:
-        hits: Hits of passages, whose ids are ``<document id>#<number>``.
-
-    Returns:
-        Hits of documents; a document occurs at most once for a query.
     """
     doc_of_passage = as_ids(passage_id.rpartition("#")[0] for passage_id in hits.doc_ids)
     doc_ids, doc_index = np.unique(doc_of_passage, return_inverse=True)
@@ -89,13 +84,7 @@ def strictly_decreasing(scores: NDArray[np.float32], offsets: NDArray[np.int64])
 
     Let ``o[i]`` be the number of float32 steps from zero to a score. The lowered scores are
     ``t[i] = min(o[i], t[i-1] - 1)``, and ``t[i] + i`` is therefore a running minimum of ``o[i] + i``.
-
-    Args:
-        scores: (H,) finite, non-increasing within a query.
-        offsets: (Q + 1,) the hits of query ``i`` are ``offsets[i]:offsets[i + 1]``.
-
-    Returns:
-        (H,) float32, equal to ``scores`` unless there is a tie.
+    The scores (H,) are finite and non-increasing within a query; ``offsets`` are those of a :class:`Run`.
 
     Raises:
         DataError: Too few float32 values are left below a tie.

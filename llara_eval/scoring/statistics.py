@@ -29,15 +29,10 @@ class Difference(NamedTuple):
 
 
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a mean by Student's t over queries.
+    """Return the 95 % confidence interval (low, high) of the mean of values (Q,), by Student's t.
 
+    Both ends equal the mean if there are fewer than two values, or if all values are equal.
     Source: Sakai, "Laboratory Experiments in Information Retrieval" (2018), section 2.2.
-
-    Args:
-        values: (Q,) per-query values.
-
-    Returns:
-        (low, high); both equal the mean if there are fewer than two values, or if all values are equal.
     """
     mean = float(np.mean(values))
     if len(values) < 2 or np.ptp(values) == 0:
@@ -47,15 +42,11 @@ def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def paired_difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> Difference:
-    """Compare two systems on the same queries.
+    """Compare the values (Q,) of two systems for the same queries in the same order.
 
     The p-value is that of the two-sided paired randomisation test (Smucker, Allan and Carterette, "A
     Comparison of Statistical Significance Tests for Information Retrieval Evaluation", CIKM 2007), with a
     fixed seed, so that equal input gives an equal p-value. The interval is that of :func:`mean_interval`.
-
-    Args:
-        first: (Q,) values of the baseline.
-        second: (Q,) values of the other system, for the same queries in the same order.
     """
     differences = second - first
     mean, (low, high) = float(np.mean(differences)), mean_interval(differences)

@@ -35,10 +35,8 @@ _TOO_LARGE = 2.0**128 - 2.0**103
 def write_run(path: Path, run: Run, tag: str) -> None:
     """Write a run as a tab-separated TREC file of six columns, with ranks from 1.
 
-    Args:
-        path: The file, compressed without a time stamp if its name ends in ``.gz``.
-        run: The run.
-        tag: The last column; white space in the tag becomes ``_``.
+    The file is compressed without a time stamp if its name ends in ``.gz``. White space in the tag becomes
+    ``_``.
     """
     tag = "_".join(tag.split()) or "run"
     with text_writer(path) as file:
@@ -51,14 +49,8 @@ def read_run(path: Path, *, depth: int | None = None) -> Run:
     """Read a TREC or MS MARCO run file and rank it canonically.
 
     The rank column of a TREC run is ignored, as in trec_eval: scores decide. An MS MARCO run has only ranks,
-    and a smaller rank becomes a higher score.
-
-    Args:
-        path: The file, gzipped if its name ends in ``.gz``.
-        depth: The most documents kept for a query; None keeps all.
-
-    Returns:
-        The run; its queries are in the order in which the file first names them.
+    and a smaller rank becomes a higher score. The queries stay in the order in which the file first names
+    them, and each keeps at most ``depth`` documents (None: all).
 
     Raises:
         DataError: The file is missing or empty, or a line, which the message names, is malformed.
@@ -183,11 +175,7 @@ def _judgements(path: Path, columns: int, separator: str | None) -> Iterator[tup
 def collect_qrels(
     origin: Path | str, judgements: Iterable[tuple[int, str, str, int]]
 ) -> dict[str, dict[str, int]]:
-    """Collect judgements as query_id → doc_id → grade.
-
-    Args:
-        origin: The source of the judgements, for messages.
-        judgements: (line number, query_id, doc_id, grade).
+    """Collect judgements (line number, query_id, doc_id, grade) as query_id → doc_id → grade.
 
     Raises:
         DataError: One pair has two grades, or there are no judgements.

@@ -23,12 +23,9 @@ Scored = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
 class Proposer(Protocol):
-    """Finds the documents of a block whose scores reach the floors of the queries.
+    """Finds the documents of a block whose scores reach the floors of the queries (Q, D), float32.
 
-    Args:
-        queries: (Q, D) float32.
-        depth: The number of documents to find for each query.
-        size: The most documents of a block.
+    A search is for ``depth`` documents for each query, in blocks of at most ``size`` documents.
     """
 
     def __init__(self, queries: torch.Tensor, depth: int, size: int) -> None: ...
@@ -135,12 +132,8 @@ class Reservoir:
 
     Candidates are appended. When the room might not suffice for another block, the depth-th best score of
     each query is determined, and candidates further below than rounding can explain are dropped. faiss does
-    the same query by query (``ReservoirTopN``); this class treats all queries at once.
-
-    Args:
-        queries: The number of queries, Q.
-        depth: The number of documents to find for each query.
-        block: The most candidates that a query gets from one block.
+    the same query by query (``ReservoirTopN``); this class treats all queries at once. A query gets at most
+    ``block`` candidates from one block.
 
     Attributes:
         slack: (Q,) how far a candidate may lie below the depth-th best score and still be among the best.
@@ -166,13 +159,9 @@ class Reservoir:
         return self._filled > self._room - self._block
 
     def add(self, positions: NDArray[np.int64], scores: NDArray[np.float32], first: int, width: int) -> None:
-        """Append candidates of a block.
+        """Append candidates of a block of ``width`` documents, whose first document is in row ``first``.
 
-        Args:
-            positions: (P,) positions in the flattened (Q, width) scores of the block, ascending.
-            scores: (P,) the scores of the candidates.
-            first: The row of the first document of the block.
-            width: The number of documents in the block.
+        ``positions`` (P,), ascending, are positions in the flattened scores (Q, width) of the block.
         """
         queries = np.arange(len(self._filled))
         starts = np.searchsorted(positions, np.arange(len(self._filled) + 1) * width)
@@ -208,10 +197,9 @@ class Reservoir:
         self._scores.ravel()[slots], self._rows.ravel()[slots] = scores, rows
 
     def _free(self, starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Take the next free slots for the candidates ``starts[i]:starts[i + 1]`` of query i.
+        """Take free slots for the candidates ``starts[i]:starts[i + 1]`` of each query i.
 
-        Returns:
-            (P,) slots, and (Q,) the number of slots that each query takes.
+        The result is the slots (P,) and the number of slots of each query (Q,).
         """
         counts = np.diff(starts)
         shift = np.arange(len(counts)) * self._room + self._filled - starts[:-1]

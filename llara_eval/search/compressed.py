@@ -66,17 +66,9 @@ def check_dims(dims: int | None, width: int) -> None:
 
 
 def shorten(vectors: torch.Tensor, dims: int, *, unit: bool) -> torch.Tensor:
-    """Keep the first dimensions of vectors, and scale unit vectors to length 1 again.
+    """Keep the first ``dims`` dimensions of vectors (n, D) as float16, and scale unit vectors to length 1.
 
     Source: Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022.
-
-    Args:
-        vectors: (n, D).
-        dims: The number of dimensions to keep.
-        unit: Whether the vectors are unit vectors.
-
-    Returns:
-        (n, dims) float16.
     """
     kept = vectors[:, :dims].double()
     if unit:
@@ -117,16 +109,10 @@ class Grid(NamedTuple):
 
 
 def signs(vectors: torch.Tensor) -> NDArray[np.uint8]:
-    """Return for each number a bit that is 1 if the number is positive; a byte has eight bits.
+    """Return bits of vectors (n, D), 1 for positive numbers, as bytes (n, D / 8, rounded up).
 
     Source: Yamada, Asai and Hajishirzi, "Efficient Passage Retrieval with Hashing for Open-domain Question
     Answering", ACL 2021; its reranking multiplies the query with such bits.
-
-    Args:
-        vectors: (n, D).
-
-    Returns:
-        (n, D / 8, rounded up).
     """
     return np.packbits((vectors > 0).numpy(), axis=1)
 
@@ -183,14 +169,8 @@ def search_variant(
 ) -> SearchOutcome:
     """Find the documents with the largest inner products, among those that compressed vectors propose.
 
-    Args:
-        queries: A complete store of query vectors.
-        documents: A complete store of document vectors.
-        depth: The number of documents to find for each query.
-        variant: The form in which document vectors are searched.
-        scratch: The folder for compressed vectors.
-        proposer: The name of the proposer, ``torch`` or ``faiss``; both give the same hits.
-        progress: Where progress is shown.
+    Both stores are complete. Compressed vectors are written to the folder ``scratch``. The proposers
+    ``torch`` and ``faiss`` give the same hits.
 
     Raises:
         UsageError: No proposer has that name.

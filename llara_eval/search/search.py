@@ -113,11 +113,7 @@ def read_queries(store: VectorStore) -> Queries:
 def score(vectors: Rows, index: Index, query: Numbers, row: Numbers) -> Pairs:
     """Score pairs exactly, a few documents at a time.
 
-    Args:
-        vectors: (Q, D) vectors of queries.
-        index: The documents.
-        query: (P,) rows of queries, ascending.
-        row: (P,) rows of documents.
+    The pairs are rows ``query`` (P,), ascending, of ``vectors`` (Q, D) with rows ``row`` (P,) of the index.
     """
     order = np.argsort(row, kind="stable")
     used, bounds = np.unique(row[order], return_index=True)
@@ -193,15 +189,8 @@ def as_hits(pairs: Pairs, queries: Queries, index: Index) -> Hits:
 def nearest(queries: Queries, index: Index, depth: int, proposer: str, progress: Progress) -> Pairs:
     """Find the documents with the largest inner products.
 
-    Args:
-        queries: The queries.
-        index: The documents.
-        depth: The number of documents to find for each query.
-        proposer: The name of the proposer, ``torch`` or ``faiss``; both give the same pairs.
-        progress: Where progress is shown.
-
-    Returns:
-        The first ``depth`` documents of each query in the canonical order, or all documents; unordered.
+    The result is the first ``depth`` documents of each query in the canonical order, or all documents if
+    there are fewer; it is unordered. The proposers ``torch`` and ``faiss`` give the same result.
 
     Raises:
         UsageError: No proposer has that name.

@@ -32,12 +32,7 @@ _clock = time.monotonic
 
 
 class RemoteFiles:
-    """The files of a folder at a URL.
-
-    Args:
-        file_system: A file system of fsspec.
-        root: The path of the folder in the file system.
-    """
+    """The files of a folder ``root`` in a file system of fsspec."""
 
     def __init__(self, file_system: Any, root: str) -> None:
         self.file_system = file_system
@@ -217,12 +212,7 @@ class RemoteLeases(Leases):
 
 
 class RemoteFolder(StoreFolder):
-    """A folder at a URL, and the local folder of its copies.
-
-    Args:
-        path: The local folder.
-        files: The files at the URL.
-    """
+    """The files of a folder at a URL, and the local folder ``path`` of their copies."""
 
     def __init__(self, path: Path, files: RemoteFiles) -> None:
         super().__init__(path)
@@ -304,11 +294,9 @@ class RemoteFolder(StoreFolder):
 
 
 def open_store_folder(address: str | None, home: Path) -> StoreFolder:
-    """Return the folder of all stores.
+    """Return the folder of all stores at an address: a local path, a URL of fsspec, or None.
 
-    Args:
-        address: A local folder, a URL of fsspec, or None for the cache folder.
-        home: The cache folder, which also holds copies of files at a URL.
+    None is the address of the cache folder ``home``, which also holds the copies of files at a URL.
 
     Raises:
         UsageError: fsspec does not know the protocol of the URL.

@@ -17,11 +17,7 @@ from llara_eval.vectors.sealed import canonical, decode_record, sealed
 
 
 class StoreFolder:
-    """A local folder.
-
-    Args:
-        path: The path of the folder.
-    """
+    """A local folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

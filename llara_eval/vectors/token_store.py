@@ -24,13 +24,7 @@ from llara_eval.vectors.store_folder import StoreFolder
 
 
 class TokenStore:
-    """The token ids of shards, for one tokenizer and template.
-
-    Args:
-        root: The folder of all stores.
-        tokenizer: A Hugging Face tokenizer.
-        template: The template that turns texts into sequences.
-    """
+    """The token ids of shards, for one tokenizer of Hugging Face and one template."""
 
     def __init__(self, root: StoreFolder, tokenizer: Any, template: Template) -> None:
         self.tokenizer = tokenizer
@@ -58,12 +52,8 @@ class TokenStore:
     ) -> Listing:
         """Tokenise the texts of a collection that the store still lacks, and return the collection's shards.
 
-        Args:
-            name: The name of the collection: a hash of its content.
-            items: (identifier, text) in a fixed order; not read if the store lacks nothing.
-            total: The number of items, for the progress bar.
-            lease_seconds: Seconds without a sign of life after which another worker's lease expires.
-            progress: Where progress is shown.
+        The name of a collection is a hash of its content. Its items are (identifier, text) in a fixed order,
+        and are not read if the store is complete. Another worker's lease expires after ``lease_seconds``.
 
         Raises:
             DataError: The store's folder has another key.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,11 +47,11 @@ class Vectors(NamedTuple):
 
 
 class VectorStore:
-    """The vectors of one collection in a folder of shards that others may share.
+    """The vectors of one collection in a folder of shards, which other collections may share.
 
     Args:
         root: The folder of all stores.
-        key: Everything that decides the vector of a text, as JSON values.
+        key: The cache key: everything that decides the vector of a text, in JSON types.
         name: The name of the collection: a hash of its content.
 
     Raises:
@@ -68,12 +68,9 @@ class VectorStore:
         return self.folder.facts(f"{content}.json", f"{content}.npy")
 
     def write(self, content: str, vectors: NDArray[np.float32], cost: Mapping[str, float]) -> None:
-        """Write one shard, and then its record: a shard with a record is complete.
+        """Write the vectors (n, D) of a shard as float16, and then its record, which marks it as complete.
 
-        Args:
-            content: Hash of the shard's texts.
-            vectors: (n, D), which are stored as float16.
-            cost: Seconds and tokens that the vectors took, for the record.
+        ``content`` is the hash of the shard's texts; ``cost`` are seconds and tokens, for the record.
 
         Raises:
             CheckFailedError: A component is too large for float16.
@@ -138,17 +135,9 @@ def fill(
 ) -> dict[str, float]:
     """Tokenise and encode the texts of a collection that a store still lacks.
 
-    Any number of processes may do this at the same time: each takes the shards that no other has taken.
-
-    Args:
-        store: The store; its complete shards are kept.
-        encoder: The encoder that the store's key describes.
-        tokens: The store of token ids, for the encoder's template.
-        items: (identifier, text) in a fixed order.
-        side: The template to use, of queries or of documents.
-        total: The number of items, for the progress bar.
-        lease_seconds: Seconds without a sign of life after which another worker's lease expires.
-        progress: Where progress is shown.
+    Any number of processes may do this at the same time: each takes the shards that no other has taken. The
+    store's key describes the encoder, and ``tokens`` belongs to the encoder's template for this side. The
+    items are as in :meth:`TokenStore.prepare`. Another worker's lease expires after ``lease_seconds``.
 
     Returns:
         What the vectors cost when they were made: ``seconds``, ``tokens``, ``padded`` (tokens with padding)
@@ -188,8 +177,10 @@ def _encode(
 ) -> int:
     """Encode shards until the store has all; return the number of rows that this worker encoded."""
     waiting = list({shard.content: shard for shard in listing.shards}.values())
-    encoded_rows = 0
-    with _Writer(store) as writer:
+    encoded_rows, ready_times = 0, [0.0]
+    # A thread writes a shard while the next shard is encoded. At most two shards are in memory.
+    with ThreadPoolExecutor(1) as thread:
+        writing: Future[None] = thread.submit(lambda: None)
         while waiting:
             held_by_others = []
             for shard in waiting:
@@ -200,16 +191,23 @@ def _encode(
                             continue
                         # Another worker may have made the shard before this one took the lease.
                         if store.record(shard.content) is None:
-                            renew = partial(leases.renew, shard.content)
                             since = time.perf_counter()
+                            renew = partial(leases.renew, shard.content)
                             started = _start(encoder, tokens, shard.content, side, advance, renew)
-                            writer.put(shard.content, since, started, lease.pop_all())
+                            previous, writing = (
+                                writing,
+                                thread.submit(
+                                    _write, store, shard.content, since, started, lease.pop_all(), ready_times
+                                ),
+                            )
+                            previous.result()
                             encoded_rows += shard.rows
                             continue
                 advance(shard.rows)
             if len(held_by_others) == len(waiting):
                 time.sleep(_POLL)
             waiting = held_by_others
+    writing.result()
     return encoded_rows
 
 
@@ -232,40 +230,22 @@ def _start(
     return encoder.start(sequences, side, report)
 
 
-class _Writer:
-    """Waits in a thread for the vectors of a shard and writes them, while the next shard is being encoded.
+def _write(
+    store: VectorStore,
+    content: str,
+    since: float,
+    started: Started,
+    lease: AbstractContextManager[object],
+    ready_times: list[float],
+) -> None:
+    """Write a shard when its vectors are ready, then release its lease.
 
-    At most two shards are in memory, and a GPU does not wait for the disk.
+    The cost of a shard does not include the time until the vectors of the previous shard were ready.
     """
-
-    def __init__(self, store: VectorStore) -> None:
-        self._store = store
-        self._thread = ThreadPoolExecutor(1)
-        self._last: Future[None] | None = None
-        self._ready = 0.0  # when the vectors of the last shard were ready
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self._thread.shutdown()
-        if error is None and self._last is not None:
-            self._last.result()
-
-    def put(
-        self, content: str, since: float, started: Started, lease: AbstractContextManager[object]
-    ) -> None:
-        """Write a shard after the previous one and release its lease; raise an error of the previous one."""
-        last, self._last = self._last, self._thread.submit(self._write, content, since, started, lease)
-        if last is not None:
-            last.result()
-
-    def _write(
-        self, content: str, since: float, started: Started, lease: AbstractContextManager[object]
-    ) -> None:
-        with lease:
-            vectors = started.vectors()
-            since, self._ready = max(since, self._ready), time.perf_counter()
-            seconds = round(self._ready - since, 3)
-            cost = {"seconds": seconds, "tokens": started.tokens, "padded": started.padded}
-            self._store.write(content, vectors, cost)
+    with lease:
+        vectors = started.vectors()
+        ready_times.append(time.perf_counter())
+        seconds = round(ready_times[-1] - max(since, ready_times[-2]), 3)
+        store.write(
+            content, vectors, {"seconds": seconds, "tokens": started.tokens, "padded": started.padded}
+        )

@@ -1,5 +1,6 @@
 """An exported folder gives the token ids and the vectors of our encoder, or is not written."""
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -143,13 +144,7 @@ def test_a_text_without_a_side_is_a_document(both) -> None:
     assert np.allclose(model.encode(TEXTS), model.encode_document(TEXTS), atol=1e-6)
 
 
-LOADED = {}
-
-
-def load_once(folder):
-    if folder not in LOADED:
-        LOADED[folder] = load(folder)
-    return LOADED[folder]
+load_once = functools.cache(load)
 
 
 @settings(max_examples=20, deadline=None)

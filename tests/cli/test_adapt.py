@@ -125,7 +125,7 @@ def test_prompts_and_slots_reach_the_checkpoint(tmp_path: Path, base: Path, text
     file.write_text(json.dumps({**own, "slot": 2}))
     refused = call(*words, "--output", tmp_path / "other")
     assert refused.exit_code == 3
-    assert "prompts.json: Object contains unknown field `slot`" in message(refused)
+    assert "unknown field `slot` - at `$`; the fields are prefix, self_suffix" in message(refused)
 
 
 def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts: Path) -> None:

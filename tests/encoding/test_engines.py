@@ -122,7 +122,7 @@ def test_only_the_stock_model_pools_slots(tmp_path) -> None:
 def test_lora_adapters_are_never_ignored(tmp_path, name) -> None:
     folder = make_sentence_transformer(tmp_path / "st")
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(UsageError, match="LoRA weights"):
+    with pytest.raises(UsageError, match="LoRA adapter"):
         open_engine(name, folder, None, None, Templates(SLOTS, SLOTS), torch.device("cpu"))
 
 

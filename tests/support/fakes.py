@@ -12,7 +12,7 @@ ScoreTable = Mapping[str, Mapping[str, float]]
 
 
 class FakeRetriever:
-    """Answers with the scores it was given: query_id → doc_id → score."""
+    """Answers with the scores it was options: query_id → doc_id → score."""
 
     def __init__(self, scores: ScoreTable, *, name: str = "fake", **settings: Any) -> None:
         self.name = name
@@ -56,17 +56,17 @@ class WordOverlap(FakeRetriever):
         return {word[: self.letters] for word in text.lower().split()}
 
 
-def open_words(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Any) -> WordOverlap:
+def open_words(name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Any) -> WordOverlap:
     """Open a working system."""
-    return WordOverlap(name=name, **base, **given)
+    return WordOverlap(name=name, **base, **options)
 
 
-def open_broken(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Any) -> WordOverlap:
+def open_broken(name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Any) -> WordOverlap:
     """Open a system whose data are corrupt."""
     raise DataError("vectors.npy: the checksum is wrong")
 
 
-def open_missing(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Any) -> WordOverlap:
+def open_missing(name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Any) -> WordOverlap:
     """Open a system that needs a part that is not there."""
     raise MissingPartError("needs its weights: pip install the-weights")
 
@@ -77,7 +77,7 @@ class _Interrupted(WordOverlap):
 
 
 def open_interrupted(
-    name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Any
+    name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Any
 ) -> WordOverlap:
     """Open a system during whose search somebody presses Ctrl-C."""
     return _Interrupted(name=name)

@@ -21,10 +21,10 @@ def items(texts):
 
 
 def test_nothing_is_lost_or_moved_and_sizes_are_within_limits() -> None:
-    made = list(cut(items(TEXTS)))
-    assert [pair for shard in made for pair in zip(shard.ids, shard.texts, strict=True)] == items(TEXTS)
-    assert all(4 <= len(shard.texts) <= 32 for shard in made[:-1])
-    assert 8 <= len(TEXTS) / len(made) <= 24
+    parts = list(cut(items(TEXTS)))
+    assert [pair for shard in parts for pair in zip(shard.ids, shard.texts, strict=True)] == items(TEXTS)
+    assert all(4 <= len(shard.texts) <= 32 for shard in parts[:-1])
+    assert 8 <= len(TEXTS) / len(parts) <= 24
     assert not list(cut([]))
 
 
@@ -49,12 +49,12 @@ def test_a_listing_reads_back_as_it_was_written(tmp_path_factory, texts, seed) -
     numbers = random.Random(seed).sample(range(1000), len(texts))
     named = [(f"é{number}", text) for number, text in zip(numbers, texts, strict=True)]
     with Listing.writer(folder, "x") as add:
-        made = list(cut(named))
-        for shard in made:
+        parts = list(cut(named))
+        for shard in parts:
             add(shard)
     listing = Listing.load(folder, "x")
-    assert [list(listing.ids(number)) for number in range(len(made))] == [list(s.ids) for s in made]
-    assert [shard[:2] for shard in listing.shards] == [(s.content, len(s.texts)) for s in made]
+    assert [list(listing.ids(number)) for number in range(len(parts))] == [list(s.ids) for s in parts]
+    assert [shard[:2] for shard in listing.shards] == [(s.content, len(s.texts)) for s in parts]
     listing.copy_to(folder / "copy")
     assert Listing.load(folder / "copy", "x").shards == listing.shards
 
