@@ -27,9 +27,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adapters import checkpoint_folder
-from adapters.llara.adapt import read_rows as read_texts
 from adapters.llara.batches import Reader
 from adapters.llara.config import Adaptation
+from adapters.llara.data import read_rows
 from adapters.llara.joint import Frame
 from adapters.llara.objective import Adapt, AdaptationModel
 from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings, templates
@@ -155,7 +155,7 @@ def rows_of(chosen: argparse.Namespace) -> tuple[int, Rows]:
     """Return the number of rows of a step, and all rows."""
     cache = home() / "training"
     if chosen.stage == "adapt":
-        return chosen.rows, read_texts([chosen.data], chunk_words=500, cache=cache)
+        return chosen.rows, read_rows([chosen.data], words=500, cache=cache)
     return chosen.rows // GROUP, Rows([chosen.data], FORMAT, cache=cache)
 
 

@@ -17,6 +17,7 @@ from llara_eval.core.folders import staging
 from llara_eval.datasets.contamination import RECORD
 from llara_eval.encoding.check import check
 from llara_eval.encoding.devices import default_dtype
+from llara_eval.encoding.model_facts import evaluating
 from llara_eval.encoding.padded import embed
 from llara_eval.encoding.templates import SIDES, Side, Templates
 from llara_eval.training.config import LoRA
@@ -87,13 +88,11 @@ def sample_embeddings(model: Any, tokenizer: Any, templates: Templates) -> dict[
         tokenizer: Its tokenizer.
         templates: Its templates.
     """
-    training = model.training
-    model.eval()
     embeddings = {}
-    for side in SIDES:
-        sequences = templates.of(side).token_ids(tokenizer, SAMPLES)
-        embeddings[side] = embed(model, sequences, templates.of(side), causal=True).cpu()
-    model.train(training)
+    with evaluating(model):
+        for side in SIDES:
+            sequences = templates.of(side).token_ids(tokenizer, SAMPLES)
+            embeddings[side] = embed(model, sequences, templates.of(side), causal=True).cpu()
     return embeddings
 
 
