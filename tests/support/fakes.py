@@ -1,4 +1,4 @@
-"""Retrievers for tests: cheap, deterministic, and able to say what was asked of them."""
+"""Retrievers for tests: cheap and deterministic; they record how they were called."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ ScoreTable = Mapping[str, Mapping[str, float]]
 
 
 class FakeRetriever:
-    """Answers with the scores it was options: query_id → doc_id → score."""
+    """Returns given scores: query_id → doc_id → score."""
 
     def __init__(self, scores: ScoreTable, *, name: str = "fake", **settings: Any) -> None:
         self.name = name
@@ -32,12 +32,12 @@ class FakeRetriever:
         self.depths.append(depth)
         rows = [(row, doc, score) for row, query in enumerate(queries) for doc, score in self.answer(query)]
         docs = list(dict.fromkeys(doc for _, doc, _ in rows))
-        place = {doc: i for i, doc in enumerate(docs)}
+        row_of = {doc: i for i, doc in enumerate(docs)}
         return Hits(
             as_ids(query.query_id for query in queries),
             as_ids(docs),
             np.array([row for row, _, _ in rows], dtype=np.int64),
-            np.array([place[doc] for _, doc, _ in rows], dtype=np.int64),
+            np.array([row_of[doc] for _, doc, _ in rows], dtype=np.int64),
             np.array([score for _, _, score in rows], dtype=np.float32),
         )
 
@@ -58,9 +58,11 @@ class WordOverlap(FakeRetriever):
         self.documents = {document.doc_id: self.words(document.contents) for document in corpus}
 
     def answer(self, query: Query) -> list[tuple[str, float]]:
-        asked = self.words(query.text)
-        found = ((doc, len(asked & words) / max(1, len(words))) for doc, words in self.documents.items())
-        return [(doc, score) for doc, score in found if score]
+        query_words = self.words(query.text)
+        scores = (
+            (doc, len(query_words & words) / max(1, len(words))) for doc, words in self.documents.items()
+        )
+        return [(doc, score) for doc, score in scores if score]
 
     def words(self, text: str) -> set[str]:
         return {word[: self.letters] for word in text.lower().split()}
@@ -77,7 +79,7 @@ def open_broken(name: str, base: Mapping[str, Any], options: Mapping[str, Any], 
 
 
 def open_missing(name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Any) -> WordOverlap:
-    """Open a system that needs a part that is not there."""
+    """Open a system that needs an optional part which is not installed."""
     raise MissingPartError("needs its weights: pip install the-weights")
 
 
@@ -89,5 +91,5 @@ class _Interrupted(WordOverlap):
 def open_interrupted(
     name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Any
 ) -> WordOverlap:
-    """Open a system during whose search somebody presses Ctrl-C."""
+    """Open a system whose search is interrupted by Ctrl-C."""
     return _Interrupted(name=name)
