@@ -14,7 +14,9 @@ PEERS := build/bench-venv
 # A worker a core, eight at most: each takes a thread and a gigabyte. TESTS="tests/search -k faiss" names some.
 WORKERS ?= $(shell unset OMP_NUM_THREADS; cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 8 ? cores : 8)))
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations 25 $(TESTS)
-OLDER := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+# torch's cache of compiled kernels does not tell these instruction sets apart, so they get one of their own.
+OLDER := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+	TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/build/kernels-avx2
 
 .PHONY: demo test test-all test-nightly lint leaderboard check bench clean
 

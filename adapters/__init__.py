@@ -110,14 +110,14 @@ def checkpoint_folder(model: str, *, offline: bool = False) -> Path:
 
 
 def checkpoint_texts(
-    model: str, options: Mapping[str, Any], folder: "Path | Checkpoint"
+    model: str, options: Mapping[str, Any], checkpoint: "Checkpoint"
 ) -> "tuple[Any, Templates]":
     """Return the tokenizer and the templates of a checkpoint; its weights are not read.
 
     Args:
         model: The name of the system, as for :func:`open_system`.
         options: The user's options.
-        folder: The folder of the checkpoint, see :func:`checkpoint_folder`, opened or not.
+        checkpoint: The checkpoint, see :func:`checkpoint_folder`.
 
     Raises:
         UsageError: An option is unknown, or neither the checkpoint nor an option says which templates to use.
@@ -125,4 +125,4 @@ def checkpoint_texts(
     """
     from adapters.dense import read_texts
 
-    return read_texts(model, folder, SYSTEMS[model].options if model in SYSTEMS else {}, options)
+    return read_texts(model, checkpoint, SYSTEMS[model].options if model in SYSTEMS else {}, options)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from adapters import repllama
 from adapters.llara import templates as llara
 from adapters.options import Context, configure, unnamed
-from llara_eval.checkpoints.folder import Checkpoint, opened, resolve
+from llara_eval.checkpoints.folder import Checkpoint, resolve
 from llara_eval.checkpoints.load import load, settle_templates
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.protocols import SILENT, Corpus, Progress
@@ -24,8 +24,8 @@ from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import Name as Engine
 from llara_eval.encoding.templates import Pooling, Side, Templates
-from llara_eval.search.compressed import Kind, Variant, check_dims, search_variant
-from llara_eval.vectors.remote import open_place
+from llara_eval.search.compressed import Variant, VectorFormat, check_dims, search_variant
+from llara_eval.vectors.remote import open_store_folder
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill
 
@@ -70,7 +70,7 @@ class DenseConfig:
     compile: bool = unnamed(False)
     backend: Engine = unnamed("transformers")
     search: str = unnamed("torch")
-    vectors: Kind = "fp16"
+    vectors: VectorFormat = "fp16"
     dims: int | None = None
 
 
@@ -103,10 +103,9 @@ def _without_package(base: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_texts(
-    model: str, folder: Path | Checkpoint, base: Mapping[str, Any], options: Mapping[str, Any]
+    model: str, checkpoint: Checkpoint, base: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Any, Templates]:
     """Return the tokenizer and the templates of a checkpoint; its weights are not read."""
-    checkpoint = opened(folder)
     config, _ = configure(DenseConfig, _without_package(base), options, model)
     own_modules = config.backend == "sentence-transformers"
     templates, _ = settle_templates(checkpoint, own_modules=own_modules, **_template_options(config))
@@ -255,10 +254,17 @@ class Dense:
             "backend": encoder.engine.name,
             "compile": self.config.compile,
         }
-        root = open_place(self._context.store, self._context.home)
+        context = self._context
+        root = open_store_folder(context.store, context.home)
         store = VectorStore(root / "vectors", key, name)
         tokens = TokenStore(root / "tokens", encoder.tokenizer, encoder.templates.of(side))
-        lease = self._context.lease_seconds
         return store, fill(
-            store, encoder, tokens, items, side, total=total, lease_seconds=lease, progress=progress
+            store,
+            encoder,
+            tokens,
+            items,
+            side,
+            total=total,
+            lease_seconds=context.lease_seconds,
+            progress=progress,
         )

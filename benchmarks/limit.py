@@ -85,7 +85,7 @@ def profile(folder: str, texts: str, dtype: str, compiled: bool = False) -> Once
         tokenising = time.perf_counter() - started
         with torch.profiler.profile(activities=activities) as profiler:
             started = time.perf_counter()
-            encoder.encode_tokens(sequences, "document")
+            encoder.start(sequences, "document").vectors()
             seconds = time.perf_counter() - started + tokenising
         shares = dict.fromkeys((*KINDS, "other operators"), 0.0)
         for event in profiler.key_averages():

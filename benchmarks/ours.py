@@ -28,6 +28,7 @@ def write_checkpoints(model: str, folder: Path, max_length: int, pooling: str) -
     """
     from adapters import checkpoint_folder, checkpoint_texts
     from llara_eval.checkpoints.export import export
+    from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.encoding.templates import TEMPLATE_FILE
 
     source, own, exported = checkpoint_folder(model, offline=True), folder / "own", folder / "exported"
@@ -36,7 +37,7 @@ def write_checkpoints(model: str, folder: Path, max_length: int, pooling: str) -
         if not (own / file.name).exists():
             (own / file.name).symlink_to(file)
     changes: dict[str, Any] = {"max_length": max_length, "pooling": pooling}
-    tokenizer, templates = checkpoint_texts(model, {}, source)
+    tokenizer, templates = checkpoint_texts(model, {}, Checkpoint(source))
     if pooling == "last":  # the end token stays however much is cut off, as in such retrievers
         changes["suffix"] = (tokenizer.eos_token,)
     templates.with_changes(**changes).save(own)
@@ -72,18 +73,18 @@ def token_ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:
 
 def operations(folder: Path, lengths: Sequence[int]) -> float:
     """Return the floating-point operations of texts of these lengths, without padding."""
-    from llara_eval.checkpoints.load import read_model_config
+    from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.planning.cost import cost
 
-    return float(cost(read_model_config(folder)).operations(np.array(lengths, dtype=np.float64)).sum())
+    return float(cost(Checkpoint(folder).config).operations(np.array(lengths, dtype=np.float64)).sum())
 
 
 def product_shapes(folder: Path) -> list[tuple[int, int]]:
     """Return the shapes of the matrices by which hidden states are multiplied, each shape once."""
-    from llara_eval.checkpoints.load import read_model_config
+    from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.planning.cost import skeleton
 
-    layers = skeleton(read_model_config(folder)).modules()
+    layers = skeleton(Checkpoint(folder).config).modules()
     return sorted({tuple(layer.weight.shape) for layer in layers if type(layer).__name__ == "Linear"})
 
 
@@ -145,9 +146,10 @@ def write_store(folder: Path, name: str, blocks: Iterable[NDArray[np.float32]]) 
 
 
 def _open_store(folder: Path, name: str) -> Any:
+    from llara_eval.vectors.store_folder import StoreFolder
     from llara_eval.vectors.vector_store import VectorStore
 
-    return VectorStore(folder, {"name": name}, name)
+    return VectorStore(StoreFolder(folder), {"name": name}, name)
 
 
 def search(folder: str, depth: int) -> Once:

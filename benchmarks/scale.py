@@ -45,7 +45,7 @@ STAGES = {
     "read": (Dense, "index"),
     "tokenise": (Template, "token_ids"),
     "encode": (Encoder, "start"),
-    "verify": (VectorStore, "sidecar"),
+    "verify": (VectorStore, "record"),
     "search": (Dense, "search"),
     "rank": (evaluate, "rank"),
     "score": (evaluate, "score"),

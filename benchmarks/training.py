@@ -27,7 +27,6 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adapters import checkpoint_folder
-from adapters.finetune import read_rows as read_groups
 from adapters.llara.adapt import read_rows as read_texts
 from adapters.llara.batches import Reader
 from adapters.llara.config import Adaptation
@@ -41,7 +40,7 @@ from llara_eval.training.checkpoint import precision_of
 from llara_eval.training.config import Contrast
 from llara_eval.training.contrastive import Finetune
 from llara_eval.training.data import Rows
-from llara_eval.training.groups import draw
+from llara_eval.training.groups import FORMAT, draw
 from llara_eval.training.objective import Objective
 
 DEVICE = default_device()
@@ -161,7 +160,7 @@ def rows_of(chosen: argparse.Namespace) -> tuple[int, Rows]:
     cache = home() / "training"
     if chosen.stage == "adapt":
         return chosen.rows, read_texts([chosen.data], chunk_words=500, cache=cache)
-    return chosen.rows // GROUP, read_groups([chosen.data], cache=cache)
+    return chosen.rows // GROUP, Rows([chosen.data], FORMAT, cache=cache)
 
 
 def our_objective(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Objective:

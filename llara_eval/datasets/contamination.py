@@ -1,8 +1,8 @@
-"""What a system was trained on, and what of a test collection was in it: declaration and findings, as files.
+"""The training files that a system declares, and the findings of test texts in training files.
 
 A checkpoint declares its training files by checksum (``training_files`` in ``training.json``), an evaluation
 copies the declaration into the settings of its result, and the leaderboard looks for findings of the same
-file and the same data set below ``runs/``: nobody is taken at their word about what overlaps.
+file and the same data set below ``runs/``: overlap is measured, never declared.
 """
 
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from llara_eval.core.decode import read_record
 from llara_eval.core.files import slug, write_json
 
 RECORD = "training.json"
-"""Written last by a training run: a folder with it holds a finished one."""
+"""The file that a training run writes last: a folder with it holds a finished run."""
 
 TRAINING_FILES = "training_files"
-"""Where the record, and the settings of a result, declare training files: SHA-256 → name."""
+"""Key of the declaration in the record and in the settings of a result: SHA-256 → name of a file."""
 
 FINDINGS = "overlap"
 """Folder of findings below the folder of results."""
@@ -31,8 +31,8 @@ class Finding:
 
     Attributes:
         file: Name of the training file.
-        sha256: Of its bytes, as they are on disk.
-        texts: Role of a training text (``query``, ``pos``, ``neg``, ``text``) → how many there are.
+        sha256: SHA-256 of the file on disk.
+        texts: Role of a training text (``query``, ``pos``, ``neg``, ``text``) → number of texts.
         dataset: Name of the data set.
         split: Split of its judgements.
         dataset_fingerprint: SHA-256 over documents, queries and judgements.
@@ -56,7 +56,7 @@ class Finding:
         return sum(self.seen.get(role, {}).get(ANY, {}).values())
 
     def share(self, role: str) -> float:
-        """Return the part of the test texts of a role that have a match of any kind."""
+        """Return the share of the test texts of a role that have a match of any kind."""
         return self.count(role) / self.tested[role] if self.tested.get(role) else 0.0
 
     @property
@@ -67,7 +67,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Declaration:
-    """What is read of ``training.json`` here; it has other fields, too."""
+    """The field of ``training.json`` that is read here; it has others."""
 
     training_files: dict[str, str] = field(default_factory=dict)
 
@@ -76,14 +76,14 @@ def declared(folder: Path) -> dict[str, str]:
     """Return the training files a checkpoint declares, SHA-256 → name; empty if it declares none.
 
     Raises:
-        DataError: Its ``training.json`` is malformed.
+        DataError: The ``training.json`` of the checkpoint is malformed.
     """
     path = folder / RECORD
     return read_record(path, _Declaration).training_files if path.is_file() else {}
 
 
 def keep(runs_dir: Path, finding: Finding) -> Path:
-    """Write a finding where :func:`walk` finds it, in place of an earlier one of the same files."""
+    """Write a finding where :func:`walk` finds it; it replaces an earlier finding of the same files."""
     name = f"{slug(finding.dataset)}--{finding.dataset_fingerprint[:16]}--{finding.sha256[:16]}.json"
     path = runs_dir / FINDINGS / name
     write_json(path, asdict(finding))
@@ -94,7 +94,7 @@ def walk(runs_dir: Path) -> Iterator[Finding]:
     """Yield the findings that are kept, in the order of their paths.
 
     Raises:
-        DataError: A file there is not a finding of ``llara-eval overlap``.
+        DataError: A file is not a finding of ``llara-eval overlap``.
     """
     for path in sorted((runs_dir / FINDINGS).glob("*.json")):
         yield read_record(path, Finding)

@@ -1,4 +1,4 @@
-"""The documents of a data set, streamed from wherever they are, and what one pass over them shows."""
+"""The documents of a data set as a stream, and the facts that one pass over them gives."""
 
 import hashlib
 from array import array
@@ -25,7 +25,7 @@ REPORT_EVERY = 1_000
 
 @dataclass(frozen=True, slots=True)
 class CorpusFacts:
-    """What one pass over a corpus found.
+    """The facts that one pass over a corpus gives.
 
     Attributes:
         documents: Number of documents.
@@ -86,14 +86,14 @@ class DocumentStream:
     def scan(
         self, judged: frozenset[str] = frozenset(), advance: Callable[[int], None] = lambda n: None
     ) -> CorpusFacts:
-        """Read the corpus once, check it, and remember what was found in ``facts``.
+        """Read the corpus once, check it, and keep the facts in ``facts``.
 
         Memory is nine bytes a document: identifiers are compared by a 64-bit hash, and a second pass
         settles whether equal hashes are equal identifiers.
 
         Args:
             judged: Document ids that occur in judgements.
-            advance: Told now and then how many more documents have been read.
+            advance: Called with the number of documents read since the last call.
 
         Raises:
             DataError: The corpus is empty, a line is malformed, or an identifier occurs twice.
@@ -104,7 +104,7 @@ class DocumentStream:
         unknown, empty = set(judged), 0
         for document in self:
             hashes.append(_hash64(document.doc_id))
-            fields = document if document.url else document[:3]  # as it was before there were URLs
+            fields = document if document.url else document[:3]  # BEIR documents have no URL
             content.update("\x1f".join(fields).encode() + b"\x1e")
             unknown.discard(document.doc_id)
             empty += not document.contents
@@ -123,15 +123,15 @@ class DocumentStream:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the normalised content; scans the corpus if that has not been done."""
+        """SHA-256 of the normalised content; scans the corpus if it has not been scanned."""
         return (self.facts or self.scan()).fingerprint
 
     def __len__(self) -> int:
-        """Return the number of documents; scans the corpus if that has not been done."""
+        """Return the number of documents; scans the corpus if it has not been scanned."""
         return (self.facts or self.scan()).documents
 
     def _refuse_repeats(self, suspected: frozenset[int]) -> None:
-        """Raise if an identifier whose hash is suspected occurs twice, and name both places."""
+        """Raise if an identifier whose hash is suspected occurs twice, and name both lines."""
         first: dict[str, int] = {}
         for number, (doc_id, *_) in self._read():
             if _hash64(doc_id) not in suspected:

@@ -34,8 +34,8 @@ class Dataset:
         depth: Documents kept for a query.
         text_length: Tokens that a system reads of a document, if it can; None leaves that to the system.
         fingerprint: SHA-256 over documents, judged queries and judgements.
-        warnings: What was noticed and counted, but does not stop an evaluation.
-        mismatch: In what a folder that bears a public data set's name differs from it.
+        warnings: Peculiarities of the data that do not stop an evaluation, in sentences.
+        mismatch: How a folder with the name of a public data set differs from that data set; else None.
     """
 
     name: str
@@ -92,27 +92,27 @@ class Dataset:
         judgements = as_qrels(qrels)
         judged = judged_queries("queries", memory.queries_of(queries), judgements, split)
         corpus = in_memory(memory.documents_of(documents))
-        dataset = check(Found(known, name, split, judgements, judged, corpus))
+        dataset = check(UncheckedDataset(known, name, split, judgements, judged, corpus))
         if dataset.mismatch:
             raise DataError(
                 f"{name!r} is the name of a public data set, and this is another: {dataset.mismatch}; "
                 "give it another name"
             )
-        given: dict[str, Any] = {
+        overrides: dict[str, Any] = {
             "drop_own_ids": drop_own_ids,
             "measures": None if measures is None else tuple(measures),
             "depth": depth,
             "text_length": text_length,
         }
-        return replace(dataset, **{field: value for field, value in given.items() if value is not None})
+        return replace(dataset, **{field: value for field, value in overrides.items() if value is not None})
 
 
-class Found(NamedTuple):
+class UncheckedDataset(NamedTuple):
     """A data set before its documents are read.
 
     Attributes:
         known: The public data set that it claims to be.
-        other_name: Its name if it is not that data set.
+        other_name: Its name if it proves to be another data set.
         split: The split of the judgements.
         qrels: Judgements.
         queries: The judged queries.
@@ -127,14 +127,14 @@ class Found(NamedTuple):
     corpus: DocumentStream
 
 
-def check(found: Found, progress: Progress = SILENT) -> Dataset:
-    """Read all documents once, and return the data set with what was noticed.
+def check(unchecked: UncheckedDataset, progress: Progress = SILENT) -> Dataset:
+    """Read all documents once, and return the data set with warnings about its content.
 
     Raises:
         DataError: A document is malformed, an identifier occurs twice, or there are no documents.
     """
-    known, corpus = found.known, found.corpus
-    judged = frozenset(doc_id for grades in found.qrels.values() for doc_id in grades)
+    known, corpus = unchecked.known, unchecked.corpus
+    judged = frozenset(doc_id for grades in unchecked.qrels.values() for doc_id in grades)
     title, expected = (known.name, known.documents) if known else ("documents", None)
     with progress.task(f"read {title}", expected) as advance:
         facts = corpus.scan(judged, advance)
@@ -147,44 +147,44 @@ def check(found: Found, progress: Progress = SILENT) -> Dataset:
         )
     if facts.empty:
         warnings.append(f"{facts.empty} documents have neither title nor text")
-    empty_queries = [query.query_id for query in found.queries if not query.text.strip()]
+    empty_queries = [query.query_id for query in unchecked.queries if not query.text.strip()]
     if empty_queries:
         warnings.append(f"{len(empty_queries)} queries have no text ({empty_queries[0]!r}, …)")
 
-    mismatch = _difference(known, found.split, facts.documents, found.qrels) if known else None
+    mismatch = _difference(known, unchecked.split, facts.documents, unchecked.qrels) if known else None
     if known and mismatch:
         warnings.append(
             f"the folder is called {Path(corpus.origin).parent.name} but is not {known.name}: "
-            f"{mismatch}; its results are filed under {found.other_name!r}"
+            f"{mismatch}; its results are filed under {unchecked.other_name!r}"
         )
-    usual = known or KnownDataset(name=found.other_name, folder="")
+    usual = known or KnownDataset(name=unchecked.other_name, folder="")
     return Dataset(
-        name=found.other_name if mismatch else usual.name,
-        split=found.split,
-        queries=found.queries,
-        qrels=found.qrels,
+        name=unchecked.other_name if mismatch else usual.name,
+        split=unchecked.split,
+        queries=unchecked.queries,
+        qrels=unchecked.qrels,
         corpus=corpus,
         drop_own_ids=usual.drop_own_ids and not mismatch,
         measures=usual.measures,
         depth=usual.depth,
         text_length=usual.text_length,
-        fingerprint=_fingerprint(facts.fingerprint, found.queries, found.qrels),
+        fingerprint=_fingerprint(facts.fingerprint, unchecked.queries, unchecked.qrels),
         warnings=tuple(warnings),
         mismatch=mismatch,
     )
 
 
 def _difference(known: KnownDataset, split: str, documents: int, qrels: Qrels) -> str | None:
-    """Say in what a data set differs from the pinned counts of a public one, or return None."""
+    """Return how a data set differs from the pinned counts of a public one, or None."""
     counts = [("documents", documents, known.documents)]
     if split == known.split:
         counts += [
             ("judged queries", len(qrels), known.queries),
             ("judgements", sum(map(len, qrels.values())), known.judgements),
         ]
-    for what, count, pinned in counts:
+    for noun, count, pinned in counts:
         if pinned not in (None, count):
-            return f"{count:,} {what}, not {pinned:,}"
+            return f"{count:,} {noun}, not {pinned:,}"
     return None
 
 

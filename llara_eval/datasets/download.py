@@ -1,7 +1,7 @@
-"""Public archives: fetched so that a broken transfer goes on, and unpacked only when proven right.
+"""Public archives: a broken transfer resumes, and an archive is unpacked only when its checksum is right.
 
-A receipt stays with the files. It says which archive they came from and what they were then, so that they
-can be verified without a network.
+A manifest stays with the files. It holds the address and checksum of the archive and the checksums of the
+files, so that they can be verified without a network.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from llara_eval.core.folders import atomic_folder
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.known import RECIPES, KnownDataset
 
-RECEIPT = "receipt.json"
+MANIFEST = "manifest.json"
 
 _TIMEOUT = 30
 """Seconds without a byte before a transfer counts as broken."""
@@ -26,8 +26,8 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What was noted when an archive was unpacked.
+class Manifest:
+    """The origin and the checksums of the files of an unpacked archive.
 
     Attributes:
         schema: Version of this record.
@@ -47,13 +47,13 @@ def fetch_archive(known: KnownDataset, data_dir: Path, progress: Progress = SILE
 
     Args:
         known: The data set.
-        data_dir: Where data sets live; it is made.
-        progress: Shows how many bytes have come.
+        data_dir: The folder of data sets; it is created.
+        progress: Shows how many bytes have arrived.
 
     Raises:
-        DataError: The data set is licensed, the transfer failed (what has come is kept and the next call
-            goes on), the checksum is wrong, the archive would write outside its folder or lacks the data
-            set, or an incomplete folder is in the way.
+        DataError: The data set is licensed, the transfer failed (the bytes that have arrived are kept, and
+            the next call resumes), the checksum is wrong, the archive would write outside its folder or
+            lacks the data set, or an incomplete folder is in the way.
     """
     if known.archive is None or known.url is None or known.md5 is None:
         raise DataError(
@@ -78,35 +78,35 @@ def fetch_archive(known: KnownDataset, data_dir: Path, progress: Progress = SILE
         _verify(archive, known.url, known.md5)
     with atomic_folder(target) as folder:
         _unpack(archive, folder)
-        write_receipt(folder, url=known.url, md5=known.md5)
+        write_manifest(folder, url=known.url, md5=known.md5)
     archive.unlink()
 
 
 def download(url: str, part: Path, progress: Progress = SILENT) -> None:
-    """Fetch ``url`` into ``part`` and go on where an earlier call stopped.
+    """Fetch ``url`` into ``part``, and resume where an earlier call stopped.
 
     Raises:
-        DataError: The server refused or the transfer broke; ``part`` keeps what has come.
+        DataError: The server refused or the transfer broke; ``part`` keeps the bytes that have arrived.
     """
     import requests
 
-    have = part.stat().st_size if part.exists() else 0
+    resumed_at = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"}  # a position in a compressed stream says nothing
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    if resumed_at:
+        headers["Range"] = f"bytes={resumed_at}-"
     try:
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
-                return  # all of it is here already
+                return  # the file is complete
             response.raise_for_status()
             if response.status_code != requests.codes.partial_content:
-                have = 0  # the server sends all of it again
+                resumed_at = 0  # the server sends the whole file again
             length = int(response.headers.get("Content-Length", 0))
             with (
-                part.open("ab" if have else "wb") as file,
-                progress.task(f"download {part.stem}, bytes", have + length or None) as advance,
+                part.open("ab" if resumed_at else "wb") as file,
+                progress.task(f"download {part.stem}, bytes", resumed_at + length or None) as advance,
             ):
-                advance(have)
+                advance(resumed_at)
                 for block in response.iter_content(_CHUNK):
                     advance(file.write(block))
     except requests.RequestException as error:
@@ -129,7 +129,7 @@ def _verify(archive: Path, url: str, md5: str) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack an archive into the folder of the same name; what lies beside that folder goes with the draft.
+    """Unpack an archive into the folder of the same name; files beside that folder are dropped.
 
     Raises:
         DataError: A member would be written outside its folder, or there is no such folder.
@@ -146,42 +146,42 @@ def _unpack(archive: Path, folder: Path) -> None:
     unzip(str(archive), str(folder.parent))
 
 
-def write_receipt(folder: Path, *, url: str, md5: str) -> None:
-    """Leave a receipt in a folder that has just been unpacked."""
-    write_json(folder / RECEIPT, plain(Receipt(schema=1, url=url, md5=md5, files=_checksums(folder))))
+def write_manifest(folder: Path, *, url: str, md5: str) -> None:
+    """Write the manifest of a folder that has just been unpacked."""
+    write_json(folder / MANIFEST, plain(Manifest(schema=1, url=url, md5=md5, files=_checksums(folder))))
 
 
-def find_receipt(folder: Path) -> Receipt | None:
-    """Return the receipt for the files of a folder, its own or that of the folder above, or None.
+def find_manifest(folder: Path) -> Manifest | None:
+    """Return the manifest for the files of a folder, its own or that of the folder above, or None.
 
     Raises:
-        DataError: The receipt cannot be read.
+        DataError: The manifest cannot be read.
     """
-    for root, below in ((folder, ""), (folder.parent, f"{folder.name}/")):
-        if (root / RECEIPT).is_file():
+    for root, prefix in ((folder, ""), (folder.parent, f"{folder.name}/")):
+        if (root / MANIFEST).is_file():
             try:
-                receipt = read_record(root / RECEIPT, Receipt)
+                manifest = read_record(root / MANIFEST, Manifest)
             except DataError as error:
                 raise DataError(f"{error}; without this file, no checksums are compared") from error
             files = {
-                name.removeprefix(below): checksum
-                for name, checksum in receipt.files.items()
-                if name.startswith(below)
+                name.removeprefix(prefix): checksum
+                for name, checksum in manifest.files.items()
+                if name.startswith(prefix)
             }
-            return replace(receipt, files=files) if files else None
+            return replace(manifest, files=files) if files else None
     return None
 
 
-def changes(folder: Path, receipt: Receipt) -> list[str]:
-    """Say in what the files of a folder differ from its receipt; files it does not name may come and go."""
-    checksums = _checksums(folder)  # no path is ever taken from a receipt
+def changes(folder: Path, manifest: Manifest) -> list[str]:
+    """Return how the files of a folder differ from its manifest, which need not name all of them."""
+    checksums = _checksums(folder)  # no path is ever taken from a manifest
     return [
         f"{name} is not as it was fetched" if name in checksums else f"{name} is no longer there"
-        for name, checksum in receipt.files.items()
+        for name, checksum in manifest.files.items()
         if checksums.get(name) != checksum
     ]
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RECEIPT)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}

@@ -1,4 +1,4 @@
-"""A folder in BEIR layout: documents, queries and judgements in files, and every defect in them named.
+"""A folder in BEIR layout: documents, queries and judgements in files, with an error for every defect.
 
 ``corpus.jsonl[.gz]`` is streamed and never held; ``queries.jsonl[.gz]`` and ``qrels/<split>.tsv[.gz]`` are
 small and held.
@@ -54,7 +54,7 @@ def unique_queries(origin: Path | str, queries: Iterator[tuple[int, Query]]) -> 
 
 
 def read_judged(folder: Path, split: str) -> tuple[dict[str, dict[str, int]], tuple[Query, ...]]:
-    """Read the judgements of a split and the queries they are of.
+    """Read the judgements of a split and their queries.
 
     Raises:
         DataError: The split does not exist, or a judged query has no text.
@@ -72,17 +72,17 @@ def judged_queries(
     Raises:
         DataError: A judged query is not among the queries.
     """
-    lost = sorted(set(qrels) - set(queries))
-    if lost:
+    missing = sorted(set(qrels) - set(queries))
+    if missing:
         raise DataError(
-            f"{origin}: {len(lost)} judged queries of split {split!r} are not there ({lost[0]!r}, …); "
+            f"{origin}: {len(missing)} judged queries of split {split!r} are not there ({missing[0]!r}, …); "
             "add them, or take their judgements out"
         )
     return tuple(query for query in queries.values() if query.query_id in qrels)
 
 
 def splits(folder: Path) -> dict[str, Path]:
-    """Return the files of judgements in a folder by the split they are of."""
+    """Return the files of judgements of a folder, by split."""
     files = [*(folder / "qrels").glob("*.tsv.gz"), *(folder / "qrels").glob("*.tsv")]
     return {path.name.removesuffix(".gz").removesuffix(".tsv"): path for path in files}
 
@@ -106,8 +106,8 @@ def document_of(origin: Path | str, number: int, row: Mapping[str, Any], id_fiel
     """Return the document that a row holds: its identifier, ``text`` and optionally ``title``.
 
     Args:
-        origin: What the row comes from, for messages.
-        number: Its number there.
+        origin: The source of the row, for messages.
+        number: The number of the row or line in that source.
         row: The fields.
         id_field: Name of the field of the identifier.
 

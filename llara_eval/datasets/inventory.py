@@ -1,4 +1,4 @@
-"""The data sets known by name, those at hand, and whether what is at hand is what it should be."""
+"""The data sets known by name, those at hand, and whether their files are complete and unchanged."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,12 +8,12 @@ from llara_eval.core.lines import find_file
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import load as datasets
-from llara_eval.datasets.download import changes, find_receipt
+from llara_eval.datasets.download import changes, find_manifest
 from llara_eval.datasets.folder import qrels_file, splits
 from llara_eval.datasets.known import KnownDataset, find
 from llara_eval.scoring.trec import read_qrels
 
-_NO_RECORD = "no record of a download"
+_NO_MANIFEST = "no record of a download"
 
 
 def folder_of(name: str, data_dir: Path) -> Path | None:
@@ -43,21 +43,21 @@ def fetch(name: str, data_dir: Path, progress: Progress = SILENT) -> tuple[Path,
     """
     present = folder_of(name, data_dir)
     folder = present or datasets.locate(name, data_dir=data_dir, progress=progress)
-    _, lacks = _at_a_glance(folder, find(name))
+    _, lacks = _check_files(folder, find(name))
     if lacks:
         raise DataError(f"{lacks[0]}; complete {folder}, or move it away and fetch again")
     return folder, present is None
 
 
 def describe(name: str, data_dir: Path) -> dict[str, Any]:
-    """Return everything that is known of a data set without reading it, as JSON values.
+    """Return all facts about a data set that need no reading of it, as JSON values.
 
     Raises:
         DataError: The name is not known, and there is no such folder.
     """
     known = find(name)
     folder = folder_of(name, data_dir) if known else datasets.locate(name, data_dir=data_dir, offline=True)
-    record, warnings = _at_a_glance(folder, known) if folder else ("", _interrupted(known, data_dir))
+    manifest, warnings = _check_files(folder, known) if folder else ("", _interrupted(known, data_dir))
     facts = known or KnownDataset(name=name, folder=name, split="", licence="")
     return {
         "name": facts.name,
@@ -81,27 +81,27 @@ def describe(name: str, data_dir: Path) -> dict[str, Any]:
         "note": facts.note or None,
         "folder": folder and str(folder),
         "splits": sorted(splits(folder)) if folder else [],
-        "fetched": record or None,
+        "fetched": manifest or None,
         "warnings": warnings,
     }
 
 
-def _at_a_glance(folder: Path, known: KnownDataset | None) -> tuple[str, list[str]]:
-    """Return what the receipt of a folder says, and what the folder lacks, by the names of its files."""
+def _check_files(folder: Path, known: KnownDataset | None) -> tuple[str, list[str]]:
+    """Return a summary of the manifest of a folder, and the files that the folder lacks."""
     try:
         if known is None or not known.files:
             find_file(folder, "corpus.jsonl")
             find_file(folder, "queries.jsonl")
             if known is not None:
                 qrels_file(folder, known.split)
-        receipt = find_receipt(folder)
+        manifest = find_manifest(folder)
     except DataError as error:
         return "", [str(error)]
-    return f"{len(receipt.files)} files, archive md5 {receipt.md5}" if receipt else _NO_RECORD, []
+    return f"{len(manifest.files)} files, archive md5 {manifest.md5}" if manifest else _NO_MANIFEST, []
 
 
 def _interrupted(known: KnownDataset | None, data_dir: Path) -> list[str]:
-    """Say how much of an archive has come, if its transfer broke."""
+    """Return a warning with the bytes that have arrived, if the transfer of an archive broke."""
     part = data_dir / f"{known.archive}.zip.part" if known and known.archive else None
     if part is None or not part.is_file():
         return []
@@ -111,17 +111,17 @@ def _interrupted(known: KnownDataset | None, data_dir: Path) -> list[str]:
 
 
 class Verdict(NamedTuple):
-    """What the verification of one data set found.
+    """The outcome of verifying one data set.
 
     Attributes:
-        name: The name by which it was asked for.
+        name: The name that the caller gave.
         folder: Where it is; None if it is not at hand.
         documents: Documents found; None, as the following, where they could not be read.
         queries: Judged queries found.
         judgements: Judgements found.
-        checksums: What its receipt says of its files, or what stood in for one.
-        problem: What is wrong, in a sentence, or None.
-        warnings: What was noticed and does no harm.
+        checksums: The outcome of comparing checksums, or what was compared instead.
+        problem: The defects, in a sentence, or None.
+        warnings: Peculiarities that do no harm.
     """
 
     name: str
@@ -135,9 +135,9 @@ class Verdict(NamedTuple):
 
 
 def verify(name: str, data_dir: Path, progress: Progress = SILENT) -> Verdict:
-    """Read every line of a data set at hand, and compare it with its pinned counts and its receipt.
+    """Read every line of a data set at hand, and compare it with its pinned counts and its manifest.
 
-    Judgements of all splits are read; counted are those of the usual one. Nothing is ever downloaded.
+    The judgements of all splits are read, and those of the usual split are counted. Nothing is downloaded.
     """
     folder = None
     try:
@@ -164,13 +164,13 @@ def verify(name: str, data_dir: Path, progress: Progress = SILENT) -> Verdict:
 
 
 def _compare(folder: Path, known: KnownDataset | None, progress: Progress) -> tuple[str, list[str]]:
-    """Return what to say of a folder's checksums, and what is wrong with them."""
-    receipt = find_receipt(folder)
-    if receipt is None:
-        instead = "the pinned counts compared" if known else "no counts are pinned"
-        return f"{_NO_RECORD}; every line read, {instead}", []
+    """Return a summary of the comparison of a folder's checksums, and the differences."""
+    manifest = find_manifest(folder)
+    if manifest is None:
+        comparison = "the pinned counts compared" if known else "no counts are pinned"
+        return f"{_NO_MANIFEST}; every line read, {comparison}", []
     with progress.task("compare checksums", None):
-        problems = changes(folder, receipt)
-    if known and known.md5 not in (None, receipt.md5):
-        problems.append(f"it was fetched from an archive with md5 {receipt.md5}, not {known.md5}")
-    return "differ" if problems else f"{len(receipt.files)} files as fetched", problems
+        problems = changes(folder, manifest)
+    if known and known.md5 not in (None, manifest.md5):
+        problems.append(f"it was fetched from an archive with md5 {manifest.md5}, not {known.md5}")
+    return "differ" if problems else f"{len(manifest.files)} files as fetched", problems

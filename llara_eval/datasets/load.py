@@ -13,7 +13,7 @@ from llara_eval.core.types import Qrels
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import msmarco
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.dataset import Dataset, Found, check
+from llara_eval.datasets.dataset import Dataset, UncheckedDataset, check
 from llara_eval.datasets.folder import judged_queries, qrels_file, read_judged
 from llara_eval.datasets.known import KnownDataset
 from llara_eval.scoring.trec import read_qrels
@@ -24,15 +24,15 @@ DEMO = "demo"
 DEMO_FOLDER = DATA / "demo"
 
 _LONGEST_DOWNLOAD = 86_400.0
-"""Seconds after which a download that another process began is taken as given up."""
+"""Seconds after which the download of another process counts as abandoned."""
 
 
 class Naming(NamedTuple):
-    """What a data set is called, as far as that shows before it is read.
+    """The names of a data set, as far as they are known before it is read.
 
     Attributes:
         known: The public data set that it claims to be.
-        other_name: Its name if it is not that data set.
+        other_name: Its name if it proves to be another data set.
     """
 
     known: KnownDataset | None
@@ -70,8 +70,8 @@ def load(
     Raises:
         DataError: The data set is not at hand and cannot be downloaded, or anything in it is malformed.
     """
-    found = find(name_or_folder, data_dir=data_dir, split=split, offline=offline, progress=progress)
-    return check(found, progress)
+    dataset = find(name_or_folder, data_dir=data_dir, split=split, offline=offline, progress=progress)
+    return check(dataset, progress)
 
 
 def find(
@@ -81,34 +81,34 @@ def find(
     split: str | None = None,
     offline: bool = False,
     progress: Progress = SILENT,
-) -> Found:
+) -> UncheckedDataset:
     """Find a data set and read its judgements and queries; arguments and errors are those of :func:`load`."""
     official = _official(name_or_folder)
     if official is None:
         folder = locate(name_or_folder, data_dir=data_dir, offline=offline, progress=progress)
-        called = naming(name_or_folder, data_dir=data_dir)
-        split = split or called.split
+        names = naming(name_or_folder, data_dir=data_dir)
+        split = split or names.split
         judged = read_judged(folder, split)
-        return Found(*called, split, *judged, Corpus(find_file(folder, "corpus.jsonl")))
+        return UncheckedDataset(*names, split, *judged, Corpus(find_file(folder, "corpus.jsonl")))
     if split not in (None, official.split):
         raise DataError(f"{official.name} has no split {split!r}: its judgements are in its name")
     files = _official_files(official, data_dir, offline)
     qrels = read_qrels(files.qrels)
     queries = judged_queries(files.queries, msmarco.read_queries(files.queries), qrels, official.split)
-    called = naming(official.name, data_dir=data_dir)
-    return Found(*called, official.split, qrels, queries, files.documents)
+    names = naming(official.name, data_dir=data_dir)
+    return UncheckedDataset(*names, official.split, qrels, queries, files.documents)
 
 
 def naming(name_or_folder: str, *, data_dir: Path) -> Naming:
-    """Return what a data set is called, whether it is at hand or not; nothing is read or downloaded."""
+    """Return the names of a data set, at hand or not; nothing is read or downloaded."""
     official = _official(name_or_folder)
-    if official is not None:  # its data folder comes first in the name of one that is not the public one
+    if official is not None:  # a data set that is not the public one is named after its data folder
         return Naming(official, f"{data_dir.resolve().name}/{official.name}")
     try:
         folder = locate(name_or_folder, data_dir=data_dir, offline=True).resolve()
-    except DataError:  # its results may be at hand
+    except DataError:  # the data set is not at hand, but its results may be
         folder = Path(name_or_folder).resolve()
-    return Naming(_claimed(name_or_folder, folder), folder.name)
+    return Naming(_claimed_dataset(name_or_folder, folder), folder.name)
 
 
 def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
@@ -134,7 +134,7 @@ def _official_files(official: KnownDataset, data_dir: Path, offline: bool) -> ms
     if not offline and msmarco.missing(official, data_dir):
         from llara_eval.datasets.msmarco_download import fetch
 
-        with _alone():
+        with _download_lease():
             fetch(official, data_dir)
     return msmarco.find(official, data_dir)
 
@@ -171,18 +171,18 @@ def locate(
         )
     from llara_eval.datasets.download import fetch_archive
 
-    with _alone():
+    with _download_lease():
         if not (data_dir / known.folder).is_dir():
             fetch_archive(known, data_dir, progress)
     return data_dir / known.folder
 
 
-def _alone() -> AbstractContextManager[bool]:
-    """Let one process at a time download; the others wait, and find what it has brought."""
+def _download_lease() -> AbstractContextManager[bool]:
+    """Let one process at a time download; the others wait, and then find the files at hand."""
     return Leases(home() / "leases", expires=_LONGEST_DOWNLOAD).hold("download", wait=True)
 
 
-def _claimed(name_or_folder: str, folder: Path) -> KnownDataset | None:
+def _claimed_dataset(name_or_folder: str, folder: Path) -> KnownDataset | None:
     """Return the public data set a resolved folder claims to be by the name it was asked for or bears."""
     for name in (name_or_folder, folder.name, f"{folder.parent.name}/{folder.name}"):
         known = catalogue.find(name)

@@ -1,6 +1,6 @@
 """Documents and queries that a caller holds in memory: dictionaries, rows, or pandas data frames.
 
-What is checked, and what is read as empty, is the same as for a folder. Messages name the argument and the
+The checks are those of a folder, and so is what counts as empty. Messages name the argument and the
 number of the row, counted from 1: ``documents:3: 'text' must be a string; id 'd3'``. A data frame is
 recognised by its methods, so that pandas is never imported.
 """
@@ -77,7 +77,7 @@ def _rows(origin: str, values: Any, id_fields: Sequence[str]) -> Iterator[Row]:
 
 def _row(origin: str, number: int, row: Any, id_fields: Sequence[str]) -> Row:
     """Return the fields of a row that is an object, (identifier, content) or (identifier, title, text)."""
-    if isinstance(row, Document):  # the only one whose URL counts: in a folder, too, there are none
+    if isinstance(row, Document):  # only a Document has a URL that counts, as rows of a folder have none
         return number, row._asdict(), "doc_id"
     if isinstance(row, Mapping):
         key = next((field for field in id_fields if field in row), None)
@@ -91,7 +91,7 @@ def _row(origin: str, number: int, row: Any, id_fields: Sequence[str]) -> Row:
 
 
 def _content(value: Any) -> dict[str, Any]:
-    """Return the title and the text that stand beside an identifier."""
+    """Return the title and the text of a document or query."""
     if isinstance(value, Mapping):
         return {field: value[field] for field in ("title", "text") if field in value}
     if isinstance(value, tuple | list) and len(value) == 2:
@@ -100,7 +100,7 @@ def _content(value: Any) -> dict[str, Any]:
 
 
 def _cells(frame: Any, name: str) -> list[Any]:
-    """Return the cells of a column; a missing value is None, as polars has it and pandas does not."""
+    """Return the cells of a column; a missing value is None, as in polars but not in pandas."""
     column = frame[name]
     if hasattr(column, "notna"):
         column = column.astype(object).where(column.notna(), None)

@@ -107,7 +107,7 @@ READERS: Mapping[str, Reader] = MappingProxyType(
 
 
 class Files(NamedTuple):
-    """The files of a data set that are at hand, in the order in which they are read.
+    """The files of a data set, in the order of ``KnownDataset.files``.
 
     Attributes:
         corpus: The documents.
@@ -132,13 +132,13 @@ def find(known: KnownDataset, data_dir: Path) -> Files:
         DataError: Some files are missing; the message says which, and where they come from.
     """
     folder = data_dir / known.folder
-    absent = missing(known, data_dir)
-    if absent:
+    missing_files = missing(known, data_dir)
+    if missing_files:
         lines = (
             f"\n  {' or '.join(names)}, gzipped or not, from {' or '.join(SOURCES[n].url for n in names)}"
-            for names in absent
+            for names in missing_files
         )
-        raise DataError(f"{known.name} is not complete in {folder}; what is missing:{''.join(lines)}")
+        raise DataError(f"{known.name} is not complete in {folder}; missing files:{''.join(lines)}")
     return Files(*(path for names in known.files if (path := _first(folder, names))))
 
 
@@ -148,13 +148,13 @@ def missing(known: KnownDataset, data_dir: Path) -> list[tuple[str, ...]]:
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
-    """Return the first of the files, each gzipped or not, that is there."""
+    """Return the first of the files, each gzipped or not, that exists."""
     candidates = (folder / f"{name}{ending}" for name in names for ending in ("", ".gz"))
     return next((path for path in candidates if path.is_file()), None)
 
 
 def _cells(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, cells) of a tab-separated file; the last cell takes all that is left."""
+    """Yield (line number, cells) of a tab-separated file; further tabs belong to the last cell."""
     for number, line in text_lines(path):
         if not line:
             continue
@@ -170,7 +170,7 @@ def _cells(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
 
 
 def _blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, lines) of what stands between each ``<DOC>`` and ``</DOC>``."""
+    """Yield (line number, lines) of each block between ``<DOC>`` and ``</DOC>``."""
     start, block = 0, list[str]()
     for number, line in text_lines(path):
         if not start and line == "<DOC>":

@@ -1,4 +1,4 @@
-"""MS MARCO's files, downloaded by ir_datasets, which knows where they are and verifies them.
+"""Download of MS MARCO's files by ir_datasets, which has their addresses and verifies them.
 
 Only the transfer is left to ir_datasets. Its reader of passages repairs their mojibake, so that its corpus
 is not the one that published numbers were measured on; we keep the files as they were distributed.
@@ -23,7 +23,7 @@ def fetch(known: KnownDataset, data_dir: Path) -> None:
         DataError: ir_datasets does not have a file, or the transfer failed.
     """
     folder = data_dir / known.folder
-    wanted: dict[Source, list[str]] = {}
+    files: dict[Source, list[str]] = {}
     for names in missing(known, data_dir):
         name = next((name for name in names if SOURCES[name].record), None)
         if name is None:
@@ -31,9 +31,9 @@ def fetch(known: KnownDataset, data_dir: Path) -> None:
                 f"{known.name}: {names[0]} cannot be downloaded by ir_datasets; put it into {folder}, "
                 f"it comes from {SOURCES[names[0]].url}"
             )
-        wanted.setdefault(SOURCES[name], []).append(name)
+        files.setdefault(SOURCES[name], []).append(name)
     folder.mkdir(parents=True, exist_ok=True)
-    for source, members in wanted.items():
+    for source, members in files.items():
         download = _download(source, known.folder, folder)
         if source.url.endswith(".tar.gz"):
             _unpack(download, members, folder)
@@ -60,13 +60,13 @@ def _download(source: Source, folder_name: str, folder: Path) -> Path:
 
 def _unpack(archive: Path, names: Iterable[str], folder: Path) -> None:
     """Write members of an archive into a folder, each whole or not at all, in one pass."""
-    lacking = set(names)
+    missing_names = set(names)
     with tarfile.open(archive, mode="r|gz") as members:
         for member in members:
-            content = members.extractfile(member) if member.name in lacking else None
+            content = members.extractfile(member) if member.name in missing_names else None
             if content is not None:
                 with atomic_write(folder / member.name) as out:
                     shutil.copyfileobj(content, out)
-                lacking.remove(member.name)
-    if lacking:
-        raise DataError(f"{archive}: {', '.join(sorted(lacking))} is not in it")
+                missing_names.remove(member.name)
+    if missing_names:
+        raise DataError(f"{archive}: {', '.join(sorted(missing_names))} is not in it")

@@ -1,4 +1,4 @@
-"""Which texts of a test collection are in a training file: one pass over it, the test side in memory."""
+"""The texts of a test collection that a training file holds: one pass, the test side in memory."""
 
 import json
 from collections import Counter
@@ -32,7 +32,7 @@ class Match(NamedTuple):
         trained_as: Role of the training text.
         kind: How they match.
         score: See :class:`llara_eval.datasets.same_text.Hit`.
-        line: Of the training file; the first of several that match as well.
+        line: Line of the training file; the first of several equal matches.
     """
 
     role: str
@@ -44,7 +44,7 @@ class Match(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What :func:`compare` found.
+    """The outcome of :func:`compare`.
 
     Attributes:
         finding: The counts.
@@ -71,12 +71,12 @@ def items(dataset: Dataset, documents: Documents = "judged", progress: Progress 
 
 
 def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SILENT) -> Report:
-    """Read a training file once and report what of the test side is in it.
+    """Read a training file once and report which texts of the test side it holds.
 
     Args:
         path: JSONL, compressed if its name ends in ``.gz``, of fine-tuning rows (``query``, ``pos``,
             ``neg``, each a text or a list), adaptation rows (``input`` and what belongs to it) or ``text``.
-        dataset: The data set that the index was made of.
+        dataset: The data set of the index.
         index: The index of its test side.
         progress: Where to show progress.
 
@@ -112,14 +112,14 @@ def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SIL
 def training_texts(
     path: Path, advance: Callable[[int], object] | None = None
 ) -> Iterator[tuple[int, str, str]]:
-    """Yield line, role and text of everything the rows of a training file hold.
+    """Yield line, role and text of every text in a training file.
 
     Args:
         path: See :func:`compare`.
         advance: See :func:`llara_eval.core.lines.objects`.
 
     Raises:
-        DataError: A row has none of the fields, or one that is not text.
+        DataError: A row has none of the fields, or a field that is not text.
     """
     for line, row in objects(path, advance):
         fields = [field for field in _FIELDS if row.get(field) is not None]
@@ -147,5 +147,5 @@ def _counted(best: Mapping[tuple[int, str], Match]) -> dict[str, dict[str, dict[
 
 
 def strength(match: Match) -> tuple[int, float]:
-    """Return what matches are ordered by: kind, then score."""
+    """Return the sort key of matches: kind, then score."""
     return STRENGTH[match.kind], match.score

@@ -32,8 +32,8 @@ words is another, (n − 3) / (n + 1) of the pairs are shared, 0.8 from 19 words
 Test queries are short, and "X increases Y" beside "X decreases Y" has the same relevant documents."""
 
 BANDS, ROWS = 16, 4
-"""Of the MinHash index: a pair of texts at Jaccard index j is looked at with probability 1 − (1 − j⁴)¹⁶,
-which is 0.9998 at the threshold and 0.03 at 0.2; what is looked at is then compared exactly."""
+"""Bands and rows of the MinHash index: two texts with Jaccard index j become candidates with probability
+1 − (1 − j⁴)¹⁶, which is 0.9998 at the threshold and 0.03 at 0.2; candidates are then compared exactly."""
 
 COMMON = 10
 """A 13-gram in more test texts than this is a formula of the collection (a licence, a form's headings) and
@@ -61,11 +61,11 @@ class Item(NamedTuple):
     """A text of the test side.
 
     Attributes:
-        role: ``query``, ``relevant`` (a document relevant to some query), ``judged`` (judged, never
-            relevant) or ``other``.
+        role: ``query``, ``relevant`` (a document relevant to some query), ``judged`` (a judged document
+            that is never relevant) or ``other``.
         id: The query's or document's identifier.
-        text: What a system reads.
-        bare: The same without a title: an exact copy of it counts too.
+        text: The text that a system reads.
+        bare: The text without its title, of which an exact copy counts too.
     """
 
     role: str
@@ -91,7 +91,7 @@ class Hit(NamedTuple):
 
 
 class _Words(dict[int, str]):
-    """What becomes of a character: letters, marks and digits stay, invisible ones go, others are borders."""
+    """Translation of characters: letters, marks and digits stay, invisible ones go, others separate words."""
 
     def __missing__(self, code: int) -> str:
         category = unicodedata.category(chr(code))
@@ -105,15 +105,15 @@ _WORDS = _Words()
 def words(text: str) -> list[str]:
     """Return the words of a text: Unicode NFKC, casefolded, without punctuation, symbols and white space.
 
-    What is written without spaces (Chinese, Thai) is one word from one punctuation mark to the next.
+    Text without spaces (Chinese, Thai) is one word from one punctuation mark to the next.
     """
     return _folded(text).translate(_WORDS).split()
 
 
 def normalised(text: str) -> str:
-    """Return the form that same texts share: two texts are the same if it is equal and not empty.
+    """Return the normalised form of a text: two texts are the same if their forms are equal and not empty.
 
-    It holds the words, with one space between them, so that case, punctuation and white space make no
+    The form is the words with one space between them, so that case, punctuation and white space make no
     difference. A text without a word (``?!``) is its symbols; one of invisible characters alone is empty.
     """
     return _joined(words(text), text)
@@ -139,10 +139,10 @@ def jaccard(one: Sequence[str], other: Sequence[str]) -> float:
 
 
 class Index:
-    """The test side, in which the matches of training texts are found.
+    """An index of the test side, which finds the matches of training texts.
 
     Args:
-        test_side: Its texts; an empty one matches nothing.
+        test_side: The texts; an empty text matches nothing.
 
     Attributes:
         names: Role and identifier of each.
@@ -182,10 +182,10 @@ class Index:
             self._near.insert(number, self._sketch(text))
 
     def find(self, training_texts: Sequence[str]) -> Iterator[Hit]:
-        """Yield what training texts match, kind by kind, in the order of the training texts.
+        """Yield the matches of training texts, kind by kind, in the order of the training texts.
 
         Args:
-            training_texts: A thousand at a time are faster than one at a time.
+            training_texts: The texts; a thousand at a time are faster than one at a time.
         """
         texts = [words(text) for text in training_texts]
         for number, (text, whole) in enumerate(zip(texts, training_texts, strict=True)):
@@ -193,9 +193,9 @@ class Index:
                 yield Hit(number, item, Kind.EXACT, 1.0)
         pairs = _windows(texts, 2)
         # A text of Jaccard index 0.8 with another has 0.8 of its pairs in it, so also in all texts together.
-        known = np.bincount(pairs.owners, _among(self._pairs, pairs.hashes), minlength=len(texts))
+        shared = np.bincount(pairs.owners, _among(self._pairs, pairs.hashes), minlength=len(texts))
         size = np.bincount(pairs.owners, minlength=len(texts))
-        for number in np.flatnonzero(known / np.maximum(size, 1) >= THRESHOLD).tolist():
+        for number in np.flatnonzero(shared / np.maximum(size, 1) >= THRESHOLD).tolist():
             for item in self._near.query(self._sketch(texts[number])):
                 score = jaccard(texts[number], self._texts[item].split())
                 if score >= THRESHOLD:
@@ -204,7 +204,7 @@ class Index:
             yield Hit(number, item, Kind.GRAM, count / int(self._size[item]))
 
     def _shared(self, grams: "_Windows") -> Iterator[tuple[int, int, int]]:
-        """Yield training text, test text and how many grams they share, for all pairs that do."""
+        """Yield training text, test text and number of grams in common, for all pairs with any in common."""
         hit = _among(self._grams, grams.hashes)
         first, last = (np.searchsorted(self._grams, grams.hashes[hit], side) for side in ("left", "right"))
         counts = last - first
@@ -227,17 +227,17 @@ def batches(values: Iterable[T]) -> Iterator[list[T]]:
 
 
 class _Windows(NamedTuple):
-    """The different windows of so many words in each text: (M,) hashes and numbers of texts."""
+    """The distinct n-grams of each of several texts: (M,) hashes, and (M,) numbers of the texts."""
 
     hashes: NDArray[np.uint64]
     owners: NDArray[np.int64]
 
 
 def _windows(texts: Sequence[Sequence[str]], size: int) -> _Windows:
-    """Hash every so many words in a row (Karp and Rabin 1987), with words hashed as this process does.
+    """Hash every ``size`` words in a row (Karp and Rabin 1987); words are hashed by Python's ``hash``.
 
-    Of a billion training grams against a million test grams, one in 20,000 such comparisons would take
-    different grams for the same.
+    With a billion training grams and a million test grams, the chance that any two different grams share a
+    hash is 1 in 20,000.
     """
     texts = [text if len(text) >= size else () for text in texts]
     lengths = [len(text) for text in texts]
@@ -258,7 +258,7 @@ def _windows(texts: Sequence[Sequence[str]], size: int) -> _Windows:
 
 
 def _among(keys: NDArray[np.uint64], values: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Return which values are among sorted keys."""
+    """Return a (n,) mask of the values that are among sorted keys."""
     if not len(keys):
         return np.zeros(len(values), dtype=bool)
     among: NDArray[np.bool_] = keys.take(np.searchsorted(keys, values), mode="clip") == values

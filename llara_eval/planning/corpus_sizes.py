@@ -1,4 +1,4 @@
-"""How much text the known corpora hold, for planning without their texts.
+"""The tokens of the known corpora, for planning without their texts.
 
 The facts are those of :mod:`llara_eval.datasets.known`. ``tokens`` is the mean of a document in tokens of a
 LLaMA tokenizer, cut at ``MEASURED_LENGTH`` with ``TEMPLATE_TOKENS`` of LLaRA's template among them: 1.10
@@ -23,10 +23,10 @@ from llara_eval.datasets.known import expand as expand_known
 from llara_eval.datasets.known import find as find_known
 
 MEASURED_LENGTH = 512
-"""Tokens at which the documents were cut whose mean is in the table."""
+"""Tokens to which documents were cut before the mean of the table was taken."""
 
 TEMPLATE_TOKENS = 21
-"""Tokens of LLaRA's template that are among them."""
+"""Tokens of LLaRA's template, which the mean includes."""
 
 TOKENS_PER_WORD = 1.5
 """Mean tokens of a word of a query: SmolLM2's tokenizer makes 1.5 on SciFact and 1.4 on ArguAna."""
@@ -71,11 +71,11 @@ class CorpusSize(NamedTuple):
         quantiles = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
         normal = np.array([NormalDist().inv_cdf(quantile) for quantile in quantiles])
         shape = np.exp(self.members[0].spread * normal)
-        room, wanted = MEASURED_LENGTH - TEMPLATE_TOKENS, self.tokens - TEMPLATE_TOKENS
+        longest, mean = MEASURED_LENGTH - TEMPLATE_TOKENS, self.tokens - TEMPLATE_TOKENS
         low, high = 0.0, 1e6  # of the median; the mean after cutting grows with it
         while high - low > 1e-6:
             middle = (low + high) / 2
-            low, high = (middle, high) if np.minimum(middle * shape, room).mean() < wanted else (low, middle)
+            low, high = (middle, high) if np.minimum(middle * shape, longest).mean() < mean else (low, middle)
         return low * shape
 
 

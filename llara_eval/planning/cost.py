@@ -1,4 +1,4 @@
-"""What a model's configuration alone says of its cost: parameters, operations of a token, memory.
+"""The cost of a model by its configuration alone: parameters, operations a token, memory.
 
 The model is built without memory for its weights, so that a model of any size is known in a second.
 """
@@ -14,14 +14,14 @@ Tokens = TypeVar("Tokens", float, NDArray[np.float64])
 
 
 class Cost(NamedTuple):
-    """What encoding with a model costs.
+    """The cost of encoding with a model.
 
     Attributes:
         parameters: All parameters, language-model head apart.
         products: Weights a token is multiplied with.
         attention: Operations of attention for a token and each token of its text.
-        width: Width D of hidden states and vectors.
-        feed_forward: Width of the feed-forward layer.
+        width: Hidden size D, that of vectors too.
+        feed_forward: Size of the feed-forward layer.
         layers: Number of layers.
     """
 
@@ -41,9 +41,9 @@ class Cost(NamedTuple):
         return tokens * (2 * self.products + self.attention * tokens)
 
     def memory(self, batch_tokens: int, bytes_each: int) -> int:
-        """Return the bytes of weights and of what lives at a time while a batch is encoded.
+        """Return the peak bytes of weights and activations while a batch is encoded.
 
-        That is most inside a feed-forward layer, ``batch tokens (4 width + 3 feed-forward)``: the embeddings
+        The peak is inside a feed-forward layer, ``batch tokens (4 width + 3 feed-forward)``: the embeddings
         looked up, the layer's input, the residual stream and its normalised form; gate, up and their product.
         """
         alive = batch_tokens * (4 * self.width + 3 * self.feed_forward)
@@ -51,7 +51,7 @@ class Cost(NamedTuple):
 
 
 def feed_forward(config: Any) -> int:
-    """Return the width of the feed-forward layer; where a configuration does not say, it is the usual one."""
+    """Return the size of the feed-forward layer; by default, four times the hidden size."""
     named = (getattr(config, name, None) for name in ("intermediate_size", "ffn_dim", "ffn_hidden_size"))
     return int(next(filter(None, named), 4 * config.hidden_size))
 
@@ -61,7 +61,7 @@ def skeleton(config: Any, *, head: bool = False) -> Any:
 
     Args:
         config: A transformers configuration.
-        head: Whether the language-model head is wanted.
+        head: Whether the model has its language-model head.
     """
     from transformers import AutoModel, AutoModelForCausalLM
 
@@ -70,7 +70,7 @@ def skeleton(config: Any, *, head: bool = False) -> Any:
 
 
 def products(model: Any) -> int:
-    """Return how many weights a token is multiplied with: an embedding matrix only if it is the head."""
+    """Return the weights that a token is multiplied with; an embedding matrix counts only as the LM head."""
     matrices = {part.weight for part in model.modules() if isinstance(part, nn.Embedding)}
     head = model.get_output_embeddings()
     looked_up = matrices - ({head.weight} if head is not None else set())
@@ -82,7 +82,7 @@ def cost(config: Any) -> Cost:
     model = skeleton(config)
     heads, width = getattr(config, "num_attention_heads", 0), config.hidden_size
     head_width = getattr(config, "head_dim", None) or width // max(heads, 1)
-    causal = any(getattr(part, "is_causal", False) for part in model.modules())  # MPNet does not say
+    causal = any(getattr(part, "is_causal", False) for part in model.modules())  # MPNet has no such attribute
     return Cost(
         parameters=model.num_parameters(),
         products=products(model),

@@ -1,4 +1,4 @@
-"""What encoding a choice of collections takes: operations, time, disk, shards."""
+"""The operations, time, disk space and shards that encoding some data sets needs."""
 
 import math
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ NUMBER_BYTES = 2
 
 
 class Device(NamedTuple):
-    """A processor by what is said of it.
+    """A processor by its data sheet.
 
     Attributes:
-        name: How it is called.
-        tflops: The TFLOP/s it could do.
-        utilisation: The share of them that encoding reaches.
+        name: Its name.
+        tflops: Peak TFLOP/s.
+        utilisation: The share of the peak that encoding reaches.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Device(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What one collection, or all of them, take.
+    """The needs of one data set, or of all.
 
     Attributes:
         name: Its name.
@@ -51,7 +51,7 @@ class Row(NamedTuple):
         tokens: Tokens of documents and queries.
         operations: Floating-point operations of encoding them.
         vector_bytes: Bytes of the documents' vectors.
-        shards: Shards of them, which are of ``SHARD_SIZE`` documents on average.
+        shards: Number of shards, of ``SHARD_SIZE`` documents on average.
     """
 
     name: str
@@ -75,13 +75,13 @@ class Plan:
 
     Attributes:
         model: The model's name.
-        cost: What encoding with it costs.
-        rows: What each collection takes.
-        device: Where it shall run.
-        gpus: How many of these share the work.
+        cost: The cost of encoding with it.
+        rows: The needs of each data set.
+        device: The device that is planned for.
+        gpus: Number of such devices that share the work.
         batch_tokens: Tokens of one batch on the device.
         peak_memory: Bytes of weights and activations on the device.
-        probe: What was measured on this machine.
+        probe: The speed measured on this machine, or None.
     """
 
     model: str
@@ -95,61 +95,56 @@ class Plan:
 
     @property
     def total(self) -> Row:
-        """What all collections take."""
+        """The needs of all data sets together."""
         return total(self.rows)
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Tokens of these collections this machine encodes in a second, with all layers of the model."""
+        """Tokens of these data sets that this machine encodes in a second, with all layers of the model."""
         return self.probe and self.probe.speed * self.total.tokens / self.total.operations
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as one object."""
-        everything = self.total
+        sums = self.total
         return {
             "model": self.model,
             **self.cost._asdict(),
-            "gflop_per_token": everything.operations / everything.tokens / 1e9,
+            "gflop_per_token": sums.operations / sums.tokens / 1e9,
             "device": {**self.device._asdict(), "gpus": self.gpus},
             "datasets": [self._row_as_json(row) for row in self.rows],
-            "total": self._row_as_json(everything),
-            "wall_hours": everything.hours(self.device.speed) / self.gpus,
+            "total": self._row_as_json(sums),
+            "wall_hours": sums.hours(self.device.speed) / self.gpus,
             "batch_tokens": self.batch_tokens,
             "peak_memory_bytes": self.peak_memory,
             "probe": self.probe and {**self.probe._asdict(), "tokens_per_second": self.tokens_per_second},
         }
 
     def _row_as_json(self, row: Row) -> dict[str, Any]:
-        here = self.probe and row.hours(self.probe.speed)
-        return {**row._asdict(), "gpu_hours": row.hours(self.device.speed), "hours_here": here}
+        hours_here = self.probe and row.hours(self.probe.speed)
+        return {**row._asdict(), "gpu_hours": row.hours(self.device.speed), "hours_here": hours_here}
 
 
-def device(named: str, utilisation: float) -> Device:
+def device(name_or_tflops: str, utilisation: float) -> Device:
     """Return a device by a name of ``DEVICES``, or by its TFLOP/s.
 
     Raises:
-        UsageError: It is neither, or the utilisation is not a share.
+        UsageError: The name is unknown and no positive number, or the utilisation is not a share.
     """
     if not 0 < utilisation <= 1:
-        raise UsageError(f"--utilisation {utilisation:g}: expected a share above 0 and at most 1")
-    if named.lower() in DEVICES:
-        return Device(named.upper(), DEVICES[named.lower()], utilisation)
+        raise UsageError(f"utilisation {utilisation:g}: expected a share above 0 and at most 1")
+    if name_or_tflops.lower() in DEVICES:
+        return Device(name_or_tflops.upper(), DEVICES[name_or_tflops.lower()], utilisation)
     try:
-        tflops = float(named)
+        tflops = float(name_or_tflops)
     except ValueError:
         tflops = 0.0
     if not 0 < tflops < math.inf:
-        raise UsageError(f"--device-tflops {named!r}: expected a number, or one of {', '.join(DEVICES)}")
+        raise UsageError(f"device {name_or_tflops!r}: expected its TFLOP/s, or one of {', '.join(DEVICES)}")
     return Device("GPU", tflops, utilisation)
 
 
 def row(load: Workload, cost: Cost) -> Row:
-    """Return what a collection takes.
-
-    Args:
-        load: The collection.
-        cost: The model.
-    """
+    """Return the needs of one data set with a model of some cost."""
     sides = ((load.documents, load.document_tokens), (load.queries, load.query_tokens))
     return Row(
         name=load.name,
@@ -165,7 +160,7 @@ def row(load: Workload, cost: Cost) -> Row:
 
 
 def total(rows: Sequence[Row]) -> Row:
-    """Return what all collections take."""
+    """Return the needs of all data sets together."""
     documents = sum(row.documents for row in rows)
     return Row(
         name="all",
@@ -181,7 +176,7 @@ def total(rows: Sequence[Row]) -> Row:
 
 
 def one_shard(loads: Sequence[Workload]) -> list[int]:
-    """Return the tokens of up to a shard of documents, drawn from all collections as they are mixed."""
+    """Return the tokens of up to a shard of documents, drawn from all data sets by their sizes."""
     random = np.random.default_rng(0)
     counts = np.array([load.documents for load in loads])
     chosen = random.choice(len(loads), size=min(SHARD_SIZE, int(counts.sum())), p=counts / counts.sum())

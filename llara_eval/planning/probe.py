@@ -17,26 +17,26 @@ from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.load import DEMO_FOLDER
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.engines import find_facts, open_stock
+from llara_eval.encoding.engines import find_facts
 from llara_eval.planning.cost import cost, skeleton
 from llara_eval.planning.workload import Reading
 
 logger = logging.getLogger(__name__)
 
 SHORT = 2
-"""Layers of the model that is timed where there are no weights."""
+"""Layers of the model with random weights that is timed where there are no weights."""
 
 
 class Probe(NamedTuple):
-    """What was measured.
+    """The measured speed of a machine.
 
     Attributes:
-        seconds: What encoding took, the making of token ids included.
+        seconds: Seconds of encoding, tokenisation included.
         tokens: Tokens encoded, padding not counted.
         operations: Their floating-point operations, padding not counted.
         layers: Layers of the model that was timed.
         device: Type of the device.
-        dtype: Type of weights and products.
+        dtype: Dtype of weights and products.
     """
 
     seconds: float
@@ -48,19 +48,19 @@ class Probe(NamedTuple):
 
     @property
     def speed(self) -> float:
-        """Useful floating-point operations of a second; what padding and tokenising cost is in it."""
+        """Useful floating-point operations a second; padding and tokenisation only cost time."""
         return self.operations / self.seconds
 
 
 def open_encoder(
     checkpoint: Checkpoint, reading: Reading, *, dtype: str | None = None, batch_tokens: int | None = None
 ) -> Encoder:
-    """Return a checkpoint's encoder, or one of its shape where it lacks weights, or memory for them.
+    """Return a checkpoint's encoder, or one of its shape where weights, or memory for them, are missing.
 
     Args:
         checkpoint: The checkpoint.
-        reading: How it reads texts.
-        dtype: Of weights and products; None takes what the processor supports.
+        reading: How the model reads texts.
+        dtype: Dtype of weights and products; None takes one that the processor computes fast.
         batch_tokens: See :class:`Encoder`.
     """
     config, device = checkpoint.config, default_device()
@@ -74,17 +74,10 @@ def open_encoder(
         )
         model, tokenizer = _shortened(config, weight_dtype, device), None
     else:
-        model, tokenizer = read_model(checkpoint, dtype=weight_dtype)
+        model, tokenizer = read_model(checkpoint, dtype=weight_dtype), checkpoint.tokenizer
     model = model.to(device).eval()
     facts = find_facts(model, reading.templates)
-    return Encoder(
-        model,
-        tokenizer,
-        reading.templates,
-        batch_tokens=batch_tokens,
-        facts=facts,
-        engine=open_stock(model, facts),
-    )
+    return Encoder(model, tokenizer, reading.templates, batch_tokens=batch_tokens, facts=facts)
 
 
 def _memory(device: torch.device) -> int:
@@ -114,14 +107,14 @@ def time_encoder(
 ) -> Probe:
     """Encode documents of given lengths until the time is over.
 
-    They are sorted and batched as those of a shard are, and the batches taken in random order, so that a part
-    of them tells what all would take. The first one warms up and does not count.
+    They are sorted and batched like those of a shard, and the batches are taken in random order, so that the
+    first of them are representative. The first batch warms up and does not count.
 
     Args:
         encoder: The encoder; one without a tokenizer is given random token ids.
         lengths: n tokens of a document, template included.
-        seconds: The most time it takes, unless one batch takes longer.
-        progress: Shows the seconds gone by.
+        seconds: The time limit; a single batch may take longer.
+        progress: Shows the seconds that have passed.
     """
     random, model = np.random.default_rng(0), cost(encoder.model.config)
     template, began = encoder.templates.document, time.perf_counter()
@@ -157,7 +150,7 @@ def time_encoder(
 def _sequences(
     encoder: Encoder, lengths: Sequence[int], random: np.random.Generator
 ) -> tuple[list[list[int]], float]:
-    """Return n token sequences of about these lengths, and the seconds it took to make a token of text."""
+    """Return n token sequences of about these lengths, and the seconds of tokenisation a token."""
     tokenizer, template = encoder.tokenizer, encoder.templates.document
     if tokenizer is None:
         vocabulary = encoder.model.config.vocab_size

@@ -1,4 +1,4 @@
-"""What a training run will take, without running it: parameters, steps, tokens, memory and time."""
+"""An estimate of a training run without running it: parameters, steps, tokens, memory and time."""
 
 import time
 from collections.abc import Sequence
@@ -8,21 +8,20 @@ from typing import Any
 
 import torch
 
-from llara_eval.checkpoints.load import read_model_config
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.encoding.devices import default_device
 from llara_eval.planning.cost import feed_forward, products, skeleton
 from llara_eval.training.checkpoint import precision_of, prepare
-from llara_eval.training.config import Schedule
-from llara_eval.training.job import Conditions
+from llara_eval.training.config import Conditions, Schedule
 
 SAMPLE = 256
 """Rows whose tokens are counted."""
 
 _EFFICIENCY = 0.6
-"""Share of the speed of a plain matrix product that a training step reaches; measured on a CPU in float32."""
+"""Share of the speed of a matrix product that a training step reaches; measured on a CPU in float32."""
 
 _PRODUCT_SECONDS = 0.5
-"""Time spent on finding out how fast this machine multiplies."""
+"""Seconds for which matrix products are timed on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,8 @@ class Plan:
     """An estimate.
 
     Attributes:
-        parameters: All parameters.
-        trained: Those that are trained.
+        parameters: Number of parameters.
+        trained: Number of trained parameters.
         rows: Rows of the data.
         steps: Optimizer steps.
         tokens_per_step: Mean tokens of an optimizer step, from a sample of rows.
@@ -72,7 +71,7 @@ def make_plan(
         conditions: How the run is carried out.
         head: Whether the language-model head is trained with it.
         new_tokens: Ids of tokens that will be added to the vocabulary.
-        lengths: Tokens of a sample of rows, everything that is computed for a row together.
+        lengths: Tokens of each row of a sample, all its sequences together.
         rows: Rows of the data.
         passes: Passes of a step in units of a forward pass: three for forward and backward.
 
@@ -80,7 +79,7 @@ def make_plan(
         DataError: The configuration is missing or unreadable.
         UsageError: LoRA names layers that the model does not have, or training does not support the dtype.
     """
-    config = read_model_config(folder)
+    config = Checkpoint(folder).config
     # An embedding matrix grows only where it has no row for a token.
     config.vocab_size = max(config.vocab_size, *(token + 1 for token in new_tokens), 0)
     model = skeleton(config, head=head)

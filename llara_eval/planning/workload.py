@@ -1,4 +1,4 @@
-"""A choice of data sets → how many tokens a model has to read.
+"""Data sets → the number of tokens that a model has to read.
 
 Tokens are counted on a sample where a data set is at hand and the checkpoint has its tokenizer, and taken
 from :mod:`llara_eval.planning.corpus_sizes` otherwise.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from llara_eval.core.errors import DataError
 from llara_eval.core.protocols import SILENT, Advance, Progress
 from llara_eval.datasets.corpus import REPORT_EVERY
-from llara_eval.datasets.dataset import Found
+from llara_eval.datasets.dataset import UncheckedDataset
 from llara_eval.datasets.load import find, locate
 from llara_eval.encoding.templates import Side, Templates
 from llara_eval.planning import corpus_sizes
@@ -28,7 +28,7 @@ SAMPLE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a model reads texts.
+    """How a model reads texts: with which templates and which tokenizer.
 
     Attributes:
         templates: Its templates; only their lengths count where there is no tokenizer.
@@ -39,18 +39,18 @@ class Reading:
     tokenizer: Any = None
 
     def count(self, texts: Sequence[str], side: Side) -> NDArray[np.float64]:
-        """Return the tokens of n texts, (n,)."""
+        """Return the (n,) numbers of tokens of n texts, template included."""
         template = self.templates.of(side)
         return np.array([len(ids) for ids in template.token_ids(self.tokenizer, texts)], dtype=np.float64)
 
     def own_tokens(self, side: Side) -> int:
-        """Return the tokens of the template; LLaRA's are taken where there is no tokenizer."""
+        """Return the number of tokens of the template; that of LLaRA's where there is no tokenizer."""
         if self.tokenizer is None:
             return TEMPLATE_TOKENS
         return self.templates.of(side).own_tokens(self.tokenizer)
 
     def with_template(self, tokens: NDArray[np.float64], side: Side) -> NDArray[np.float64]:
-        """Return the tokens of n sequences, (n,), from those of their texts."""
+        """Return the (n,) numbers of tokens of n sequences from those of their texts."""
         return np.minimum(tokens + self.own_tokens(side), self.templates.of(side).max_length)
 
 
@@ -82,7 +82,7 @@ def workloads(
     split: str | None = None,
     progress: Progress = SILENT,
 ) -> list[Workload]:
-    """Return what is to be encoded.
+    """Return the documents and queries to encode, by corpus.
 
     Args:
         names: Names of corpora and data sets, groups of them (``beir-13``), folders in BEIR layout, or
@@ -96,8 +96,8 @@ def workloads(
         DataError: A data set is neither known nor at hand, or malformed, or its tokens cannot be counted.
     """
     members = dict.fromkeys(member for name in names for member in corpus_sizes.expand(name))
-    once = {size.name if (size := corpus_sizes.find(name)) else name: name for name in members}
-    return [_workload(name, reading, data_dir, split, progress) for name in once.values()]
+    name_of_corpus = {size.name if (size := corpus_sizes.find(name)) else name: name for name in members}
+    return [_workload(name, reading, data_dir, split, progress) for name in name_of_corpus.values()]
 
 
 def _workload(name: str, reading: Reading, data_dir: Path, split: str | None, progress: Progress) -> Workload:
@@ -112,8 +112,8 @@ def _workload(name: str, reading: Reading, data_dir: Path, split: str | None, pr
             raise DataError(f"{error}. Without their texts, these can be planned: {known}") from error
         return _published(size, reading)
     if reading.tokenizer is not None:
-        found = [find(part, data_dir=data_dir, split=split, offline=True) for part in parts]
-        return _sampled(size, found, reading, progress)
+        datasets = [find(part, data_dir=data_dir, split=split, offline=True) for part in parts]
+        return _sampled(size, datasets, reading, progress)
     if size is not None:
         return _published(size, reading)
     raise DataError(
@@ -135,15 +135,16 @@ def _published(size: CorpusSize, reading: Reading) -> Workload:
 
 
 def _sampled(
-    size: CorpusSize | None, found: Sequence[Found], reading: Reading, progress: Progress
+    size: CorpusSize | None, datasets: Sequence[UncheckedDataset], reading: Reading, progress: Progress
 ) -> Workload:
-    known = found[0].known
-    name = size.name if size else known.name if known else found[0].other_name
-    queries = [query.text for part in found for query in part.queries]
+    known = datasets[0].known
+    name = size.name if size else known.name if known else datasets[0].other_name
+    queries = [query.text for part in datasets for query in part.queries]
     with progress.task(f"sample {name}", size and size.documents) as advance:
-        documents, texts = _draw((document.contents for part in found for document in part.corpus), advance)
+        contents = (document.contents for part in datasets for document in part.corpus)
+        documents, texts = _draw(contents, advance)
     if not texts:
-        raise DataError(f"{found[0].corpus.origin}: the corpus is empty")
+        raise DataError(f"{datasets[0].corpus.origin}: the corpus is empty")
     return Workload(
         name,
         documents,
@@ -161,9 +162,9 @@ def _draw(texts: Iterable[str], advance: Advance | None = None) -> tuple[int, li
     """
     random, count, drawn = Random(0), 0, list[str]()
     for count, text in enumerate(texts, 1):
-        place = len(drawn) if count <= SAMPLE else random.randrange(count)
-        if place < SAMPLE:
-            drawn[place : place + 1] = [text]
+        index = len(drawn) if count <= SAMPLE else random.randrange(count)
+        if index < SAMPLE:
+            drawn[index : index + 1] = [text]
         if advance is not None and not count % REPORT_EVERY:
             advance(REPORT_EVERY)
     return count, drawn

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from llara_eval.core.errors import DataError
 from llara_eval.datasets.contamination import TRAINING_FILES, Finding
-from llara_eval.datasets.known import AVERAGES, titled
+from llara_eval.datasets.known import AVERAGES, BEIR, CQADUPSTACK, titled
 from llara_eval.evaluation.record import RESULT, Result, split_to_name
 from llara_eval.reports import averages as means
 from llara_eval.reports.averages import Mean
@@ -218,7 +218,7 @@ def _published(published: Sequence[PublishedScore]) -> list[str]:
     }
     for zero_shot, title in regimes.items():
         chosen = [row for row in published if row.zero_shot is zero_shot and row.measure == "nDCG@10"]
-        chosen = [row for row in chosen if row.dataset.startswith(("beir/", "mean/"))]
+        chosen = [row for row in chosen if row.dataset.removeprefix("mean/") in (*BEIR, *AVERAGES)]
         if chosen:
             parts += [title, _beir_table(chosen), _sources(chosen)]
     columns = {*_MSMARCO, *((titled(dataset), measure) for dataset, measure in _MSMARCO)}
@@ -235,8 +235,7 @@ def _beir_table(rows: Sequence[PublishedScore]) -> str:
     values = means.published(rows, "nDCG@10")
     others = {(row.system, row.dataset): f"{_value(row.value)} ({row.split})" for row in rows if row.split}
     averages = means.complete(values.values())
-    datasets = sorted({row.dataset for row in rows if row.dataset.count("/") == 1} - set(AVERAGES))
-    datasets = [dataset for dataset in datasets if dataset.startswith("beir/")]
+    datasets = sorted({row.dataset for row in rows} & set(BEIR) - set(CQADUPSTACK))
     table = []
     for system in _systems(rows):
         own = values[system]

@@ -157,7 +157,7 @@ def test_verify_compares_counts_and_checksums_of_what_was_fetched(data):
 
 
 def test_verify_without_a_record_says_what_was_compared_instead(data):
-    (data / "scifact" / "receipt.json").unlink()
+    (data / "scifact" / "manifest.json").unlink()
     code, rows = verify(data, "scifact")
     assert code == 0
     assert (
@@ -181,7 +181,7 @@ def test_verify_finds_another_archive_than_the_pinned_one(data, monkeypatch):
 
 
 def test_verify_finds_a_folder_that_only_bears_the_name(data):
-    (data / "scifact" / "receipt.json").unlink()
+    (data / "scifact" / "manifest.json").unlink()
     with (data / "scifact" / "corpus.jsonl").open("a") as file:
         file.write('{"_id": "d5", "text": "more"}\n')
     code, rows = verify(data)

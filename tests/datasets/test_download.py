@@ -1,4 +1,4 @@
-"""Archives over HTTP: resumed, verified, unpacked inside their folder or refused; and their receipts."""
+"""Archives over HTTP: resumed, verified, unpacked inside their folder or refused; and their manifests."""
 
 import hashlib
 import json
@@ -9,9 +9,9 @@ import pytest
 from servers import CORPUS, WHOLE, make_zip
 
 from llara_eval.core.errors import DataError
-from llara_eval.core.files import HERE
+from llara_eval.core.files import HOST
 from llara_eval.datasets import known as catalogue
-from llara_eval.datasets.download import changes, fetch_archive, find_receipt, write_receipt
+from llara_eval.datasets.download import changes, fetch_archive, find_manifest, write_manifest
 from llara_eval.datasets.known import KnownDataset
 
 
@@ -25,13 +25,13 @@ def names(folder) -> list[str]:
 
 
 def assert_complete(data_dir) -> None:
-    assert names(data_dir) == ["tiny/corpus.jsonl", "tiny/qrels/test.tsv", "tiny/receipt.json"]
+    assert names(data_dir) == ["tiny/corpus.jsonl", "tiny/manifest.json", "tiny/qrels/test.tsv"]
     assert [path.name for path in data_dir.iterdir()] == ["tiny"], "nothing temporary stays"
     assert (data_dir / "tiny" / "corpus.jsonl").read_bytes() == CORPUS
-    receipt = find_receipt(data_dir / "tiny")
-    assert receipt is not None
-    assert receipt.md5 == hashlib.md5(WHOLE, usedforsecurity=False).hexdigest()
-    assert changes(data_dir / "tiny", receipt) == []
+    manifest = find_manifest(data_dir / "tiny")
+    assert manifest is not None
+    assert manifest.md5 == hashlib.md5(WHOLE, usedforsecurity=False).hexdigest()
+    assert changes(data_dir / "tiny", manifest) == []
 
 
 def test_an_archive_is_fetched_verified_and_unpacked(server, tmp_path):
@@ -120,7 +120,7 @@ def test_an_archive_that_reaches_outside_is_refused(server, tmp_path, member):
 
 def test_an_interrupted_unpacking_is_done_again(server, tmp_path):
     (tmp_path / "tiny.zip").write_bytes(WHOLE)
-    half = tmp_path / f".new.{HERE}.killed.tmp" / "tiny"
+    half = tmp_path / f".new.{HOST}.killed.tmp" / "tiny"
     half.mkdir(parents=True)
     (half / "corpus.jsonl").write_bytes(CORPUS[:10])
     (half / "stale").write_bytes(b"")
@@ -190,45 +190,45 @@ def fetched(tmp_path):
     for name in ("tex/corpus.jsonl", "tex/qrels/test.tsv", "unix/corpus.jsonl"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
-    write_receipt(folder, url="http://x/forums.zip", md5="0" * 32)
+    write_manifest(folder, url="http://x/forums.zip", md5="0" * 32)
     return folder
 
 
-def test_a_receipt_speaks_of_its_folder_and_of_those_below(fetched, tmp_path):
-    whole, tex = find_receipt(fetched), find_receipt(fetched / "tex")
+def test_a_manifest_speaks_of_its_folder_and_of_those_below(fetched, tmp_path):
+    whole, tex = find_manifest(fetched), find_manifest(fetched / "tex")
     assert set(whole.files) == {"tex/corpus.jsonl", "tex/qrels/test.tsv", "unix/corpus.jsonl"}
     assert set(tex.files) == {"corpus.jsonl", "qrels/test.tsv"}
     assert (tex.url, tex.md5) == ("http://x/forums.zip", "0" * 32)
     (fetched / "new").mkdir()
-    assert find_receipt(fetched / "new") is None
-    assert find_receipt(tmp_path) is None
+    assert find_manifest(fetched / "new") is None
+    assert find_manifest(tmp_path) is None
 
 
 def test_nothing_has_changed_at_first_and_further_files_do_not_matter(fetched):
     (fetched / "tex" / "qrels" / "mine.tsv").write_text("more")
-    assert changes(fetched, find_receipt(fetched)) == []
-    assert changes(fetched / "tex", find_receipt(fetched / "tex")) == []
+    assert changes(fetched, find_manifest(fetched)) == []
+    assert changes(fetched / "tex", find_manifest(fetched / "tex")) == []
 
 
 def test_a_changed_file_and_a_lost_one_are_named(fetched):
     (fetched / "tex" / "corpus.jsonl").write_text("tex/corpus.jsonk")
     (fetched / "tex" / "qrels" / "test.tsv").unlink()
     problems = ["corpus.jsonl is not as it was fetched", "qrels/test.tsv is no longer there"]
-    assert changes(fetched / "tex", find_receipt(fetched / "tex")) == problems
-    assert changes(fetched / "unix", find_receipt(fetched / "unix")) == []
+    assert changes(fetched / "tex", find_manifest(fetched / "tex")) == problems
+    assert changes(fetched / "unix", find_manifest(fetched / "unix")) == []
 
 
-def test_a_path_in_a_receipt_is_never_opened(fetched, tmp_path):
+def test_a_path_in_a_manifest_is_never_opened(fetched, tmp_path):
     (tmp_path / "secret").write_text("secret")
-    value = json.loads((fetched / "receipt.json").read_text())
-    (fetched / "receipt.json").write_text(json.dumps({**value, "files": {"../secret": "0"}}))
-    assert changes(fetched, find_receipt(fetched)) == ["../secret is no longer there"]
+    value = json.loads((fetched / "manifest.json").read_text())
+    (fetched / "manifest.json").write_text(json.dumps({**value, "files": {"../secret": "0"}}))
+    assert changes(fetched, find_manifest(fetched)) == ["../secret is no longer there"]
 
 
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "url": "", "md5": "", "files": 3}', "\udcff"]
 )
-def test_an_unreadable_receipt_is_a_data_error(fetched, text):
-    (fetched / "receipt.json").write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(DataError, match=r"receipt\.json: "):
-        find_receipt(fetched)
+def test_an_unreadable_manifest_is_a_data_error(fetched, text):
+    (fetched / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(DataError, match=r"manifest\.json: "):
+        find_manifest(fetched)

@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from llara_eval.core.errors import DataError, MissingPartError
 from llara_eval.core.protocols import SILENT, Progress
-from llara_eval.core.types import Hits, Query, as_ids
+from llara_eval.core.types import Hits, Query
 from llara_eval.datasets.corpus import Corpus
 
 ScoreTable = Mapping[str, Mapping[str, float]]
@@ -30,16 +28,8 @@ class FakeRetriever:
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
         self.depths.append(depth)
-        rows = [(row, doc, score) for row, query in enumerate(queries) for doc, score in self.answer(query)]
-        docs = list(dict.fromkeys(doc for _, doc, _ in rows))
-        row_of = {doc: i for i, doc in enumerate(docs)}
-        return Hits(
-            as_ids(query.query_id for query in queries),
-            as_ids(docs),
-            np.array([row for row, _, _ in rows], dtype=np.int64),
-            np.array([row_of[doc] for _, doc, _ in rows], dtype=np.int64),
-            np.array([score for _, _, score in rows], dtype=np.float32),
-        )
+        rows = ((query.query_id, doc, score) for query in queries for doc, score in self.answer(query))
+        return Hits.of_rows(rows, (query.query_id for query in queries))
 
     def answer(self, query: Query) -> list[tuple[str, float]]:
         return list(self.scores.get(query.query_id, {}).items())
