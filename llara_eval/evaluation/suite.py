@@ -222,13 +222,13 @@ def _expanded(datasets: Sequence[str | Dataset]) -> list[str | Dataset]:
 def _open(system: str | Retriever, options: Mapping[str, Any], context: "Context") -> Retriever:
     """Open a system; a retriever is returned as it is, or searches passages if the context says so."""
     from adapters import open_system
-    from adapters.maxp import MaxP, Windows
+    from adapters.maxp import MaxP
 
     if isinstance(system, str):
         return open_system(system, options, context)
     if options:
         raise UsageError(f"{system.name} is open already: it takes no options here")
-    return MaxP(system, Windows()) if context.maxp else system
+    return MaxP(system) if context.maxp else system
 
 
 def _cost(phase: Mapping[str, float], folder: object) -> dict[str, Any]:
