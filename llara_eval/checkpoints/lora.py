@@ -74,6 +74,7 @@ def merged(
     target = model if on_head or not head else model.base_model
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what peft remarks on is checked below
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers under a deprecated name
         updated = PeftModel.from_pretrained(target, folder)
         expected = get_peft_model_state_dict(updated, save_embedding_layers=grown).keys()
     whole = updated.state_dict().keys()  # an embedding matrix may be among the weights as a whole
