@@ -1,6 +1,7 @@
 """Checkpoints of training: put a LoRA adapter on a model; save a checkpoint, load it again and compare."""
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,17 +67,17 @@ def add_lora(model: Any, lora: LoRA, new_tokens: Sequence[int] = ()) -> Any:
             f"{type(model).__name__} has no linear layers for LoRA called {', '.join(absent)}; it has "
             f"{', '.join(sorted(names))} (name some of them with -o lora_targets=…)"
         )
-    return get_peft_model(
-        model,
-        LoraConfig(
-            task_type=TaskType.FEATURE_EXTRACTION,
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=list(lora.targets),
-            trainable_token_indices=list(new_tokens) or None,
-        ),
+    config = LoraConfig(
+        task_type=TaskType.FEATURE_EXTRACTION,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets),
+        trainable_token_indices=list(new_tokens) or None,
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers under a deprecated name
+        return get_peft_model(model, config)
 
 
 @torch.no_grad()
