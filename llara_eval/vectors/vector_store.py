@@ -194,11 +194,9 @@ def _encode(
                             since = time.perf_counter()
                             renew = partial(leases.renew, shard.content)
                             started = _start(encoder, tokens, shard.content, side, advance, renew)
-                            previous, writing = (
-                                writing,
-                                thread.submit(
-                                    _write, store, shard.content, since, started, lease.pop_all(), ready_times
-                                ),
+                            previous = writing
+                            writing = thread.submit(
+                                _write, store, shard.content, since, started, lease.pop_all(), ready_times
                             )
                             previous.result()
                             encoded_rows += shard.rows
@@ -246,6 +244,5 @@ def _write(
         vectors = started.vectors()
         ready_times.append(time.perf_counter())
         seconds = round(ready_times[-1] - max(since, ready_times[-2]), 3)
-        store.write(
-            content, vectors, {"seconds": seconds, "tokens": started.tokens, "padded": started.padded}
-        )
+        cost = {"seconds": seconds, "tokens": started.tokens, "padded": started.padded}
+        store.write(content, vectors, cost)
