@@ -14,6 +14,7 @@ from llara_eval.evaluation.suite import FOREIGN_WAY_OUT, adapters_folder
 
 _OURS = "llara-eval"
 _ENGINES = ("ray", "vllm")  # extras that nothing lacks where nobody asks for them
+_FOR_DEVELOPERS = ("dev", "docs")
 _REQUIREMENT = re.compile(r"""([\w.-]+)(?:.*extra == ["'](\w+))?""")
 _ENOUGH_DISK = 2 << 30
 
@@ -46,7 +47,7 @@ def diagnose(data_dir: Path) -> list[Finding]:
 
 
 def _packages() -> list[Finding]:
-    """Look for our own package and for what it requires, for its extras too but that of developers."""
+    """Look for our own package and for what it requires, for its extras too but those of developers."""
     own = _package(_OURS, "run pip install . in its folder")
     required = importlib.metadata.requires(_OURS) or [] if own.ok else []
     parts = [_REQUIREMENT.findall(requirement)[0] for requirement in required]
@@ -55,7 +56,7 @@ def _packages() -> list[Finding]:
         *(
             _package(name, _way_to(name, extra), wanted=extra not in _ENGINES)
             for name, extra in parts
-            if extra != "dev"
+            if extra not in _FOR_DEVELOPERS
         ),
     ]
 
