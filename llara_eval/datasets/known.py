@@ -130,14 +130,11 @@ _MSMARCO = _read(
     "msmarco.csv", source="https://microsoft.github.io/msmarco/", licence="non-commercial research"
 )
 
-KNOWN: Mapping[str, KnownDataset] = MappingProxyType({**_BEIR, **_MSMARCO})
+KNOWN: Mapping[str, KnownDataset] = MappingProxyType(_BEIR | _MSMARCO)
 """Full name → what is known of the data set."""
 
 BEIR = tuple(_BEIR)
 """All data sets of BEIR, the licensed ones and each forum of CQADupStack included."""
-
-MSMARCO = tuple(_MSMARCO)
-"""All data sets of MS MARCO and TREC Deep Learning, with the official files."""
 
 _GROUPS_OF_GROUPS = {"beir/cqadupstack": ("beir-14", "beir-15", "beir-18")}
 """Group → the groups of which it is a member as a whole."""
@@ -157,8 +154,6 @@ AVERAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 BEIR-13: the data sets whose mean RepLLaMA and LLaRA report. BEIR-14: the public data sets. BEIR-15: with MS
 MARCO dev, as mteb averages. BEIR-18: with the licensed data sets, as in BEIR's paper, without MS MARCO.
 """
-
-BEIR_13 = AVERAGES["beir-13"]
 
 CQADUPSTACK = AVERAGES["beir/cqadupstack"]
 """The twelve forums that together are CQADupStack; their macro mean counts as one data set."""
