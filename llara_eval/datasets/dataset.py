@@ -1,4 +1,4 @@
-"""The shape of a data set: what is searched for what, what counts as relevant, and how it is measured."""
+"""A data set: documents, queries and judgements, the measures, and warnings about the content."""
 
 import hashlib
 from collections.abc import Sequence
@@ -23,19 +23,19 @@ class Dataset:
     """A test collection with one split of judgements, and how it is measured.
 
     Attributes:
-        name: The full name of a public data set that is what it claims to be (``beir/scifact``,
-            ``msmarco-passage/dev``); else the folder's name, or the one given.
-        split: The split the judgements are of.
+        name: The full name of a public data set (``beir/scifact``, ``msmarco-passage/dev``) if the counts are
+            those pinned for it; else the folder's name, or the name given to :meth:`from_memory`.
+        split: The split of the judgements.
         queries: The judged queries, in file order.
-        qrels: Judgements of this split.
+        qrels: Judgements of the split.
         corpus: The documents, streamed.
-        drop_own_ids: Whether a query's own id is left out of its ranking.
+        drop_own_ids: Whether the document with a query's own identifier is left out of its ranking.
         measures: The measures that are reported, the main one first.
-        depth: Documents kept for a query.
-        text_length: Tokens that a system reads of a document, if it can; None leaves that to the system.
+        depth: Number of documents in a ranking.
+        text_length: Maximum tokens of a document for systems with such a limit; None leaves it to the system.
         fingerprint: SHA-256 over documents, judged queries and judgements.
-        warnings: Peculiarities of the data that do not stop an evaluation, in sentences.
-        mismatch: How a folder with the name of a public data set differs from that data set; else None.
+        warnings: Sentences about content that is unusual but does not stop an evaluation.
+        mismatch: The first difference from the public data set of the same name; None if there is none.
     """
 
     name: str
@@ -65,27 +65,27 @@ class Dataset:
         depth: int | None = None,
         text_length: int | None = None,
     ) -> "Dataset":
-        """Make a data set of what is in memory; its fingerprint is that of a folder with the same content.
+        """Return a data set of objects in memory; a folder with the same content has the same fingerprint.
 
         Args:
             documents: Identifier → text, (title, text) or ``{"title": …, "text": …}``; rows of these with
                 an identifier; or a pandas data frame with ``doc_id`` (or ``_id``, ``id``), ``text`` and
-                perhaps ``title``. They are held.
+                optionally ``title``. All documents are kept in memory.
             queries: Identifier → text; rows; or a data frame with ``query_id`` (or ``_id``, ``id``) and
-                ``text``. Those without judgements are left out.
+                ``text``. Queries without judgements are left out.
             qrels: Query identifier → document identifier → grade; or a data frame with ``query_id``,
                 ``doc_id`` and ``relevance`` (or ``score``, ``grade``).
-            name: What its results are filed under; one of a public data set is checked.
-            split: The split the judgements are of; the usual one by default.
-            drop_own_ids: Whether a query's own id is left out of its ranking; by default not, or as is
-                usual for a public data set of that name. The following likewise.
+            name: Name of the data set in its results. The name of a public data set is refused unless the
+                counts agree; its facts are then the defaults of the arguments below.
+            split: The split of the judgements.
+            drop_own_ids: Whether the document with a query's own identifier is left out of its ranking.
             measures: The measures that are reported.
-            depth: Documents kept for a query.
-            text_length: Tokens that a system reads of a document, if it can.
+            depth: Number of documents in a ranking.
+            text_length: Maximum tokens of a document for systems with such a limit.
 
         Raises:
-            DataError: A row is malformed (with its number), or the name is that of a public data set with
-                other content.
+            DataError: A row is malformed (the message has its number), or the name is that of a public data
+                set with other counts.
         """
         known = catalogue.find(name)
         split = split or (known.split if known else "test")
@@ -111,8 +111,8 @@ class UncheckedDataset(NamedTuple):
     """A data set before its documents are read.
 
     Attributes:
-        known: The public data set that it claims to be.
-        other_name: Its name if it proves to be another data set.
+        known: The public data set of its name, or None.
+        other_name: The name of its results if ``known`` is None or its counts differ.
         split: The split of the judgements.
         qrels: Judgements.
         queries: The judged queries.
@@ -131,7 +131,7 @@ def check(unchecked: UncheckedDataset, progress: Progress = SILENT) -> Dataset:
     """Read all documents once, and return the data set with warnings about its content.
 
     Raises:
-        DataError: A document is malformed, an identifier occurs twice, or there are no documents.
+        DataError: A document is malformed, an identifier occurs twice, or the corpus is empty.
     """
     known, corpus = unchecked.known, unchecked.corpus
     judged = frozenset(doc_id for grades in unchecked.qrels.values() for doc_id in grades)
@@ -175,7 +175,7 @@ def check(unchecked: UncheckedDataset, progress: Progress = SILENT) -> Dataset:
 
 
 def _difference(known: KnownDataset, split: str, documents: int, qrels: Qrels) -> str | None:
-    """Return how a data set differs from the pinned counts of a public one, or None."""
+    """Return the first count that differs from the pinned count of a public data set, or None."""
     counts = [("documents", documents, known.documents)]
     if split == known.split:
         counts += [
