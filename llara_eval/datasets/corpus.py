@@ -158,11 +158,6 @@ class Corpus(DocumentStream):
         self.path = path
 
 
-def in_memory(documents: list[Document]) -> DocumentStream:
-    """Return a corpus of documents that are held in memory."""
-    return DocumentStream("documents", lambda: enumerate(documents, 1), unit="row")
-
-
 def _state(path: Path) -> tuple[int, int]:
     """Return the size of a file and the time of its last change."""
     status = path.stat()

@@ -11,7 +11,7 @@ from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Qrels, Query
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import memory
-from llara_eval.datasets.corpus import DocumentStream, in_memory
+from llara_eval.datasets.corpus import DocumentStream
 from llara_eval.datasets.folder import judged_queries
 from llara_eval.datasets.known import DEPTH, KnownDataset
 from llara_eval.scoring.inputs import as_qrels
@@ -87,12 +87,13 @@ class Dataset:
             DataError: A row is malformed (the message has its number), or the name is that of a public data
                 set with other counts.
         """
-        known = catalogue.find(name)
-        split = split or (known.split if known else "test")
+        naming = Naming(catalogue.find(name), name)
+        split = split or naming.split
         judgements = as_qrels(qrels)
         judged = judged_queries("queries", memory.queries_of(queries), judgements, split)
-        corpus = in_memory(memory.documents_of(documents))
-        dataset = check(UncheckedDataset(known, name, split, judgements, judged, corpus))
+        kept = memory.documents_of(documents)
+        corpus = DocumentStream("documents", lambda: enumerate(kept, 1), unit="row")
+        dataset = check(UncheckedDataset(naming, split, judgements, judged, corpus))
         if dataset.mismatch:
             raise DataError(
                 f"{name!r} is the name of a public data set, and this is another: {dataset.mismatch}; "
@@ -107,20 +108,32 @@ class Dataset:
         return replace(dataset, **{field: value for field, value in overrides.items() if value is not None})
 
 
-class UncheckedDataset(NamedTuple):
-    """A data set before its documents are read.
+class Naming(NamedTuple):
+    """The names that a data set may have, before its documents are counted.
 
     Attributes:
         known: The public data set of its name, or None.
         other_name: The name of its results if ``known`` is None or its counts differ.
-        split: The split of the judgements.
-        qrels: Judgements.
-        queries: The judged queries.
-        corpus: The documents.
     """
 
     known: KnownDataset | None
     other_name: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that its results may have."""
+        return (self.known.name, self.other_name) if self.known else (self.other_name,)
+
+    @property
+    def split(self) -> str:
+        """The default split."""
+        return self.known.split if self.known else "test"
+
+
+class UncheckedDataset(NamedTuple):
+    """A data set before its documents are read."""
+
+    naming: Naming
     split: str
     qrels: Qrels
     queries: tuple[Query, ...]
@@ -133,7 +146,7 @@ def check(unchecked: UncheckedDataset, progress: Progress = SILENT) -> Dataset:
     Raises:
         DataError: A document is malformed, an identifier occurs twice, or the corpus is empty.
     """
-    known, corpus = unchecked.known, unchecked.corpus
+    (known, other_name), corpus = unchecked.naming, unchecked.corpus
     judged = frozenset(doc_id for grades in unchecked.qrels.values() for doc_id in grades)
     title, expected = (known.name, known.documents) if known else ("documents", None)
     with progress.task(f"read {title}", expected) as advance:
@@ -155,11 +168,11 @@ def check(unchecked: UncheckedDataset, progress: Progress = SILENT) -> Dataset:
     if known and mismatch:
         warnings.append(
             f"the folder is called {Path(corpus.origin).parent.name} but is not {known.name}: "
-            f"{mismatch}; its results are filed under {unchecked.other_name!r}"
+            f"{mismatch}; its results are filed under {other_name!r}"
         )
-    usual = known or KnownDataset(name=unchecked.other_name, folder="")
+    usual = known or KnownDataset(name=other_name, folder="")
     return Dataset(
-        name=unchecked.other_name if mismatch else usual.name,
+        name=other_name if mismatch else usual.name,
         split=unchecked.split,
         queries=unchecked.queries,
         qrels=unchecked.qrels,

@@ -2,7 +2,6 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.leases import Leases
@@ -13,7 +12,7 @@ from llara_eval.core.types import Qrels
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import msmarco
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.dataset import Dataset, UncheckedDataset, check
+from llara_eval.datasets.dataset import Dataset, Naming, UncheckedDataset, check
 from llara_eval.datasets.folder import judged_queries, qrels_file, read_judged
 from llara_eval.datasets.known import KnownDataset
 from llara_eval.scoring.trec import read_qrels
@@ -25,28 +24,6 @@ DEMO_FOLDER = DATA / "demo"
 
 _LONGEST_DOWNLOAD = 86_400.0
 """Seconds after which the download of another process counts as abandoned."""
-
-
-class Naming(NamedTuple):
-    """The names that a data set may have, before its documents are counted.
-
-    Attributes:
-        known: The public data set of its name, or None.
-        other_name: The name of its results if ``known`` is None or its counts differ.
-    """
-
-    known: KnownDataset | None
-    other_name: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All names that its results may have."""
-        return (self.known.name, self.other_name) if self.known else (self.other_name,)
-
-    @property
-    def split(self) -> str:
-        """The default split."""
-        return self.known.split if self.known else "test"
 
 
 def load(
@@ -84,14 +61,14 @@ def find(
         names = naming(name_or_folder, data_dir=data_dir)
         split = split or names.split
         judged = read_judged(folder, split)
-        return UncheckedDataset(*names, split, *judged, Corpus(find_file(folder, "corpus.jsonl")))
+        return UncheckedDataset(names, split, *judged, Corpus(find_file(folder, "corpus.jsonl")))
     if split not in (None, official.split):
         raise DataError(f"{official.name} has no split {split!r}: its judgements are in its name")
     files = _official_files(official, data_dir, offline)
     qrels = read_qrels(files.qrels)
     queries = judged_queries(files.queries, msmarco.read_queries(files.queries), qrels, official.split)
     names = naming(official.name, data_dir=data_dir)
-    return UncheckedDataset(*names, official.split, qrels, queries, files.documents)
+    return UncheckedDataset(names, official.split, qrels, queries, files.documents)
 
 
 def naming(name_or_folder: str, *, data_dir: Path) -> Naming:

@@ -40,37 +40,25 @@ class CorpusSize(NamedTuple):
 
     Attributes:
         name: ``beir/<set>`` or ``msmarco-document``; ``beir/cqadupstack`` is the corpus of all twelve forums.
-        members: The data sets whose documents and queries make up the corpus.
+        documents: Number of documents.
+        queries: Number of judged queries.
+        tokens: Mean tokens of a document, see the module's docstring.
+        spread: Standard deviation of the logarithm of a document's tokens.
+        query_words: Mean words of a query.
     """
 
     name: str
-    members: tuple[KnownDataset, ...]
-
-    @property
-    def documents(self) -> int:
-        """Number of documents."""
-        return sum(known.documents or 0 for known in self.members)
-
-    @property
-    def queries(self) -> int:
-        """Number of judged queries."""
-        return sum(known.queries or 0 for known in self.members)
-
-    @property
-    def tokens(self) -> float:
-        """Mean tokens of a document, see the module's docstring."""
-        return self.members[0].tokens or 0.0
-
-    @property
-    def query_words(self) -> float:
-        """Mean words of a query."""
-        return self.members[0].query_words
+    documents: int
+    queries: int
+    tokens: float
+    spread: float
+    query_words: float
 
     def lengths(self) -> NDArray[np.float64]:
         """Return (1000,) equally likely numbers of tokens of a document, not truncated, without template."""
         quantiles = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
         normal = np.array([NormalDist().inv_cdf(quantile) for quantile in quantiles])
-        shape = np.exp(self.members[0].spread * normal)
+        shape = np.exp(self.spread * normal)
         longest, mean = MEASURED_LENGTH - TEMPLATE_TOKENS, self.tokens - TEMPLATE_TOKENS
         low, high = 0.0, 1e6  # bounds of the median: the mean of truncated lengths grows with it
         while high - low > 1e-6:
@@ -82,11 +70,16 @@ class CorpusSize(NamedTuple):
 @cache
 def load() -> dict[str, CorpusSize]:
     """Return the corpora whose tokens are known, by name."""
-    members: dict[str, list[KnownDataset]] = {}
+    sizes: dict[str, CorpusSize] = {}
     for known in KNOWN.values():
         if known.tokens is not None:
-            members.setdefault(known.corpus, []).append(known)
-    return {name: CorpusSize(name, tuple(data_sets)) for name, data_sets in members.items()}
+            size = sizes.get(known.corpus) or CorpusSize(
+                known.corpus, 0, 0, known.tokens, known.spread, known.query_words
+            )
+            sizes[known.corpus] = size._replace(
+                documents=size.documents + (known.documents or 0), queries=size.queries + (known.queries or 0)
+            )
+    return sizes
 
 
 def find(name: str) -> CorpusSize | None:

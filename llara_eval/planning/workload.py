@@ -136,8 +136,7 @@ def _published(size: CorpusSize, reading: Reading) -> Workload:
 def _sampled(
     size: CorpusSize | None, datasets: Sequence[UncheckedDataset], reading: Reading, progress: Progress
 ) -> Workload:
-    known = datasets[0].known
-    name = size.name if size else known.name if known else datasets[0].other_name
+    name = size.name if size else datasets[0].naming.names[0]
     queries = [query.text for dataset in datasets for query in dataset.queries]
     with progress.task(f"sample {name}", size and size.documents) as advance:
         contents = (document.contents for dataset in datasets for document in dataset.corpus)
