@@ -1,6 +1,7 @@
 """The systems under test: a table of names, each imported only when it is opened.
 
-A system is a function ``open_…(name, base, given, context) -> Retriever`` in a module of this package.
+A system is a function ``open_…(name, base, options, context) -> Retriever`` in a module of this package:
+``base`` are the options of the entry in the table, ``options`` those of the user.
 """
 
 import importlib
@@ -24,8 +25,8 @@ class System(NamedTuple):
 
     Attributes:
         target: ``module:function``, imported on demand.
-        description: One line for ``llara-eval systems``.
-        options: Settings that make this entry, before the user's own.
+        description: A sentence for the list of systems.
+        options: Options of this entry, which those of the user override.
     """
 
     target: str
@@ -66,18 +67,17 @@ def open_system(model: str, options: Mapping[str, Any], context: Context) -> Ret
 
     Args:
         model: A name of :data:`SYSTEMS`, a checkpoint folder, a GGUF file, or a hub name.
-        options: The user's settings; text is converted to the type of the setting.
-        context: Where caches are, whether the network may be used, and how documents are read.
+        options: The user's options; text is converted to the type of the option.
+        context: The folders of caches, whether the network may be used, and how documents are read.
 
     Raises:
-        UsageError: The name or an option is unknown.
+        UsageError: The name or an option is unknown, or the value of an option has another type.
         DataError: The checkpoint cannot be read.
         MissingPartError: An optional part is not installed.
     """
     system = SYSTEMS.get(model)
     if system is None:
-        looks_like_name = "/" not in model and not Path(model).expanduser().exists()
-        if looks_like_name:
+        if "/" not in model and not Path(model).expanduser().exists():
             raise UsageError(f"{model!r} is neither a system ({', '.join(SYSTEMS)}) nor a checkpoint folder")
         system = _CHECKPOINT
     module, function = system.target.split(":")
@@ -90,13 +90,13 @@ def checkpoint_folder(model: str, *, offline: bool = False) -> Path:
     """Return the folder of a checkpoint.
 
     Args:
-        model: A folder, a GGUF file, a hub name, or a name of :data:`SYSTEMS` that comes in a package.
+        model: A folder, a GGUF file, a hub name, or a name of :data:`SYSTEMS` whose weights are in a package.
         offline: Never use the network.
 
     Raises:
-        UsageError: It is a system without one.
-        DataError: There is none.
-        MissingPartError: The package is not installed.
+        UsageError: The system has no checkpoint.
+        DataError: No checkpoint has this name.
+        MissingPartError: The package of the weights is not installed.
     """
     from adapters.dense import packaged_folder
     from llara_eval.checkpoints.folder import resolve
@@ -110,19 +110,19 @@ def checkpoint_folder(model: str, *, offline: bool = False) -> Path:
 
 
 def checkpoint_texts(
-    model: str, options: Mapping[str, Any], folder: "Path | Checkpoint"
+    model: str, options: Mapping[str, Any], checkpoint: "Checkpoint"
 ) -> "tuple[Any, Templates]":
-    """Return the tokenizer and the templates a checkpoint is used with; its weights are not read.
+    """Return the tokenizer and the templates of a checkpoint; its weights are not read.
 
     Args:
-        model: As for :func:`open_system`.
-        options: The user's settings.
-        folder: Its folder, see :func:`checkpoint_folder`, opened or not.
+        model: The name of the system, as for :func:`open_system`.
+        options: The user's options.
+        checkpoint: The checkpoint, see :func:`checkpoint_folder`.
 
     Raises:
-        UsageError: An option is unknown, or nobody knows the templates.
+        UsageError: An option is unknown, or neither the checkpoint nor an option says which templates to use.
         DataError: The tokenizer or the configuration cannot be read.
     """
     from adapters.dense import read_texts
 
-    return read_texts(model, folder, SYSTEMS[model].options if model in SYSTEMS else {}, options)
+    return read_texts(model, checkpoint, SYSTEMS[model].options if model in SYSTEMS else {}, options)

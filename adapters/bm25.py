@@ -4,9 +4,9 @@ The settings follow the BEIR regressions of Anserini: Lucene's English analysis,
 *flat* is one field of title and text, *multifield* searches title and contents with weight 1 each
 (Kamalloo et al., "Resources for Brewing BEIR", SIGIR 2024, section 3).
 
-Lucene sees row numbers instead of identifiers, so that no identifier (spaces, any script) can be garbled
-on the way, and Anserini's own handling of ties (which rounds scores) is switched off: ties are broken
-where all runs are made.
+Lucene gets row numbers instead of identifiers, so that no identifier (with spaces, of any script) can be
+garbled. Anserini's own handling of ties, which rounds scores, is switched off: the canonical ranking breaks
+ties.
 """
 
 import hashlib
@@ -37,32 +37,32 @@ from llara_eval.core.protocols import SILENT, Corpus, Progress
 from llara_eval.core.types import Hits, Ids, Query, as_ids
 
 _TIE_MARGIN = 100
-"""Documents fetched beyond the depth, so that ties at the cut are ours to break; more at need."""
+"""Documents retrieved beyond the depth, so that ties at the cut can be broken; more are retrieved at need."""
 
 _BATCH = 1_000
-"""Queries handed to one Java process."""
+"""Queries of one Java process."""
 
-_SIGN_OF_LIFE = 10_000
-"""Documents written between two signs of life."""
+_RENEW_EVERY = 10_000
+"""Documents written between two renewals of the lease."""
 
 _MOST_TERMS = 1_024
-"""Lucene's ``IndexSearcher.maxClauseCount``, which Anserini leaves as it is."""
+"""Lucene's ``IndexSearcher.maxClauseCount``, which Anserini does not change."""
 
 _FORMAT = 1
-"""Version of what an index folder holds; another version is another folder."""
+"""Version of the layout of an index folder; each version has folders of its own."""
 
 _COLLECTIONS = {"flat": "BeirFlatCollection", "multifield": "BeirMultifieldCollection"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bm25Config:
-    """Settings of BM25.
+    """Options of BM25.
 
     Attributes:
         k1: Saturation of term frequency (Robertson and Zaragoza, "The Probabilistic Relevance
             Framework", 2009, equation 3.15).
         b: Strength of length normalisation, 0 to 1.
-        fields: ``flat`` or ``multifield``.
+        fields: ``flat`` for title and text in one field, ``multifield`` for two fields.
         threads: Threads for indexing and searching.
     """
 
@@ -72,7 +72,7 @@ class Bm25Config:
     threads: int = unnamed(os.cpu_count() or 1)
 
     def __post_init__(self) -> None:
-        """Refuse what BM25 is not defined for.
+        """Refuse values for which BM25 is not defined.
 
         Raises:
             UsageError: A value is out of range.
@@ -84,9 +84,9 @@ class Bm25Config:
             )
 
 
-def open_bm25(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Context) -> "Bm25":
+def open_bm25(name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Context) -> "Bm25":
     """Open BM25 under a name of the table of systems."""
-    config, full_name = configure(Bm25Config, base, given, name)
+    config, full_name = configure(Bm25Config, base, options, name)
     return Bm25(full_name, config, context.home)
 
 
@@ -95,8 +95,8 @@ class Bm25:
 
     Args:
         name: The system's name.
-        config: Its settings.
-        home: The cache folder; indexes live in ``indexes``, each named by the hash of its content.
+        config: The options.
+        home: The folder for caches; indexes are kept in ``indexes``, each named by the hash of its content.
 
     Raises:
         MissingPartError: Java or Pyserini is missing.
@@ -124,7 +124,7 @@ class Bm25:
         }
 
     def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
-        """Build the Lucene index, or find the one in the cache; one process at a time builds it."""
+        """Build the Lucene index unless the cache has it; only one process at a time builds it."""
         key = json.dumps([_FORMAT, corpus.fingerprint, self.config.fields, self._jar.name])
         folder = self._indexes / hashlib.sha256(key.encode()).hexdigest()[:32]
         facts = folder / "facts.json"
@@ -132,17 +132,19 @@ class Bm25:
             leases = Leases(self._indexes)
             with leases.hold(folder.name, wait=True):
                 if not facts.is_file():
-                    self._build(corpus, folder, progress, partial(leases.renew, folder.name))
+                    shutil.rmtree(folder, ignore_errors=True)
+                    with atomic_folder(folder) as unfinished:
+                        self._fill(corpus, unfinished, progress, partial(leases.renew, folder.name))
         self.phases["index"] = json.loads(facts.read_text(encoding="utf-8"))
         self._folder = folder
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
-        """Search all queries; one whose cut may fall inside a tie is searched deeper."""
+        """Search all queries; a query whose cut may fall inside a tie is searched deeper."""
         if self._folder is None:
             raise RuntimeError("index() comes before search()")
         started = time.perf_counter()
         documents = int(self.phases["index"]["documents"])
-        found = []
+        tables = []
         with progress.task(f"search {self.name}", len(queries)) as advance:
             for start in range(0, len(queries), _BATCH):
                 batch = range(start, min(start + _BATCH, len(queries)))
@@ -150,18 +152,18 @@ class Bm25:
                 while pending:
                     table = self._search({row: queries[row] for row in pending}, count)
                     cut = _cut_in_tie(table, depth, count) if count < documents else set()
-                    found.append(table[~np.isin(table["query"], list(cut))])
+                    tables.append(table[~np.isin(table["query"], list(cut))])
                     pending, count = sorted(cut), count * 4
                 advance(len(batch))
         self.phases["search"] = {"seconds": round(time.perf_counter() - started, 3), "queries": len(queries)}
-        table = np.concatenate(found) if found else _NOTHING
+        table = np.concatenate(tables) if tables else _NO_HITS
         used, doc = np.unique(table["doc"], return_inverse=True)
         query_ids = as_ids(query.query_id for query in queries)
         doc_ids = _ids_of(self._folder / "ids", used, documents)
         return Hits(query_ids, doc_ids, table["query"], doc, table["score"])
 
     def _search(self, queries: Mapping[int, Query], count: int) -> NDArray[Any]:
-        """Search queries given by row number; returns rows of (query, document, score)."""
+        """Search queries, given by row number, and return an array of :data:`_ROW`."""
         with tempfile.TemporaryDirectory() as scratch:
             topics, output = Path(scratch) / "topics.tsv", Path(scratch) / "run.txt"
             texts = {row: " ".join(query.text.split()) for row, query in queries.items()}
@@ -177,27 +179,21 @@ class Bm25:
             printed = run_anserini(
                 "search.SearchCollection", *arguments, done_when=lambda _: output.is_file()
             )
-            found = _NOTHING
+            hits = _NO_HITS
             if output.stat().st_size:
-                found = np.loadtxt(output, dtype=_ROW, usecols=(0, 2, 4), ndmin=1)
-        if "TooManyClauses" in printed or "TooManyNestedClauses" in printed:  # and no more than a log line
-            left_out = [queries[row] for row in queries.keys() - set(found["query"].tolist())]
+                hits = np.loadtxt(output, dtype=_ROW, usecols=(0, 2, 4), ndmin=1)
+        if "TooManyClauses" in printed or "TooManyNestedClauses" in printed:  # which Anserini only logs
+            left_out = [queries[row] for row in queries.keys() - set(hits["query"].tolist())]
             longest = max(left_out, key=lambda query: len(query.text))
             raise DataError(
                 f"query {longest.query_id!r} is too long for BM25: Lucene looks for at most {_MOST_TERMS:,} "
                 f"different terms in all fields together, and it has {len(longest.text.split()):,} words; "
                 "shorten it"
             )
-        return found
+        return hits
 
-    def _build(self, corpus: Corpus, folder: Path, progress: Progress, alive: Callable[[], None]) -> None:
-        """Make the index; it appears whole, or another process came first."""
-        shutil.rmtree(folder, ignore_errors=True)
-        with atomic_folder(folder) as unfinished:
-            self._fill(corpus, unfinished, progress, alive)
-
-    def _fill(self, corpus: Corpus, folder: Path, progress: Progress, alive: Callable[[], None]) -> None:
-        """Write the documents as Anserini reads them, index them, and note what it cost."""
+    def _fill(self, corpus: Corpus, folder: Path, progress: Progress, renew: Callable[[], None]) -> None:
+        """Write the documents as Anserini reads them, index them, and record the seconds."""
         started = time.perf_counter()
         source = folder / "source"
         with (
@@ -211,8 +207,8 @@ class Bm25:
                 documents.write(json.dumps(fields).encode() + b"\n")
                 ids.write(document.doc_id.encode() + b"\n")
                 advance()
-                if row % _SIGN_OF_LIFE == 0:
-                    alive()
+                if row % _RENEW_EVERY == 0:
+                    renew()
         arguments = [
             "-collection", _COLLECTIONS[self.config.fields], "-generator", "DefaultLuceneDocumentGenerator",
             "-input", str(source), "-index", f"{folder}/lucene",
@@ -224,7 +220,7 @@ class Bm25:
             "index.IndexCollection",
             *arguments,
             done_when=lambda printed: _indexed(printed) == len(corpus),
-            while_running=alive,
+            while_running=renew,
         )
         shutil.rmtree(source)
         seconds = round(time.perf_counter() - started, 3)
@@ -232,19 +228,19 @@ class Bm25:
 
 
 _ROW = np.dtype([("query", np.int64), ("doc", np.int64), ("score", np.float32)])
-"""A hit, by row numbers."""
+"""A hit: the row numbers of its query and of its document, and its score."""
 
-_NOTHING = np.empty(0, dtype=_ROW)
+_NO_HITS = np.empty(0, dtype=_ROW)
 
 
 def _indexed(printed: str) -> int:
-    """Return how many documents Anserini says it has read: those it indexed and those without text."""
+    """Return the number of documents that Anserini reports as indexed or as empty."""
     counters = dict(re.findall(r"(indexed|empty): +([\d,]+)$", printed, flags=re.MULTILINE))
     return sum(int(counter.replace(",", "")) for counter in counters.values())
 
 
 def _cut_in_tie(table: NDArray[Any], depth: int, count: int) -> set[int]:
-    """Return the queries for which Lucene may have left out a document that ties with one at the cut."""
+    """Return the queries for which Lucene may have left out a document tied with the one at the cut."""
     starts = np.flatnonzero(np.diff(table["query"], prepend=-1))
     lengths = np.diff(starts, append=len(table))
     full = starts[lengths == count]
@@ -253,8 +249,8 @@ def _cut_in_tie(table: NDArray[Any], depth: int, count: int) -> set[int]:
 
 
 def _ids_of(path: Path, rows: NDArray[np.int64], documents: int) -> Ids:
-    """Return the identifiers of some documents, rows ascending; those of all may not fit into memory."""
-    wanted = np.zeros(documents, dtype=np.bool_)
-    wanted[rows] = True
+    """Return the identifiers of some documents, rows ascending, without those of all others in memory."""
+    chosen = np.zeros(documents, dtype=np.bool_)
+    chosen[rows] = True
     with path.open(encoding="utf-8", newline="\n") as lines:
-        return as_ids(line[:-1] for line in compress(lines, wanted))
+        return as_ids(line[:-1] for line in compress(lines, chosen))

@@ -1,4 +1,4 @@
-"""Dense retrieval with any checkpoint on disk: sentence-transformers layout, our own, or a bare LM."""
+"""Dense retrieval with any checkpoint: sentence-transformers' layout, our own, or a bare language model."""
 
 import hashlib
 import importlib.util
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from adapters import repllama
 from adapters.llara import templates as llara
 from adapters.options import Context, configure, unnamed
-from llara_eval.checkpoints.folder import Checkpoint, opened, resolve
+from llara_eval.checkpoints.folder import Checkpoint, resolve
 from llara_eval.checkpoints.load import load, settle_templates
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.protocols import SILENT, Corpus, Progress
@@ -24,8 +24,8 @@ from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import Name as Engine
 from llara_eval.encoding.templates import Pooling, Side, Templates
-from llara_eval.search.compressed import Kind, Variant, check_dims, search_variant
-from llara_eval.vectors.remote import open_place
+from llara_eval.search.compressed import Variant, VectorFormat, check_dims, search_variant
+from llara_eval.vectors.remote import open_store_folder
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill
 
@@ -37,7 +37,6 @@ _INSTALL = {
 _CHECKED_TEXTS = 4
 """Documents on which the encoder is checked before the corpus is encoded."""
 
-
 TEMPLATES: Mapping[str, Callable[[Any], Templates]] = MappingProxyType(
     {
         "llara": llara.templates,
@@ -46,24 +45,26 @@ TEMPLATES: Mapping[str, Callable[[Any], Templates]] = MappingProxyType(
         "repllama": repllama.templates,
     }
 )
-"""Templates by name, made from a checkpoint's tokenizer."""
+"""Name → function that makes the templates from a checkpoint's tokenizer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenseConfig:
-    """Settings of a dense retriever; None leaves the choice to the checkpoint or the machine.
+    """Options of a dense retriever; None leaves the choice to the checkpoint or the machine.
 
     Attributes:
         max_length: The most tokens of a query or document, template included.
         pooling: ``mean``, ``first`` or ``last``.
-        template: Use these templates whatever the checkpoint says; see ``TEMPLATES``.
-        dtype: Type of weights and products; scores are float32 always.
+        template: Name of the templates that replace those of the checkpoint, see :data:`TEMPLATES`.
+        dtype: The dtype of weights and products; scores are always float32.
         batch_tokens: Tokens of one batch, padding included.
-        compile: Compile the model's layers first (a minute or two on a CPU, then about a tenth faster).
+        compile: Whether the model's layers are compiled first (a minute or two on a CPU, then about a tenth
+            faster).
         backend: The engine that computes the vectors, see :mod:`llara_eval.encoding.engines`.
-        search: What proposes candidates in the exact search, ``torch`` or ``faiss``.
-        vectors: Search ``fp16`` exactly, or ``int8`` or ``binary`` codes and score the best exactly.
-        dims: The first dimensions that are kept.
+        search: The proposer of candidates in the exact search, ``torch`` or ``faiss``.
+        vectors: ``fp16`` for an exact search; ``int8`` or ``binary`` for a search of codes, whose best
+            documents are then scored exactly.
+        dims: The number of leading dimensions that are kept.
     """
 
     max_length: int | None = None
@@ -74,47 +75,50 @@ class DenseConfig:
     compile: bool = unnamed(False)
     backend: Engine = unnamed("transformers")
     search: str = unnamed("torch")
-    vectors: Kind = "fp16"
+    vectors: VectorFormat = "fp16"
     dims: int | None = None
 
 
 def open_checkpoint(
-    name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Context
+    name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Context
 ) -> "Dense":
-    """Open a checkpoint folder, GGUF file or hub name; the system is called by its last part."""
+    """Open a checkpoint folder, a GGUF file or a hub name; a path gives the system its last part as name."""
     folder = resolve(name, offline=context.offline)
     path = Path(name).expanduser()
-    own_name = path.resolve().name.removesuffix(".gguf") if path.exists() else name
-    config, full_name = configure(DenseConfig, base, given, own_name)
+    short_name = path.resolve().name.removesuffix(".gguf") if path.exists() else name
+    config, full_name = configure(DenseConfig, base, options, short_name)
     return Dense(full_name, folder, config, context)
 
 
-def open_packaged(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Context) -> "Dense":
+def open_packaged(
+    name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Context
+) -> "Dense":
     """Open a model that comes inside a Python package.
 
     Raises:
         MissingPartError: The package is not installed.
     """
-    settings = dict(base)
-    folder = packaged_folder(name, settings.pop("package"), settings.pop("within"))
-    config, full_name = configure(DenseConfig, settings, given, name)
+    folder = packaged_folder(name, base["package"], base["within"])
+    config, full_name = configure(DenseConfig, _without_package(base), options, name)
     return Dense(full_name, folder, config, context)
 
 
+def _without_package(base: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in base.items() if key not in ("package", "within")}
+
+
 def read_texts(
-    model: str, folder: Path | Checkpoint, base: Mapping[str, Any], given: Mapping[str, Any]
+    model: str, checkpoint: Checkpoint, base: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Any, Templates]:
-    """Return the tokenizer and the templates a checkpoint is used with; its weights are not read."""
-    checkpoint = opened(folder)
-    settings = {key: value for key, value in base.items() if key not in ("package", "within")}
-    config, _ = configure(DenseConfig, settings, given, model)
+    """Return the tokenizer and the templates of a checkpoint; its weights are not read."""
+    config, _ = configure(DenseConfig, _without_package(base), options, model)
     own_modules = config.backend == "sentence-transformers"
-    templates, _ = settle_templates(checkpoint, own_modules=own_modules, **_reading(config))
+    templates, _ = settle_templates(checkpoint, own_modules=own_modules, **_template_options(config))
     return checkpoint.tokenizer, templates
 
 
-def _reading(config: DenseConfig) -> dict[str, Any]:
-    """Return what settings say of how a checkpoint's templates are found."""
+def _template_options(config: DenseConfig) -> dict[str, Any]:
+    """Return the arguments that decide which templates a checkpoint is used with."""
     changes = {"max_length": config.max_length, "pooling": config.pooling}
     return {
         "changes": {key: value for key, value in changes.items() if value is not None},
@@ -140,10 +144,10 @@ class Dense:
 
     Args:
         name: The system's name.
-        folder: The checkpoint.
-        config: Settings.
-        context: Its surroundings; token ids and vectors live in ``tokens`` and ``vectors`` of its
-            ``store``, in folders named by what decides their content.
+        folder: The folder of the checkpoint.
+        config: The options.
+        context: The surroundings. Token ids and vectors are kept in ``tokens`` and ``vectors`` of the
+            ``store``, in folders named by the hash of all that decides their content.
     """
 
     def __init__(self, name: str, folder: Path, config: DenseConfig, context: Context) -> None:
@@ -157,7 +161,7 @@ class Dense:
             batch_tokens=config.batch_tokens,
             text_length=context.text_length,
             engine=config.backend,
-            **_reading(config),
+            **_template_options(config),
         )
         check_dims(config.dims, self.encoder.width)
         if config.compile:
@@ -192,10 +196,10 @@ class Dense:
         }
 
     def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
-        """Check the encoder on a few real texts, then encode what the store still lacks.
+        """Check the encoder on a few real texts, then encode the documents that the store lacks.
 
         Raises:
-            CheckFailedError: The encoder does not do what its templates say.
+            CheckFailedError: The vectors of the encoder are not those that its templates describe.
         """
         sample = [document.contents for document, _ in zip(corpus, range(_CHECKED_TEXTS), strict=False)]
         check(self.encoder, sorted(sample, key=len))
@@ -205,13 +209,10 @@ class Dense:
         )
 
     def encode_queries(self, queries: Sequence[Query], progress: Progress = SILENT) -> VectorStore:
-        """Encode queries, or find that they already are."""
-        content = hashlib.sha256(
-            "".join(f"{query.query_id}\x1f{query.text}\x1e" for query in queries).encode()
-        )
-        store, self.phases["encode queries"] = self._fill(
-            "query", content.hexdigest(), queries, len(queries), progress
-        )
+        """Return the vectors of queries, encoded now or before."""
+        content = "".join(f"{query.query_id}\x1f{query.text}\x1e" for query in queries)
+        name = hashlib.sha256(content.encode()).hexdigest()
+        store, self.phases["encode queries"] = self._fill("query", name, queries, len(queries), progress)
         return store
 
     @property
@@ -219,14 +220,14 @@ class Dense:
         """The vectors of the corpus.
 
         Raises:
-            RuntimeError: There is none yet.
+            RuntimeError: The corpus has not been indexed yet.
         """
         if self._documents is None:
             raise RuntimeError("index() comes first")
         return self._documents
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
-        """Encode the queries, or find that they already are, and search the store exactly."""
+        """Encode the queries if the store lacks them, and search the documents."""
         documents, vectors = self.documents, self.encode_queries(queries, progress)
         outcome = search_variant(
             vectors,
@@ -243,9 +244,9 @@ class Dense:
     def _fill(
         self, side: Side, name: str, items: Iterable[tuple[str, str]], total: int, progress: Progress
     ) -> tuple[VectorStore, dict[str, float]]:
-        """Return a store of a collection's vectors, made if need be, and what they cost.
+        """Return the store of a collection's vectors, and the counters of the phase that filled it.
 
-        The store's key says everything that decides the vector of a text.
+        The key of the store holds all that decides the vector of a text.
         """
         encoder = self.encoder
         key = {
@@ -258,9 +259,17 @@ class Dense:
             "backend": encoder.engine.name,
             "compile": self.config.compile,
         }
-        place, lease = open_place(self._context.store, self._context.home), self._context.lease_seconds
-        store = VectorStore(place / "vectors", key, name)
-        tokens = TokenStore(place / "tokens", encoder.tokenizer, encoder.templates.of(side))
+        context = self._context
+        root = open_store_folder(context.store, context.home)
+        store = VectorStore(root / "vectors", key, name)
+        tokens = TokenStore(root / "tokens", encoder.tokenizer, encoder.templates.of(side))
         return store, fill(
-            store, encoder, tokens, items, side, total=total, lease_seconds=lease, progress=progress
+            store,
+            encoder,
+            tokens,
+            items,
+            side,
+            total=total,
+            lease_seconds=context.lease_seconds,
+            progress=progress,
         )

@@ -1,7 +1,7 @@
-"""``finetune``: a checkpoint and training groups → a retriever, by the recipe of one of the systems."""
+"""Fine-tuning: a checkpoint and training groups → a retriever, by the recipe of one of the systems."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -12,33 +12,31 @@ from adapters import checkpoint_folder, repllama
 from adapters.llara import recipes
 from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.templates import templates as llara_templates
-from llara_eval.checkpoints.folder import content_hash
-from llara_eval.checkpoints.load import read_model, read_model_config, read_tokenizer
+from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import read_model
 from llara_eval.core.errors import UsageError
 from llara_eval.core.paths import home
-from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
-from llara_eval.encoding.model_facts import is_causal, own_positions, require_positions
+from llara_eval.encoding.model_facts import bare_facts, max_positions, require_positions
 from llara_eval.encoding.templates import Templates
 from llara_eval.planning.training import SAMPLE, Plan, make_plan
 from llara_eval.training import groups
 from llara_eval.training.checkpoint import precision_of, prepare
-from llara_eval.training.config import Contrast, Schedule
+from llara_eval.training.config import Conditions, Contrast, Schedule
 from llara_eval.training.contrastive import Finetune
 from llara_eval.training.data import Rows
 from llara_eval.training.distributed import distribute, processes
-from llara_eval.training.job import Conditions, Subject, carry_out, check_output
-from llara_eval.training.validation import Validate
+from llara_eval.training.job import Subject, carry_out, check_output
 
 
 class Recipe(NamedTuple):
     """A way of fine-tuning.
 
     Attributes:
-        settings: Makes its settings.
-        templates: Makes its templates from a folder and its tokenizer, adding the tokens they need to
-            the tokenizer; returns their ids too.
+        settings: Makes the objective's settings and the schedule.
+        templates: Makes the templates from a checkpoint folder and its tokenizer. Adds the tokens that they
+            need to the tokenizer, and returns the ids of these too.
     """
 
     settings: Callable[[], tuple[Contrast, Schedule]]
@@ -46,12 +44,12 @@ class Recipe(NamedTuple):
 
 
 def _llara(folder: Path, tokenizer: Any) -> tuple[Templates, list[int]]:
-    """Take the prompts a checkpoint was adapted with, or those of the released code."""
-    own = Templates.load(folder)
-    if own is not None:
-        return own, []
-    new = add_tokens(tokenizer, RELEASED.slot_tokens)
-    return llara_templates(tokenizer), new
+    """Return the templates that a checkpoint was adapted with, or those of the released code."""
+    saved = Templates.load(folder)
+    if saved is not None:
+        return saved, []
+    new_tokens = add_tokens(tokenizer, RELEASED.slot_tokens)
+    return llara_templates(tokenizer), new_tokens
 
 
 def _repllama(folder: Path, tokenizer: Any) -> tuple[Templates, list[int]]:
@@ -64,183 +62,142 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 """Recipes of ``llara-eval finetune`` by name."""
 
 
-def read_rows(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT) -> Rows:
-    """Read training rows, JSONL of ``query``, ``pos`` and, better, ``neg``.
+@dataclass(frozen=True, slots=True)
+class FinetuningRun:
+    """Contrastive fine-tuning of a checkpoint on queries with positive and negative passages.
 
-    Raises:
-        DataError: A file is malformed.
-    """
-    return Rows(data, groups.FORMAT, cache=cache, progress=progress)
-
-
-def plan(
-    model: str | Path,
-    data: Sequence[Path],
-    contrast: Contrast,
-    schedule: Schedule,
-    conditions: Conditions,
-    *,
-    recipe: Recipe = RECIPES["llara"],
-    offline: bool = False,
-    progress: Progress = SILENT,
-) -> Plan:
-    """Estimate what :func:`finetune` will take, and refuse what it would refuse before it reads weights.
-
-    Args and errors are those of :func:`finetune`.
-    """
-    folder, rows = _inputs(model, data, contrast, schedule, conditions, offline=offline, progress=progress)
-    tokenizer = read_tokenizer(folder)
-    templates, new = recipe.templates(folder, tokenizer)
-    templates = templates.cut_to(contrast.query_length, contrast.passage_length)
-    lengths = []
-    for number, row in enumerate(rows.sample(SAMPLE)):
-        group = groups.draw(row, contrast.group_size, seed=schedule.seed, epoch=0, index=number)
-        sides = ((templates.query, [group.query]), (templates.document, list(group.passages)))
-        lengths.append(
-            sum(len(ids) for template, texts in sides for ids in template.token_ids(tokenizer, texts))
-        )
-    return make_plan(
-        folder,
-        schedule,
-        conditions,
-        head=False,
-        new_tokens=new,
-        lengths=lengths,
-        rows=len(rows),
-        passes=4.0,  # all chunks but one are embedded twice
-    )
-
-
-def _inputs(
-    model: str | Path,
-    data: Sequence[Path],
-    contrast: Contrast,
-    schedule: Schedule,
-    conditions: Conditions,
-    *,
-    offline: bool,
-    progress: Progress,
-) -> tuple[Path, Rows]:
-    """Return the checkpoint's folder and the rows, after what can be refused without reading weights."""
-    folder = checkpoint_folder(str(model), offline=offline)
-    check_output(conditions, folder)
-    lengths = {"query_length": contrast.query_length, "passage_length": contrast.passage_length}
-    require_positions(read_model_config(folder), **lengths)
-    rows = read_rows(data, cache=home() / "training", progress=progress)
-    _require_contrast(rows, contrast, schedule)
-    return folder, rows
-
-
-def _require_contrast(rows: Rows, contrast: Contrast, schedule: Schedule) -> None:
-    """Raise where the rows leave nothing to learn from."""
-
-    def some(has: Callable[[Mapping[str, Any]], Any]) -> bool:
-        return any(has(rows[row]) for row in range(len(rows)))
-
-    if contrast.distillation and not some(
-        lambda row: row.get("pos_scores") and (row.get("neg_scores") or not row.get("neg"))
-    ):
-        raise UsageError(
-            f"distillation={contrast.distillation} needs pos_scores and neg_scores, and no row has them"
-        )
-    alone = schedule.batch_size == 1 or not contrast.in_batch
-    hard = contrast.group_size > 1
-    if alone and not (hard and some(lambda row: set(row.get("neg", ())) - set(row["pos"]))):
-        raise UsageError(
-            f"there is nothing to tell a positive from: batch_size={schedule.batch_size}, in_batch="
-            f"{contrast.in_batch}, group_size={contrast.group_size}; hard negatives take a group_size above "
-            "1 and rows with neg"
-        )
-
-
-def finetune(
-    model: str | Path,
-    data: Sequence[Path],
-    contrast: Contrast,
-    schedule: Schedule,
-    conditions: Conditions,
-    *,
-    recipe: Recipe = RECIPES["llara"],
-    validate: Validate | None = None,
-    offline: bool = False,
-    progress: Progress = SILENT,
-) -> Path:
-    """Fine-tune a checkpoint on queries with positive and negative passages, and leave a checkpoint.
-
-    ``llara-eval finetune`` makes this call. A run that was interrupted goes on when the call is made again.
-
-    Args:
+    Attributes:
         model: The checkpoint, adapted or a bare language model: a folder, a GGUF file, a hub name, or a
             dense system's name.
-        data: JSON Lines of ``query``, ``pos`` and, better, ``neg`` (lists of texts); ``pos_scores`` and
+        data: JSONL files of ``query``, ``pos`` and, better, ``neg`` (lists of texts); ``pos_scores`` and
             ``neg_scores`` of a teacher are used where ``contrast.distillation`` is above 0.
-        contrast: The objective: temperature, passages of a query, lengths in tokens.
-        schedule: How many optimizer steps are made, of how many queries, at which learning rate.
+        contrast: The objective's settings: temperature, passages of a query, lengths in tokens.
+        schedule: How parameters are trained.
         conditions: Where the checkpoint is written, and how the run is carried out.
-        recipe: Where the templates come from; its own settings are not used here.
-        validate: Measures the model before the first optimizer step, after the last, and every
-            ``conditions.evaluate_every``.
-        offline: Whether downloads are forbidden.
-        progress: Where to show progress.
-
-    Returns:
-        The folder of the checkpoint, which is ``conditions.output``.
-
-    Raises:
-        UsageError: The output must not be written, holds another run, the model is no causal decoder or has
-            too few positions, or the rows leave nothing to tell a positive from.
-        DataError: The model is missing, or the data are malformed or too few.
-        CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings.
-        KeyboardInterrupt: The run was asked to stop; its training state is kept.
+        recipe: Makes the templates; its settings are not used here.
     """
-    folder, rows = _inputs(model, data, contrast, schedule, conditions, offline=offline, progress=progress)
-    with processes() as device:
-        subject, objective = _objective(folder, recipe, contrast, schedule, conditions, device)
-        stage = {"stage": "finetune", "contrast": asdict(contrast), "templates": subject.templates.as_json()}
-        carry_out(
-            subject,
-            objective,
-            rows,
-            schedule,
-            conditions,
-            task=stage,
-            precision=objective.precision,
-            validate=validate,
-            progress=progress,
-        )
-    return conditions.output
 
+    model: str | Path
+    data: Sequence[Path]
+    contrast: Contrast
+    schedule: Schedule
+    conditions: Conditions
+    recipe: Recipe = RECIPES["llara"]
 
-def _objective(
-    folder: Path,
-    recipe: Recipe,
-    contrast: Contrast,
-    schedule: Schedule,
-    conditions: Conditions,
-    device: torch.device,
-) -> tuple[Subject, Finetune]:
-    """Load the model, put the LoRA adapter on it if there is one, and shard it; refuse an encoder."""
-    torch.manual_seed(schedule.seed)
-    bare, tokenizer = read_model(folder, dtype=torch.float32)
-    if not is_causal(bare):
-        raise UsageError(
-            f"{type(bare).__name__} cannot be fine-tuned: its tokens see what follows them, and only "
-            "decoders are trained, whose last tokens make the embedding"
+    def plan(self) -> Plan:
+        """Estimate what :meth:`run` will take.
+
+        Raises:
+            UsageError: As for :meth:`run`, as far as it shows without reading weights.
+            DataError: The model is missing, or the data are malformed or too few.
+        """
+        folder, rows = self._inputs()
+        tokenizer = Checkpoint(folder).tokenizer
+        templates, new_tokens = self.recipe.templates(folder, tokenizer)
+        templates = self._cut(templates)
+        lengths = []
+        for number, row in enumerate(rows.sample(SAMPLE)):
+            group = groups.draw(row, self.contrast.group_size, seed=self.schedule.seed, epoch=0, index=number)
+            sides = ((templates.query, [group.query]), (templates.document, list(group.passages)))
+            lengths.append(
+                sum(len(ids) for template, texts in sides for ids in template.token_ids(tokenizer, texts))
+            )
+        return make_plan(
+            folder,
+            self.schedule,
+            self.conditions,
+            head=False,
+            new_tokens=new_tokens,
+            lengths=lengths,
+            rows=len(rows),
+            passes=4.0,  # all chunks but one are embedded twice
         )
-    templates, new = recipe.templates(folder, tokenizer)
-    templates = templates.within(own_positions(bare.config))
-    fit_embeddings(bare, new)
-    precision = precision_of(conditions.dtype, device)
-    model = prepare(bare, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
-    if conditions.compiled:
-        compile_layers(model, device)
-    objective = Finetune(
-        distribute(model, device),
-        tokenizer,
-        templates.cut_to(contrast.query_length, contrast.passage_length),
-        contrast,
-        seed=schedule.seed,
-        micro_tokens=conditions.micro_tokens,
-        precision=precision,
-    )
-    return Subject(model, tokenizer, templates, content_hash(folder), declared(folder)), objective
+
+    def run(self) -> Path:
+        """Fine-tune the checkpoint and save a new one; a run that was interrupted is continued.
+
+        Returns:
+            The folder of the new checkpoint, which is the output.
+
+        Raises:
+            UsageError: The output must not be written or holds another run, the model is no causal decoder or
+                has too few positions, or the rows have nothing to tell a positive from.
+            DataError: The model is missing, or the data are malformed or too few.
+            CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings.
+            KeyboardInterrupt: The run was interrupted; its training state is kept.
+        """
+        folder, rows = self._inputs()
+        with processes() as device:
+            subject, objective = self._load(folder, device)
+            task = {
+                "stage": "finetune",
+                "contrast": asdict(self.contrast),
+                "templates": subject.templates.as_json(),
+            }
+            carry_out(subject, objective, rows, self.schedule, self.conditions, task=task)
+        return self.conditions.output
+
+    def _inputs(self) -> tuple[Path, Rows]:
+        """Return the checkpoint's folder and the rows, checked as far as is possible without weights."""
+        conditions, contrast = self.conditions, self.contrast
+        folder = checkpoint_folder(str(self.model), offline=conditions.offline)
+        check_output(conditions, folder)
+        require_positions(
+            Checkpoint(folder).config,
+            query_length=contrast.query_length,
+            passage_length=contrast.passage_length,
+        )
+        rows = Rows(self.data, groups.FORMAT, cache=home() / "training", progress=conditions.progress)
+        self._require_contrast(rows)
+        return folder, rows
+
+    def _require_contrast(self, rows: Rows) -> None:
+        """Raise a UsageError if the rows lack a teacher's scores that are needed, or any negatives."""
+        contrast, batch_size = self.contrast, self.schedule.batch_size
+        if contrast.distillation and not any(
+            row.get("pos_scores") and (row.get("neg_scores") or not row.get("neg")) for row in rows
+        ):
+            raise UsageError(
+                f"distillation={contrast.distillation} needs pos_scores and neg_scores, and no row has them"
+            )
+        if batch_size > 1 and contrast.in_batch:
+            return
+        if contrast.group_size == 1 or not any(set(row.get("neg", ())) - set(row["pos"]) for row in rows):
+            raise UsageError(
+                f"there is nothing to tell a positive from: batch_size={batch_size}, in_batch="
+                f"{contrast.in_batch}, group_size={contrast.group_size}; hard negatives take a group_size "
+                "above 1 and rows with neg"
+            )
+
+    def _load(self, folder: Path, device: torch.device) -> tuple[Subject, Finetune]:
+        """Load the model, put a LoRA adapter on it if there is one, and shard it; refuse an encoder."""
+        conditions = self.conditions
+        torch.manual_seed(self.schedule.seed)
+        checkpoint = Checkpoint(folder)
+        decoder, tokenizer = read_model(checkpoint, dtype=torch.float32), checkpoint.tokenizer
+        if not bare_facts(decoder).causal:
+            raise UsageError(
+                f"{type(decoder).__name__} cannot be fine-tuned: its tokens attend to those after them, and "
+                "only decoders are trained, where the last tokens make the embedding"
+            )
+        templates, new_tokens = self.recipe.templates(folder, tokenizer)
+        templates = templates.within(max_positions(decoder.config))
+        fit_embeddings(decoder, new_tokens)
+        model = prepare(
+            decoder, self.schedule.lora, new_tokens, gradient_checkpointing=conditions.gradient_checkpointing
+        )
+        if conditions.compiled:
+            compile_layers(model, device)
+        objective = Finetune(
+            distribute(model, device),
+            tokenizer,
+            self._cut(templates),
+            self.contrast,
+            seed=self.schedule.seed,
+            micro_tokens=conditions.micro_tokens,
+            precision=precision_of(conditions.dtype, device),
+        )
+        return Subject(model, tokenizer, templates, checkpoint.content_hash, declared(folder)), objective
+
+    def _cut(self, templates: Templates) -> Templates:
+        return templates.cut_to(self.contrast.query_length, self.contrast.passage_length)

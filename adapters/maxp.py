@@ -1,7 +1,7 @@
-"""MaxP: documents cut into passages, each document as good as its best passage.
+"""MaxP: documents are cut into passages, and the score of a document is that of its best passage.
 
-Any retriever becomes one of documents by searching their passages; the data set stays what it is, so
-that its results stand beside those of systems that read each document as one text (FirstP).
+Any retriever becomes one of documents by searching their passages. The data set stays the same, so that
+results can be compared with those of systems that read each document as one text (FirstP).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,25 +15,27 @@ from llara_eval.core.types import Document, Hits, Query
 from llara_eval.scoring.ranking import best_passages
 
 _PASSAGES_PER_DOCUMENT = 10
-"""Passages searched for each document wanted, more at need; Anserini's regressions take as many."""
+"""Passages searched for each document at first, as in Anserini's regressions; more are searched at need."""
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """How a document is cut: words are what white space separates, in windows that overlap.
+    """Overlapping windows into which a document is cut; words are separated by white space.
+
+    150 words with a stride of 75 are those of Dai and Callan, "Deeper Text Understanding for IR with
+    Contextual Neural Language Modeling", SIGIR 2019. (Anserini's segmented collections are cut by sentences,
+    with spaCy.)
 
     Attributes:
         words: Words of a passage.
-        stride: Words from the start of one to the start of the next. 150 and 75 are those of Dai and
-            Callan, "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR
-            2019. (Anserini's segmented collections are cut by sentences, with spaCy.)
+        stride: Words from the start of a passage to the start of the next one.
     """
 
     words: int = 150
     stride: int = 75
 
     def passages(self, document: Document) -> Iterator[Document]:
-        """Yield the passages ``<id>#0``, ``<id>#1``, …, each with URL and title; at least one."""
+        """Yield the passages ``<id>#0``, ``<id>#1``, … (at least one), each with the URL and the title."""
         words = document.text.split()
         last = max(0, len(words) - self.words)
         for number, start in enumerate(range(0, last + self.stride, self.stride)):
@@ -45,8 +47,8 @@ class MaxP:
     """A retriever of documents by their passages; see :class:`llara_eval.core.protocols.Retriever`.
 
     Args:
-        inner: Retrieves passages.
-        windows: How documents are cut.
+        inner: The retriever of passages.
+        windows: The windows into which documents are cut.
     """
 
     def __init__(self, inner: Retriever, windows: Windows) -> None:
@@ -61,12 +63,14 @@ class MaxP:
         self._inner.index(corpus.split(self._windows.passages), progress)
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
-        """Search as many passages as it takes for ``depth`` documents a query, if there are so many."""
+        """Search enough passages for ``depth`` documents of each query, if there are so many."""
         count = depth * _PASSAGES_PER_DOCUMENT
         while True:
             passages = self._inner.search(queries, count, progress)
             documents = best_passages(passages)
-            found, left = (np.bincount(hits.query, minlength=len(queries)) for hits in (documents, passages))
-            if not np.any((found < depth) & (left >= count)):
+            n_documents, n_passages = (
+                np.bincount(hits.query, minlength=len(queries)) for hits in (documents, passages)
+            )
+            if not np.any((n_documents < depth) & (n_passages >= count)):
                 return documents
             count *= 4

@@ -1,7 +1,7 @@
-"""Settings of a system: small frozen dataclasses, filled from ``--option key=value``."""
+"""Options of a system: frozen dataclasses that are filled from ``--option key=value``."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
@@ -16,16 +16,16 @@ Config = TypeVar("Config")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every system is told about its surroundings and its task.
+    """The surroundings and the task for which a system is opened.
 
     Attributes:
         home: The folder for caches.
-        offline: Whether the network is off limits.
-        text_length: Tokens of a document that the task would have read, where nothing else is said and
-            the model can; None leaves it to the checkpoint.
+        offline: Whether the network must not be used.
+        text_length: Tokens of a document that a system should read, if its model can and no option says
+            otherwise; None leaves the number to the checkpoint.
         maxp: Whether documents are searched by their passages.
-        store: Where token ids and vectors live; None: in the folder for caches.
-        lease_seconds: How long a worker may be silent before another takes over what it works on.
+        store: The folder for token ids and vectors; None for the folder for caches.
+        lease_seconds: Seconds for which a worker may be silent before another one takes over its shard.
     """
 
     home: Path
@@ -37,86 +37,81 @@ class Context:
 
 
 def unnamed(default: Any) -> Any:
-    """Declare a setting that changes how a system computes, not what: it stays out of its name."""
+    """Declare an option that changes how a system computes, not what: it is no part of the system's name."""
     return field(default=default, metadata={"named": False})
 
 
 def configure(
-    kind: type[Config], base: Mapping[str, Any], given: Mapping[str, Any], name: str
+    cls: type[Config], base: Mapping[str, Any], options: Mapping[str, Any], name: str
 ) -> tuple[Config, str]:
-    """Fill a settings dataclass.
+    """Make the options of a system.
 
     Args:
-        kind: The dataclass.
-        base: Settings of the table entry.
-        given: The user's settings; strings are converted.
+        cls: The dataclass of the options.
+        base: Options of the entry in the table of systems.
+        options: The user's options; text is converted to the type of the option.
         name: The system's name.
 
     Returns:
-        The settings, and the system's name with every named setting that differs from the usual one
-        (``bm25,k1=0.82``).
+        The options, and the system's name with every named option whose value differs from that of the
+        entry (``bm25,k1=0.82``).
 
     Raises:
-        UsageError: A setting is unknown, or its value is not of the setting's type.
+        UsageError: An option is unknown, or its value has another type.
     """
-    hints = get_type_hints(kind)
-    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
-    for key in given:
-        if key not in known:
-            raise UsageError(f"{name} has no option {key!r}; it has {', '.join(known)}")
-    values = {key: _convert(hints[key], value, key) for key, value in given.items()}
-    usual, chosen = kind(**base), kind(**{**base, **values})
+    hints = get_type_hints(cls)
+    declared = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
+    for key in options:
+        if key not in declared:
+            raise UsageError(f"{name} has no option {key!r}; it has {', '.join(declared)}")
+    values = {key: _convert(hints[key], value, key) for key, value in options.items()}
+    usual, config = cls(**base), cls(**{**base, **values})
     changes = [
-        f"{key}={getattr(chosen, key)}"
-        for key in known
-        if known[key].metadata.get("named", True) and getattr(chosen, key) != getattr(usual, key)
+        f"{key}={getattr(config, key)}"
+        for key in declared
+        if declared[key].metadata.get("named", True) and getattr(config, key) != getattr(usual, key)
     ]
-    return chosen, ",".join([name, *changes])
+    return config, ",".join([name, *changes])
 
 
-def override(config: Config, given: dict[str, Any]) -> Config:
-    """Return settings with some of them replaced.
+def override(config: Config, options: dict[str, Any]) -> Config:
+    """Return a dataclass of options with some values replaced.
 
     Args:
-        config: A settings dataclass.
-        given: Settings by name, strings are converted; those that ``config`` has are taken out.
+        config: The dataclass.
+        options: Option → new value; text is converted. The options that ``config`` has are removed.
 
     Raises:
-        UsageError: A value is not of the setting's type.
+        UsageError: A value has another type than its option.
     """
     hints = get_type_hints(type(config))
-    mine = [item.name for item in fields(config) if item.name in given]  # type: ignore[arg-type]
-    changes = {name: _convert(hints[name], given.pop(name), name) for name in mine}
+    names = [item.name for item in fields(config) if item.name in options]  # type: ignore[arg-type]
+    changes = {name: _convert(hints[name], options.pop(name), name) for name in names}
     return replace(config, **changes)  # type: ignore[type-var]
 
 
 def _convert(hint: Any, value: Any, key: str) -> Any:
-    """Return the value of a setting as its type, from text as it comes from a command line.
+    """Return the value of an option as its type, from text of a command line.
 
     Raises:
-        UsageError: The value is not of that type, or is not finite.
+        UsageError: The value has another type, or is not finite.
     """
-    parts = value
-    if isinstance(value, str) and any(get_origin(kind) is tuple for kind in _kinds(hint)):
-        parts = [part.strip() for part in value.split(",") if part.strip()]
+    is_union = get_origin(hint) in (Union, UnionType)  # the origin of ``Literal | None`` is the former
+    types = [item for item in (get_args(hint) if is_union else (hint,)) if item is not NoneType]
+    items = value
+    if isinstance(value, str) and any(get_origin(item) is tuple for item in types):
+        items = [item.strip() for item in value.split(",") if item.strip()]
     try:
-        converted = decode(parts, hint, key, UsageError, text=True)
+        converted = decode(items, hint, key, UsageError, text=True)
     except UsageError as error:
-        raise UsageError(f"option {key}={value}: expected {_expected(_kinds(hint))}") from error
+        raise UsageError(f"option {key}={value}: expected {_expected(types[0])}") from error
     if isinstance(converted, float) and not math.isfinite(converted):
         raise UsageError(f"option {key}={value}: expected a finite number")
     return converted
 
 
-def _kinds(hint: Any) -> list[Any]:
-    """Return the types that a setting may have, None apart."""
-    union = get_origin(hint) in (Union, UnionType)  # Literal | None is the former
-    return [kind for kind in (get_args(hint) if union else (hint,)) if kind is not NoneType]
-
-
-def _expected(kinds: Sequence[Any]) -> str:
-    """Say what a value of some types is: its type, or one of its choices."""
-    kind = kinds[0]
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(get_args(kind))}"
-    return "a list with commas" if get_origin(kind) is tuple else str(kind.__name__)
+def _expected(hint: Any) -> str:
+    """Return the description of a type in an error message."""
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    return "a list with commas" if get_origin(hint) is tuple else str(hint.__name__)

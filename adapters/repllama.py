@@ -1,8 +1,7 @@
 """RepLLaMA: "Fine-Tuning LLaMA for Multi-Stage Text Retrieval" (arXiv 2310.08319).
 
-Its template and recipe; it is trained by the same fine-tuner as LLaRA, of which it is the ablation
-without adaptation. Facts of the recipe are those of the released code (texttron/tevatron,
-examples/repllama).
+RepLLaMA's templates and recipe. It is trained by the same fine-tuner as LLaRA, of which it is the ablation
+without adaptation. The recipe is that of the released code (texttron/tevatron, examples/repllama).
 """
 
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ LORA = LoRA(
     dropout=0.1,
     targets=("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
 )
-"""The released LoRA settings; the key projections have none."""
+"""The released LoRA settings; the key projections have no adapters."""
 
 
 def templates(tokenizer: Any, *, query_length: int = 512, passage_length: int = 512) -> Templates:
@@ -49,10 +48,11 @@ def recipe() -> tuple[Contrast, Schedule]:
 
 
 def recognise(tokenizer: Any, adapter: Mapping[str, Any] | None) -> Templates | None:
-    """Return the templates if a LoRA folder's own configuration is the one RepLLaMA was trained with."""
+    """Return the templates if the configuration of a LoRA folder is that of RepLLaMA, else None."""
     if adapter is None or adapter.get("peft_type") != "LORA":
         return None
     settings = (adapter.get("r"), adapter.get("lora_alpha"), adapter.get("lora_dropout"))
-    known = (LORA.rank, LORA.alpha, LORA.dropout)
-    targets = adapter.get("target_modules") or ()  # a pattern, if it is text
-    return templates(tokenizer) if settings == known and set(targets) == set(LORA.targets) else None
+    targets = adapter.get("target_modules") or ()  # a pattern if it is text, which matches no set of names
+    if settings != (LORA.rank, LORA.alpha, LORA.dropout) or set(targets) != set(LORA.targets):
+        return None
+    return templates(tokenizer)

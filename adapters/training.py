@@ -1,36 +1,35 @@
-"""What Python calls to train: adapt, mine and fine-tune, with the recipes as objects."""
+"""Training from Python: adapt, mine and fine-tune, and the settings of their recipes."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import adapters
 from adapters.objects import PythonSystem, as_retriever
-from adapters.options import Context
+from adapters.options import Context, override
 from llara_eval.core import paths
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.dataset import Dataset
-from llara_eval.training.config import Contrast, Schedule
+from llara_eval.training.config import Conditions, Contrast, Schedule
 
 if TYPE_CHECKING:
     from adapters.llara.config import Adaptation
-    from llara_eval.training.job import Conditions
     from llara_eval.training.mining import Counts, Mining
-    from llara_eval.training.validation import Validate
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 Recipe = TypeVar("Recipe")
+Task = TypeVar("Task")
 Files = str | Path | Sequence[str | Path]
 
 
 class RunOptions(TypedDict, total=False):
-    """How a training run is carried out; what is left out is as usual.
+    """How a training run is carried out.
 
-    See :class:`llara_eval.training.job.Conditions`, whose attributes these are.
+    The options are the attributes of :class:`llara_eval.training.config.Conditions`, which has the defaults.
     """
 
     micro_tokens: int
@@ -40,7 +39,10 @@ class RunOptions(TypedDict, total=False):
     merge: bool
     save_minutes: float
     evaluate_every: int
+    validate_on: Dataset | None
     on_existing: str
+    offline: bool
+    progress: Progress
 
 
 def adaptation(recipe: str = "llara") -> "tuple[Adaptation, Schedule]":
@@ -49,11 +51,11 @@ def adaptation(recipe: str = "llara") -> "tuple[Adaptation, Schedule]":
     Both are frozen dataclasses; :func:`dataclasses.replace` changes a setting.
 
     Raises:
-        UsageError: There is no such recipe.
+        UsageError: No recipe has this name.
     """
     from adapters.llara.recipes import ADAPTATIONS
 
-    return _chosen(ADAPTATIONS, recipe)()
+    return _recipe_of(ADAPTATIONS, recipe)()
 
 
 def finetuning(recipe: str = "llara") -> tuple[Contrast, Schedule]:
@@ -62,11 +64,58 @@ def finetuning(recipe: str = "llara") -> tuple[Contrast, Schedule]:
     Both are frozen dataclasses; :func:`dataclasses.replace` changes a setting.
 
     Raises:
-        UsageError: There is no such recipe.
+        UsageError: No recipe has this name.
     """
     from adapters.finetune import RECIPES
 
-    return _chosen(RECIPES, recipe).settings()
+    return _recipe_of(RECIPES, recipe).settings()
+
+
+def with_options(task: Task, schedule: Schedule, options: Mapping[str, Any]) -> tuple[Task, Schedule]:
+    """Return the settings of a recipe with some of them replaced.
+
+    ``lora=false`` trains every parameter. ``lora=true`` trains a LoRA adapter, and so does any of
+    ``lora_rank``, ``lora_alpha``, ``lora_dropout`` and ``lora_targets``.
+
+    Args:
+        task: The recipe's task or objective, a dataclass.
+        schedule: The recipe's schedule.
+        options: Settings by name; text is converted, as it comes from ``--option KEY=VALUE``.
+
+    Raises:
+        UsageError: A setting is unknown or contradicts another, or its value cannot be converted.
+    """
+    from adapters.llara.recipes import contrastive
+
+    remaining = dict(options)
+    if "epochs" in remaining:
+        if "steps" in remaining:
+            raise UsageError("steps and epochs both say how long to train: give one of them")
+        schedule = replace(schedule, steps=None)
+    if "prompts" in remaining and hasattr(task, "prompts"):
+        raise UsageError("option prompts: they are read from a file, use --prompts")
+    lora = schedule.lora or contrastive()[1].lora
+    use_lora = remaining.pop("lora", None)
+    lora_options = {
+        key.removeprefix("lora_"): remaining.pop(key) for key in options if key.startswith("lora_")
+    }
+    task, schedule = override(task, remaining), override(schedule, remaining)
+    if use_lora not in (None, "true", "false"):
+        raise UsageError(f"option lora={use_lora}: expected true or false")
+    if use_lora == "false":
+        if lora_options:
+            raise UsageError(
+                f"option lora=false contradicts lora_{next(iter(lora_options))}, which needs LoRA"
+            )
+        schedule = replace(schedule, lora=None)
+    elif use_lora == "true" or lora_options:
+        schedule = replace(schedule, lora=override(lora, lora_options))
+    unknown = [*remaining, *(f"lora_{key}" for key in lora_options)]
+    if unknown:
+        settings = [item.name for part in (task, schedule) for item in fields(part)]  # type: ignore[arg-type]
+        names = ", ".join(name for name in settings if name != "prompts")
+        raise UsageError(f"this recipe has no option {unknown[0]!r}; it has {names}, lora_rank, …")
+    return task, schedule
 
 
 def adapt(
@@ -79,27 +128,22 @@ def adapt(
     schedule: Schedule | None = None,
     chunk_words: int = 500,
     held_out: int = 0,
-    validate_on: Dataset | None = None,
-    offline: bool = False,
-    progress: Progress = SILENT,
     **conditions: Unpack[RunOptions],
 ) -> Path:
     """Adapt a causal language model to embed texts (EBAE and EBAR in one pass), as ``llara-eval adapt`` does.
 
+    The same call continues a run that was interrupted.
+
     Args:
-        model: The base model: a folder, a GGUF file, a hub name, or a dense system's name.
-        data: JSONL files of adaptation rows, or text to make them from (``.txt``, or JSONL with ``text``).
-        output: The folder of the new checkpoint. The same call goes on with a run that was interrupted.
-        recipe: Where task and schedule come from if they are not given.
-        task: What the model is adapted to, see :func:`adaptation`. That of a recipe is cut to the tokens
-            that the model can read.
-        schedule: How parameters are updated.
-        chunk_words: Words of a text made from plain text.
+        model: The base model; see :class:`adapters.llara.adapt.AdaptationRun` for this and what follows.
+        data: Files of adaptation rows, or of text to make them from.
+        output: The folder of the new checkpoint.
+        recipe: The recipe that task and schedule are taken from where they are not given.
+        task: What the model learns, see :func:`adaptation`.
+        schedule: How parameters are trained.
+        chunk_words: Words of a chunk, roughly, where rows are made from text.
         held_out: Rows at the end of the data on which recall is measured.
-        validate_on: Measure nDCG@10 on this data set now and then.
-        offline: Never use the network.
-        progress: Where to show progress.
-        conditions: How the run is carried out.
+        conditions: How the run is carried out, see :class:`RunOptions`.
 
     Returns:
         The folder of the checkpoint.
@@ -107,21 +151,18 @@ def adapt(
     Raises:
         LlaraEvalError: The recipe, the data or the model cannot be used, or the output holds another run.
     """
-    from adapters.llara.adapt import adapt as run
+    from adapters.llara.adapt import AdaptationRun
 
     usual_task, usual_schedule = adaptation(recipe)
-    return run(
+    return AdaptationRun(
         model,
-        _files(data),
+        _paths(data),
         task or usual_task,
         schedule or usual_schedule,
-        _conditions(output, conditions),
+        Conditions(output=Path(output), **conditions),
         chunk_words=chunk_words,
         held_out=held_out,
-        validate=_validation(validate_on),
-        offline=offline,
-        progress=progress,
-    )
+    ).run()
 
 
 def finetune(
@@ -132,24 +173,20 @@ def finetune(
     recipe: str = "llara",
     contrast: Contrast | None = None,
     schedule: Schedule | None = None,
-    validate_on: Dataset | None = None,
-    offline: bool = False,
-    progress: Progress = SILENT,
     **conditions: Unpack[RunOptions],
 ) -> Path:
     """Fine-tune a checkpoint with contrastive learning over hard negatives, as ``llara-eval finetune`` does.
 
+    The same call continues a run that was interrupted.
+
     Args:
-        model: The checkpoint: a folder, a GGUF file, a hub name, or a dense system's name.
-        data: JSONL files of ``query``, ``pos`` and, where there are any, ``neg``.
-        output: The folder of the new checkpoint. The same call goes on with a run that was interrupted.
-        recipe: Where the templates come from, and objective and schedule if they are not given.
-        contrast: The objective, see :func:`finetuning`.
-        schedule: How parameters are updated.
-        validate_on: Measure nDCG@10 on this data set now and then.
-        offline: Never use the network.
-        progress: Where to show progress.
-        conditions: How the run is carried out.
+        model: The checkpoint; see :class:`adapters.finetune.FinetuningRun` for this and what follows.
+        data: Files of training groups.
+        output: The folder of the new checkpoint.
+        recipe: The recipe of the templates, and of objective and schedule where they are not given.
+        contrast: The objective's settings, see :func:`finetuning`.
+        schedule: How parameters are trained.
+        conditions: How the run is carried out, see :class:`RunOptions`.
 
     Returns:
         The folder of the checkpoint.
@@ -157,21 +194,17 @@ def finetune(
     Raises:
         LlaraEvalError: The recipe, the data or the model cannot be used, or the output holds another run.
     """
-    from adapters.finetune import RECIPES
-    from adapters.finetune import finetune as run
+    from adapters.finetune import RECIPES, FinetuningRun
 
     usual_contrast, usual_schedule = finetuning(recipe)
-    return run(
+    return FinetuningRun(
         model,
-        _files(data),
+        _paths(data),
         contrast or usual_contrast,
         schedule or usual_schedule,
-        _conditions(output, conditions),
-        recipe=RECIPES[recipe],
-        validate=_validation(validate_on),
-        offline=offline,
-        progress=progress,
-    )
+        Conditions(output=Path(output), **conditions),
+        RECIPES[recipe],
+    ).run()
 
 
 def mine(
@@ -191,24 +224,25 @@ def mine(
     """Write training pairs with hard negatives, as ``llara-eval mine`` does.
 
     Args:
-        system: What finds the negatives: ``bm25``, a checkpoint, any other name, or a Python object.
-        data: Pairs: JSONL files of ``query`` and ``pos``, or folders in BEIR layout (their training split).
-        corpus: Where negatives come from: a data set, a ``corpus.jsonl``, or ``self`` (all positives).
-        output: The ``.jsonl`` file to write; its record is beside it.
-        settings: How negatives are chosen; None as :class:`llara_eval.training.mining.Mining` usually does.
+        system: The system that finds the negatives: ``bm25``, a checkpoint, any other name, or a Python
+            object.
+        data: Pairs, see :func:`llara_eval.training.mining.mine` for this and what follows.
+        corpus: The source of the negatives: a data set, a ``corpus.jsonl``, or ``self`` (all positives).
+        output: The ``.jsonl`` file to write; a record of how it was made is written beside it.
+        settings: How negatives are chosen; None takes the defaults of :class:`Mining`.
         exclude: Data sets whose queries must not be trained on, beside those of the corpus and the data.
         options: Settings of the system, if it is named.
-        data_dir: Where named data sets are; None: the usual folder.
-        overwrite: Replace an earlier file.
-        offline: Never use the network.
-        progress: Where to show progress.
+        data_dir: The folder of named data sets; None takes the usual one.
+        overwrite: Whether an earlier output may be replaced.
+        offline: Whether downloads are forbidden.
+        progress: Where progress is shown.
 
     Returns:
-        What became of rows and documents.
+        Counts of the rows, and of the documents found for them.
 
     Raises:
         UsageError: The output cannot be written, or an excluded data set has no judgements.
-        DataError: A file is malformed, or a data set is not at hand.
+        DataError: A file is malformed, or a data set is missing.
     """
     from llara_eval.training import mining
 
@@ -219,7 +253,7 @@ def mine(
         retriever = as_retriever(system)
     return mining.mine(
         retriever,
-        _files(data),
+        _paths(data),
         corpus,
         settings or mining.Mining(),
         Path(output),
@@ -231,35 +265,12 @@ def mine(
     )
 
 
-def _chosen(recipes: Mapping[str, Recipe], name: str) -> Recipe:
-    """Return the recipe of a name.
-
-    Raises:
-        UsageError: There is none.
-    """
+def _recipe_of(recipes: Mapping[str, Recipe], name: str) -> Recipe:
     if name not in recipes:
         raise UsageError(f"recipe {name!r} is not one of {', '.join(recipes)}")
     return recipes[name]
 
 
-def _files(data: Files) -> list[Path]:
+def _paths(data: Files) -> list[Path]:
     """Return one or several files as a list of paths."""
-    items = [data] if isinstance(data, str | Path) else data
-    return [Path(item).expanduser() for item in items]
-
-
-def _conditions(output: str | Path, given: RunOptions) -> "Conditions":
-    """Return how a run is carried out: as asked for, else as is usual on this machine."""
-    from llara_eval.training.job import Conditions, usual_micro_tokens
-
-    values: dict[str, Any] = {"micro_tokens": usual_micro_tokens(), **given}
-    return Conditions(output=Path(output), **values)
-
-
-def _validation(dataset: Dataset | None) -> "Validate | None":
-    """Return what measures nDCG@10 on a data set."""
-    if dataset is None:
-        return None
-    from llara_eval.training.validation import ndcg_at_10
-
-    return partial(ndcg_at_10, dataset)
+    return [Path(file).expanduser() for file in ([data] if isinstance(data, str | Path) else data)]

@@ -1,8 +1,8 @@
 """Ours against pinned peers and the machine's limit; ``make bench`` installs the peers and runs this.
 
-Every ratio is formed within a round, in which all run one after the other, each in a process of its own,
-with the same threads, on the same texts or vectors; what they return is compared first, and who returns
-something else is not timed. Shown are the middle round and, in brackets, the lowest and highest.
+Every ratio is formed within a round, in which all competitors run one after the other, each in a separate
+process, with the same threads, on the same texts or vectors. Their outputs are compared first: a competitor
+with another output is not timed. Tables show the middle round and, in brackets, the lowest and the highest.
 
 Usage: ``python benchmarks/bench.py [encode] [search] [scoring] [startup] [growth] [--quick] [--json]
 [--documents 256] [--model MODEL] [--dtype DTYPE] [--compile] [--peer PEER] [--rounds 3]
@@ -34,7 +34,7 @@ GROWTH = (10_000, 100_000)
 
 
 def main() -> None:
-    """Measure what was asked for; print tables, or their content as JSON."""
+    """Measure some parts or all of them, and print tables, or their content as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -68,25 +68,25 @@ def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     cores = len(os.sched_getaffinity(0))
-    os.environ.setdefault("OMP_NUM_THREADS", str(cores))  # for all alike: torch and faiss count differently
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores))  # or torch and faiss would take other numbers
     about = machine()
     print(f"{about}\n", file=sys.stderr if chosen.json else sys.stdout, flush=True)
-    made = []
+    tables = []
     for table in measure(chosen):
-        made.append(table._asdict())
+        tables.append(table._asdict())
         if not chosen.json:
             print(f"{table}\n", flush=True)
     if chosen.json:
-        print(json.dumps({"machine": about, "tables": made}, default=str))
+        print(json.dumps({"machine": about, "tables": tables}, default=str))
 
 
 def measure(chosen: argparse.Namespace) -> Iterator[Table]:
-    """Yield the tables that were asked for."""
+    """Yield the tables of the chosen parts."""
     parts = chosen.parts or PARTS
     started = time.perf_counter()
 
-    def say(what: str) -> None:
-        print(f"{time.perf_counter() - started:6.0f} s  {what}", file=sys.stderr, flush=True)
+    def say(message: str) -> None:
+        print(f"{time.perf_counter() - started:6.0f} s  {message}", file=sys.stderr, flush=True)
 
     if "startup" in parts:
         yield startup.table(startup.measure(chosen.rounds, say))
@@ -102,31 +102,31 @@ def measure(chosen: argparse.Namespace) -> Iterator[Table]:
             share = encode.MODELS[name].share if ours.device().type == "cpu" else 1
             texts, source = encode.sample(chosen.data_dir, int(chosen.documents * share))
             for dtype in chosen.dtype or ours.native_dtypes():
-                found = encode.measure(
+                measured = encode.measure(
                     name, dtype, texts, peers, chosen.rounds, folder, say, compiled=chosen.compile
                 )
-                yield from encode.tables(found, source)
+                yield from encode.tables(measured, source)
     if "growth" in parts:
         yield growth(chosen.growth, say)
 
 
 def growth(sizes: Sequence[int], say: Callable[[str], None]) -> Table:
-    """Return time and memory of a whole evaluation against the number of documents, see :mod:`scale`."""
-    found = []
+    """Return the table of time and memory of a whole evaluation by number of documents, see :mod:`scale`."""
+    evaluations = []
     for documents in sizes:
         say(f"{documents:,} documents: a whole evaluation without a model")
         words = f"--documents {documents} --like quora --json".split()
         done = subprocess.run(
             [sys.executable, HERE / "scale.py", *words], stdout=subprocess.PIPE, text=True, check=True
         )
-        found.append(json.loads(done.stdout))
-    each = [
-        sum(seconds for stage, seconds in one["seconds"].items() if stage != "generate")
-        / one["documents"]
+        evaluations.append(json.loads(done.stdout))
+    microseconds = [
+        sum(seconds for stage, seconds in item["seconds"].items() if stage != "generate")
+        / item["documents"]
         * 1e6
-        for one in found
+        for item in evaluations
     ]
-    peaks = [max(one["peak_anonymous"].values()) for one in found]
+    peaks = [max(item["peak_anonymous"].values()) for item in evaluations]
     return Table(
         "Growth",
         "Load, tokenise, encode without a model, store, search 100 queries, score: `scale.py --like quora`.",
@@ -135,25 +135,26 @@ def growth(sizes: Sequence[int], say: Callable[[str], None]) -> Table:
             [
                 f"{size:,}",
                 f"{spent:.0f}",
-                f"{spent / each[0]:.2f}",
+                f"{spent / microseconds[0]:.2f}",
                 f"{peak / 2**20:,.0f}",
                 f"{peak / peaks[0]:.2f}",
             ]
-            for size, spent, peak in zip(sizes, each, peaks, strict=True)
+            for size, spent, peak in zip(sizes, microseconds, peaks, strict=True)
         ],
     )
 
 
 def machine() -> str:
-    """Say on what it was measured, and when."""
+    """Return the date, the machine and the versions of a measurement."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    able = torch.cpu.get_capabilities()
-    widest = [kind for kind in ("avx2", "avx512_bf16", "amx_bf16") if able.get(kind)]
+    capabilities = torch.cpu.get_capabilities()
+    instructions = [item for item in ("avx2", "avx512_bf16", "amx_bf16") if capabilities.get(item)]
     if torch.cuda.is_available():
         name = f"{torch.cuda.get_device_name()} beside {name}"
     return (
-        f"{datetime.date.today()}, {name} ({', '.join(widest)}), {os.environ['OMP_NUM_THREADS']} threads, "
+        f"{datetime.date.today()}, {name} ({', '.join(instructions)}), "
+        f"{os.environ['OMP_NUM_THREADS']} threads, "
         f"Python {platform.python_version()}, torch {torch.__version__}"
     )
 

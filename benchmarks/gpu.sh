@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What only a GPU can show, in ten minutes: the tests marked gpu, an evaluation, and steps of both trainings.
+# Checks that need a GPU, in ten minutes: the tests marked gpu, an evaluation, and steps of both trainings.
 #
 # Usage: benchmarks/gpu.sh [MODEL]            a checkpoint folder or a packaged model (default: smollm2-135m)
 #        benchmarks/gpu.sh --dry-run [MODEL]  the same commands at the smallest size, on any device
@@ -18,7 +18,7 @@ python=${PYTHON:-python}
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
-# The demo's documents are the texts to adapt on, its judged pairs those to fine-tune on.
+# Adaptation uses the documents of the demo, fine-tuning its judged pairs.
 "$python" - "$out" <<'PROGRAM'
 import csv, json, sys
 from pathlib import Path
@@ -41,7 +41,7 @@ with (out / "pairs.jsonl").open("w") as file, next((demo / "qrels").glob("*.tsv"
 PROGRAM
 
 echo "== tests"
-"$python" -m pytest -q -m gpu tests/encoding || [ $? = 5 ] # 5: nothing was run
+"$python" -m pytest -q -m gpu tests/encoding || [ $? = 5 ] # 5: no test was run
 echo "== evaluate"
 "$python" -m llara_eval evaluate --model "$model" --dataset demo --dtype "$dtype" --offline --quiet \
   --runs-dir "$out/runs" --json

@@ -1,4 +1,4 @@
-"""What the machine can do at most, and where the time of ours goes."""
+"""The limit of the machine, and a profile of our encoding."""
 
 import re
 import time
@@ -7,17 +7,16 @@ from typing import Any
 
 import ours
 import torch
-from peers import read_texts
 from worker import Once, notes
 
 ROWS = {"cpu": (1_024, 4_096), "cuda": (16_384, 65_536)}
-"""Tokens multiplied at a time, by device type."""
+"""Device type → tokens of a product."""
 
 AT_ONCE = {"cpu": 1, "cuda": 20}
-"""Products between two looks at the clock: a GPU is waited for before each."""
+"""Device type → products between two readings of the clock, for each of which a GPU must be idle."""
 
 SECONDS = 0.15
-"""How long each product is repeated in a round."""
+"""Seconds for which each product is repeated in a round."""
 
 KINDS = {
     "attention": r"attention|flash",
@@ -27,22 +26,21 @@ KINDS = {
     "copies": r"copy|clone|cat$|stack|contiguous|aten::to$|pad|fill|zero",
     "elementwise": r"mul|add|sub|div|pow|sqrt|mean|sum|norm|silu|gelu|tanh|softmax|neg|where|sin$|cos$|exp",
 }
-"""Kind of work → names of torch's operators; the first that fits counts."""
+"""Kind of work → pattern of the names of torch's operators; the first that matches counts."""
 
 IDLE = {"cpu": "Python, and what no operator does", "cuda": "waiting for Python and for copies"}
-"""What is left, by device type."""
+"""Device type → name of the rest of the time."""
 
 
 def products(folder: str, dtype: str) -> Once:
-    """Multiply as the model does; ``notes["speed"]`` is the best rate of a round, operations a second."""
-    kind = getattr(torch, dtype)
-    device = ours.device()
+    """Multiply as the model does; ``notes["speed"]`` is the best rate of a round in operations per second."""
+    device, torch_dtype = ours.device(), getattr(torch, dtype)
     pairs = [
-        (torch.randn(rows, width).to(device, kind), torch.randn(out, width).to(device, kind))
+        (torch.randn(rows, width).to(device, torch_dtype), torch.randn(out, width).to(device, torch_dtype))
         for out, width in ours.product_shapes(Path(folder))
         for rows in ROWS[device.type]
     ]
-    many = AT_ONCE[device.type]
+    repeats = AT_ONCE[device.type]
 
     @torch.inference_mode()
     def once() -> Any:
@@ -52,10 +50,10 @@ def products(folder: str, dtype: str) -> Once:
             began = now = finished(device)
             while now - began < SECONDS:
                 before = now
-                for _ in range(many):
+                for _ in range(repeats):
                     torch.nn.functional.linear(left, right)
                 now = finished(device)
-                best = max(best, many * 2 * left.numel() * len(right) / (now - before))
+                best = max(best, repeats * 2 * left.numel() * len(right) / (now - before))
         notes["speed"] = best
         return dict
 
@@ -63,7 +61,7 @@ def products(folder: str, dtype: str) -> Once:
 
 
 def finished(device: torch.device) -> float:
-    """Return the time when the device has done all it was asked to."""
+    """Wait until the device is idle, and return the time."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -72,9 +70,9 @@ def finished(device: torch.device) -> float:
 def profile(folder: str, texts: str, dtype: str, compiled: bool = False) -> Once:
     """Encode with torch's profiler; ``notes["shares"]`` are shares of the seconds by kind of work.
 
-    A GPU's time is that of the kernels each operator launched; the rest it stands idle.
+    The time of a GPU is that of the kernels that each operator launched; the rest of the time it is idle.
     """
-    read, encoder = read_texts(texts), ours.open_encoder(Path(folder), dtype, compiled=compiled)
+    read, encoder = ours.read_texts(texts), ours.open_encoder(Path(folder), dtype, compiled=compiled)
     encoder.encode(read if compiled else read[:8], "document")
     activities, spent, rest = [torch.profiler.ProfilerActivity.CPU], "self_cpu_time_total", IDLE["cpu"]
     if encoder.device.type == "cuda":
@@ -84,16 +82,16 @@ def profile(folder: str, texts: str, dtype: str, compiled: bool = False) -> Once
     def once() -> Any:
         started = time.perf_counter()
         sequences = encoder.templates.document.token_ids(encoder.tokenizer, read)
-        reading = time.perf_counter() - started
-        with torch.profiler.profile(activities=activities) as seen:
+        tokenising = time.perf_counter() - started
+        with torch.profiler.profile(activities=activities) as profiler:
             started = time.perf_counter()
-            encoder.encode_tokens(sequences, "document")
-            seconds = time.perf_counter() - started + reading
+            encoder.start(sequences, "document").vectors()
+            seconds = time.perf_counter() - started + tokenising
         shares = dict.fromkeys((*KINDS, "other operators"), 0.0)
-        for event in seen.key_averages():
-            if event.device_type == torch.autograd.DeviceType.CPU:  # kernels are counted with their operator
+        for event in profiler.key_averages():
+            if event.device_type == torch.autograd.DeviceType.CPU:  # a kernel counts with its operator
                 shares[kind_of(event.key)] += getattr(event, spent) / 1e6 / seconds
-        shares["tokenising"] = reading / seconds
+        shares["tokenising"] = tokenising / seconds
         shares[rest] = max(0.0, 1 - sum(shares.values()))
         notes["shares"] = shares
         return dict
@@ -103,5 +101,5 @@ def profile(folder: str, texts: str, dtype: str, compiled: bool = False) -> Once
 
 def kind_of(operator: str) -> str:
     """Return the kind of work of an operator of torch."""
-    found = (kind for kind, names in KINDS.items() if re.search(names, operator, re.IGNORECASE))
-    return next(found, "other operators")
+    kinds = (kind for kind, pattern in KINDS.items() if re.search(pattern, operator, re.IGNORECASE))
+    return next(kinds, "other operators")

@@ -1,7 +1,7 @@
-"""Three ways of encoding, written after what is documented of them; none is anybody's code.
+"""Three loops of encoding, written from documentation; none contains code of the projects.
 
-``flag`` is what FlagEmbedding's inference does, ``tevatron`` what Tevatron's encoding driver does, ``plain``
-what a sort by tokens and a budget give by themselves. All pool, and divide by the length, alike.
+``flag`` encodes as FlagEmbedding's inference does, ``tevatron`` as Tevatron's encoding driver does, and
+``plain`` sorts by tokens and fills batches up to a number of tokens. All pool and normalise alike.
 
 Shapes: B sequences, L tokens, D width.
 """
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Vectors = NDArray[np.float32]
+
+_ONLY_IDS = {"truncation": True, "return_attention_mask": False, "return_token_type_ids": False}
+"""Arguments of a tokenizer that returns token ids without masks."""
 
 
 def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
@@ -34,19 +37,20 @@ def _vectors(model: Any, batch: Any, pooling: str) -> Tensor:
 def flag(
     model: Any, tokenizer: Any, texts: Sequence[str], size: int, *, max_length: int, pooling: str
 ) -> Vectors:
-    """All texts tokenised, sorted by tokens, longest first, and padded to the longest of their batch.
+    """Encode texts sorted by tokens, the longest first, each padded to the longest of its batch.
 
-    Before its first batch FlagEmbedding tries one of copies of the longest text, and takes three quarters as
-    many as long as that fails; a trial for each call would weigh too much with so few texts.
+    Before its first batch, FlagEmbedding tries a batch of copies of the longest text, and reduces the batch
+    size by a quarter until that works. Here it does not: with so few texts, a trial would take too much of
+    the time.
     """
-    rows = []
+    items = []
     for first in range(0, len(texts), size):
-        read = tokenizer(list(texts[first : first + size]), truncation=True, max_length=max_length)
-        rows += [dict(zip(read, row, strict=True)) for row in zip(*read.values(), strict=True)]
-    order = np.argsort([-len(row["input_ids"]) for row in rows], kind="stable")
+        columns = tokenizer(list(texts[first : first + size]), truncation=True, max_length=max_length)
+        items += [dict(zip(columns, item, strict=True)) for item in zip(*columns.values(), strict=True)]
+    order = np.argsort([-len(item["input_ids"]) for item in items], kind="stable")
     vectors = []
-    for first in range(0, len(rows), size):
-        batch = tokenizer.pad([rows[i] for i in order[first : first + size]], return_tensors="pt")
+    for first in range(0, len(items), size):
+        batch = tokenizer.pad([items[i] for i in order[first : first + size]], return_tensors="pt")
         vectors.append(_vectors(model, batch.to(model.device), pooling).cpu().numpy())
     return np.concatenate(vectors)[np.argsort(order)]
 
@@ -55,17 +59,13 @@ def flag(
 def tevatron(
     model: Any, tokenizer: Any, texts: Sequence[str], size: int, *, max_length: int, pooling: str
 ) -> Vectors:
-    """Fixed batches in the order of the texts, padded to a multiple of 16."""
+    """Encode fixed batches in the order of the texts, padded to a multiple of 16."""
     vectors = []
     for first in range(0, len(texts), size):
-        read = tokenizer(
-            list(texts[first : first + size]),
-            truncation=True,
-            max_length=max_length,
-            return_attention_mask=False,
-            return_token_type_ids=False,
+        sequences = tokenizer(list(texts[first : first + size]), max_length=max_length, **_ONLY_IDS)
+        batch = tokenizer.pad(
+            sequences, pad_to_multiple_of=16, return_attention_mask=True, return_tensors="pt"
         )
-        batch = tokenizer.pad(read, pad_to_multiple_of=16, return_attention_mask=True, return_tensors="pt")
         vectors.append(_vectors(model, batch.to(model.device), pooling).cpu().numpy())
     return np.concatenate(vectors)
 
@@ -74,25 +74,19 @@ def tevatron(
 def plain(
     model: Any, tokenizer: Any, texts: Sequence[str], size: int, *, max_length: int, pooling: str
 ) -> Vectors:
-    """Sorted by tokens; at most ``size`` tokens a batch, padding included; no mask where none is needed.
+    """Encode texts sorted by tokens, at most ``size`` tokens in a batch, padding included.
 
-    A GPU is waited for once, in the end.
+    A batch has an attention mask only if it needs one. Vectors are copied from a GPU once, at the end.
     """
-    read = tokenizer(
-        list(texts),
-        truncation=True,
-        max_length=max_length,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-    )["input_ids"]
-    order = sorted(range(len(read)), key=lambda i: -len(read[i]))
+    sequences = tokenizer(list(texts), max_length=max_length, **_ONLY_IDS)["input_ids"]
+    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
     vectors, first = [], 0
     while first < len(order):
-        chosen = order[first : first + max(1, size // len(read[order[first]]))]
+        chosen = order[first : first + max(1, size // len(sequences[order[first]]))]
         first += len(chosen)
-        batch = tokenizer.pad({"input_ids": [read[i] for i in chosen]}, return_tensors="pt")
+        batch = tokenizer.pad({"input_ids": [sequences[i] for i in chosen]}, return_tensors="pt")
         mask, whole = batch["attention_mask"].to(model.device), bool(batch["attention_mask"].all())
-        if pooling == "last" or whole:  # a causal model never looks at padding on its right
+        if pooling == "last" or whole:  # a causal model does not attend to padding on the right
             del batch["attention_mask"]
         batch = batch.to(model.device)
         hidden = model(**batch, **({"use_cache": False} if pooling == "last" else {})).last_hidden_state
@@ -106,4 +100,4 @@ LOOPS: dict[str, tuple[Loop, tuple[int, ...]]] = {
     "tevatron": (tevatron, (8, 32)),
     "plain": (plain, (16_384, 65_536) if torch.cuda.is_available() else (4_096, 1_024)),
 }
-"""Name → loop and the batch sizes tried, the documented one first; of ``plain``, tokens."""
+"""Name → loop, and the batch sizes that are tried, the documented one first; for ``plain`` in tokens."""

@@ -1,14 +1,15 @@
-"""Memory that belongs to no file (``RssAnon`` of /proc/self/status, Linux only), and its peak over a time.
+"""Anonymous memory (``RssAnon`` of /proc/self/status, Linux only), and its peak during a block.
 
-Files that are mapped, which the system drops when it needs the room, are not in it, as they are in
-``ru_maxrss``.
+Unlike ``ru_maxrss``, it does not contain mapped files, which the system drops when it needs the memory.
 """
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-SECONDS_BETWEEN = 0.02
+_INTERVAL = 0.02
+"""Seconds between two samples."""
 
 
 def anonymous_memory() -> int:
@@ -18,26 +19,39 @@ def anonymous_memory() -> int:
 
 
 class Peak:
-    """The most anonymous memory while a block runs.
+    """The peak of anonymous memory while a block runs.
 
     Attributes:
-        bytes: How much.
+        bytes: The peak so far.
     """
 
     def __enter__(self) -> Self:
-        """Begin to look."""
+        """Start to sample."""
         self.bytes = anonymous_memory()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
+        self._stop = sample_in_thread(self._sample)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Look a last time."""
-        self._done.set()
-        self._thread.join()
+        """Take a last sample."""
+        self._stop()
+        self._sample()
+
+    def _sample(self) -> None:
         self.bytes = max(self.bytes, anonymous_memory())
 
-    def _watch(self) -> None:
-        while not self._done.wait(SECONDS_BETWEEN):
-            self.bytes = max(self.bytes, anonymous_memory())
+
+def sample_in_thread(sample: Callable[[], None]) -> Callable[[], None]:
+    """Call a function fifty times a second in a thread, and return a function that ends the thread."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_INTERVAL):
+            sample()
+
+    def stop() -> None:
+        done.set()
+        thread.join()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return stop

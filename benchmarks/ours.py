@@ -1,33 +1,34 @@
-"""All that the benchmarks use of ours: checkpoints, encoder, stores, search, runs and measures."""
+"""Our own code as the benchmarks use it: checkpoints, encoder, stores, search, runs and measures."""
 
 import json
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from worker import Once, notes
+from worker import Once, Output, noted, notes
 
 SHARD = 4_096
+"""Vectors of a shard."""
 
 
 def write_checkpoints(model: str, folder: Path, max_length: int, pooling: str) -> tuple[Path, Path]:
-    """Write a model twice: as we read it, and as sentence-transformers does.
+    """Write a model twice: in our layout, and in that of sentence-transformers.
 
     Args:
         model: A system's name or a checkpoint.
-        folder: Where; what is there is kept if it has the same template.
+        folder: The folder of both; files that are there are kept if they have the same template.
         max_length: The most tokens of a text.
         pooling: ``mean`` or ``last``.
 
     Returns:
-        Our folder, whose files are links and which has a template of its own, and the exported one, whose
-        tokenizer adds what our template does.
+        Our folder, which has links to the files of the model and a template, and the exported folder, whose
+        tokenizer adds the same tokens as our template.
     """
     from adapters import checkpoint_folder, checkpoint_texts
     from llara_eval.checkpoints.export import export
+    from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.encoding.templates import TEMPLATE_FILE
 
     source, own, exported = checkpoint_folder(model, offline=True), folder / "own", folder / "exported"
@@ -36,25 +37,25 @@ def write_checkpoints(model: str, folder: Path, max_length: int, pooling: str) -
         if not (own / file.name).exists():
             (own / file.name).symlink_to(file)
     changes: dict[str, Any] = {"max_length": max_length, "pooling": pooling}
-    tokenizer, templates = checkpoint_texts(model, {}, source)
-    if pooling == "last":  # an end that is there however much is cut off, as such retrievers have it
+    tokenizer, templates = checkpoint_texts(model, {}, Checkpoint(source))
+    if pooling == "last":  # the end token stays however much is cut off, as in such retrievers
         changes["suffix"] = (tokenizer.eos_token,)
     templates.with_changes(**changes).save(own)
-    files = [place / TEMPLATE_FILE for place in (own, exported)]
-    if not files[1].exists() or files[0].read_bytes() != files[1].read_bytes():
+    template, exported_template = own / TEMPLATE_FILE, exported / TEMPLATE_FILE
+    if not exported_template.exists() or template.read_bytes() != exported_template.read_bytes():
         export(own, exported, overwrite=True)
     return own, exported
 
 
 def device() -> Any:
-    """Return where everyone computes."""
+    """Return the device of all competitors."""
     from llara_eval.encoding.devices import default_device
 
     return default_device()
 
 
 def native_dtypes() -> list[str]:
-    """Return the types of weights worth measuring: float32, and the one the processor is made for."""
+    """Return the dtypes of weights to measure: float32, and the one for which the processor is made."""
     from llara_eval.encoding.devices import default_dtype
 
     return sorted({"float32", str(default_dtype(device())).removeprefix("torch.")}, reverse=True)
@@ -71,20 +72,30 @@ def token_ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:
 
 
 def operations(folder: Path, lengths: Sequence[int]) -> float:
-    """Return the floating-point operations that texts of these lengths take, padding not counted."""
-    from llara_eval.checkpoints.load import read_model_config
+    """Return the floating-point operations of texts of these lengths, without padding."""
+    from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.planning.cost import cost
 
-    return float(cost(read_model_config(folder)).operations(np.array(lengths, dtype=np.float64)).sum())
+    return float(cost(Checkpoint(folder).config).operations(np.array(lengths, dtype=np.float64)).sum())
 
 
 def product_shapes(folder: Path) -> list[tuple[int, int]]:
-    """Return the shapes of the matrices that hidden states are multiplied with, each once."""
-    from llara_eval.checkpoints.load import read_model_config
+    """Return the shapes of the matrices by which hidden states are multiplied, each shape once."""
+    from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.planning.cost import skeleton
 
-    layers = skeleton(read_model_config(folder)).modules()
+    layers = skeleton(Checkpoint(folder).config).modules()
     return sorted({tuple(layer.weight.shape) for layer in layers if type(layer).__name__ == "Linear"})
+
+
+def read_texts(file: str) -> list[str]:
+    """Return the texts of a JSON list."""
+    return list(json.loads(Path(file).read_text()))
+
+
+def encoded(vectors: Any, ids: Sequence[Sequence[int]]) -> Output:
+    """Return the output of an encoding: vectors (n, D), all token ids in one array, lengths (n,)."""
+    return {"vectors": vectors, "ids": np.concatenate(ids), "lengths": np.array([*map(len, ids)])}
 
 
 def open_encoder(folder: Path, dtype: str, *, compiled: bool = False) -> Any:
@@ -99,8 +110,8 @@ def open_encoder(folder: Path, dtype: str, *, compiled: bool = False) -> Any:
 
 
 def encode(folder: str, exported: str, texts: str, dtype: str, compiled: bool = False) -> Once:
-    """Encode all texts; the competitor the others are compared with."""
-    read: list[str] = json.loads(Path(texts).read_text())
+    """Encode all texts: the competitor with which the others are compared."""
+    read = read_texts(texts)
     encoder = open_encoder(Path(folder), dtype, compiled=compiled)
     encoder.encode(read[:8], "document")
     ids = token_ids(Path(folder), read)
@@ -110,18 +121,18 @@ def encode(folder: str, exported: str, texts: str, dtype: str, compiled: bool = 
         started = encoder.start(tokens, "document")
         vectors = started.vectors()
         notes["padding"] = started.padded / started.tokens
-        return lambda: {"vectors": vectors, "ids": np.concatenate(ids), "lengths": np.array([*map(len, ids)])}
+        return lambda: encoded(vectors, ids)
 
     return once
 
 
 def write_store(folder: Path, name: str, blocks: Iterable[NDArray[np.float32]]) -> None:
-    """Write a complete store of vectors; a row's number is its identifier.
+    """Write a complete store of vectors; the number of a row is its identifier.
 
     Args:
-        folder: Where stores are.
-        name: What it is called there.
-        blocks: (n, D) each; n is at most ``SHARD``.
+        folder: The folder of stores.
+        name: The name of the store.
+        blocks: Vectors (n, D) with at most ``SHARD`` rows in each block.
     """
     from llara_eval.vectors.shards import Listing, Shard
 
@@ -135,13 +146,14 @@ def write_store(folder: Path, name: str, blocks: Iterable[NDArray[np.float32]]) 
 
 
 def _open_store(folder: Path, name: str) -> Any:
+    from llara_eval.vectors.store_folder import StoreFolder
     from llara_eval.vectors.vector_store import VectorStore
 
-    return VectorStore(folder, {"name": name}, name)
+    return VectorStore(StoreFolder(folder), {"name": name}, name)
 
 
 def search(folder: str, depth: int) -> Once:
-    """Search two stores for the documents with the largest inner product."""
+    """Search a store of documents for those with the largest inner products."""
     from llara_eval.encoding.devices import set_up
     from llara_eval.search.compressed import Variant, search_variant
 
@@ -151,20 +163,27 @@ def search(folder: str, depth: int) -> Once:
     def once() -> Any:
         hits = search_variant(queries, documents, depth, Variant(), scratch=Path(folder)).hits
 
-        def arrays() -> Mapping[str, NDArray[Any]]:
+        def arrays() -> Output:
             shape = len(hits.query_ids), -1
-            scores, rows = hits.score.reshape(shape), hits.doc_ids.astype(np.int64)[hits.doc].reshape(shape)
-            best = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
-            rows, scores = np.take_along_axis(rows, best, 1), np.take_along_axis(scores, best, 1)
-            return {
-                "rows": rows,
-                "scores": scores,
-                "searched": np.array(sum(len(part.ids) for part in documents)),
-            }
+            rows = hits.doc_ids.astype(np.int64)[hits.doc].reshape(shape)
+            searched = sum(len(shard.ids) for shard in documents)
+            return best_first(rows, hits.score.reshape(shape), searched, depth)
 
         return arrays
 
     return once
+
+
+def best_first(
+    rows: NDArray[np.int64], scores: NDArray[np.float32], searched: int, depth: int | None = None
+) -> Output:
+    """Return the output of a search: (Q, K) rows and scores, the best first, and the number of documents."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
+    return {
+        "rows": np.take_along_axis(rows, best, 1),
+        "scores": np.take_along_axis(scores, best, 1),
+        "searched": np.array(searched),
+    }
 
 
 def score(run: str, qrels: str, measures: Sequence[str]) -> Once:
@@ -172,14 +191,13 @@ def score(run: str, qrels: str, measures: Sequence[str]) -> Once:
     from llara_eval.scoring import measures as measure
     from llara_eval.scoring import trec
 
-    judged = json.loads(Path(qrels).read_text())
+    judgements = json.loads(Path(qrels).read_text())
 
     def once() -> Any:
-        started = time.perf_counter()
-        found = trec.read_run(Path(run))
-        notes["read"] = time.perf_counter() - started
-        scores = measure.score(judged, found, measures)
-        notes["score"] = time.perf_counter() - started - notes["read"]
+        with noted("read"):
+            ranking = trec.read_run(Path(run))
+        with noted("score"):
+            scores = measure.score(judgements, ranking, measures)
         return lambda: {name: scores.values[name] for name in measures}
 
     return once

@@ -1,11 +1,9 @@
-"""The competitors of encoding: three libraries and three loops, each with the best of some batch sizes."""
+"""The competitors of encoding: three libraries and three loops, each with its best batch size."""
 
 import functools
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,10 @@ from loops import LOOPS
 from worker import Once, notes
 
 LARGE = (512,) if torch.cuda.is_available() else ()
-"""A batch size more, where small ones leave a GPU idle."""
+"""Another batch size, for a GPU, which small batches leave idle."""
 
 TRIED = (32, 128, *LARGE)
-"""Batch sizes: the usual one of sentence-transformers and mteb, and that of beir."""
+"""Batch sizes that are tried: the default of sentence-transformers and mteb, and that of beir."""
 
 WARM_UP = 8
 """Texts encoded before anything is timed."""
@@ -26,18 +24,18 @@ WARM_UP = 8
 
 @contextmanager
 def counted(model: Any) -> Iterator[list[int]]:
-    """Note the tokens, padding included, of each forward pass in the block."""
-    seen: list[int] = []
+    """Yield a list of the tokens, padding included, of each forward pass in the block."""
+    tokens: list[int] = []
     forward = model.forward
 
-    @functools.wraps(forward)  # its signature is looked at; a hook would not do, forward is called by itself
-    def noting(*given: Any, **named: Any) -> Any:
-        seen.append((named["input_ids"] if "input_ids" in named else given[0]).numel())
-        return forward(*given, **named)
+    @functools.wraps(forward)  # the signature is inspected; a hook would miss direct calls of forward
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        tokens.append((kwargs["input_ids"] if "input_ids" in kwargs else args[0]).numel())
+        return forward(*args, **kwargs)
 
-    model.forward = noting
+    model.forward = counting
     try:
-        yield seen
+        yield tokens
     finally:
         del model.forward
 
@@ -49,45 +47,40 @@ def tuned(
     model: Any,
     sizes: Sequence[int],
 ) -> Once:
-    """Encode all texts with each batch size, and from then on with the one that took less time.
+    """Encode all texts with each batch size, and from then on with the fastest one.
 
     Args:
-        encode: (texts, batch size) → (n, D).
+        encode: (texts, batch size) → vectors (n, D).
         texts: All n texts.
-        ids: The token ids that ``encode`` makes of them.
+        ids: The token ids of each text, as ``encode`` makes them.
         model: The transformers model that ``encode`` calls.
-        sizes: Batch sizes to try.
+        sizes: The batch sizes to try.
     """
     encode(texts[:WARM_UP], sizes[0])
     tries = []
     for size in sizes:
-        with counted(model) as seen:
+        with counted(model) as tokens:
             started = time.perf_counter()
             vectors = encode(texts, size)
-            tries.append((time.perf_counter() - started, size, sum(seen) / sum(map(len, ids)), vectors))
+            tries.append((time.perf_counter() - started, size, sum(tokens) / sum(map(len, ids)), vectors))
     _, best, notes["padding"], vectors = min(tries, key=lambda tried: tried[0])
     notes["batch"] = best
-    made = [vectors]  # the first round is only looked at: it need not be encoded once more
+    unused = [vectors]  # the output of the first round, whose time does not count
 
     def once() -> Any:
-        vectors = np.asarray(made.pop() if made else encode(texts, best), dtype=np.float32)
-        return lambda: {"vectors": vectors, "ids": np.concatenate(ids), "lengths": np.array([*map(len, ids)])}
+        vectors = np.asarray(unused.pop() if unused else encode(texts, best), dtype=np.float32)
+        return lambda: ours.encoded(vectors, ids)
 
     return once
 
 
 def at_most(sizes: Sequence[int], texts: Sequence[str]) -> list[int]:
-    """Return the batch sizes, none more than a quarter of the texts: a sort must have something to sort."""
+    """Return the batch sizes, at most a quarter of the texts: in one batch a sort would change nothing."""
     return [*dict.fromkeys(min(size, max(1, len(texts) // 4)) for size in sizes)]
 
 
-def read_texts(file: str) -> list[str]:
-    """Return the texts of a JSON list."""
-    return list(json.loads(Path(file).read_text()))
-
-
 def inside(model: Any) -> tuple[Any, Callable[[Sequence[str]], list[list[int]]]]:
-    """Return the transformers model in a sentence-transformers model, and what makes its token ids."""
+    """Return the transformers model of a sentence-transformers model, and a function that makes token ids."""
     from transformers import PreTrainedModel
 
     def ids(texts: Sequence[str]) -> list[list[int]]:
@@ -101,15 +94,15 @@ def inside(model: Any) -> tuple[Any, Callable[[Sequence[str]], list[list[int]]]]
 
 
 def settings(dtype: str) -> dict[str, Any]:
-    """Return what a sentence-transformers model is opened with."""
+    """Return the arguments with which a sentence-transformers model is opened."""
     return {"device": ours.device().type, "local_files_only": True, "model_kwargs": {"dtype": dtype}}
 
 
 def sentence_transformers(folder: str, exported: str, texts: str, dtype: str) -> Once:
-    """``SentenceTransformer.encode``."""
+    """Encode with ``SentenceTransformer.encode``."""
     from sentence_transformers import SentenceTransformer
 
-    model, read = SentenceTransformer(exported, **settings(dtype)), read_texts(texts)
+    model, read = SentenceTransformer(exported, **settings(dtype)), ours.read_texts(texts)
     transformer, ids = inside(model)
     return tuned(
         lambda some, size: model.encode(list(some), batch_size=size, show_progress_bar=False),
@@ -121,21 +114,21 @@ def sentence_transformers(folder: str, exported: str, texts: str, dtype: str) ->
 
 
 def beir(folder: str, exported: str, texts: str, dtype: str) -> Once:
-    """The dense search of beir with its sentence-transformers wrapper; two queries, for one makes it fail."""
+    """Encode in the dense search of beir, with its wrapper; a search of only one query fails."""
     from beir.retrieval.models import SentenceBERT
     from beir.retrieval.search.dense import DenseRetrievalExactSearch
 
     kept: dict[int, Any] = {}
 
     class Keeping(SentenceBERT):  # type: ignore[misc]
-        """Keeps the vectors, which the search does not return."""
+        """A model that keeps the vectors, which the search does not return."""
 
-        def encode_corpus(self, corpus: Any, **rest: Any) -> Any:
-            vectors = super().encode_corpus(corpus, **rest)
+        def encode_corpus(self, corpus: Any, **options: Any) -> Any:
+            vectors = super().encode_corpus(corpus, **options)
             kept.update(zip((document["row"] for document in corpus), vectors.float().numpy(), strict=True))
             return vectors
 
-    model, read = Keeping(exported, **settings(dtype)), read_texts(texts)
+    model, read = Keeping(exported, **settings(dtype)), ours.read_texts(texts)
     transformer, ids = inside(model.doc_model)
 
     def encode(some: Sequence[str], size: int) -> Any:
@@ -148,14 +141,14 @@ def beir(folder: str, exported: str, texts: str, dtype: str) -> Once:
 
 
 def mteb(folder: str, exported: str, texts: str, dtype: str) -> Once:
-    """The wrapper mteb has of sentence-transformers."""
+    """Encode with the wrapper of sentence-transformers in mteb."""
     from datasets import Dataset
     from mteb import get_task
     from mteb.models import SentenceTransformerEncoderWrapper
     from mteb.types import PromptType
     from torch.utils.data import DataLoader
 
-    model, read = SentenceTransformerEncoderWrapper(exported, **settings(dtype)), read_texts(texts)
+    model, read = SentenceTransformerEncoderWrapper(exported, **settings(dtype)), ours.read_texts(texts)
     transformer, ids = inside(model.model)
     task = get_task("SciFact").metadata
 
@@ -176,12 +169,12 @@ def mteb(folder: str, exported: str, texts: str, dtype: str) -> Once:
 def loop(
     folder: str, exported: str, texts: str, dtype: str, name: str, pooling: str, max_length: int
 ) -> Once:
-    """One of :data:`loops.LOOPS`."""
+    """Encode with one of :data:`loops.LOOPS`."""
     from transformers import AutoModel, AutoTokenizer
 
     model = AutoModel.from_pretrained(exported, dtype=dtype, local_files_only=True).eval().to(ours.device())
     tokenizer = AutoTokenizer.from_pretrained(exported, local_files_only=True, padding_side="right")
-    read, (function, sizes) = read_texts(texts), LOOPS[name]
+    read, (function, sizes) = ours.read_texts(texts), LOOPS[name]
     return tuned(
         lambda some, size: function(model, tokenizer, some, size, max_length=max_length, pooling=pooling),
         read,

@@ -1,6 +1,6 @@
-"""Competitors side by side: outputs compared first, then a round of each in turn, ratios round by round.
+"""Competitors side by side: their outputs are compared first, then each runs a round in turn.
 
-A machine's own speed moves by tens of per cent within minutes; what runs one after the other sees the same.
+The speed of a machine varies by tens of per cent within minutes, so ratios are formed within a round.
 """
 
 import json
@@ -15,19 +15,20 @@ from statistics import median
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from table import Table
 from worker import Output
 
 WORKER = Path(__file__).with_name("worker.py")
 
 
 class Competitor(NamedTuple):
-    """Who runs.
+    """A competitor.
 
     Attributes:
-        name: As the table shows it.
+        name: The name in tables.
         target: ``module:function`` that makes a round, see :mod:`worker`.
-        arguments: Its arguments.
-        compared: Whether its output must be that of the others; not if it measures the machine.
+        arguments: The arguments of the function, as JSON values.
+        compared: Whether the output must be that of the reference; false for a measurement of the machine.
     """
 
     name: str
@@ -38,12 +39,12 @@ class Competitor(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What came of a competitor.
+    """The measurements of a competitor.
 
     Attributes:
-        name: Its name.
-        refused: Why its times do not count; empty if they do.
-        rounds: What it answered each round; ``seconds`` and ``grown`` always.
+        name: The name in tables.
+        refused: Why the times do not count; empty if they do.
+        rounds: The answer of each round, always with ``seconds`` and ``grown``.
     """
 
     name: str
@@ -51,25 +52,25 @@ class Outcome:
     rounds: list[dict[str, Any]] = field(default_factory=list)
 
     def median(self, of: str = "seconds") -> float:
-        """Return the median over the rounds."""
+        """Return the median of a value over the rounds."""
         return float(median(answer[of] for answer in self.rounds))
 
 
 class Ratio(NamedTuple):
-    """A ratio in the middle round, and in those where it was lowest and highest."""
+    """The median of a ratio over the rounds, its lowest and its highest value."""
 
     middle: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        """Show two decimals, or three digits."""
+        """Return the values with two decimals, or from 100 on with none."""
         middle, low, high = (f"{value:.2f}" if value < 100 else f"{value:,.0f}" for value in self)
         return f"{middle} ({low}–{high})"
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
-        """Return it for values of each round."""
+        """Return the ratio of the values of each round."""
         return cls(median(values), min(values), max(values))
 
 
@@ -79,10 +80,10 @@ def ratio(above: Outcome, below: Outcome, of: str = "seconds") -> Ratio:
 
 
 class Worker:
-    """A competitor's process.
+    """The process of a competitor.
 
     Raises:
-        ChildProcessError: It has ended; the message is the last line it wrote.
+        ChildProcessError: The process has ended; the message is the last line of its standard error.
     """
 
     def __init__(self, competitor: Competitor) -> None:
@@ -96,7 +97,7 @@ class Worker:
         )
 
     def __enter__(self) -> Self:
-        """Nothing to do: the process is getting ready."""
+        """Return the worker: its process is getting ready already."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,24 +107,24 @@ class Worker:
         self._errors.close()
 
     def answer(self) -> dict[str, Any]:
-        """Wait for an answer."""
+        """Wait for an answer, and return it."""
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
             self._errors.seek(0)
-            said = self._errors.read().decode(errors="replace").strip().splitlines()
-            raise ChildProcessError(said[-1] if said else "ended without a word")
+            lines = self._errors.read().decode(errors="replace").strip().splitlines()
+            raise ChildProcessError(lines[-1] if lines else "ended without a message")
         return dict(json.loads(line))
 
     def round(self, keep: Path | None = None) -> dict[str, Any]:
-        """Run a round and wait for its end."""
+        """Run a round, keep its output in a file if one is named, and return its answer."""
         if self._process.stdin:
-            with suppress(BrokenPipeError):  # the answer says why
+            with suppress(BrokenPipeError):  # the answer is then the reason
                 print(keep or "", file=self._process.stdin, flush=True)
         return self.answer()
 
 
 Objection = Callable[[Output, Output], str]
-"""(reference, output) → what is wrong with the output; empty if nothing is."""
+"""(output of the reference, output) → the difference that matters; empty if there is none."""
 
 
 def compete(
@@ -134,17 +135,17 @@ def compete(
     reference: int = 0,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Get all ready, compare what they return, and run rounds of those that agree, each in turn.
+    """Start all competitors, compare their outputs, and run rounds of those that agree, each in turn.
 
     Args:
-        competitors: Who runs.
-        rounds: How many rounds count; the one whose output is compared does not.
-        objection: Compares an output with that of the reference.
-        reference: Which competitor's output the others are compared with.
-        say: Told what is going on.
+        competitors: The competitors.
+        rounds: The number of rounds that count; a first one, whose output is compared, does not.
+        objection: The comparison of an output with that of the reference.
+        reference: The index of the competitor with whose output the others are compared.
+        say: Called with messages on the progress.
 
     Returns:
-        An outcome for each competitor.
+        The outcome of each competitor.
 
     Raises:
         ChildProcessError: The reference has failed.
@@ -152,7 +153,7 @@ def compete(
     outcomes = [Outcome(competitor.name) for competitor in competitors]
     running: list[tuple[Outcome, Worker]] = []
     order = sorted(range(len(competitors)), key=lambda i: i != reference)  # the reference first
-    with ExitStack() as stack, tempfile.TemporaryDirectory() as kept:
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
         expected: Output | None = None
         for i in order:
             say(f"{competitors[i].name}: getting ready")
@@ -160,17 +161,17 @@ def compete(
             worker = stack.enter_context(Worker(competitors[i]))
             try:
                 worker.answer()
-                worker.round(Path(kept) / f"{i}.npz")
+                worker.round(Path(folder) / f"{i}.npz")
             except ChildProcessError as error:
                 if expected is None:
                     raise
                 outcomes[i].refused = f"failed: {error}"
                 continue
-            output = dict(np.load(Path(kept) / f"{i}.npz"))
+            output = dict(np.load(Path(folder) / f"{i}.npz"))
             expected = output if expected is None else expected
             if competitors[i].compared:
                 outcomes[i].refused = objection(expected, output)
-            (Path(kept) / f"{i}.npz").unlink()
+            (Path(folder) / f"{i}.npz").unlink()
             if not outcomes[i].refused:
                 running.append((outcomes[i], worker))
         for number in range(rounds):
@@ -178,3 +179,29 @@ def compete(
                 say(f"{outcome.name}: round {number + 1} of {rounds}")
                 outcome.rounds.append(worker.round())
     return outcomes
+
+
+def comparison(
+    title: str,
+    text: str,
+    columns: Sequence[str],
+    outcomes: Sequence[Outcome],
+    cells: Callable[[Outcome], Sequence[object]],
+) -> Table:
+    """Return a table with a row for each competitor; in that of a refused one stands only the reason.
+
+    Args:
+        title: The heading of the table.
+        text: The text before the table.
+        columns: Names of the columns after the first one, which holds the name of the competitor.
+        outcomes: The competitors.
+        cells: Returns the cells of a competitor in these columns.
+    """
+    rows = [
+        [
+            outcome.name,
+            *([outcome.refused, *[""] * (len(columns) - 1)] if outcome.refused else cells(outcome)),
+        ]
+        for outcome in outcomes
+    ]
+    return Table(title, text, ["", *columns], rows)

@@ -1,12 +1,11 @@
 """Time per document and memory of a whole evaluation, on a made-up collection of any size.
 
-Everything between a folder of documents and a score is run as ``llara-eval evaluate`` runs it; only the
-model costs nothing. It is a language model without layers, a checkpoint like any other: a token is a
-random vector and a text their mean, that is, words hashed into a few dimensions.
+Everything between a folder of documents and a score runs as in ``llara-eval evaluate``; only the model costs
+nothing. It is a checkpoint like any other, of a language model without layers: the vector of a token is
+random, and that of a text is their mean.
 
-Times are of the functions in ``STAGES`` without what they call that has a row of its own. Memory is
-anonymous memory (``RssAnon`` of /proc/self/status, Linux only), looked at fifty times a second: files that
-are mapped, which the system drops when it needs the room, are not in it, as they are in ``ru_maxrss``.
+Times are those of the functions in ``STAGES``, without the calls of functions that have a stage of their own.
+Memory is anonymous memory, see :mod:`memory`, sampled fifty times a second.
 
 Usage: ``python benchmarks/scale.py [--documents 100000] [--like msmarco] [--queries 100] [--seed 0]
 [--width 64] [--folder FOLDER] [--json]``
@@ -17,7 +16,6 @@ import functools
 import json
 import resource
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -27,7 +25,7 @@ from typing import Any
 
 import synthetic
 import torch
-from memory import SECONDS_BETWEEN, anonymous_memory
+from memory import anonymous_memory, sample_in_thread
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModel, LlamaConfig, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
@@ -47,19 +45,19 @@ STAGES = {
     "read": (Dense, "index"),
     "tokenise": (Template, "token_ids"),
     "encode": (Encoder, "start"),
-    "verify": (VectorStore, "sidecar"),
+    "verify": (VectorStore, "record"),
     "search": (Dense, "search"),
     "rank": (evaluate, "rank"),
     "score": (evaluate, "score"),
     "record": (evaluate, "_store"),
 }
-"""Stage → the function that does it; ``read`` streams the corpus again, ``verify`` reads shards back.
+"""Stage → owner and name of its function; ``read`` streams the corpus again, ``verify`` reads shards back.
 
-Vectors are written in a thread beside the encoding.
+Vectors are written in another thread during the encoding.
 """
 
 TOKENS = 8_192
-"""Tokens of the vocabulary: 1.3 a word, as English has with vocabularies of the usual size."""
+"""Tokens of the vocabulary: a word has 1.3 tokens then, as in English with the usual vocabularies."""
 
 MIB = 1 << 20
 
@@ -67,11 +65,11 @@ _END = "</s>"
 
 
 class Clock:
-    """Time and peak anonymous memory of each stage; a stage stops while another one runs in it.
+    """Time and peak anonymous memory of each stage; the clock of a stage stops while another runs in it.
 
     Attributes:
-        seconds: Stage → time that passed.
-        processor: Stage → seconds of all processors, which other programs do not lengthen.
+        seconds: Stage → seconds of real time.
+        processor: Stage → seconds of all processors, which do not depend on other programs.
         peak: Stage → bytes.
     """
 
@@ -81,12 +79,11 @@ class Clock:
         self.peak: defaultdict[str, float] = defaultdict(float)
         self._running = ["between"]
         self._since = time.perf_counter(), time.process_time()
-        self._done = threading.Event()
-        threading.Thread(target=self._watch, daemon=True).start()
+        self.stop = sample_in_thread(self._sample)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count what happens in the block as one stage."""
+        """Count the block as a stage."""
         self._count()
         self._running.append(name)
         try:
@@ -96,7 +93,7 @@ class Clock:
             self._running.pop()
 
     def time(self, stage: str, owner: Any, name: str) -> None:
-        """From now on, count calls of ``owner.name`` as a stage."""
+        """Count all later calls of ``owner.name`` as a stage."""
         function = getattr(owner, name)
 
         @functools.wraps(function)
@@ -106,28 +103,20 @@ class Clock:
 
         setattr(owner, name, timed)
 
-    def stop(self) -> None:
-        """Look at memory no more."""
-        self._done.set()
-
     def _count(self) -> None:
-        self._look()
+        self._sample()
         now = time.perf_counter(), time.process_time()
         self.seconds[self._running[-1]] += now[0] - self._since[0]
         self.processor[self._running[-1]] += now[1] - self._since[1]
         self._since = now
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         stage = self._running[-1]
         self.peak[stage] = max(self.peak[stage], anonymous_memory())
 
-    def _watch(self) -> None:
-        while not self._done.wait(SECONDS_BETWEEN):
-            self._look()
-
 
 def main() -> None:
-    """Rehearse once and print what it took."""
+    """Run one evaluation, and print its times and memory."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -142,15 +131,15 @@ def main() -> None:
     if chosen.documents < chosen.queries * synthetic.RELEVANT:
         parser.error(f"every query needs {synthetic.RELEVANT} documents of its own; lower --queries")
     if chosen.folder:
-        found = rehearse(chosen, chosen.folder)
+        measured = rehearse(chosen, chosen.folder)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            found = rehearse(chosen, Path(folder))
-    print(json.dumps(found) if chosen.json else as_table(found))
+            measured = rehearse(chosen, Path(folder))
+    print(json.dumps(measured) if chosen.json else as_table(measured))
 
 
 def rehearse(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Generate a collection in a folder, evaluate the model without layers on it, say what it took."""
+    """Write a collection, evaluate the model without layers on it, and return the measurements."""
     lengths = synthetic.lengths_like(chosen.like)
     words = synthetic.texts(TOKENS, lengths, {}, chosen.seed)
     write_checkpoint(folder / "model", words, chosen.width, chosen.seed)
@@ -175,7 +164,7 @@ def rehearse(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def write_checkpoint(folder: Path, texts: Iterable[str], width: int, seed: int) -> None:
-    """Write a checkpoint that costs nothing: a byte-level BPE tokenizer and a LLaMA without layers."""
+    """Write a byte-level BPE tokenizer and a LLaMA without layers, whose encoding costs nothing."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -195,19 +184,19 @@ def write_checkpoint(folder: Path, texts: Iterable[str], width: int, seed: int) 
     AutoModel.from_config(config).save_pretrained(folder)
 
 
-def as_table(found: dict[str, Any]) -> str:
-    """Return a result of :func:`rehearse` as a table in Markdown."""
-    count = found["documents"]
+def as_table(measured: dict[str, Any]) -> str:
+    """Return the measurements of :func:`rehearse` as a table in Markdown."""
+    count = measured["documents"]
     rows = [
-        f"{count:,} documents like {found['like']}, {found['tokens'] / count:.0f} tokens each; "
-        f"{found['queries']:,} queries; vectors {found['width']} wide",
+        f"{count:,} documents like {measured['like']}, {measured['tokens'] / count:.0f} tokens each; "
+        f"{measured['queries']:,} queries; vectors {measured['width']} wide",
         "",
         "| stage | seconds | µs per document | µs of processors | peak anonymous memory, MiB |",
         "|---|---|---|---|---|",
     ]
     for stage in (*STAGES, "all"):
         seconds, processor, peak = (
-            found[kind].get(stage, total(found[kind].values()))
+            measured[kind].get(stage, total(measured[kind].values()))
             for kind, total in (("seconds", sum), ("processor", sum), ("peak_anonymous", max))
         )
         rows.append(
@@ -216,9 +205,9 @@ def as_table(found: dict[str, Any]) -> str:
         )
     rows += [
         "",
-        f"before the first stage {found['anonymous_before'] / MIB:,.0f} MiB; largest resident memory, mapped "
-        f"files included, {found['max_rss'] / MIB:,.0f} MiB",
-        "  ".join(f"{name} {mean:.4f}" for name, mean in found["measures"].items()),
+        f"before the first stage {measured['anonymous_before'] / MIB:,.0f} MiB; largest resident memory, "
+        f"mapped files included, {measured['max_rss'] / MIB:,.0f} MiB",
+        "  ".join(f"{name} {mean:.4f}" for name, mean in measured["measures"].items()),
     ]
     return "\n".join(rows)
 

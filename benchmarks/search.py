@@ -1,4 +1,4 @@
-"""Exact search: seconds and memory of ours, faiss, beir's heaps and mteb's, from the same vectors on disk."""
+"""Exact search: time and memory of ours, faiss, beir and mteb, from the same vectors on disk."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -8,24 +8,25 @@ from typing import NamedTuple
 import numpy as np
 import ours
 from numpy.typing import NDArray
-from rounds import Competitor, Outcome, compete, ratio
+from rounds import Competitor, Outcome, comparison, compete, ratio
 from table import Table
 from worker import Output
 
 QUERIES, DEPTH = 1_000, 1_000
 PART = 10
-"""beir and mteb get a tenth of many documents and their time is multiplied: heaps take as long for each."""
+"""Of ``MANY`` documents or more, beir and mteb search a tenth, and their time is multiplied by ten: it grows
+in proportion to the documents."""
 
 MANY = 100_000
 
 TOLERANCE = 1e-5
-"""Difference of scores (unit vectors) that rounding in float32 explains."""
+"""Difference of two scores of unit vectors that rounding in float32 explains."""
 
 MIB = 1 << 20
 
 
 class Size(NamedTuple):
-    """How much is searched."""
+    """The number of documents and the width of their vectors."""
 
     documents: int
     width: int
@@ -36,7 +37,7 @@ QUICK = (Size(50_000, 576), Size(10_000, 4_096))
 
 
 def vectors(count: int, width: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """Yield unit vectors in blocks of :data:`ours.SHARD`; equal seeds give equal vectors."""
+    """Yield random unit vectors in blocks of :data:`ours.SHARD`; equal seeds give equal vectors."""
     for first in range(0, count, ours.SHARD):
         drawn = np.random.default_rng((seed, first)).standard_normal(
             (min(ours.SHARD, count - first), width), dtype=np.float32
@@ -45,7 +46,7 @@ def vectors(count: int, width: int, seed: int) -> Iterator[NDArray[np.float32]]:
 
 
 def write(folder: Path, size: Size) -> None:
-    """Write queries and documents twice: as our stores, and as one array of float16 each for the others."""
+    """Write queries and documents as our stores, and as arrays of float16 for the other competitors."""
     for seed, (name, count) in enumerate({"queries": QUERIES, "documents": size.documents}.items()):
         ours.write_store(folder, name, vectors(count, size.width, seed))
         flat = np.lib.format.open_memmap(
@@ -56,38 +57,41 @@ def write(folder: Path, size: Size) -> None:
         flat.flush()
 
 
-def objection(expected: Output, found: Output) -> str:
-    """Say what is wrong with hits: the reference's must be there, as far as searched, with their scores."""
-    if found["rows"].shape != expected["rows"].shape:
-        return f"other hits: {found['rows'].shape[1]} a query"
+def objection(expected: Output, output: Output) -> str:
+    """Return the number of hits of the reference that are missing or have other scores; empty if none.
+
+    Only hits among the documents that were searched count, and none that may be left out for a tie.
+    """
+    if output["rows"].shape != expected["rows"].shape:
+        return f"other hits: {output['rows'].shape[1]} a query"
     missing = differing = 0
-    for there, its, here, mine in zip(
-        *(part[name] for part in (expected, found) for name in ("rows", "scores")), strict=True
+    for expected_rows, expected_scores, rows, scores in zip(
+        *(part[name] for part in (expected, output) for name in ("rows", "scores")), strict=True
     ):
-        inside = there < found["searched"]
-        there, its = there[inside], its[inside]
-        order = np.argsort(here)
-        place = order[np.searchsorted(here[order], there).clip(max=len(here) - 1)]
-        known = here[place] == there
-        missing += int((~known & (its > mine.min() + TOLERANCE)).sum())
-        differing += int((np.abs(mine[place] - its)[known] > TOLERANCE).sum())
+        searched = expected_rows < output["searched"]
+        expected_rows, expected_scores = expected_rows[searched], expected_scores[searched]
+        order = np.argsort(rows)
+        position = order[np.searchsorted(rows[order], expected_rows).clip(max=len(rows) - 1)]
+        present = rows[position] == expected_rows
+        missing += int((~present & (expected_scores > scores.min() + TOLERANCE)).sum())
+        differing += int((np.abs(scores[position] - expected_scores)[present] > TOLERANCE).sum())
     return f"other hits: {missing:,} missing, {differing:,} other scores" if missing or differing else ""
 
 
 def measure(size: Size, rounds: int, say: Callable[[str], None]) -> list[Outcome]:
-    """Measure all on vectors written for the occasion."""
+    """Measure all competitors on random vectors."""
     part = size.documents // PART if size.documents >= MANY else size.documents
     with tempfile.TemporaryDirectory() as folder:
         say(f"{size.documents:,} vectors {size.width} wide: writing")
         write(Path(folder), size)
-        given = {"folder": folder, "depth": DEPTH}
+        common = {"folder": folder, "depth": DEPTH}
         outcomes = compete(
             [
-                Competitor("llara-eval", "ours:search", given),
-                Competitor("faiss, flat", "searchers:faiss", {**given, "built": False}),
-                Competitor("faiss, its index built before", "searchers:faiss", {**given, "built": True}),
-                Competitor("beir, heaps", "searchers:beir", {**given, "documents": part}),
-                Competitor("mteb", "searchers:mteb", {**given, "documents": part}),
+                Competitor("llara-eval", "ours:search", common),
+                Competitor("faiss, flat", "searchers:faiss", {**common, "built": False}),
+                Competitor("faiss, its index built before", "searchers:faiss", {**common, "built": True}),
+                Competitor("beir, heaps", "searchers:beir", {**common, "documents": part}),
+                Competitor("mteb", "searchers:mteb", {**common, "documents": part}),
             ],
             rounds,
             objection,
@@ -95,7 +99,7 @@ def measure(size: Size, rounds: int, say: Callable[[str], None]) -> list[Outcome
             say=say,
         )
     for answer in outcomes[2].rounds:
-        del answer["grown"]  # it does not hold the index
+        del answer["grown"]  # which lacks the memory of the index
     if part < size.documents:
         for outcome in outcomes[3:]:
             outcome.name += f", {PART} times a tenth"
@@ -105,23 +109,21 @@ def measure(size: Size, rounds: int, say: Callable[[str], None]) -> list[Outcome
 
 
 def table(size: Size, outcomes: list[Outcome]) -> Table:
-    """Return seconds, memory and ratios."""
-    own = outcomes[0]
-    return Table(
+    """Return the table of seconds, memory and ratios."""
+    ours_outcome = outcomes[0]
+
+    def cells(peer: Outcome) -> list[object]:
+        memory = f"{peer.median('grown') / MIB:,.0f}" if "grown" in peer.rounds[0] else ""
+        ratios: list[object] = ["", ""]
+        if ours_outcome.rounds and peer is not ours_outcome:
+            ratios = [ratio(peer, ours_outcome), ratio(ours_outcome, peer, "grown") if memory else ""]
+        return [f"{peer.median():.2f}", ratios[0], memory, ratios[1]]
+
+    return comparison(
         f"Search {size.documents:,} × {size.width}",
         f"Top {DEPTH:,} of {QUERIES:,} queries, float16 on disk; hits compared with those of faiss. Memory: "
         "anonymous, the peak above that of the program when ready.",
-        ["", "seconds", "ours is faster, times", "MiB", "ours of its memory"],
-        [row(peer, own) for peer in outcomes],
+        ["seconds", "ours is faster, times", "MiB", "ours of its memory"],
+        outcomes,
+        cells,
     )
-
-
-def row(peer: Outcome, own: Outcome) -> list[object]:
-    """Return the cells of one competitor."""
-    if peer.refused:
-        return [peer.name, peer.refused, "", "", ""]
-    memory = f"{peer.median('grown') / MIB:,.0f}" if "grown" in peer.rounds[0] else ""
-    ratios: list[object] = ["", ""]
-    if own.rounds and peer is not own:
-        ratios = [ratio(peer, own), ratio(own, peer, "grown") if memory else ""]
-    return [peer.name, f"{peer.median():.2f}", ratios[0], memory, ratios[1]]

@@ -1,6 +1,6 @@
-"""The competitors of search; each reads the same float16 vectors, mapped from disk.
+"""The competitors of search: all read the same float16 vectors, mapped from disk.
 
-beir and mteb search while they encode: their models are replaced by ones that read vectors instead.
+beir and mteb search while they encode, so their models are replaced by models that read vectors.
 """
 
 from collections.abc import Sequence
@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ours
 from numpy.typing import NDArray
 from worker import Once, Output
 
 BLOCK = 50_000
-"""Documents turned to float32 at a time: the usual chunk of beir and mteb."""
+"""Documents converted to float32 at a time: the usual chunk of beir and mteb."""
 
 
 def mapped(folder: str, name: str) -> NDArray[np.float16]:
     """Return an array that :func:`search.write` wrote, mapped from disk."""
-    found: NDArray[np.float16] = np.load(Path(folder) / f"{name}.npy", mmap_mode="r")
-    return found
+    array: NDArray[np.float16] = np.load(Path(folder) / f"{name}.npy", mmap_mode="r")
+    return array
 
 
 def faiss(folder: str, depth: int, built: bool) -> Once:
-    """``IndexFlatIP``; ``built`` leaves out what reading the vectors into the index takes."""
+    """Search with ``IndexFlatIP``; if ``built``, the time to fill the index does not count."""
     import faiss
 
     queries, documents = mapped(folder, "queries").astype(np.float32), mapped(folder, "documents")
@@ -44,56 +45,54 @@ def faiss(folder: str, depth: int, built: bool) -> Once:
 
 
 def from_results(results: dict[str, dict[str, float]], documents: int) -> Output:
-    """Return query → document → score as arrays, best first."""
-    rows = np.array([[*map(int, found)] for found in results.values()])
-    scores = np.array([[*found.values()] for found in results.values()], dtype=np.float32)
-    best = np.argsort(-scores, axis=1, kind="stable")
-    rows, scores = np.take_along_axis(rows, best, 1), np.take_along_axis(scores, best, 1)
-    return {"rows": rows, "scores": scores, "searched": np.array(documents)}
+    """Return query → document → score as arrays, the best document first."""
+    rows = np.array([[*map(int, hits)] for hits in results.values()])
+    scores = np.array([[*hits.values()] for hits in results.values()], dtype=np.float32)
+    return ours.best_first(rows, scores, documents)
 
 
 def beir(folder: str, depth: int, documents: int) -> Once:
-    """The dense search of beir, its model replaced by one that reads vectors."""
+    """Search with the dense search of beir, its model replaced by one that reads vectors."""
     import torch
     from beir.retrieval.search.dense import DenseRetrievalExactSearch
 
-    stored, asked = mapped(folder, "documents"), mapped(folder, "queries").astype(np.float32)
+    stored, queries = mapped(folder, "documents"), mapped(folder, "queries").astype(np.float32)
 
     class Model:
-        """Gives vectors in the order of the rows: that in which texts of equal length are asked for."""
+        """Returns vectors in the order of the rows, the order in which texts of equal length are encoded."""
 
         done = 0
 
         def encode_queries(self, _: Any, **__: Any) -> Any:
-            return torch.from_numpy(asked)
+            return torch.from_numpy(queries)
 
         def encode_corpus(self, corpus: Sequence[Any], **_: Any) -> Any:
             self.done += len(corpus)
             return torch.from_numpy(stored[self.done - len(corpus) : self.done].astype(np.float32))
 
-    nothing = {"title": "", "text": ""}
-    corpus = {str(row): nothing for row in range(documents)}
-    queries = {f"q{row}": "" for row in range(len(asked))}
+    empty = {"title": "", "text": ""}
+    corpus = {str(row): empty for row in range(documents)}
+    texts = {f"q{row}": "" for row in range(len(queries))}
 
     def once() -> Any:
         engine = DenseRetrievalExactSearch(Model(), corpus_chunk_size=BLOCK, show_progress_bar=False)
-        results = engine.search(corpus, queries, top_k=depth, score_function="dot")
+        results = engine.search(corpus, texts, top_k=depth, score_function="dot")
         return lambda: from_results(results, documents)
 
     return once
 
 
 def mteb(folder: str, depth: int, documents: int) -> Once:
-    """The search of mteb, its model replaced by one that reads vectors; no batches of texts are made."""
+    """Search with mteb, its model replaced by one that reads vectors; no batches of texts are made."""
     import torch
     from mteb import get_task
     from mteb.models import search_wrappers
 
-    stored, asked = mapped(folder, "documents"), mapped(folder, "queries").astype(np.float32)
+    stored, queries = mapped(folder, "documents"), mapped(folder, "queries").astype(np.float32)
 
     @dataclass
     class Rows:
-        """Stands for a data set of texts."""
+        """A range of rows, in place of a data set of texts."""
 
         prefix: str
         numbers: range
@@ -104,17 +103,17 @@ def mteb(folder: str, depth: int, documents: int) -> Once:
         def __getitem__(self, _: Any) -> Any:
             return [f"{self.prefix}{number}" for number in self.numbers]
 
-        def select(self, chosen: range) -> "Rows":
-            return Rows(self.prefix, self.numbers[chosen.start : chosen.stop])
+        def select(self, rows: range) -> "Rows":
+            return Rows(self.prefix, self.numbers[rows.start : rows.stop])
 
     class Model:
-        """Reads vectors."""
+        """Returns the vectors of a range of rows."""
 
         mteb_model_meta = None
 
         def encode(self, rows: Rows, **_: Any) -> Any:
             if rows.prefix:
-                return torch.from_numpy(asked)
+                return torch.from_numpy(queries)
             return torch.from_numpy(stored[rows.numbers.start : rows.numbers.stop].astype(np.float32))
 
         def similarity(self, left: Any, right: Any) -> Any:
@@ -131,7 +130,7 @@ def mteb(folder: str, depth: int, documents: int) -> Once:
     def once() -> Any:
         engine = search_wrappers.SearchEncoderWrapper(Model(), corpus_chunk_size=BLOCK)
         engine.index(Rows("", range(documents)), **settings)
-        results = engine.search(Rows("q", range(len(asked))), top_k=depth, **settings)
+        results = engine.search(Rows("q", range(len(queries))), top_k=depth, **settings)
         return lambda: from_results(results, documents)
 
     return once

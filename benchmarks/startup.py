@@ -1,4 +1,4 @@
-"""Start-up: processor time of ``llara-eval --help`` and of what others import."""
+"""Start-up: processor time of ``llara-eval --help``, and of other programs and libraries."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from rounds import Outcome, ratio
+from rounds import Outcome, comparison, ratio
 from table import Table
 
 BIN = Path(sys.executable).parent
@@ -21,10 +21,10 @@ COMMANDS = {
 
 
 def processor_seconds(command: Sequence[str]) -> float:
-    """Run a command; return the seconds of all processors, its own and the system's for it.
+    """Run a command, and return its seconds of all processors, user and system time.
 
     Raises:
-        ChildProcessError: It failed.
+        ChildProcessError: The command failed.
     """
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
@@ -37,7 +37,7 @@ def processor_seconds(command: Sequence[str]) -> float:
 def measure(
     rounds: int, say: Callable[[str], None], commands: Mapping[str, Sequence[str]] = COMMANDS
 ) -> list[Outcome]:
-    """Run each command in turn; the first time, which reads files from disk, does not count."""
+    """Run each command in turn; the first round, which reads files from disk, does not count."""
     outcomes = {name: Outcome(name) for name in commands}
     for number in range(rounds + 1):
         say(f"start-up: round {number} of {rounds}")
@@ -55,16 +55,12 @@ def measure(
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:
-    """Return processor seconds and ratios."""
-    own = outcomes[0]
-    return Table(
+    """Return the table of processor seconds and ratios."""
+    ours = outcomes[0]
+    return comparison(
         "Start",
         "Seconds of all processors.",
-        ["", "seconds", "ours is faster, times"],
-        [
-            [peer.name, peer.refused, ""]
-            if peer.refused
-            else [peer.name, f"{peer.median():.2f}", "" if peer is own else ratio(peer, own)]
-            for peer in outcomes
-        ],
+        ["seconds", "ours is faster, times"],
+        outcomes,
+        lambda peer: [f"{peer.median():.2f}", "" if peer is ours else ratio(peer, ours)],
     )

@@ -1,8 +1,8 @@
-"""A test collection of any size that means nothing: made-up words, streamed to disk, told by its seed.
+"""A test collection of any size, of made-up words: it is streamed to disk, and depends on its seed alone.
 
-Word frequencies follow Zipf's law, document lengths those of a real set, and each query has a few
-documents that share words with it, so that scores are not trivial. Memory does not grow with the number
-of documents.
+Word frequencies follow Zipf's law, and document lengths those of a real data set. Each query has a few
+documents that share words with it, so that scores are not trivial. Memory does not grow with the number of
+documents.
 """
 
 import json
@@ -38,34 +38,34 @@ MEAN_WORDS = {
     "climate-fever": 84.76,
     "scifact": 213.63,
 }
-"""Words of a document on average (Thakur et al., BEIR, 2021, table 1)."""
+"""Data set → mean number of words of a document (Thakur et al., BEIR, 2021, table 1)."""
 
 SPREAD = 0.5
-"""Standard deviation of the logarithm of a document's words; ArguAna .50, SciFact .37."""
+"""Standard deviation of the logarithm of the number of words; that of ArguAna is .50, of SciFact .37."""
 
 STEPS = np.linspace(0.005, 0.995, 100)
-"""Which quantiles describe a distribution of lengths: the middles of 100 equal parts."""
+"""The quantiles that describe a distribution of lengths: the middles of 100 equal parts."""
 
 VOCABULARY = 100_000
 QUERY_WORDS = 8
 RELEVANT = 3
-"""Relevant documents of a query; each of their words is one of the query's in half of all cases."""
+"""Relevant documents of a query; half of their words are words of the query."""
 
 BLOCK = 4_096
-"""Documents drawn at a time, from a generator of their own."""
+"""Documents that are drawn at a time; each block has a random generator of its own."""
 
 _SYLLABLES = [consonant + vowel for consonant in "lmnst" for vowel in "aeiou"]
 
 
 def lengths_like(name_or_folder: str) -> NDArray[np.float64]:
-    """Return the quantiles, at ``STEPS``, of the number of words of a set's documents.
+    """Return the quantiles, at ``STEPS``, of the number of words of a data set's documents.
 
     Args:
-        name_or_folder: A folder in BEIR layout, whose documents are counted; or a name of
-            ``MEAN_WORDS``, which stands for a log-normal distribution of that mean.
+        name_or_folder: A folder in BEIR layout, whose words are counted; or a name of ``MEAN_WORDS``, for
+            a log-normal distribution with that mean.
 
     Raises:
-        SystemExit: It is neither.
+        SystemExit: The name is neither.
     """
     if Path(name_or_folder).is_dir():
         corpus = Corpus(find_file(Path(name_or_folder), "corpus.jsonl"))
@@ -82,28 +82,28 @@ def write(folder: Path, documents: int, queries: int, lengths: NDArray[np.float6
     """Write a folder in BEIR layout.
 
     Args:
-        folder: Where; what is there is replaced.
-        documents: How many documents, at least ``RELEVANT`` for each query.
-        queries: How many queries.
+        folder: The folder; files that are there are replaced.
+        documents: The number of documents, at least ``RELEVANT`` for each query.
+        queries: The number of queries.
         lengths: Quantiles of the number of words, see :func:`lengths_like`.
         seed: Equal seeds give equal bytes.
     """
     rng = np.random.default_rng((seed, 0))
-    asked = _draw_words(rng, queries * QUERY_WORDS).reshape(queries, QUERY_WORDS)
-    places = rng.choice(documents, queries * RELEVANT, replace=False).tolist()
-    query_of = {place: row % queries for row, place in enumerate(places)}
+    query_words = _draw_words(rng, queries * QUERY_WORDS).reshape(queries, QUERY_WORDS)
+    relevant = rng.choice(documents, queries * RELEVANT, replace=False).tolist()
+    query_of = {document: row % queries for row, document in enumerate(relevant)}
 
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     with (folder / "corpus.jsonl").open("w") as file:
-        planted = {place: asked[query] for place, query in query_of.items()}
+        planted = {document: query_words[query] for document, query in query_of.items()}
         for number, text in enumerate(texts(documents, lengths, planted, seed)):
             file.write(json.dumps({"_id": f"d{number}", "text": text}) + "\n")
     with (folder / "queries.jsonl").open("w") as file:
-        for query, words in enumerate(asked):
+        for query, words in enumerate(query_words):
             file.write(json.dumps({"_id": f"q{query}", "text": " ".join(_WORDS[words])}) + "\n")
     with (folder / "qrels" / "test.tsv").open("w") as file:
         file.write("query-id\tcorpus-id\tscore\n")
-        file.writelines(f"q{query}\td{place}\t1\n" for place, query in query_of.items())
+        file.writelines(f"q{query}\td{document}\t1\n" for document, query in query_of.items())
 
 
 def texts(
@@ -112,9 +112,9 @@ def texts(
     """Yield the texts of all documents.
 
     Args:
-        documents: How many.
+        documents: The number of documents.
         lengths: Quantiles of the number of words.
-        planted: Number of a document → (QUERY_WORDS,) the words it shares with a query.
+        planted: Number of a document → the words (QUERY_WORDS,) that it shares with a query.
         seed: Equal seeds give equal texts.
     """
     for first in range(0, documents, BLOCK):
@@ -130,12 +130,12 @@ def texts(
 
 
 def _draw_words(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
-    """Draw words by Zipf's law: the rank's logarithm is uniform, so the k-th word has a share of 1/k."""
+    """Draw words by Zipf's law: the logarithm of the rank is uniform, so the k-th word has a share of 1/k."""
     return np.exp(rng.random(count) * np.log(len(_WORDS))).astype(np.int64) - 1
 
 
 def _spell(number: int) -> str:
-    """Return the word of a rank: the more frequent, the shorter."""
+    """Return the word of a rank; frequent words are shorter."""
     number, last = divmod(number, len(_SYLLABLES))
     return (_spell(number - 1) if number else "") + _SYLLABLES[last]
 

@@ -8,10 +8,10 @@ class Table(NamedTuple):
     """A table.
 
     Attributes:
-        title: Its heading.
-        text: What stands before it.
+        title: The heading.
+        text: The text between the heading and the table.
         columns: Names of the columns.
-        rows: Cells.
+        rows: The cells of each row.
     """
 
     title: str
@@ -20,7 +20,7 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[object]]
 
     def __str__(self) -> str:
-        """Return it as Markdown."""
+        """Return the table as Markdown."""
         rows = [self.columns, ["---"] * len(self.columns), *self.rows]
         table = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
         return "\n\n".join([f"### {self.title}", self.text, table])

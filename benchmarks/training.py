@@ -1,9 +1,9 @@
-"""Tokens per second and peak memory of training steps against the straightforward form.
+"""Tokens per second and peak memory of optimizer steps, against the straightforward form.
 
-The straightforward form is that of the released LLaRA code: every row padded to the longest of the
-batch, logits of every position, a Python loop over the rows, gradient checkpointing (without it the
-batch does not fit). Both forms see the same rows, start from the same weights, and run one after the
-other in processes of their own; what is counted are real tokens, never padding.
+The straightforward form is that of the released LLaRA code: every row padded to the longest of the batch,
+logits of every position, a Python loop over the rows, gradient checkpointing (without it the batch does not
+fit). Both forms read the same rows, start from the same weights, and run one after the other in separate
+processes. Real tokens are counted, never padding.
 
 Usage: ``python benchmarks/training.py adapt|finetune --data FILE [--model smollm2-135m] [--rows 32]
 [--length 512] [--steps 2] [--batch-tokens 1024] [--dtype bfloat16] [--gradient-checkpointing]
@@ -27,7 +27,6 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adapters import checkpoint_folder
-from adapters.finetune import read_rows as read_groups
 from adapters.llara.adapt import read_rows as read_texts
 from adapters.llara.batches import Reader
 from adapters.llara.config import Adaptation
@@ -41,19 +40,19 @@ from llara_eval.training.checkpoint import precision_of
 from llara_eval.training.config import Contrast
 from llara_eval.training.contrastive import Finetune
 from llara_eval.training.data import Rows
-from llara_eval.training.groups import draw
+from llara_eval.training.groups import FORMAT, draw
 from llara_eval.training.objective import Objective
 
 DEVICE = default_device()
 Batch = Sequence[tuple[int, Mapping[str, Any]]]
 GROUP = 4
 WARM_UP = 2
-"""Rows of an update of either form that is not measured: what is compiled is compiled there."""
+"""Rows of a first step of either form, which is not measured: it compiles whatever is compiled."""
 FORMS = ("straightforward", "ours")
 
 
 def main() -> None:
-    """Measure both forms and print a table, or with ``--form`` one of them as JSON."""
+    """Measure both forms and compare them, or with ``--form`` print one of them as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -72,7 +71,7 @@ def main() -> None:
     if chosen.form:
         print(json.dumps(measure(chosen)))
         return
-    found = {}
+    measured = {}
     for form in FORMS:
         done = subprocess.run(
             [sys.executable, __file__, *sys.argv[1:], "--form", form],
@@ -82,9 +81,9 @@ def main() -> None:
         )
         if done.returncode:
             sys.exit(done.stderr)
-        found[form] = json.loads(done.stdout.splitlines()[-1])
-        print(f"{form:16} {json.dumps(found[form])}", flush=True)
-    plain, ours = (found[form] for form in FORMS)
+        measured[form] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{form:16} {json.dumps(measured[form])}", flush=True)
+    plain, ours = (measured[form] for form in FORMS)
     print(
         f"{chosen.stage}: {ours['tokens_per_second'] / plain['tokens_per_second']:.2f} times the tokens "
         f"per second, {ours['peak_mib'] / plain['peak_mib']:.2f} of the peak memory"
@@ -92,7 +91,10 @@ def main() -> None:
 
 
 def measure(chosen: argparse.Namespace) -> dict[str, float]:
-    """Run a few steps of one form; losses differ by rounding, and by duplicates, which ours masks."""
+    """Run a few steps of one form.
+
+    Losses of the two forms differ by rounding, and by duplicate passages, which ours masks.
+    """
     torch.manual_seed(0)
     folder = checkpoint_folder(chosen.model, offline=True)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -120,15 +122,17 @@ def measure(chosen: argparse.Namespace) -> dict[str, float]:
     step(reading(len(rows) - WARM_UP, WARM_UP))
     model.zero_grad(set_to_none=True)
     tokens, losses, started = 0, [], time.perf_counter()
-    with ThreadPoolExecutor(1) as reader:  # as in our loop; the straightforward form reads in its step
+    with ThreadPoolExecutor(
+        1
+    ) as reader:  # as in our training loop; the straightforward form reads in its step
         upcoming = reader.submit(reading, 0, count)
         for number in range(1, chosen.steps + 1):
             batch = upcoming.result()
             if number < chosen.steps:
                 upcoming = reader.submit(reading, count * number, count)
-            made, loss = step(batch)
+            step_tokens, loss = step(batch)
             model.zero_grad(set_to_none=True)
-            tokens += made
+            tokens += step_tokens
             losses.append(loss)
     seconds = time.perf_counter() - started
     return {
@@ -141,26 +145,26 @@ def measure(chosen: argparse.Namespace) -> dict[str, float]:
 
 
 def peak_mib() -> int:
-    """Return the most memory there was: of the whole process, or of what torch held on a GPU."""
+    """Return the peak memory of the whole process, or of torch on a GPU."""
     if DEVICE.type == "cuda":
         return round(torch.cuda.max_memory_allocated() / 2**20)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def rows_of(chosen: argparse.Namespace) -> tuple[int, Rows]:
-    """Return how many rows make an update, and all rows."""
+    """Return the number of rows of a step, and all rows."""
     cache = home() / "training"
     if chosen.stage == "adapt":
         return chosen.rows, read_texts([chosen.data], chunk_words=500, cache=cache)
-    return chosen.rows // GROUP, read_groups([chosen.data], cache=cache)
+    return chosen.rows // GROUP, Rows([chosen.data], FORMAT, cache=cache)
 
 
 class Form(NamedTuple):
-    """One update.
+    """An optimizer step without the optimizer.
 
     Attributes:
-        read: Makes of rows what an update needs.
-        step: Computes the gradients; returns real tokens and the loss.
+        read: Makes the batch of a step from rows.
+        step: Computes the gradients, and returns the number of real tokens and the loss.
     """
 
     read: Callable[[Batch], Any]
@@ -168,7 +172,7 @@ class Form(NamedTuple):
 
 
 def our_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Form:
-    """One update of ours, without the optimiser."""
+    """Return our step of adaptation."""
     task = Adaptation(max_length=chosen.length)
     objective = Adapt(
         AdaptationModel(model, task),
@@ -182,11 +186,11 @@ def our_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Fo
 
 
 def form_of(objective: Objective) -> Form:
-    """One update of an objective."""
+    """Return the step of one of our objectives."""
 
-    def step(read: Any) -> tuple[int, float]:
-        done = objective.step(read)
-        return done.tokens, done.terms["loss"]
+    def step(batch: Any) -> tuple[int, float]:
+        result = objective.step(batch)
+        return result.tokens, result.terms["loss"]
 
     return Form(lambda rows: objective.read(rows, 0), step)
 
@@ -198,13 +202,13 @@ def products_in(chosen: argparse.Namespace) -> torch.autocast:
 
 
 def plain_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Form:
-    """One update of the straightforward form."""
+    """Return the straightforward step of adaptation."""
     frame = Frame.of(templates(tokenizer), tokenizer)
     reader = Reader(tokenizer, frame, Adaptation(max_length=chosen.length))
 
     def step(rows: Batch) -> tuple[int, float]:
-        ids, read = reader.texts([row for _, row in rows])
-        own, following = reader.targets(read), reader.targets([row["output_predict"] for _, row in rows])
+        ids, texts = reader.texts([row for _, row in rows])
+        own, following = reader.targets(texts), reader.targets([row["output_predict"] for _, row in rows])
         inputs, mask, positions, labels, allowed = pad_left(ids, frame)
         with products_in(chosen):
             logits = model(input_ids=inputs, attention_mask=allowed, position_ids=positions).logits.float()
@@ -241,16 +245,15 @@ def pad_left(texts: Sequence[Sequence[int]], frame: Frame) -> tuple[Tensor, ...]
     allowed[:, -tail:, -suffix - tail : -tail] = False
     allowed |= torch.eye(longest, dtype=torch.bool)
     added = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
-    return tuple(made.to(DEVICE) for made in (ids, mask, positions, labels, added[:, None]))
+    return tuple(tensor.to(DEVICE) for tensor in (ids, mask, positions, labels, added[:, None]))
 
 
 def our_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Form:
-    """One update of ours, every parameter trained."""
-    made = templates(tokenizer).cut_to(64, chosen.length)
+    """Return our step of fine-tuning, in which every parameter is trained."""
     objective = Finetune(
         model.base_model,
         tokenizer,
-        made,
+        templates(tokenizer).cut_to(64, chosen.length),
         Contrast(group_size=GROUP),
         seed=0,
         micro_tokens=chosen.batch_tokens,
@@ -261,11 +264,11 @@ def our_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Fo
 
 
 def plain_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Form:
-    """One update of the straightforward form: logits of every position, though no loss needs them."""
-    made = templates(tokenizer).cut_to(64, chosen.length)
+    """Return the straightforward step of fine-tuning, with the logits that no loss needs."""
+    templates_of_model = templates(tokenizer).cut_to(64, chosen.length)
 
-    def embedded(texts: Sequence[str], side: Any) -> tuple[Tensor, int]:
-        sequences = made.of(side).token_ids(tokenizer, texts)
+    def encode(texts: Sequence[str], side: Any) -> tuple[Tensor, int]:
+        sequences = templates_of_model.of(side).token_ids(tokenizer, texts)
         longest = -(-max(map(len, sequences)) // 8) * 8
         ids, mask = (
             torch.zeros(len(sequences), longest, dtype=torch.long),
@@ -281,14 +284,14 @@ def plain_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> 
 
     def step(rows: Batch) -> tuple[int, float]:
         groups = [draw(row, GROUP, seed=0, epoch=0, index=number) for number, row in rows]
-        queries, asked = embedded([group.query for group in groups], "query")
-        passages, told = embedded([text for group in groups for text in group.passages], "document")
+        queries, query_tokens = encode([group.query for group in groups], "query")
+        passages, passage_tokens = encode([text for group in groups for text in group.passages], "document")
         scores = queries @ passages.T / 0.01
         starts = torch.tensor([len(group.passages) for group in groups]).cumsum(0)
         first = torch.cat([torch.zeros(1, dtype=torch.long), starts[:-1]])
         loss = F.cross_entropy(scores, first.to(DEVICE))
         loss.backward()
-        return asked + told, float(loss)
+        return query_tokens + passage_tokens, float(loss)
 
     return Form(lambda rows: rows, step)
 

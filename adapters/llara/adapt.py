@@ -1,7 +1,7 @@
-"""``adapt``: a base model and plain text → a checkpoint whose embeddings say what a text holds."""
+"""Adaptation: a base model and plain text → a checkpoint that embeds texts."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -9,30 +9,26 @@ from typing import NamedTuple
 import torch
 
 from adapters import checkpoint_folder
-from adapters.llara import data as pairs
+from adapters.llara import data as adaptation_rows
 from adapters.llara.batches import Reader
 from adapters.llara.config import USUAL_LENGTH, Adaptation
 from adapters.llara.joint import Frame
 from adapters.llara.objective import Adapt, AdaptationModel
 from adapters.llara.templates import add_tokens, fit_embeddings, templates
 from adapters.llara.verify_joint import require_isolation
-from llara_eval.checkpoints.folder import content_hash
-from llara_eval.checkpoints.load import read_model, read_model_config, read_tokenizer
+from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import read_model
 from llara_eval.core.paths import home
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
-from llara_eval.encoding.model_facts import own_positions, require_positions
+from llara_eval.encoding.model_facts import max_positions, require_positions
 from llara_eval.planning.training import SAMPLE, Plan, make_plan
 from llara_eval.training.checkpoint import precision_of, prepare
-from llara_eval.training.config import Schedule
+from llara_eval.training.config import Conditions, Schedule
 from llara_eval.training.data import Rows
 from llara_eval.training.distributed import distribute, processes, reshard
-from llara_eval.training.job import Conditions, Subject, carry_out, check_output
-from llara_eval.training.validation import Validate
-
-CHUNK_WORDS = 500
-"""Words of a chunk, roughly, where adaptation rows are made from text."""
+from llara_eval.training.job import Subject, carry_out, check_output
 
 
 def read_rows(data: Sequence[Path], *, chunk_words: int, cache: Path, progress: Progress = SILENT) -> Rows:
@@ -40,19 +36,19 @@ def read_rows(data: Sequence[Path], *, chunk_words: int, cache: Path, progress: 
 
     Args:
         data: JSONL files of adaptation rows, or text; see :func:`adapters.llara.data.prepare`.
-        chunk_words: Words of a chunk made from text.
-        cache: Where rows made from text, and indexes of the data, are kept.
-        progress: Where to show progress.
+        chunk_words: Words of a chunk, roughly, where rows are made from text.
+        cache: Folder for rows made from text, and for indexes of the data.
+        progress: Where progress is shown.
 
     Raises:
         DataError: A file is malformed.
     """
-    files = pairs.prepare(data, words=chunk_words, cache=cache, progress=progress)
-    return Rows(files, pairs.FORMAT, cache=cache, progress=progress, sources=data)
+    files = adaptation_rows.prepare(data, words=chunk_words, cache=cache, progress=progress)
+    return Rows(files, adaptation_rows.FORMAT, cache=cache, progress=progress, sources=data)
 
 
 class _Inputs(NamedTuple):
-    """What a run begins with, after everything that can be refused without reading weights.
+    """The inputs of a run, checked as far as is possible without reading weights.
 
     Attributes:
         folder: The checkpoint's folder.
@@ -67,146 +63,118 @@ class _Inputs(NamedTuple):
     held_out: Rows
 
 
-def _inputs(
-    model: str | Path,
-    data: Sequence[Path],
-    task: Adaptation,
-    conditions: Conditions,
-    *,
-    chunk_words: int,
-    held_out: int,
-    offline: bool,
-    progress: Progress,
-) -> _Inputs:
-    """Find the checkpoint, read the rows, and refuse an output, a model or a length that cannot be."""
-    folder = checkpoint_folder(str(model), offline=offline)
-    check_output(conditions, folder)
-    config = read_model_config(folder, head=True)
-    task = replace(task, max_length=task.max_length or min(USUAL_LENGTH, own_positions(config)))
-    require_positions(config, max_length=task.max_length or 0)
-    rows = read_rows(data, chunk_words=chunk_words, cache=home() / "training", progress=progress)
-    return _Inputs(folder, task, *rows.split(held_out))
+@dataclass(frozen=True, slots=True)
+class AdaptationRun:
+    """Adaptation of a causal language model the LLaRA way (EBAE and EBAR in one pass).
 
-
-def plan(
-    model: str | Path,
-    data: Sequence[Path],
-    task: Adaptation,
-    schedule: Schedule,
-    conditions: Conditions,
-    *,
-    chunk_words: int = CHUNK_WORDS,
-    held_out: int = 0,
-    offline: bool = False,
-    progress: Progress = SILENT,
-) -> Plan:
-    """Estimate what :func:`adapt` will take, and refuse what it would refuse before it reads weights.
-
-    Args and errors are those of :func:`adapt`.
-    """
-    folder, task, rows, _ = _inputs(
-        *(model, data, task, conditions),
-        chunk_words=chunk_words,
-        held_out=held_out,
-        offline=offline,
-        progress=progress,
-    )
-    tokenizer = read_tokenizer(folder)
-    new = add_tokens(tokenizer, task.prompts.slot_tokens)
-    reader = Reader(tokenizer, Frame.of(templates(tokenizer, task.prompts), tokenizer), task)
-    texts, _ = reader.texts(rows.sample(SAMPLE))
-    return make_plan(
-        folder,
-        schedule,
-        conditions,
-        head=True,
-        new_tokens=new,
-        lengths=[len(text) + reader.around for text in texts],
-        rows=len(rows),
-    )
-
-
-def adapt(
-    model: str | Path,
-    data: Sequence[Path],
-    task: Adaptation,
-    schedule: Schedule,
-    conditions: Conditions,
-    *,
-    chunk_words: int = CHUNK_WORDS,
-    held_out: int = 0,
-    validate: Validate | None = None,
-    offline: bool = False,
-    progress: Progress = SILENT,
-) -> Path:
-    """Adapt a causal language model the LLaRA way and leave a checkpoint.
-
-    ``llara-eval adapt`` makes this call. A run that was interrupted goes on when the call is made again.
-
-    Args:
+    Attributes:
         model: The base model: a checkpoint folder, a GGUF file, a hub name, or a dense system's name.
-        data: JSON Lines of ``input``, ``output_summarize`` and ``output_predict``, or text to make such rows
-            from: ``.txt``, or JSON Lines of ``text``; compressed or not.
-        task: What the model is adapted to; :mod:`adapters.llara.recipes` has the tasks of the paper and of
-            the released code.
-        schedule: How many optimizer steps are made, of how many rows, at which learning rate.
+        data: JSONL files of ``input``, ``output_summarize`` and ``output_predict``, or text to make such
+            rows from: ``.txt``, or JSONL of ``text``; compressed or not.
+        task: What the model learns; :mod:`adapters.llara.recipes` has the tasks of the paper and of the
+            released code.
+        schedule: How parameters are trained.
         conditions: Where the checkpoint is written, and how the run is carried out.
         chunk_words: Words of a chunk, roughly, where rows are made from text.
         held_out: Rows at the end of the data that are not trained on; recall is measured on them.
-        validate: Measures the model before the first optimizer step, after the last, and every
-            ``conditions.evaluate_every``.
-        offline: Whether downloads are forbidden.
-        progress: Where to show progress.
-
-    Returns:
-        The folder of the checkpoint, which is ``conditions.output``.
-
-    Raises:
-        UsageError: The output must not be written, holds another run, the model cannot be adapted in one
-            pass, or has fewer positions than ``task.max_length``.
-        DataError: The model is missing, or the data are malformed or too few.
-        CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings.
-        KeyboardInterrupt: The run was asked to stop; its training state is kept.
     """
-    folder, task, trained, kept = _inputs(
-        *(model, data, task, conditions),
-        chunk_words=chunk_words,
-        held_out=held_out,
-        offline=offline,
-        progress=progress,
-    )
-    with processes() as device:
-        subject, objective = _objective(folder, task, schedule, conditions, device)
-        carry_out(
-            subject,
-            objective,
-            trained,
-            schedule,
-            conditions,
-            task={"stage": "adapt", "task": asdict(task), "held_out": held_out},
-            precision=objective.precision,
-            measures=[partial(objective.recall, list(kept))] if kept else [],
-            validate=validate,
-            progress=progress,
+
+    model: str | Path
+    data: Sequence[Path]
+    task: Adaptation
+    schedule: Schedule
+    conditions: Conditions
+    chunk_words: int = 500
+    held_out: int = 0
+
+    def plan(self) -> Plan:
+        """Estimate what :meth:`run` will take.
+
+        Raises:
+            UsageError: As for :meth:`run`, as far as it shows without reading weights.
+            DataError: The model is missing, or the data are malformed or too few.
+        """
+        folder, task, rows, _ = self._inputs()
+        tokenizer = Checkpoint(folder).tokenizer
+        new_tokens = add_tokens(tokenizer, task.prompts.slot_tokens)
+        reader = Reader(tokenizer, Frame.of(templates(tokenizer, task.prompts), tokenizer), task)
+        texts, _ = reader.texts(rows.sample(SAMPLE))
+        return make_plan(
+            folder,
+            self.schedule,
+            self.conditions,
+            head=True,
+            new_tokens=new_tokens,
+            lengths=[len(text) + reader.around for text in texts],
+            rows=len(rows),
         )
-    return conditions.output
 
+    def run(self) -> Path:
+        """Adapt the model and save a checkpoint; a run that was interrupted is continued.
 
-def _objective(
-    folder: Path, task: Adaptation, schedule: Schedule, conditions: Conditions, device: torch.device
-) -> tuple[Subject, Adapt]:
-    """Load the model, put the LoRA adapter on it if there is one, and shard it; refuse one that leaks."""
-    torch.manual_seed(schedule.seed)
-    causal, tokenizer = read_model(folder, dtype=torch.float32, head=True)
-    new = add_tokens(tokenizer, task.prompts.slot_tokens)
-    fit_embeddings(causal, new)
-    both = templates(tokenizer, task.prompts).within(own_positions(causal.config))
-    precision = precision_of(conditions.dtype, device)
-    model = prepare(causal, schedule.lora, new, gradient_checkpointing=conditions.gradient_checkpointing)
-    if conditions.compiled:
-        compile_layers(model, device)
-    root = distribute(AdaptationModel(causal, task), device)
-    objective = Adapt(root, tokenizer, both, micro_tokens=conditions.micro_tokens, precision=precision)
-    require_isolation(root, objective.reader.frame, both, objective.reader.max_length)
-    reshard(root)
-    return Subject(model, tokenizer, both, content_hash(folder), declared(folder)), objective
+        Returns:
+            The folder of the checkpoint, which is the output.
+
+        Raises:
+            UsageError: The output must not be written or holds another run, or the model cannot be adapted in
+                one pass or has fewer positions than ``task.max_length``.
+            DataError: The model is missing, or the data are malformed or too few.
+            CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings.
+            KeyboardInterrupt: The run was interrupted; its training state is kept.
+        """
+        folder, task, trained, held_out = self._inputs()
+        with processes() as device:
+            subject, objective = self._load(folder, task, device)
+            carry_out(
+                subject,
+                objective,
+                trained,
+                self.schedule,
+                self.conditions,
+                task={"stage": "adapt", "task": asdict(task), "held_out": self.held_out},
+                measure=partial(objective.recall, list(held_out)) if held_out else None,
+            )
+        return self.conditions.output
+
+    def _inputs(self) -> _Inputs:
+        """Find the checkpoint and read the rows, checked as far as is possible without weights."""
+        folder = checkpoint_folder(str(self.model), offline=self.conditions.offline)
+        check_output(self.conditions, folder)
+        checkpoint = Checkpoint(folder)
+        checkpoint.require_head()
+        config = checkpoint.config
+        max_length = self.task.max_length or min(USUAL_LENGTH, max_positions(config))
+        require_positions(config, max_length=max_length)
+        rows = read_rows(
+            self.data,
+            chunk_words=self.chunk_words,
+            cache=home() / "training",
+            progress=self.conditions.progress,
+        )
+        return _Inputs(folder, replace(self.task, max_length=max_length), *rows.split(self.held_out))
+
+    def _load(self, folder: Path, task: Adaptation, device: torch.device) -> tuple[Subject, Adapt]:
+        """Load the model, put a LoRA adapter on it if there is one, shard it, and check it for isolation."""
+        conditions = self.conditions
+        torch.manual_seed(self.schedule.seed)
+        checkpoint = Checkpoint(folder)
+        causal, tokenizer = read_model(checkpoint, dtype=torch.float32, head=True), checkpoint.tokenizer
+        new_tokens = add_tokens(tokenizer, task.prompts.slot_tokens)
+        fit_embeddings(causal, new_tokens)
+        both = templates(tokenizer, task.prompts).within(max_positions(causal.config))
+        model = prepare(
+            causal, self.schedule.lora, new_tokens, gradient_checkpointing=conditions.gradient_checkpointing
+        )
+        if conditions.compiled:
+            compile_layers(model, device)
+        root = distribute(AdaptationModel(causal, task), device)
+        objective = Adapt(
+            root,
+            tokenizer,
+            both,
+            micro_tokens=conditions.micro_tokens,
+            precision=precision_of(conditions.dtype, device),
+        )
+        require_isolation(root, objective.reader.frame, both, objective.reader.max_length)
+        reshard(root)
+        return Subject(model, tokenizer, both, checkpoint.content_hash, declared(folder)), objective

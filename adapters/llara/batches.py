@@ -17,7 +17,7 @@ from llara_eval.training.distributed import largest
 
 
 class Sums(NamedTuple):
-    """Three numbers of a batch: of the language-model term, of EBAE and of EBAR."""
+    """A number for each term of the loss, such as its sum or its count over a batch."""
 
     language_model: Any
     ebae: Any
@@ -25,12 +25,12 @@ class Sums(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A micro-batch: joint sequences and what their embeddings shall predict.
+    """A micro-batch of B joint sequences, with the tokens that their embeddings shall predict.
 
     Attributes:
-        joint: The sequences.
-        self_targets: (B, T) token ids of the texts themselves, padded with ``NO_TOKEN``.
-        next_targets: (B, T) token ids of the texts that follow.
+        joint: The joint sequences.
+        self_targets: (B, T) token ids of the targets of EBAE, padded with ``NO_TOKEN``.
+        next_targets: (B, T) token ids of the targets of EBAR, padded alike.
     """
 
     joint: JointBatch
@@ -43,19 +43,19 @@ class Batch(NamedTuple):
 
     @property
     def counts(self) -> Sums:
-        """How many tokens, EBAE targets and EBAR targets the terms are means over."""
-        present = (
+        """The numbers of tokens, EBAE targets and EBAR targets that the terms are means over."""
+        nonempty = (
             (targets != NO_TOKEN).any(dim=1).sum() for targets in (self.self_targets, self.next_targets)
         )
-        return Sums(len(self.joint.labels), *map(int, present))
+        return Sums(len(self.joint.labels), *map(int, nonempty))
 
 
 class Read(NamedTuple):
     """Rows as token ids: the texts, cut to their room, and the targets of EBAE and of EBAR."""
 
     texts: list[list[int]]
-    same: list[list[int]]
-    following: list[list[int]]
+    self_targets: list[list[int]]
+    next_targets: list[list[int]]
 
 
 class Reader:
@@ -63,34 +63,34 @@ class Reader:
 
     Args:
         tokenizer: A fast tokenizer.
-        frame: What stands around a text.
-        config: Says how long a text may be and what its targets are.
+        frame: The prompts around a text.
+        task: The length of a joint sequence, and what its targets are.
 
     Attributes:
         max_length: Most tokens of a joint sequence.
         room: Most tokens of a text in it.
-        around: Tokens of a joint sequence that are not of the text.
+        around: Tokens of the prompts in it.
 
     Raises:
-        UsageError: The tokenizer cannot say where a token ends in the text.
+        UsageError: The tokenizer is not a fast one, which alone maps tokens to their place in the text.
     """
 
-    def __init__(self, tokenizer: Any, frame: Frame, config: Adaptation) -> None:
+    def __init__(self, tokenizer: Any, frame: Frame, task: Adaptation) -> None:
         if not tokenizer.is_fast:
             raise UsageError("adaptation needs a fast tokenizer (tokenizer.json)")
         self.tokenizer = tokenizer
         self.frame = frame
-        self.config = config
-        added = tokenizer.added_tokens_decoder.items()  # all_special_ids lacks what no attribute names
+        self.task = task
+        added = tokenizer.added_tokens_decoder.items()  # all_special_ids lacks tokens that have no attribute
         self._special = {*tokenizer.all_special_ids, *(number for number, token in added if token.special)}
-        self.max_length = config.max_length or USUAL_LENGTH
+        self.max_length = task.max_length or USUAL_LENGTH
         self.room = frame.room(self.max_length)
         self.around = self.max_length - self.room
 
     def texts(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[list[int]], list[str]]:
-        """Return the token ids of the inputs, cut to their room, and the texts as far as they were read."""
+        """Return the token ids of the inputs, cut to their room, and the inputs cut at the same place."""
         inputs = [row["input"] for row in rows]
-        read = self.tokenizer(
+        encoding = self.tokenizer(
             inputs,
             add_special_tokens=False,
             truncation=True,
@@ -98,43 +98,43 @@ class Reader:
             return_offsets_mapping=True,
             return_attention_mask=False,
         )
-        ends = [offsets[-1][1] if offsets else 0 for offsets in read["offset_mapping"]]
-        return read["input_ids"], [text[:end] for text, end in zip(inputs, ends, strict=True)]
+        ends = [offsets[-1][1] if offsets else 0 for offsets in encoding["offset_mapping"]]
+        return encoding["input_ids"], [text[:end] for text, end in zip(inputs, ends, strict=True)]
 
     def targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the target token ids of texts, without special tokens."""
-        if self.config.remove_stop_words:
+        if self.task.remove_stop_words:
             texts = [without_stop_words(text) for text in texts]
-        ids = self.tokenizer(
+        targets = self.tokenizer(
             list(texts),
             add_special_tokens=False,
             truncation=True,
             max_length=self.max_length,
             return_attention_mask=False,
         )["input_ids"]
-        return [[token for token in row if token not in self._special] for row in ids]
+        return [[token for token in target if token not in self._special] for target in targets]
 
     def read(self, rows: Sequence[Mapping[str, Any]]) -> Read:
-        """Tokenise rows."""
-        texts, read = self.texts(rows)
-        same = [
+        """Tokenise adaptation rows."""
+        ids, texts = self.texts(rows)
+        self_targets = [
             row["output_summarize"]
-            if self.config.whole_targets or row["output_summarize"] != row["input"]
+            if self.task.whole_targets or row["output_summarize"] != row["input"]
             else text
-            for row, text in zip(rows, read, strict=True)
+            for row, text in zip(rows, texts, strict=True)
         ]
-        return Read(texts, self.targets(same), self.targets([row["output_predict"] for row in rows]))
+        return Read(ids, self.targets(self_targets), self.targets([row["output_predict"] for row in rows]))
 
     def batches(self, read: Read, budget: int) -> list[Batch]:
-        """Return batches of joint sequences, each within a budget of tokens (padding included)."""
-        groups = token_batches([len(text) + self.around for text in read.texts], budget)
+        """Return micro-batches of joint sequences, each within a budget of tokens (padding included)."""
+        batches = token_batches([len(text) + self.around for text in read.texts], budget)
         return [
             Batch(
-                lay_out([read.texts[row] for row in group], self.frame),
-                _padded([read.same[row] for row in group]),
-                _padded([read.following[row] for row in group]),
+                lay_out([read.texts[row] for row in rows], self.frame),
+                _padded([read.self_targets[row] for row in rows]),
+                _padded([read.next_targets[row] for row in rows]),
             )
-            for group in split_to(groups, largest(len(groups)))
+            for rows in split_to(batches, largest(len(batches)))
         ]
 
 

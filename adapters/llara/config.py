@@ -1,4 +1,4 @@
-"""What a model is adapted to: one frozen record, filled by the recipes."""
+"""The task of adaptation: one frozen dataclass, which the recipes fill."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -7,26 +7,27 @@ from adapters.llara.templates import RELEASED, Prompts
 from llara_eval.core.errors import UsageError
 
 USUAL_LENGTH = 1024
-"""Most tokens of a joint sequence in the released code, where the model has as many positions."""
+"""Most tokens of a joint sequence in the released code; a model with fewer positions reads fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adaptation:
-    """What a model is adapted to; the values here are those of the released code.
+    """What a model learns in adaptation; the defaults are those of the released code.
 
     Attributes:
         prompts: The prompts of both sides.
         ebae: Whether the SELF embedding learns to predict the text's own tokens.
         ebar: Whether the NEXT embedding learns to predict the next text's.
-        language_model: Whether the text's tokens are predicted one by one beside it (released code;
+        language_model: Whether the loss has a language-model term over the text's tokens (released code;
             the paper has no such term).
         distinct: Whether a token of a target counts once (released code) or as often as it occurs (paper).
-        scale: Factor of both bag-of-words terms: a tenth in the released code, 1 in the paper.
+        scale: Factor of both bag-of-words terms: 0.1 in the released code, 1 in the paper.
         averaged: Whether the two terms are averaged (released code) or added (paper).
         remove_stop_words: Whether targets lose punctuation and English stop words (released recipe).
-        whole_targets: Whether targets hold words that the model never read because the text was cut
-            (released code); otherwise the target is cut with the text.
-        max_length: Most tokens of a joint sequence; None: 1,024, or as many as the model has positions.
+        whole_targets: Whether the target of a text that was cut is the whole text; otherwise the target is
+            cut too.
+        max_length: Most tokens of a joint sequence; None takes 1,024, or the model's positions if they are
+            fewer.
     """
 
     prompts: Prompts = RELEASED
@@ -41,10 +42,10 @@ class Adaptation:
     max_length: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an adaptation to nothing.
+        """Refuse a task without a loss.
 
         Raises:
-            UsageError: Neither EBAE nor EBAR is wanted, or the scale is not a number above 0.
+            UsageError: Both EBAE and EBAR are off, or the scale is not a number above 0.
         """
         if not (self.ebae or self.ebar):
             raise UsageError("adaptation needs EBAE or EBAR or both")

@@ -1,51 +1,63 @@
 """Adaptation rows: a text and the text that follows it.
 
-The released code's data file (``cfli/pretrain_wiki``) is read unchanged: JSONL with ``input``,
+The data file of the released code (``cfli/pretrain_wiki``) is read unchanged: JSONL of ``input``,
 ``output_summarize`` (the input again) and ``output_predict`` (the next chunk of the same article). Such
 a file is also made from plain text: each source is cut into chunks that end with a sentence.
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
+from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError
-from llara_eval.core.files import atomic_write, sha256_of
-from llara_eval.core.lines import parse_object, text_lines
-from llara_eval.core.protocols import SILENT, Progress
-from llara_eval.training.data import RowFormat
+from llara_eval.core.files import sha256_of
+from llara_eval.core.lines import objects, text_lines
+from llara_eval.core.protocols import SILENT, Advance, Progress
+from llara_eval.training.data import RowFormat, write_rows
 
 FIELDS = ("input", "output_summarize", "output_predict")
 
 _LONGEST = 1.5
-"""A chunk never has more words than this many times the words wanted."""
+"""A chunk has at most this many times the number of words asked for."""
 
 _ABBREVIATION = re.compile(r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|No|Fig|Eq|al|e\.g|i\.e|cf|ca)\.)$")
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*$")
 
 
-def problem_of(row: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with an adaptation row, or return None; an empty ``output_predict`` is no mistake."""
-    for field in FIELDS:
-        if not isinstance(row.get(field), str):
-            return f"{field}: expected text, found {json.dumps(row.get(field))[:60]}"
-    return None if row["input"].strip() else "input: no text"
+@dataclass(frozen=True, slots=True)
+class AdaptationRow:
+    """A text, what EBAE shall predict (the same text), and what EBAR shall predict (the next text)."""
+
+    input: str
+    output_summarize: str
+    output_predict: str
+
+    def __post_init__(self) -> None:
+        """Refuse a row without text; ``output_predict`` may be empty.
+
+        Raises:
+            ValueError: ``input`` is blank.
+        """
+        if not self.input.strip():
+            raise ValueError("input: no text")
 
 
-FORMAT = RowFormat("adaptation", problem_of)
+FORMAT = RowFormat("adaptation", AdaptationRow)
 """Rows of ``input``, ``output_summarize`` and ``output_predict``."""
 
 
 def prepare(paths: Sequence[Path], *, words: int, cache: Path, progress: Progress = SILENT) -> list[Path]:
-    """Return files of adaptation rows: those given, or files made of them, once.
+    """Return files of adaptation rows: the files given, or files that are made from them once.
 
     Args:
         paths: JSONL with adaptation rows or with ``text``, or plain text (``.txt``); compressed or not.
         words: Words of a chunk, roughly, where rows are made from text.
-        cache: Where files that are made are kept.
-        progress: Where to show progress.
+        cache: Folder for the files that are made.
+        progress: Where progress is shown.
 
     Raises:
         DataError: A file has neither form, or gives no pair of chunks.
@@ -57,60 +69,52 @@ def prepare(paths: Sequence[Path], *, words: int, cache: Path, progress: Progres
             continue
         target = cache / f"pairs-{sha256_of(path)[:16]}-{words}.jsonl"
         if not target.is_file():
-            count = 0
-            with progress.task(f"cut {path.name}", None) as advance, atomic_write(target) as out:
-                for row in build(path, words):
-                    out.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
-                    advance()
-                    count += 1
-                if not count:
-                    raise DataError(
-                        f"{path}: no two chunks of {words} words of one source; try fewer --chunk-words"
-                    )
+            rows = build(path, words)
+            first = next(rows, None)
+            if first is None:
+                raise DataError(
+                    f"{path}: no two chunks of {words} words of one source; try fewer --chunk-words"
+                )
+            with progress.task(f"cut {path.name}", None) as advance:
+                write_rows(target, _counted(chain([first], rows), advance))
         files.append(target)
     return files
 
 
 def build(path: Path, words: int) -> Iterator[dict[str, str]]:
-    """Make adaptation rows of a file of text, without holding it in memory.
+    """Make adaptation rows of a file of text, without holding the file in memory.
 
     Args:
-        path: JSONL with ``text`` (consecutive rows of one ``source`` are consecutive paragraphs), or
-            plain text (one source).
+        path: JSONL of ``text`` (consecutive rows of one ``source`` are consecutive paragraphs), or plain
+            text (one source).
         words: Words of a chunk, roughly.
 
     Yields:
-        Rows with ``input``, ``output_summarize`` and ``output_predict``; a row never spans two sources.
+        Rows of ``input``, ``output_summarize`` and ``output_predict``; a row never spans two sources.
     """
-    before: tuple[str, str] | None = None
-    for source, chunk in _chunks(path, words):
-        if before is not None and before[0] == source:
-            yield {"input": before[1], "output_summarize": before[1], "output_predict": chunk}
-        before = source, chunk
+    for _, paragraphs in groupby(_paragraphs(path), key=itemgetter(0)):
+        for text, following in pairwise(_chunks(map(itemgetter(1), paragraphs), words)):
+            yield {"input": text, "output_summarize": text, "output_predict": following}
 
 
-def _chunks(path: Path, words: int) -> Iterator[tuple[str, str]]:
-    """Yield source and text of each chunk: whole sentences until there are enough words."""
-    current, held = "", list[str]()
-    for source, paragraph in _paragraphs(path):
-        if source != current:
-            if held:
-                yield current, " ".join(held)
-            current, held = source, []
+def _chunks(paragraphs: Iterable[str], words: int) -> Iterator[str]:
+    """Yield the chunks of one source: whole sentences until there are enough words."""
+    chunk: list[str] = []
+    for paragraph in paragraphs:
         for sentence in sentences(paragraph, int(words * _LONGEST)):
-            if held and len(held) + len(sentence) > words * _LONGEST:
-                yield current, " ".join(held)
-                held = []
-            held += sentence
-            if len(held) >= words:
-                yield current, " ".join(held)
-                held = []
-    if held:
-        yield current, " ".join(held)
+            if chunk and len(chunk) + len(sentence) > words * _LONGEST:
+                yield " ".join(chunk)
+                chunk = []
+            chunk += sentence
+            if len(chunk) >= words:
+                yield " ".join(chunk)
+                chunk = []
+    if chunk:
+        yield " ".join(chunk)
 
 
 def sentences(text: str, longest: int) -> Iterator[list[str]]:
-    """Yield the sentences of a text as lists of words; one that is too long is cut between words."""
+    """Yield the sentences of a text as lists of words; a longer sentence is cut after ``longest`` words."""
     sentence: list[str] = []
     for word in text.split():
         sentence.append(word)
@@ -124,24 +128,25 @@ def sentences(text: str, longest: int) -> Iterator[list[str]]:
 
 def _paragraphs(path: Path) -> Iterator[tuple[str, str]]:
     """Yield source and text of each paragraph."""
-    for number, line in text_lines(path):
-        if ".txt" in path.suffixes:
-            yield path.name, line
-        elif line.strip():
-            row = parse_object(path, number, line)
-            if not isinstance(row.get("text"), str):
-                raise DataError.at(
-                    path, number, f"text: expected text, found {json.dumps(row.get('text'))[:60]}"
-                )
-            yield str(row.get("source", path.name)), row["text"]
+    if ".txt" in path.suffixes:
+        yield from ((path.name, line) for _, line in text_lines(path))
+        return
+    for number, row in objects(path):
+        text = decode(row.get("text"), str, f"{path}:{number}: text")
+        yield str(row.get("source", path.name)), text
+
+
+def _counted(rows: Iterable[dict[str, str]], advance: Advance) -> Iterator[dict[str, str]]:
+    for row in rows:
+        yield row
+        advance()
 
 
 def _has_rows(path: Path) -> bool:
-    """Whether a file holds adaptation rows already, by its first line."""
+    """Return whether a file holds adaptation rows already, by its first row."""
     if ".txt" in path.suffixes:
         return False
-    number, first = next(((number, line) for number, line in text_lines(path) if line.strip()), (1, "{}"))
-    row = parse_object(path, number, first)
+    number, row = next(objects(path), (1, {}))
     if all(field in row for field in FIELDS):
         return True
     if "text" in row:

@@ -1,10 +1,10 @@
 """The joint sequence: both embeddings of a text from one pass.
 
-``prefix, text, SELF, NEXT``: NEXT cannot see SELF, and its positions restart where SELF's do, so that
-one pass gives what two separate passes give at almost half the cost (arXiv 2312.15503).
-Everything here is a pure function of token ids.
+A joint sequence is ``prefix, text, SELF, NEXT``. NEXT does not attend to SELF, and its positions begin where
+SELF's begin, so that one pass gives the embeddings of two separate passes at almost half the cost (arXiv
+2312.15503). Everything in this module is a pure function of token ids.
 
-Shapes: B texts, L tokens of a joint sequence, S slots, M text tokens of the batch.
+Shapes: B texts, L tokens of a joint sequence, S slots, D hidden size, M text tokens of the batch.
 """
 
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ PAD, TEXT, SELF, NEXT = range(4)
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What stands around a text in a joint sequence, as token ids.
+    """The prompts around a text in a joint sequence, as token ids.
 
     Attributes:
-        prefix: Before the text.
-        self_suffix: Asks for the text itself.
-        next_suffix: Asks for the text that follows.
-        slots: How many of the last tokens of each suffix make its embedding.
+        prefix: The prompt before the text.
+        self_suffix: The prompt of EBAE: it asks for the text itself.
+        next_suffix: The prompt of EBAR: it asks for the text that follows.
+        slots: The number of last tokens of each suffix that make its embedding.
     """
 
     prefix: tuple[int, ...]
@@ -40,7 +40,7 @@ class Frame:
 
     @classmethod
     def of(cls, templates: Templates, tokenizer: Any) -> "Frame":
-        """Make the frame of two templates: passages ask for the text itself, queries for the next."""
+        """Return the frame of two templates; SELF is the passages' suffix, NEXT the queries'."""
         passage, query = templates.document, templates.query
         return cls(
             tuple(passage.prefix_ids(tokenizer)),
@@ -53,12 +53,14 @@ class Frame:
         """Return how many text tokens fit into a joint sequence of ``max_length`` tokens.
 
         Raises:
-            UsageError: Not even one.
+            UsageError: The prompts fill the sequence.
         """
-        taken = len(self.prefix) + len(self.self_suffix) + len(self.next_suffix)
-        if taken >= max_length:
-            raise UsageError(f"max_length {max_length} leaves no room for text beside {taken} prompt tokens")
-        return max_length - taken
+        prompts = len(self.prefix) + len(self.self_suffix) + len(self.next_suffix)
+        if prompts >= max_length:
+            raise UsageError(
+                f"max_length {max_length} leaves no room for text beside {prompts} prompt tokens"
+            )
+        return max_length - prompts
 
 
 class JointBatch(NamedTuple):
@@ -66,12 +68,12 @@ class JointBatch(NamedTuple):
 
     Attributes:
         ids: (B, L) token ids.
-        positions: (B, L) positions; NEXT's restart where SELF's do.
-        segments: (B, L) one of PAD, TEXT, SELF, NEXT.
+        positions: (B, L) position ids; NEXT's begin where SELF's begin.
+        segments: (B, L) the segment of each token: PAD, TEXT, SELF or NEXT.
         self_slots: (B, S) columns of SELF's slots.
         next_slots: (B, S) columns of NEXT's slots.
-        predictors: (M,) flat positions (row · L + column) whose next token is a text token.
-        labels: (M,) those text tokens.
+        predictors: (M,) flat indices (row · L + column) of the tokens before a text token.
+        labels: (M,) token ids of these text tokens.
     """
 
     ids: Tensor
@@ -87,51 +89,44 @@ class JointBatch(NamedTuple):
         return JointBatch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
-def lay_out(texts: Sequence[Sequence[int]], frame: Frame, *, left: bool = False) -> JointBatch:
-    """Lay out joint sequences.
+def lay_out(texts: Sequence[Sequence[int]], frame: Frame) -> JointBatch:
+    """Lay out joint sequences, padded on the right.
 
     Args:
-        texts: B texts as token ids, already cut to :meth:`Frame.room`.
-        frame: What stands around them.
-        left: Pad on the left instead of on the right.
+        texts: Token ids of each of B texts.
+        frame: The prompts around a text.
 
     Returns:
         The batch; a text token without a token before it has no predictor.
     """
-    suffix, tail = len(frame.self_suffix), len(frame.next_suffix)
-    starts = [len(frame.prefix) + len(text) for text in texts]  # where SELF begins
-    longest = max(starts) + suffix + tail
 
     def padded(rows: list[list[int]]) -> Tensor:
-        return pad_sequence(
-            [torch.tensor(row) for row in rows], batch_first=True, padding_side="left" if left else "right"
-        )
+        return pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
+    suffix, tail = len(frame.self_suffix), len(frame.next_suffix)
+    starts = [len(frame.prefix) + len(text) for text in texts]  # the columns where SELF begins
     ids = padded([[*frame.prefix, *text, *frame.self_suffix, *frame.next_suffix] for text in texts])
     positions = padded([[*range(start + suffix), *range(start, start + tail)] for start in starts])
     segments = padded([[TEXT] * start + [SELF] * suffix + [NEXT] * tail for start in starts])
-    begins = torch.tensor([longest - start - suffix - tail if left else 0 for start in starts])
-    ends = begins + torch.tensor(starts) + suffix  # where SELF ends
-    slots = torch.arange(-frame.slots, 0)
-    self_slots, next_slots = ends[:, None] + slots, ends[:, None] + tail + slots
-
-    # Row by row, the columns before each text token.
-    columns = torch.arange(longest)
-    first = begins + max(len(frame.prefix), 1)
-    is_label = (columns >= first[:, None]) & (columns < (begins + torch.tensor(starts))[:, None])
+    text_ends = torch.tensor(starts)[:, None]
+    self_slots = text_ends + suffix + torch.arange(-frame.slots, 0)
+    columns = torch.arange(ids.shape[1])
+    is_label = (columns >= max(len(frame.prefix), 1)) & (columns < text_ends)
     labels = is_label.flatten().nonzero().squeeze(1)
-    return JointBatch(ids, positions, segments, self_slots, next_slots, labels - 1, ids.flatten()[labels])
+    return JointBatch(
+        ids, positions, segments, self_slots, self_slots + tail, labels - 1, ids.flatten()[labels]
+    )
 
 
 def joint_mask(segments: Tensor) -> Tensor:
-    """Return which position may attend to which: causal, never to padding, NEXT never to SELF.
+    """Return the attention mask: causal, no attention to padding, no attention from NEXT to SELF.
 
     Args:
-        segments: (B, L).
+        segments: (B, L) the segment of each token.
 
     Returns:
-        (B, 1, L, L) bool, True where attention is allowed. A position always sees itself: a row without
-        anything to attend to would be NaN.
+        (B, 1, L, L) bool, True where attention is allowed. Every token attends to itself, padding too,
+        since the softmax over no token at all is NaN.
     """
     length = segments.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
@@ -144,29 +139,28 @@ def hidden_states(model: Any, batch: JointBatch) -> Tensor:
     """Run the decoder over joint sequences.
 
     Args:
-        model: A transformers base model (without language-model head).
-        batch: On the model's device.
+        model: A transformers base model (without LM head).
+        batch: Joint sequences on the model's device.
 
     Returns:
         (B, L, D) hidden states after the final norm.
 
     Raises:
-        UsageError: The attention implementation cannot take an explicit mask, or the sequences are
-            longer than the window of a layer that sees only a window.
+        UsageError: The attention implementation takes no explicit mask, or the sequences are longer than
+            the attention window of a layer.
     """
-    allowed = joint_mask(batch.segments)
     return model(  # type: ignore[no-any-return]
         input_ids=batch.ids,
-        attention_mask=attention_mask(allowed, model),
+        attention_mask=attention_mask(joint_mask(batch.segments), model),
         position_ids=batch.positions,
         use_cache=False,
     ).last_hidden_state
 
 
 def attention_mask(allowed: Tensor, model: Any) -> Tensor:
-    """Return a mask in the form the model's attention implementation reads correctly.
+    """Return a mask in the form that the model's attention implementation needs.
 
-    A boolean mask is silently misread by eager attention, which adds it to the scores.
+    Eager attention adds the mask to the scores, so a boolean mask would silently have no effect there.
 
     Raises:
         UsageError: See :func:`hidden_states`.
@@ -197,12 +191,12 @@ def embeddings(hidden: Tensor, slots: Tensor, template: Template) -> Tensor:
     """Return the embeddings of one suffix: the mean of its slots, L2-normalised if the template says so.
 
     Args:
-        hidden: (B, L, D).
-        slots: (B, S) columns.
+        hidden: (B, L, D) hidden states.
+        slots: (B, S) columns of the slots.
         template: The template of the suffix.
 
     Returns:
-        (B, D) float32.
+        (B, D) embeddings in float32.
     """
     mean = slot_states(hidden, slots).float().mean(dim=1)
     return torch.nn.functional.normalize(mean, dim=-1) if template.normalize else mean

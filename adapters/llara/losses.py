@@ -1,10 +1,10 @@
 """EBAE and EBAR, the bag-of-words losses of LLaRA, and the language-model term beside them.
 
-The vocabulary projection is computed for the slots, and for the language-model term for a chunk of
-positions at a time: memory does not grow with sequence length times vocabulary. All losses are sums;
-whoever knows the whole batch divides.
+Logits are computed for the slots only, and for the language-model term for a chunk of tokens at a time, so
+that memory does not grow with sequence length times vocabulary. All losses are sums over a micro-batch; the
+caller divides them by the counts of the whole batch.
 
-Shapes: B texts, S slots, D width, V vocabulary, T target tokens, M text tokens of the batch.
+Shapes: B texts, S slots, D hidden size, V vocabulary, T target tokens, M text tokens of the batch.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from torch import Tensor
 from llara_eval.core.errors import UsageError
 
 NO_TOKEN = -1
-"""Fills up rows of target ids."""
+"""Padding of target token ids."""
 
 _CHUNK_LOGITS = 1 << 25
 """Logits computed at a time for the language-model term: 128 MiB in float32."""
@@ -24,11 +24,11 @@ _CHUNK_LOGITS = 1 << 25
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The projection onto the vocabulary.
+    """The LM head: the projection of hidden states onto the vocabulary.
 
     Attributes:
-        weight: (V, D).
-        softcap: Logits are squashed to ± this value (Gemma 2, arXiv 2408.00118, section 2), or None.
+        weight: (V, D) the projection matrix.
+        softcap: The bound of soft-capped logits (Gemma 2, arXiv 2408.00118, section 2), or None.
     """
 
     weight: Tensor
@@ -36,10 +36,10 @@ class Head:
 
     @classmethod
     def of(cls, model: Any) -> "Head":
-        """Take the head of a causal language model.
+        """Return the LM head of a causal language model.
 
         Raises:
-            UsageError: The head is not a plain (soft-capped) projection.
+            UsageError: The head has a bias or a scale.
         """
         layer, config = model.get_output_embeddings(), model.config
         scales = [getattr(config, name, 1.0) for name in ("logit_scale", "logits_scaling")]
@@ -59,18 +59,17 @@ def bag_weights(targets: Tensor, vocabulary: int, *, distinct: bool) -> Tensor:
     """Return the weight of every vocabulary entry in the mean over a text's target tokens.
 
     Args:
-        targets: (B, T) token ids, filled up with ``NO_TOKEN``.
-        vocabulary: V.
+        targets: (B, T) token ids, padded with ``NO_TOKEN``.
+        vocabulary: V, the size of the vocabulary.
         distinct: Whether a token counts once however often it occurs.
 
     Returns:
-        (B, V) rows that add up to 1, or to 0 for an empty target.
+        (B, V) weights; those of a text add up to 1, or to 0 for an empty target.
     """
+    # Padding is counted in an additional column, which is cut off afterwards.
     counts = torch.zeros(targets.shape[0], vocabulary + 1, device=targets.device)
-    # Padding lands in a column of its own, cut off afterwards.
-    counts.scatter_add_(
-        1, targets.where(targets != NO_TOKEN, vocabulary), torch.ones_like(targets, dtype=counts.dtype)
-    )
+    columns = targets.where(targets != NO_TOKEN, vocabulary)
+    counts.scatter_add_(1, columns, torch.ones_like(targets, dtype=counts.dtype))
     counts = counts[:, :vocabulary]
     if distinct:
         counts = counts.clamp(max=1)
@@ -78,10 +77,10 @@ def bag_weights(targets: Tensor, vocabulary: int, *, distinct: bool) -> Tensor:
 
 
 def bag_logits(states: Tensor, head: Head) -> Tensor:
-    """Return the bag-of-words logits (B, V) of slot states (B, S, D): the largest over the slots.
+    """Return the bag-of-words logits (B, V) of slot states (B, S, D): the largest logit over the slots.
 
-    Source: the released code (FlagOpen/FlagEmbedding, research/LLARA); with one slot it is the
-    paper's projection of the embedding.
+    The released code (FlagOpen/FlagEmbedding, research/LLARA) takes the largest logit; with one slot this is
+    the paper's projection of the embedding.
     """
     return head(states).max(dim=1).values
 
@@ -91,11 +90,8 @@ def bag_of_words_loss(states: Tensor, weights: Tensor, head: Head) -> Tensor:
 
     Args:
         states: (B, S, D) hidden states of the slots.
-        weights: (B, V), see :func:`bag_weights`; a row of zeros contributes nothing.
-        head: The vocabulary projection.
-
-    Returns:
-        A scalar.
+        weights: (B, V), see :func:`bag_weights`; a text whose weights are 0 contributes nothing.
+        head: The LM head.
     """
     logits = bag_logits(states, head)
     return (weights.sum(dim=1) * logits.logsumexp(dim=1)).sum() - (weights * logits).sum()
@@ -107,16 +103,16 @@ def bag_recall(states: Tensor, weights: Tensor, head: Head) -> Tensor:
     Args:
         states: (B, S, D) hidden states of the slots.
         weights: (B, V), see :func:`bag_weights`.
-        head: The vocabulary projection.
+        head: The LM head.
 
     Returns:
         A scalar; a text without targets counts 0.
     """
-    wanted = weights > 0
-    size = wanted.sum(dim=1, keepdim=True)
+    is_target = weights > 0
+    size = is_target.sum(dim=1, keepdim=True)
     order = bag_logits(states, head).argsort(dim=1, descending=True)
     top = torch.arange(order.shape[1], device=order.device) < size
-    hits = (wanted.gather(1, order) & top).sum(dim=1, keepdim=True)
+    hits = (is_target.gather(1, order) & top).sum(dim=1, keepdim=True)
     return (hits / size.clamp(min=1)).sum()
 
 
@@ -124,31 +120,31 @@ def language_model_loss(hidden: Tensor, labels: Tensor, head: Head) -> Tensor:
     """Return the sum of the next-token cross-entropies.
 
     Args:
-        hidden: (M, D) hidden states, each before the token it predicts.
-        labels: (M,) those tokens.
-        head: The vocabulary projection.
+        hidden: (M, D) hidden states, each of the token before the one that it predicts.
+        labels: (M,) ids of the predicted tokens.
+        head: The LM head.
 
     Returns:
-        A scalar. Its gradients are computed along with it, chunk by chunk, so that no more than a
-        chunk's logits ever exist.
+        A scalar. Its gradients are computed along with it, chunk by chunk, so that only the logits of one
+        chunk exist at a time.
     """
     return cast(Tensor, _ChunkedCrossEntropy.apply(hidden, head.weight, labels, head.softcap))  # type: ignore[no-untyped-call]
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Cross-entropy of a (soft-capped) projection without the whole matrix of logits."""
+    """Cross-entropy of a (soft-capped) projection that never holds the logits of all tokens."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, softcap: float | None) -> Tensor:
-        """Compute the loss and, where they are wanted, its gradients."""
+        """Compute the loss, and its gradients for the inputs that need them."""
         dtype = hidden.dtype
         if torch.is_autocast_enabled(hidden.device.type):
             dtype = torch.get_autocast_dtype(hidden.device.type)
         head = Head(weight.to(dtype), softcap)
         total = torch.zeros((), device=hidden.device)
         grad_hidden, grad_weight = (
-            torch.zeros_like(tensor) if wanted else None
-            for tensor, wanted in zip((hidden, weight), ctx.needs_input_grad, strict=False)
+            torch.zeros_like(tensor) if needed else None
+            for tensor, needed in zip((hidden, weight), ctx.needs_input_grad, strict=False)
         )
         chunk = max(1, _CHUNK_LOGITS // len(weight))
         for start in range(0, len(labels), chunk):
@@ -172,6 +168,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale the gradients computed before."""
-        grads = [saved * grad_output for saved in ctx.saved_tensors]
-        return (*(grads.pop(0) if wanted else None for wanted in ctx.needs_input_grad[:2]), None, None)
+        """Return the gradients that :meth:`forward` computed, scaled."""
+        grads = iter(ctx.saved_tensors)
+        hidden, weight = (
+            next(grads) * grad_output if needed else None for needed in ctx.needs_input_grad[:2]
+        )
+        return hidden, weight, None, None

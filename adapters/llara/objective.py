@@ -16,17 +16,17 @@ from llara_eval.training.objective import Numbered, Step
 
 
 class AdaptationModel(nn.Module):
-    """A causal language model whose forward pass is the sums of the three terms.
+    """A causal language model whose forward pass returns the sums of the three terms.
 
-    The head is used inside the forward pass, so that a sharded model has it gathered there. Called
-    with keyword arguments it is its own decoder, so that it can be encoded with while it is trained.
+    The LM head is used inside the forward pass, because a sharded model gathers its weights there. Called
+    with keyword arguments, the forward pass is that of the decoder, so that the model encodes texts too.
 
     Args:
         model: A transformers causal language model.
-        task: What it is adapted to.
+        task: What the model learns.
 
     Raises:
-        UsageError: The head is not one that this code can reproduce.
+        UsageError: The LM head has a bias or a scale.
     """
 
     def __init__(self, model: Any, task: Adaptation) -> None:
@@ -40,57 +40,54 @@ class AdaptationModel(nn.Module):
         """Return the sums of the losses, or of the recalls, over a batch.
 
         Args:
-            batch: On the model's device.
-            recall: Instead of the losses, the shares of target tokens among as many top logits.
-            inputs: Without a batch: what the decoder is called with.
+            batch: A micro-batch on the model's device.
+            recall: Whether the sums are those of the recalls, see :func:`bag_recall`.
+            inputs: The decoder's arguments, where there is no batch.
         """
         if batch is None:
             return self.model.base_model(**inputs)
         hidden = hidden_states(self.model.base_model, batch.joint)
         head = Head.of(self.model)
+        measure = bag_recall if recall else bag_of_words_loss
         bags = []
-        for wanted, slots, targets in (
+        for enabled, slots, targets in (
             (self.task.ebae, batch.joint.self_slots, batch.self_targets),
             (self.task.ebar, batch.joint.next_slots, batch.next_targets),
         ):
             weights = bag_weights(targets, len(head.weight), distinct=self.task.distinct)
-            measure = bag_recall if recall else bag_of_words_loss
             states = slot_states(hidden, slots)
-            bags.append(measure(states, weights, head) if wanted else hidden.new_zeros(()))
-        words = hidden.new_zeros(())
+            bags.append(measure(states, weights, head) if enabled else hidden.new_zeros(()))
+        language_model = hidden.new_zeros(())
         if self.task.language_model and not recall:
-            words = language_model_loss(
-                hidden.flatten(0, 1)[batch.joint.predictors], batch.joint.labels, head
-            )
-        return Sums(words, *bags)
+            predictors = hidden.flatten(0, 1)[batch.joint.predictors]
+            language_model = language_model_loss(predictors, batch.joint.labels, head)
+        return Sums(language_model, *bags)
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the parameters."""
+        """The dtype of the parameters."""
         return next(self.parameters()).dtype
 
 
-def combine(sums: Sums, counts: Sums, config: Adaptation) -> Sums:
-    """Return the three terms as they enter the loss, which is their sum.
+def combine(sums: Sums, counts: Sums, task: Adaptation) -> Sums:
+    """Return the three terms of the loss, which is their sum.
 
-    Released code: L = L_LM + (L_EBAE + L_EBAR) / 2, each bag-of-words term divided by 10, a mean over
-    the texts with a target; where a batch has only one of the two, it counts whole. Paper (arXiv
-    2312.15503): L = L_EBAE + L_EBAR.
+    Released code: L = L_LM + (L_EBAE + L_EBAR) / 2, where each bag-of-words term is divided by 10 and is a
+    mean over the texts with a target. Where a batch has only one of the two terms, it is not halved. Paper
+    (arXiv 2312.15503): L = L_EBAE + L_EBAR.
 
     Args:
         sums: Sums over a micro-batch.
-        counts: What the whole batch's terms are means over.
-        config: Which variant.
+        counts: Numbers of tokens or texts of the whole batch, which the sums are divided by.
+        task: The variant of the loss.
     """
-    active = sum(
-        wanted and count > 0 for wanted, count in ((config.ebae, counts.ebae), (config.ebar, counts.ebar))
-    )
-    share = config.scale / (active if config.averaged and active else 1)
+    active = sum((task.ebae and counts.ebae > 0, task.ebar and counts.ebar > 0))
+    share = task.scale / (active if task.averaged and active else 1)
     return Sums(
         sums.language_model / max(counts.language_model, 1),
         sums.ebae * share / max(counts.ebae, 1),
@@ -106,7 +103,7 @@ class Adapt:
         tokenizer: Its tokenizer.
         templates: Its templates.
         micro_tokens: Most tokens of a micro-batch, padding included.
-        precision: bfloat16 computes products in it; weights stay float32.
+        precision: The dtype of matrix products, float32 or bfloat16; weights stay float32.
     """
 
     def __init__(
@@ -124,16 +121,14 @@ class Adapt:
         self.precision = precision
 
     def read(self, rows: Numbered, epoch: int) -> Read:
-        """Tokenise; every epoch sees the same texts."""
+        """Tokenise the rows; they are the same in every epoch."""
         return self.reader.read([row for _, row in rows])
 
-    def step(self, rows: Read) -> Step:
+    def step(self, inputs: Read) -> Step:
         """Compute the loss of an optimizer step and leave its gradients in the parameters."""
-        batches = self.reader.batches(rows, self.micro_tokens)
-        counts = Sums(
-            *(int(total(sum(column))) for column in zip(*(batch.counts for batch in batches), strict=True))
-        )
-        logged = torch.zeros(3, device=self.model.device)
+        batches = self.reader.batches(inputs, self.micro_tokens)
+        counts = Sums(*(int(total(count)) for count in _total_counts(batches)))
+        logged = torch.zeros(len(Sums._fields), device=self.model.device)
         for number, batch in enumerate(batches, 1):
             synchronise(self.model, number == len(batches))
             with self._autocast():
@@ -141,14 +136,9 @@ class Adapt:
             # Sharding averages gradients over processes; the counts are already those of all of them.
             (sum(terms) * world()).backward()
             logged += torch.stack([term.detach() for term in terms])
-        language_model, ebae, ebar = (total(value) for value in logged.tolist())
+        totals = Sums(*(total(value) for value in logged.tolist()))
         return Step(
-            terms={
-                "loss": language_model + ebae + ebar,
-                "language_model": language_model,
-                "ebae": ebae,
-                "ebar": ebar,
-            },
+            terms={"loss": sum(totals), **totals._asdict()},
             tokens=sum(int((batch.joint.segments > 0).sum()) for batch in batches),
             padded=sum(batch.joint.ids.numel() for batch in batches),
         )
@@ -157,18 +147,23 @@ class Adapt:
     def recall(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Return the recall of each embedding, a mean over rows with a target; see :func:`bag_recall`."""
         batches = self.reader.batches(self.reader.read(rows), self.micro_tokens)
-        counts = [sum(column) for column in zip(*(batch.counts for batch in batches), strict=True)]
-        recalls = torch.zeros(3, device=self.model.device)
+        recalls = torch.zeros(len(Sums._fields), device=self.model.device)
         training = self.model.training
         self.model.eval()  # without dropout
         for batch in batches:
             with self._autocast():
                 recalls += torch.stack(list(self.model(batch.to(self.model.device), recall=True)))
         self.model.train(training)
-        _, ebae, ebar = (value / max(count, 1) for value, count in zip(recalls.tolist(), counts, strict=True))
-        return {"ebae_recall": ebae, "ebar_recall": ebar}
+        _, ebae, ebar = recalls.tolist()
+        counts = _total_counts(batches)
+        return {"ebae_recall": ebae / max(counts.ebae, 1), "ebar_recall": ebar / max(counts.ebar, 1)}
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(
             self.model.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16
         )
+
+
+def _total_counts(batches: Sequence[Batch]) -> Sums:
+    """Return the counts of this process's micro-batches together."""
+    return Sums(*map(sum, zip(*(batch.counts for batch in batches), strict=True)))

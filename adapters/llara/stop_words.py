@@ -1,7 +1,7 @@
-"""English stop words, dropped from the targets of the bag-of-words losses.
+"""English stop words, which the targets of the bag-of-words losses leave out.
 
-The released code (FlagOpen/FlagEmbedding, research/LLARA/pretrain) uses NLTK's list. This one is our own,
-of the same word classes; it may differ in a few words.
+The released code (FlagOpen/FlagEmbedding, research/LLARA/pretrain) uses NLTK's list. The list of this module
+was made of the same word classes; it may differ in a few words.
 """
 
 import re
@@ -34,21 +34,21 @@ _CLASSES = {
     "adverbs and particles": """
         not only very too just also again further once here there now ever never still
     """,
-    "what is left of contractions": """
+    "parts of contractions": """
         s t d ll m re ve o y ain aren couldn didn doesn don hadn hasn haven isn mightn mustn needn shan
         shouldn wasn weren won wouldn
     """,
 }
 
 STOP_WORDS = frozenset(word for words in _CLASSES.values() for word in words.split())
-"""In lower case."""
+"""All stop words, in lower case."""
 
 
 def without_stop_words(text: str) -> str:
-    """Return a text's words without punctuation and stop words, with single spaces between them.
+    """Return the words of a text without punctuation and stop words, joined by single spaces.
 
-    As the released code does it: every run of characters that are not part of a word, and underscores,
-    becomes a space; then words are dropped whose lower-case form is a stop word.
+    The rule is that of the released code: every run of underscores and of characters outside words becomes a
+    space, and then each word whose lower-case form is a stop word is dropped.
     """
     words = _NOT_WORD.sub(" ", text).split()
     return " ".join(word for word in words if word.lower() not in STOP_WORDS)

@@ -1,19 +1,18 @@
 """The prompts of LLaRA and the templates made from them.
 
-Two variants exist: the one of the released code and checkpoints (FlagOpen/FlagEmbedding,
-research/LLARA), and the one the paper describes (arXiv 2312.15503, section 3; ACL 2024 words the
-prompts a little differently).
+Two variants exist: that of the released code and checkpoints (FlagOpen/FlagEmbedding, research/LLARA), and
+that of the paper (arXiv 2312.15503, section 3; its ACL 2024 version has slightly other prompts).
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from llara_eval.core.decode import decode, read_record
-from llara_eval.core.errors import DataError, UsageError
+from llara_eval.core.errors import UsageError
 from llara_eval.encoding.templates import Template, Templates, fault_of_slots, special_tokens
 
 _EOS = "{eos}"
@@ -22,13 +21,13 @@ _SLOT = re.compile(r"<s\d+>")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompts:
-    """What stands around a text; ``{eos}`` is the tokenizer's end-of-sequence token.
+    """The prompts around a text; ``{eos}`` stands for the tokenizer's end-of-sequence token.
 
     Attributes:
-        prefix: Before the text, after the tokens the tokenizer itself puts first (BOS).
-        self_suffix: Asks for the text itself (EBAE; passages).
-        next_suffix: Asks for the text that follows (EBAR; queries).
-        slots: How many of the last tokens of a suffix make the embedding.
+        prefix: The prompt before the text, after the tokens that the tokenizer itself puts first (BOS).
+        self_suffix: The prompt of EBAE and of passages; it asks for the text itself.
+        next_suffix: The prompt of EBAR and of queries; it asks for the text that follows.
+        slots: The number of last tokens of a suffix that make the embedding.
     """
 
     prefix: str
@@ -43,18 +42,13 @@ class Prompts:
         Raises:
             DataError: The file cannot be read, or a field is missing, unknown or of another type.
         """
-        value = read_record(path, dict[str, Any])
-        names = [item.name for item in fields(cls)]
-        if set(value) != set(names):
-            found = ", ".join(value) or "nothing"
-            raise DataError(f"{path}: expected a JSON object with {', '.join(names)}, found {found}")
-        return decode(value, cls, path, closed=True)
+        return decode(read_record(path, dict[str, Any]), cls, path, closed=True)
 
     def with_slots(self, slots: int) -> "Prompts":
-        """Return the same words with fewer slot tokens at the end of each suffix, for ablation.
+        """Return the same prompts with fewer slot tokens at the end of each suffix, for ablation.
 
         Raises:
-            UsageError: A suffix does not have that many.
+            UsageError: A suffix has fewer slot tokens than ``slots``, or ``slots`` is below 1.
         """
         suffixes = []
         for suffix in (self.self_suffix, self.next_suffix):
@@ -66,7 +60,7 @@ class Prompts:
 
     @property
     def slot_tokens(self) -> tuple[str, ...]:
-        """The slot tokens (``<s1>`` …) these prompts use, in order, each once."""
+        """The slot tokens (``<s1>`` …) of these prompts, in order, each once."""
         return tuple(dict.fromkeys(_SLOT.findall(self.self_suffix + self.next_suffix)))
 
 
@@ -93,35 +87,33 @@ PAPER_ACL = Prompts(
     next_suffix="The next sentence is: {eos}",
     slots=1,
 )
-"""The prompts as the ACL 2024 version words them."""
+"""The prompts of the ACL 2024 version of the paper."""
 
 VARIANTS: Mapping[str, Prompts] = MappingProxyType(
     {"released": RELEASED, "paper": PAPER, "paper-acl": PAPER_ACL}
 )
-"""Prompts by name; the released ones are the usual ones."""
+"""Prompts of ``llara-eval verify-joint`` by name."""
 
 
-def templates(
-    tokenizer: Any, prompts: Prompts = RELEASED, *, query_length: int = 512, passage_length: int = 512
-) -> Templates:
-    """Return the templates: a query is asked for what follows it, a passage for itself.
+def templates(tokenizer: Any, prompts: Prompts = RELEASED) -> Templates:
+    """Return the templates: a passage's prompt asks for the passage, a query's for the text that follows.
 
     Args:
         tokenizer: The checkpoint's own tokenizer; it decides whether a text starts with BOS.
         prompts: The prompts of both sides.
-        query_length: Most tokens of a query, template included.
-        passage_length: Most tokens of a passage, template included.
+
+    Returns:
+        The templates, of at most 512 tokens a side.
 
     Raises:
-        UsageError: The tokenizer has no end-of-sequence token but the prompts ask for one, a suffix has
-            fewer tokens than slots, or several slots are not tokens that were added to it.
+        UsageError: The tokenizer lacks a slot token or the end-of-sequence token of the prompts, a suffix has
+            fewer tokens than slots, or one of several slots is not a token that was added to the tokenizer.
     """
-    words = (prompts.prefix, prompts.self_suffix, prompts.next_suffix)
-    if any(_EOS in word for word in words) and not tokenizer.eos_token:
+    texts = (prompts.prefix, prompts.self_suffix, prompts.next_suffix)
+    if any(_EOS in text for text in texts) and not tokenizer.eos_token:
         raise UsageError("these prompts end with {eos}, but the tokenizer has no end-of-sequence token")
-    prefix, self_suffix, next_suffix = (word.replace(_EOS, tokenizer.eos_token or "") for word in words)
-    known = tokenizer.get_vocab()
-    absent = [token for token in prompts.slot_tokens if token not in known]
+    prefix, self_suffix, next_suffix = (text.replace(_EOS, tokenizer.eos_token or "") for text in texts)
+    absent = _absent(tokenizer, prompts.slot_tokens)
     if absent:
         raise UsageError(
             f"the tokenizer lacks the slot tokens {' '.join(absent)}: this checkpoint was not adapted with "
@@ -132,9 +124,9 @@ def templates(
         suffix=(self_suffix,),
         pooling="last",
         slots=prompts.slots,
-        max_length=passage_length,
+        max_length=512,
     )
-    query = replace(document, suffix=(next_suffix,), max_length=query_length)
+    query = replace(document, suffix=(next_suffix,))
     for template in (document, query):
         if len(template.suffix_ids(tokenizer)) < prompts.slots:
             raise UsageError(f"a suffix has fewer tokens than its {prompts.slots} slots")
@@ -145,23 +137,26 @@ def templates(
 
 
 def recognise(tokenizer: Any, adapter: Mapping[str, Any] | None = None) -> Templates | None:
-    """Return the released templates if a checkpoint's own vocabulary has all sixteen slot tokens."""
-    known = tokenizer.get_vocab()
-    return templates(tokenizer) if all(token in known for token in RELEASED.slot_tokens) else None
+    """Return the released templates if the checkpoint's vocabulary has all sixteen slot tokens."""
+    return None if _absent(tokenizer, RELEASED.slot_tokens) else templates(tokenizer)
 
 
 def add_tokens(tokenizer: Any, tokens: Sequence[str]) -> list[int]:
-    """Add the slot tokens a tokenizer lacks, in place, and return the ids of those that were new."""
-    known = tokenizer.get_vocab()
-    absent = [token for token in tokens if token not in known]
+    """Add the slot tokens that a tokenizer lacks, in place, and return their ids."""
+    absent = _absent(tokenizer, tokens)
     tokenizer.add_special_tokens({"additional_special_tokens": absent}, replace_extra_special_tokens=False)
     return [int(token) for token in tokenizer.convert_tokens_to_ids(absent)]
 
 
-def fit_embeddings(model: Any, new: Sequence[int]) -> None:
-    """Give a model rows for tokens that were added, drawn from torch's generator, in place.
+def fit_embeddings(model: Any, new_tokens: Sequence[int]) -> None:
+    """Make the embedding matrix hold the ids of new tokens, in place; new rows are drawn at random.
 
-    Some models have spare rows already, and an embedding matrix never becomes smaller.
+    A matrix that has spare rows for them stays as it is.
     """
-    if new and max(new) >= model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(max(new) + 1, mean_resizing=False)
+    if new_tokens and max(new_tokens) >= model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(max(new_tokens) + 1, mean_resizing=False)
+
+
+def _absent(tokenizer: Any, tokens: Sequence[str]) -> list[str]:
+    vocabulary = tokenizer.get_vocab()
+    return [token for token in tokens if token not in vocabulary]

@@ -1,4 +1,4 @@
-"""A checkpoint folder → a folder that stock sentence-transformers loads, checked to encode alike."""
+"""A checkpoint folder → a folder for sentence-transformers, which is checked to give the same vectors."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 
 from llara_eval.checkpoints import st_write
 from llara_eval.checkpoints.load import load
-from llara_eval.checkpoints.st_write import SIDES
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.core.folders import atomic_folder
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.templates import Side
+from llara_eval.encoding.templates import SIDES, Side
 
 _FLOOR = 0.9999
-"""Agreement that counts as the same vector, in float32."""
+"""The least agreement of equal vectors in float32."""
 
 
 def export(folder: Path, output: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> None:
@@ -25,15 +24,15 @@ def export(folder: Path, output: Path, *, overwrite: bool = False, progress: Pro
 
     Args:
         folder: A checkpoint folder, see :mod:`llara_eval.checkpoints.load`.
-        output: The folder to write; it appears when the check has passed, or not at all.
-        overwrite: Replace an earlier export.
+        output: The folder to write; it appears only after the check has passed.
+        overwrite: Whether an earlier export is replaced.
         progress: Shows the three steps: read, write, check.
 
     Raises:
         MissingPartError: sentence-transformers is not installed.
-        UsageError: The output exists, or a template has no equal in sentence-transformers.
+        UsageError: The output may not be written, or sentence-transformers cannot apply a template.
         DataError: The checkpoint cannot be read.
-        CheckFailedError: The folder written gives other vectors.
+        CheckFailedError: The exported folder gives other vectors.
     """
     try:
         import sentence_transformers  # noqa: F401
@@ -49,24 +48,24 @@ def export(folder: Path, output: Path, *, overwrite: bool = False, progress: Pro
         device = str(encoder.device)
         advance()
         st_write.write(encoder, unfinished, output.name)
-        del encoder  # the check loads the weights once more
+        del encoder  # makes room for the weights that the check reads
         advance()
         _verify(unfinished, texts, expected, device)
         advance()
 
 
 def _check_output(folder: Path, output: Path, overwrite: bool) -> None:
-    """Raise if the output may not be written."""
+    """Raise a UsageError if the output may not be written."""
     if output == folder or output in folder.parents:
         raise UsageError(f"--output {output} holds the checkpoint itself; name another folder")
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists; name another folder or add --overwrite")
     if output.exists() and not (output / "modules.json").is_file():
-        raise UsageError(f"{output} is not an earlier export and is not replaced; name another folder")
+        raise UsageError(f"{output} is not an earlier export and cannot be replaced; name another folder")
 
 
 def _probes(encoder: Encoder) -> list[str]:
-    """Return texts that show a difference: none, short, odd, longer than the limit, special tokens."""
+    """Return texts that reveal differences: empty, short, odd, longer than the limit, with special tokens."""
     longest = max(encoder.templates.of(side).max_length for side in SIDES)
     return [
         "",
@@ -89,7 +88,7 @@ def _verify(
     encode = {"query": model.encode_query, "document": model.encode_document}
     for side, ours in expected.items():
         theirs = encode[side](list(texts), show_progress_bar=False, convert_to_numpy=True)
-        # The cosine, for vectors of equal length; a difference of length counts too.
+        # This is the cosine of vectors of equal length, and less if their lengths differ.
         agreement = 2 * (ours * theirs).sum(1) / ((ours**2).sum(1) + (theirs**2).sum(1))
         worst = int(np.argmin(agreement))
         if not agreement[worst] > _FLOOR:

@@ -1,12 +1,13 @@
-"""A checkpoint's folder: where it is, what its files say, and which of them decide what its vectors are."""
+"""The folder of a checkpoint: how it is found, what its files contain, and a hash of its content."""
 
 import copy
 import hashlib
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
+
+from safetensors import SafetensorError
 
 from llara_eval.checkpoints.gguf import convert_gguf
 from llara_eval.core.decode import decode, read_record
@@ -21,40 +22,36 @@ _HASHED = (
     *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json"),
     *("added_tokens.json", "*.model", "*.codes"),
 )
-"""Files of a checkpoint that decide what its vectors are, templates aside."""
-
-_MODULES_HASHED = ("*.json", "*.safetensors", "*.bin")
-"""Files below a sentence-transformers folder that decide what modules do that we have not."""
-
-_MEAN = "pooling_mode_mean_tokens"
-"""sentence-transformers' older name for the mean."""
+"""Files of a checkpoint on which its vectors depend, without the templates."""
 
 _HUB_FILES = [*_HASHED, "*.json", "*.txt", "[0-9]_*/*.bin"]
-"""What is fetched from the hub: that, templates, and the modules of a sentence-transformers folder."""
+"""Files that are downloaded from the hub: also templates and the modules of sentence-transformers."""
 
 
-class Module(TypedDict):
-    """An entry of ``modules.json``; its other keys say nothing that matters here."""
+class _Module(TypedDict):
+    """An entry of ``modules.json``, without the keys that are not used."""
 
     type: str
     path: str
 
 
-class _Route(TypedDict):
-    document: list[str]
-
-
 class _Router(TypedDict):
-    structure: _Route
+    """``router_config.json`` of a sentence-transformers folder: the modules of each route."""
+
+    structure: dict[str, list[str]]
+
+
+UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError)
+"""Errors that libraries raise if the files of a checkpoint are missing or damaged."""
 
 
 class Checkpoint:
-    """An opened checkpoint folder: each of its files is read at most once, when it is first asked for.
+    """An opened checkpoint folder; each of its files is read at most once, when it is first needed.
+
+    Every property raises a DataError if a file that it needs is missing or malformed.
 
     Args:
         folder: The folder, see :func:`resolve`.
-
-    Every property raises a DataError where a file that it needs is missing or malformed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,54 +59,49 @@ class Checkpoint:
 
     @cached_property
     def lora(self) -> Mapping[str, Any] | None:
-        """The configuration of a folder of LoRA weights, in peft's layout; None for any other folder."""
+        """The configuration of a LoRA adapter, in peft's layout; None if the folder holds no adapter."""
         path = self.folder / LORA_CONFIG
         if not path.is_file():
             return None
-        config = read_json(path)
-        if (
-            not isinstance(config, dict)
-            or config.get("peft_type") != "LORA"
-            or not isinstance(config.get("base_model_name_or_path"), str)
-            or not config["base_model_name_or_path"]
-        ):
+        config = decode(read_json(path), dict[str, Any], path)
+        name = config.get("base_model_name_or_path")
+        if config.get("peft_type") != "LORA" or not (isinstance(name, str) and name):
             raise DataError(f"{path}: expected a LoRA configuration with base_model_name_or_path")
         return config
 
     @cached_property
     def base(self) -> "Checkpoint | None":
-        """The base model of LoRA weights, which may be named relative to them; None for any other folder."""
+        """The base model of a LoRA adapter, to which its path may be relative; None without an adapter."""
         if self.lora is None:
             return None
         name = self.lora["base_model_name_or_path"]
-        beside = self.folder / name
-        if beside.is_dir():
-            return Checkpoint(beside)
+        if (self.folder / name).is_dir():
+            return Checkpoint(self.folder / name)
         try:
             return Checkpoint(resolve(name))
         except DataError as error:
             raise DataError(
-                f"{self.folder} holds LoRA weights of {name!r}, which is not there ({error}); put it there, "
-                f"or correct base_model_name_or_path in {LORA_CONFIG}"
+                f"{self.folder} holds a LoRA adapter of the base model {name!r}, which is missing ({error}); "
+                f"put it there, or correct base_model_name_or_path in {LORA_CONFIG}"
             ) from error
 
     @cached_property
     def modules(self) -> list[tuple[str, Path]]:
-        """The class and the folder of each module of a sentence-transformers folder; none for any other."""
+        """Class and folder of each module of a sentence-transformers folder; empty for other folders."""
         path = self.folder / "modules.json"
         if not path.is_file():
             return []
-        modules = read_record(path, list[Module])
+        modules = read_record(path, list[_Module])
         if not modules:
             raise DataError(f"{path}: expected modules, found none")
         return [(module["type"].rsplit(".", 1)[-1], self.folder / module["path"]) for module in modules]
 
     @cached_property
     def transformer(self) -> Path:
-        """The folder of the weights; in sentence-transformers layout that may be a subfolder."""
+        """The folder of the weights, which may be a subfolder in the layout of sentence-transformers."""
         router = self.folder / "router_config.json"  # an export with one template a side
         if router.is_file():
-            route = read_record(router, _Router)["structure"]["document"]
+            route = read_record(router, _Router)["structure"].get("document")
             if not route:
                 raise DataError(f"{router}: expected modules in $.structure.document")
             return self.folder / route[0]
@@ -117,11 +109,11 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> Any:
-        """The configuration of the language model, with rows for all tokens that LoRA weights bring along.
+        """The configuration of the language model; its vocabulary has all tokens that an adapter adds.
 
         Raises:
             DataError: The configuration is missing or unreadable.
-            UsageError: The model is an encoder and a decoder.
+            UsageError: The model has both an encoder and a decoder.
         """
         if self.base is not None:
             config = copy.deepcopy(self.base.config)
@@ -131,7 +123,12 @@ class Checkpoint:
 
     @cached_property
     def whole_config(self) -> Any:
-        """The configuration of the whole model, which may be more than a language model."""
+        """The configuration of the whole model, which may be more than a language model.
+
+        Raises:
+            DataError: The configuration is missing or unreadable.
+            UsageError: The model has both an encoder and a decoder.
+        """
         from transformers import AutoConfig
 
         if self.base is not None:
@@ -140,19 +137,19 @@ class Checkpoint:
             config = AutoConfig.from_pretrained(
                 self.transformer, local_files_only=True, trust_remote_code=False
             )
-        except unreadable() as error:
+        except UNREADABLE as error:
             raise DataError(f"{self.folder}: its configuration cannot be read: {error}") from error
         if config.is_encoder_decoder:
             raise UsageError(
-                f"{self.folder}: {config.model_type} is an encoder and a decoder, and only one is known"
+                f"{self.folder}: {config.model_type} is an encoder and a decoder; one alone is needed"
             )
         return config
 
     def require_head(self) -> None:
-        """Raise where the language-model head cannot be had.
+        """Check that the model is one that can be read with its language-model head.
 
         Raises:
-            UsageError: The model is more than a language model, or an encoder and a decoder.
+            UsageError: The model is more than a language model, or has both an encoder and a decoder.
         """
         whole = self.whole_config
         if whole.get_text_config() is not whole:
@@ -163,15 +160,15 @@ class Checkpoint:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The tokenizer; LoRA weights without one have that of their base.
+        """The tokenizer; an adapter without a tokenizer has that of its base model.
 
-        It cuts texts at their end, as templates do, whatever it was saved with.
+        It truncates texts at their end, as templates do, even if it was saved with another setting.
         """
         from transformers import AutoTokenizer
 
         if self.base is not None and not any(self.transformer.glob("tokenizer*")):
             return self.base.tokenizer
-        config = self.whole_config if self.base is None else None  # LoRA weights have none of their own
+        config = self.whole_config if self.base is None else None  # an adapter's folder has none
         try:
             tokenizer = AutoTokenizer.from_pretrained(
                 self.transformer,
@@ -180,30 +177,29 @@ class Checkpoint:
                 trust_remote_code=False,
                 truncation_side="right",
             )
-        except unreadable() as error:
+        except UNREADABLE as error:
             raise DataError(f"{self.folder}: its tokenizer cannot be read: {error}") from error
-        names = tokenizer.vocab_files_names.values()  # none for those that read bytes
+        names = tokenizer.vocab_files_names.values()  # empty for a tokenizer of bytes
         if names and not any((self.transformer / name).is_file() for name in names):
-            # transformers makes one up
-            raise DataError(
+            raise DataError(  # transformers has invented a tokenizer
                 f"{self.folder} holds no tokenizer ({' or '.join(sorted(names))}); save it there too"
             )
         return tokenizer
 
     @cached_property
     def templates(self) -> Templates | None:
-        """The templates that the folder itself holds in ``template.json``; None if it has none."""
+        """The templates in ``template.json``; None if the folder has no such file."""
         return Templates.load(self.folder)
 
     def has(self, *patterns: str) -> bool:
-        """Return whether the checkpoint or its base has files of such names."""
-        if any(file for pattern in patterns for file in self.transformer.glob(pattern)):
+        """Return whether the checkpoint or its base model has a file that matches one of the patterns."""
+        if any(any(self.transformer.glob(pattern)) for pattern in patterns):
             return True
         return self.base is not None and self.base.has(*patterns)
 
     @cached_property
     def content_hash(self) -> str:
-        """A SHA-256 over weights, configuration, tokenizer and modules of the checkpoint and its base."""
+        """The SHA-256 of weights, configuration, tokenizer and modules of checkpoint and base model."""
         model_files = {path for pattern in _HASHED for path in self.transformer.glob(pattern)}
         named = [(path.name, path) for path in sorted(model_files)]
         module_files = sorted(self._module_files() - model_files)
@@ -216,48 +212,37 @@ class Checkpoint:
         return total.hexdigest()
 
     def _module_files(self) -> set[Path]:
-        """Return the files that decide what the modules behind the transformer do.
+        """Return the files on which the modules after the transformer depend.
 
-        A plain mean has none, so that hashes in older records hold: whatever else pools, its settings have.
+        There are none for a plain mean, so that the hashes in existing records stay valid.
         """
         if not self.modules:
             return set()
         modules = dict(self.modules)
         if "Pooling" not in modules or set(modules) - {"Transformer", "Pooling", "Normalize"}:
-            return {path for pattern in _MODULES_HASHED for path in self.folder.rglob(pattern)}
+            patterns = ("*.json", "*.safetensors", "*.bin")
+            return {path for pattern in patterns for path in self.folder.rglob(pattern)}
         path = modules["Pooling"] / "config.json"
         pooling = decode(read_json(path), dict[str, Any], path)
         chosen = [key for key, value in pooling.items() if value and not key.endswith("dimension")]
-        return set() if chosen == [_MEAN] else {path}
-
-
-def opened(checkpoint: Path | Checkpoint) -> Checkpoint:
-    """Return the checkpoint of a folder, or the one that is opened already."""
-    return checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-
-
-def content_hash(folder: Path) -> str:
-    """Return the content hash of a checkpoint folder, see :attr:`Checkpoint.content_hash`."""
-    return Checkpoint(folder).content_hash
-
-
-def unreadable() -> tuple[type[Exception], ...]:
-    """Return what libraries raise where a checkpoint's files are not what they should be."""
-    from safetensors import SafetensorError
-
-    return OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError
+        return set() if chosen == ["pooling_mode_mean_tokens"] else {path}
 
 
 def resolve(model: str, *, offline: bool = False) -> Path:
-    """Return the folder of a checkpoint: a folder, a GGUF file (converted once), or a hub name.
+    """Return the folder of a checkpoint; a GGUF file is converted, a hub name is downloaded.
+
+    Args:
+        model: A checkpoint folder, a GGUF file, or a name on the hub.
+        offline: Whether downloads are forbidden.
 
     Raises:
-        DataError: There is no such folder, and the hub has none or may not be asked.
+        DataError: There is no such checkpoint, or it would have to be downloaded and cannot be.
         UsageError: The name is empty, or the folder holds several GGUF files.
+        MissingPartError: The reader of GGUF files is not installed.
     """
     if not model:
-        raise UsageError("--model '' names nothing")
-    path = Path(model).expanduser().absolute()  # LoRA weights name it, and are used from anywhere
+        raise UsageError("--model is empty; name a checkpoint")
+    path = Path(model).expanduser().absolute()  # absolute, since an adapter trained on it records the path
     if path.is_dir():
         weights = sorted(path.glob("*.gguf"))
         if weights and not (path / "config.json").is_file():
@@ -265,19 +250,20 @@ def resolve(model: str, *, offline: bool = False) -> Path:
                 raise UsageError(f"{path} holds {len(weights)} GGUF files; name the one to use")
             return convert_gguf(weights[0])
         if not any((path / name).is_file() for name in ("config.json", "modules.json", LORA_CONFIG)):
-            raise DataError(f"{path} is not a checkpoint folder: there is no config.json")
+            raise DataError(f"{path} is not a checkpoint folder: it has no config.json")
         return path
     if path.is_file() and path.suffix == ".gguf":
         return convert_gguf(path)
     if path.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise DataError(f"{model!r} is not a checkpoint folder, a GGUF file or a system's name")
     from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        local_only = offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, local_files_only=local_only))
+        offline = offline or HF_HUB_OFFLINE
+        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, local_files_only=offline))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise DataError(
-            f"{model!r} is neither a folder nor to be had from the hub: {str(error).splitlines()[0]}"
+            f"{model!r} is not a folder and cannot be read from the hub: {str(error).splitlines()[0]}"
         ) from error

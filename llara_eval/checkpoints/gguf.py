@@ -1,4 +1,4 @@
-"""A GGUF file → a safetensors folder in the cache."""
+"""Conversion of a GGUF file to a safetensors folder in the cache."""
 
 import io
 import logging
@@ -11,34 +11,46 @@ import torch
 from llara_eval.core.errors import DataError, MissingPartError
 from llara_eval.core.files import sha256_of
 from llara_eval.core.folders import atomic_folder
+from llara_eval.core.leases import Leases
 from llara_eval.core.paths import home
 
 logger = logging.getLogger(__name__)
 
+_LONGEST = 3_600.0
+"""Seconds after which a conversion by another process is taken as given up."""
+
 
 def convert_gguf(path: Path) -> Path:
-    """Convert a GGUF file to a safetensors folder in the cache, once, and return that folder.
+    """Convert a GGUF file to a safetensors folder in the cache and return the folder.
+
+    A file is converted once; a process that finds another one converting it waits.
 
     Raises:
         DataError: The file cannot be read as a model.
-        MissingPartError: The reader for GGUF is not installed.
+        MissingPartError: The reader of GGUF files is not installed.
     """
     folder = home() / "models" / f"{path.stem}-{sha256_of(path)[:16]}"
-    if (folder / "config.json").is_file():
-        return folder
+    if not folder.is_dir():
+        with Leases(home() / "leases", expires=_LONGEST).hold(folder.name, wait=True):
+            if not folder.is_dir():
+                _convert(path, folder)
+    return folder
+
+
+def _convert(path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils.logging import disable_progress_bar
 
     logger.info("converting %s to safetensors, once", path.name)
-    where = {"gguf_file": path.name, "local_files_only": True}
+    source = {"gguf_file": path.name, "local_files_only": True}
     disable_progress_bar()
     try:
-        # Without dequantizing, the model cannot be saved; its progress bar is for terminals only.
+        # A model that is not dequantized cannot be saved. Its progress bar is for terminals only.
         with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
             model = AutoModelForCausalLM.from_pretrained(
-                path.parent, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32, **where
+                path.parent, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32, **source
             )
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, **where)
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, **source)
         with atomic_folder(folder) as unfinished:
             model.save_pretrained(unfinished, safe_serialization=True)
             tokenizer.save_pretrained(unfinished)
@@ -46,4 +58,3 @@ def convert_gguf(path: Path) -> Path:
         raise MissingPartError(f"reading {path.name} needs: pip install gguf") from error
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path}: cannot be read as a GGUF model: {error}") from error
-    return folder

@@ -1,9 +1,8 @@
-"""A checkpoint folder → an :class:`~llara_eval.encoding.encoder.Encoder` with the right templates.
+"""A checkpoint folder → an :class:`~llara_eval.encoding.encoder.Encoder` with the checkpoint's templates.
 
-Folders are read by their own files: our ``template.json``; the sentence-transformers layout
-(``modules.json``); LoRA weights (``adapter_config.json``) of a base model, which are merged; a bare
-language model (a single GGUF file too). Weights are read as safetensors, LoRA's also by torch's reader of
-plain tensors, and no code from a checkpoint is run.
+A folder holds our ``template.json``, a sentence-transformers model (``modules.json``), a LoRA adapter
+(``adapter_config.json``), which is merged into its base model, or a bare language model. Weights are read as
+safetensors, those of an adapter also by torch's reader of plain tensors. Code of a checkpoint is never run.
 """
 
 import logging
@@ -14,18 +13,18 @@ from typing import Any
 import torch
 
 from llara_eval.checkpoints import lora, st_read
-from llara_eval.checkpoints.folder import Checkpoint, opened, unreadable
+from llara_eval.checkpoints.folder import UNREADABLE, Checkpoint
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding import engines
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.model_facts import own_positions, positions, require_positions
+from llara_eval.encoding.model_facts import max_positions, max_tokens, require_positions
 from llara_eval.encoding.templates import TEMPLATE_FILE, Template, Templates, special_tokens
 
 logger = logging.getLogger(__name__)
 
 Recogniser = Callable[[Any, Mapping[str, Any] | None], Templates | None]
-"""Makes templates from a tokenizer and, if there is one, a LoRA configuration; None: not mine."""
+"""Returns templates, given a tokenizer and, of an adapter, the LoRA configuration; None if it knows none."""
 
 
 def load(
@@ -42,24 +41,25 @@ def load(
     """Load a checkpoint.
 
     Args:
-        folder: A checkpoint folder, see the module's docstring, or an opened one.
+        folder: A checkpoint folder, or a checkpoint that is already open.
         dtype: ``float32``, ``bfloat16`` or ``float16``; None takes what the processor supports.
-        batch_tokens: See :class:`Encoder`.
+        batch_tokens: Tokens of a batch, padding included; None takes what suits the device.
         changes: Template fields to change on both sides (``max_length``, ``pooling``, …).
-        text_length: The most tokens to read where ``changes`` says nothing of it, or as many as the
-            model can; None keeps what the templates say.
-        chosen: Makes the templates from the tokenizer, whatever the folder says.
-        recognisers: Know checkpoints by their own vocabulary or configuration.
-        engine: Computes the embeddings. Beside another engine than transformers the stock model stays on the
-            CPU, where a few texts are compared with it.
+        text_length: The limit of length in tokens if ``changes`` has none, or the model's limit if that is
+            lower; None keeps the limits of the templates.
+        chosen: Makes the templates from the tokenizer; the templates of the folder are ignored.
+        recognisers: Make templates for checkpoints that they know by vocabulary or configuration.
+        engine: The engine that computes the embeddings. If it is not transformers, the stock model stays on
+            the CPU, where a few vectors are compared with it.
 
     Raises:
         DataError: Files are missing, unreadable or not safetensors.
-        UsageError: The dtype is unknown, a length is more than the model has positions, or the checkpoint
-            needs something we do not have.
-        MissingPartError: The engine is not installed.
+        UsageError: The dtype is unknown, a length is more than the model has positions, or the checkpoint or
+            one of its modules is not supported.
+        MissingPartError: The engine, or a package that reads such weights, is not installed.
     """
-    checkpoint, device = opened(folder), default_device()
+    checkpoint = folder if isinstance(folder, Checkpoint) else Checkpoint(folder)
+    device = default_device()
     set_up(device)
     weight_dtype = settle_dtype(dtype, device)
     templates, source = settle_templates(
@@ -70,11 +70,13 @@ def load(
         recognisers=recognisers,
         own_modules=engine == "sentence-transformers",
     )
-    model, tokenizer = read_model(checkpoint, dtype=weight_dtype)
+    tokenizer = checkpoint.tokenizer
+    model = read_model(checkpoint, dtype=weight_dtype)
     model = model.to(device if engine == "transformers" else "cpu").eval()
-    facts, computing = engines.open_engine(engine, checkpoint.folder, model, tokenizer, templates, device)
+    other = engines.open_engine(engine, checkpoint.folder, model, tokenizer, templates, device)
+    facts = None if other else engines.find_facts(model, templates)
     return Encoder(
-        model, tokenizer, templates, batch_tokens=batch_tokens, source=source, facts=facts, engine=computing
+        model, tokenizer, templates, batch_tokens=batch_tokens, source=source, facts=facts, engine=other
     )
 
 
@@ -87,63 +89,54 @@ def settle_templates(
     recognisers: Sequence[Recogniser] = (),
     own_modules: bool = False,
 ) -> tuple[Templates, str]:
-    """Return the templates that :func:`load` uses, and where they are known from; see there."""
+    """Return the templates that :func:`load` uses, and their source; see there for arguments and errors."""
     if chosen is not None:
         templates, source = chosen(checkpoint.tokenizer), "chosen"
     else:
-        templates, source = read_templates(checkpoint, recognisers, own_modules=own_modules)
-    config = checkpoint.config
-    require_positions(config, max_length=(changes or {}).get("max_length"))
+        templates, source = _own_templates(checkpoint, recognisers, own_modules=own_modules)
+    config, changes = checkpoint.config, dict(changes or {})
+    require_positions(config, max_length=changes.get("max_length"))
     if text_length is not None:
-        changes = {"max_length": min(text_length, positions(config, checkpoint.tokenizer)), **(changes or {})}
-    return templates.with_changes(**(changes or {})).within(own_positions(config)), source
+        changes.setdefault("max_length", min(text_length, max_tokens(config, checkpoint.tokenizer)))
+    return templates.with_changes(**changes).within(max_positions(config)), source
 
 
-def read_model(folder: Path | Checkpoint, *, dtype: torch.dtype, head: bool = False) -> tuple[Any, Any]:
-    """Read a model onto the CPU, LoRA weights merged, and its tokenizer.
+def read_model(checkpoint: Checkpoint, *, dtype: torch.dtype, head: bool = False) -> Any:
+    """Read a checkpoint's model onto the CPU; LoRA weights are merged into their base model.
 
     Args:
-        folder: A checkpoint folder, or an opened one.
-        dtype: Of the weights.
-        head: Whether the language-model head is wanted.
+        checkpoint: The checkpoint.
+        dtype: The dtype of the weights.
+        head: Whether the model is read with its language-model head.
 
     Raises:
-        DataError: Files or weights are missing, unreadable or not safetensors, or there is no head where it
-            is wanted.
-        UsageError: See :func:`read_model_config`.
+        DataError: Weights are missing, unreadable or not safetensors, or the head is to be read and missing.
+        UsageError: The model has an encoder and a decoder, or the head is to be read and belongs to more than
+            a language model.
         MissingPartError: A package that reads such weights is not installed.
     """
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()  # it reports a head that is left out as if it were a mistake
-    checkpoint = opened(folder)
-    tokenizer = checkpoint.tokenizer
+    transformers_logging.set_verbosity_error()  # it warns of a head that is left out on purpose
     try:
-        return _read_weights(checkpoint, dtype, with_head=head, whole=head), tokenizer
-    except ImportError as error:  # of what reads quantised weights
+        return _read_weights(checkpoint, dtype, with_head=head, whole=head)
+    except ImportError as error:  # a package that reads quantised weights is missing
         raise MissingPartError(f"{checkpoint.folder}: {error}") from error
-    except unreadable() as error:
+    except UNREADABLE as error:
         raise DataError(f"{checkpoint.folder}: cannot be loaded as a model: {error}") from error
 
 
 def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool, whole: bool) -> Any:
-    """Return a checkpoint's model.
-
-    Args:
-        checkpoint: The checkpoint, which may be the base of another one.
-        dtype: Of the weights.
-        with_head: Whether the model is read with its language-model head.
-        whole: Whether the weights of the head must be there.
-    """
+    """Return a checkpoint's model; if it is ``whole``, a head must have weights in the checkpoint."""
     from transformers import AutoModel, AutoModelForCausalLM
 
     if checkpoint.base is not None:
         weights = lora.read_weights(checkpoint.folder)
-        on_head = lora.have_head(weights, checkpoint.base.config)
+        on_head = lora.trained_with_head(weights, checkpoint.base.config)
         base = _read_weights(checkpoint.base, dtype, with_head=on_head or with_head, whole=whole)
         tokens = len(checkpoint.tokenizer)
-        return lora.merged(checkpoint.folder, weights, base, tokens, on_head=on_head, head=with_head)
+        return lora.merge(checkpoint.folder, weights, base, tokens, on_head=on_head, with_head=with_head)
     if with_head:
         checkpoint.require_head()
     model, report = (AutoModelForCausalLM if with_head else AutoModel).from_pretrained(
@@ -155,10 +148,10 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool
         trust_remote_code=False,
         output_loading_info=True,
     )
-    if model.config.get_text_config() is not model.config:  # it reads pictures too
+    if model.config.get_text_config() is not model.config:  # the model reads pictures too
         decoder = model.get_decoder()
-        decoder.name_or_path, model = model.name_or_path, decoder  # what LoRA weights are of
-    # transformers makes missing ones up; a tied head is not missing, and BERT's pooler is not used.
+        decoder.name_or_path, model = model.name_or_path, decoder  # an adapter records it as its base model
+    # transformers would invent missing weights. A tied head is not missing, and BERT's pooler is not used.
     missing = [name for name in report["missing_keys"] if not name.startswith("pooler.")]
     if with_head and not whole:
         missing = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
@@ -172,46 +165,10 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool
     return model
 
 
-def read_model_config(folder: Path | Checkpoint, *, head: bool = False) -> Any:
-    """Return the configuration of the model that :func:`read_model` reads, without its weights.
-
-    Args:
-        folder: A checkpoint folder, or an opened one.
-        head: Whether the language-model head is wanted.
-
-    Raises:
-        DataError: The configuration is missing or unreadable.
-        UsageError: The model is an encoder and a decoder, or not only a language model, whose head is wanted.
-    """
-    checkpoint = opened(folder)
-    if head:
-        checkpoint.require_head()
-    return checkpoint.config
-
-
-def read_tokenizer(folder: Path) -> Any:
-    """Return a checkpoint's tokenizer, see :attr:`~llara_eval.checkpoints.folder.Checkpoint.tokenizer`."""
-    return Checkpoint(folder).tokenizer
-
-
-def read_templates(
-    checkpoint: Checkpoint,
-    recognisers: Sequence[Recogniser] = (),
-    *,
-    own_modules: bool = False,
+def _own_templates(
+    checkpoint: Checkpoint, recognisers: Sequence[Recogniser], *, own_modules: bool
 ) -> tuple[Templates, str]:
-    """Find out how a checkpoint wants its texts, and say from where that is known.
-
-    Args:
-        checkpoint: The checkpoint.
-        recognisers: Know checkpoints by their own vocabulary or configuration.
-        own_modules: Whether a sentence-transformers folder is run by its own modules, whatever they do.
-
-    Raises:
-        DataError: A configuration file is malformed.
-        UsageError: A sentence-transformers module is one we cannot reproduce, or nobody knows the
-            templates of a LoRA folder.
-    """
+    """Return the templates of a checkpoint without the user's settings, and their source."""
     if checkpoint.templates is not None:
         return checkpoint.templates, TEMPLATE_FILE
     if checkpoint.modules:
@@ -222,11 +179,11 @@ def read_templates(
             return templates, f"recognised by {recognise.__module__}"
     if checkpoint.lora is not None:
         raise UsageError(
-            f"{checkpoint.folder}: LoRA of unknown templates; name them with "
+            f"{checkpoint.folder}: a LoRA adapter of unknown templates; name them with "
             "--option template=llara or repllama"
         )
     prefix, suffix = special_tokens(checkpoint.tokenizer)
-    limit = min(512, own_positions(checkpoint.config))
+    limit = min(512, max_positions(checkpoint.config))
     plain = Template(prefix=prefix, suffix=suffix, max_length=limit)
-    logger.info("%s has no template: mean pooling, no prompt, %d tokens", checkpoint.folder.name, limit)
+    logger.info("%s has no templates: mean pooling, no prompt, %d tokens", checkpoint.folder.name, limit)
     return Templates(plain, plain), "none"

@@ -1,4 +1,4 @@
-"""LoRA weights on disk (peft's layout) → a model with them in its own weights."""
+"""A LoRA adapter on disk (peft's layout) and its base model → a model with the adapter merged into it."""
 
 import logging
 import warnings
@@ -13,14 +13,13 @@ logger = logging.getLogger(__name__)
 
 
 def read_weights(folder: Path) -> dict[str, Any]:
-    """Read the LoRA weights of a folder, as plain tensors by name.
+    """Read the weights of a LoRA adapter: tensors by name.
 
     Args:
-        folder: It holds ``adapter_model.safetensors``, or ``adapter_model.bin``, of which only plain tensors
-            are read.
+        folder: The folder, with ``adapter_model.safetensors`` or ``adapter_model.bin``.
 
     Raises:
-        DataError: There are no weights, or the file holds something else than tensors.
+        DataError: The folder has neither file, or ``adapter_model.bin`` holds more than plain tensors.
     """
     from peft.utils import SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME, load_peft_weights
 
@@ -35,35 +34,35 @@ def read_weights(folder: Path) -> dict[str, Any]:
     return weights
 
 
-def have_head(weights: Mapping[str, Any], config: Any) -> bool:
-    """Return whether LoRA weights were trained on a model with its language-model head.
+def trained_with_head(weights: Mapping[str, Any], config: Any) -> bool:
+    """Return whether an adapter was trained on a model with its language-model head.
 
     Args:
-        weights: From :func:`read_weights`.
+        weights: The adapter's weights, see :func:`read_weights`.
         config: The base model's configuration.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    with_head: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    decoder = with_head and with_head.base_model_prefix  # what that class calls all but the head
+    model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    decoder = model_class and model_class.base_model_prefix  # the attribute that holds all but the head
     return any(name.startswith(f"base_model.model.{decoder}.") for name in weights)
 
 
-def merged(
-    folder: Path, weights: Mapping[str, Any], model: Any, tokens: int, *, on_head: bool, head: bool
+def merge(
+    folder: Path, weights: Mapping[str, Any], model: Any, tokens: int, *, on_head: bool, with_head: bool
 ) -> Any:
-    """Return a base model with LoRA weights added to its own.
+    """Merge a LoRA adapter into its base model and return the model.
 
     Args:
-        folder: The folder of the LoRA weights.
-        weights: From :func:`read_weights`.
-        model: The base model, with its language-model head if ``on_head`` or ``head``.
-        tokens: How many tokens there are; the base gets rows for those that it lacks.
-        on_head: Whether the LoRA weights are of a model with its language-model head.
-        head: Whether the result has its language-model head.
+        folder: The adapter's folder.
+        weights: The adapter's weights, see :func:`read_weights`.
+        model: The base model, with its language-model head if ``on_head`` or ``with_head``.
+        tokens: The size of the vocabulary; the embedding matrix grows to it.
+        on_head: Whether the adapter was trained on a model with its language-model head.
+        with_head: Whether the result has its language-model head.
 
     Raises:
-        DataError: Weights are missing, or do not fit the model.
+        DataError: The adapter lacks weights, or has weights that fit no layer of the model.
     """
     from peft import PeftModel, get_peft_model_state_dict
 
@@ -71,24 +70,24 @@ def merged(
     grown = tokens > model.get_input_embeddings().num_embeddings
     if grown:
         model.resize_token_embeddings(tokens, mean_resizing=False)
-    target = model if on_head or not head else model.base_model
+    target = model if on_head or not with_head else model.base_model
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # what peft remarks on is checked below
-        updated = PeftModel.from_pretrained(target, folder)
-        expected = get_peft_model_state_dict(updated, save_embedding_layers=grown).keys()
-    whole = updated.state_dict().keys()  # an embedding matrix may be among the weights as a whole
-    odd = sorted((expected - weights.keys()) | (weights.keys() - expected - whole))
-    if odd:
+        warnings.simplefilter("ignore", UserWarning)  # the weights are checked below
+        adapted = PeftModel.from_pretrained(target, folder)
+        expected = get_peft_model_state_dict(adapted, save_embedding_layers=grown).keys()
+    replaced = adapted.state_dict().keys()  # the adapter may hold a whole embedding matrix, for example
+    wrong = sorted((expected - weights.keys()) | (weights.keys() - expected - replaced))
+    if wrong:
         raise DataError(
-            f"{folder}: {len(odd)} LoRA weights are missing or fit no layer of {base}, first {odd[0]}"
+            f"{folder}: {len(wrong)} LoRA weights are missing or fit no layer of {base}, first {wrong[0]}"
         )
     if all(not weight.any() for name, weight in weights.items() if "lora_B" in name):
         logger.warning("%s changes nothing: all its LoRA weights are zero", folder)
-    result = updated.merge_and_unload()
-    if head and not on_head:
-        setattr(model, model.base_model_prefix, result)
-        result = model
-    elif on_head and not head:
-        result = result.base_model
-    result.name_or_path = str(folder)  # what further LoRA weights are of
-    return result.requires_grad_(True)  # peft froze them
+    merged = adapted.merge_and_unload()
+    if with_head and not on_head:
+        setattr(model, model.base_model_prefix, merged)
+        merged = model
+    elif on_head and not with_head:
+        merged = merged.base_model
+    merged.name_or_path = str(folder)  # an adapter trained on this model records it as its base model
+    return merged.requires_grad_(True)  # peft froze the weights

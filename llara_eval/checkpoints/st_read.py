@@ -1,4 +1,4 @@
-"""What a folder in sentence-transformers layout says of itself."""
+"""The templates in the configuration files of a sentence-transformers folder."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,36 +7,37 @@ from pathlib import Path
 from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.core.errors import UsageError
 from llara_eval.core.files import read_json
-from llara_eval.encoding.model_facts import positions
+from llara_eval.encoding.model_facts import max_tokens
 from llara_eval.encoding.templates import Pooling, Template, Templates, special_tokens
 
 _SETTINGS = tuple(
     f"sentence_{model}_config.json"
     for model in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
-"""What sentence-transformers calls the settings of a transformer, or once did; the first of them counts."""
+"""The files that sentence-transformers may have written the settings of a transformer to; one is read."""
 
-_POOLING_MODES: Mapping[str, Pooling] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
-"""sentence-transformers' names for the ways of pooling we have."""
+POOLING_MODES: Mapping[str, Pooling] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
+"""The names of poolings in sentence-transformers → our names."""
 
 
 def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
-    """Read the templates out of a folder's own configuration files.
+    """Read the templates from the configuration files of a folder.
 
     Args:
-        checkpoint: The folder, opened.
-        own_modules: Whether sentence-transformers runs the folder by its own modules, whatever they do.
+        checkpoint: The opened folder.
+        own_modules: Whether the folder's own modules compute its vectors; unknown modules and poolings are
+            then allowed.
 
     Raises:
         DataError: A file is malformed.
-        UsageError: A module or a setting is one that we cannot reproduce.
+        UsageError: A module or a setting cannot be reproduced.
     """
     folder, tokenizer, modules = checkpoint.folder, checkpoint.tokenizer, dict(checkpoint.modules)
-    unknown = set(modules) - {"Transformer", "Pooling", "Normalize"}
-    if "Transformer" not in modules or "Pooling" not in modules or (unknown and not own_modules):
+    unknown_modules = set(modules) - {"Transformer", "Pooling", "Normalize"}
+    if "Transformer" not in modules or "Pooling" not in modules or (unknown_modules and not own_modules):
         raise UsageError(
             f"{folder}: modules {', '.join(modules)}; only Transformer, Pooling and Normalize can be "
-            "reproduced; what else follows them needs --backend sentence-transformers"
+            "reproduced; for other modules use --backend sentence-transformers"
         )
     pooling = read_json(modules["Pooling"] / "config.json")
     modes = pooling.get("pooling_mode") or [
@@ -45,18 +46,18 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
         if key.startswith("pooling_mode_") and value
     ]
     mode = modes if isinstance(modes, str) else "+".join(modes)
-    odd = mode not in _POOLING_MODES or pooling.get("include_prompt", True) is False
-    if odd and not own_modules:
+    unknown_pooling = mode not in POOLING_MODES or pooling.get("include_prompt", True) is False
+    if unknown_pooling and not own_modules:
         raise UsageError(
-            f"{folder}: pooling {mode!r}; only {', '.join(_POOLING_MODES)} can be reproduced; "
-            "--backend sentence-transformers runs others"
+            f"{folder}: pooling {mode!r}; only {', '.join(POOLING_MODES)} can be reproduced; "
+            "for other poolings use --backend sentence-transformers"
         )
     settings = next(filter(Path.is_file, (modules["Transformer"] / name for name in _SETTINGS)), None)
     transformer = read_json(settings) if settings else {}
     if transformer.get("do_lower_case") and tokenizer("A")["input_ids"] != tokenizer("a")["input_ids"]:
         raise UsageError(
             f"{settings}: do_lower_case, which the tokenizer does not do; load the folder with a current "
-            "sentence-transformers and save it again: that puts it into the tokenizer"
+            "sentence-transformers and save it again: the tokenizer then lowers the case"
         )
     prompts_file = folder / "config_sentence_transformers.json"
     prompts_config = read_json(prompts_file) if prompts_file.is_file() else {}
@@ -64,19 +65,19 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
         raise UsageError(f"{prompts_file}: similarity_fn_name {similarity!r}; only cosine and dot are known")
     if (dims := prompts_config.get("truncate_dim")) is not None:
         raise UsageError(
-            f"{prompts_file}: truncate_dim; take it out, and ask for --dims {dims} where vectors shall be cut"
+            f"{prompts_file}: truncate_dim; remove it, and use --dims {dims} if vectors shall be truncated"
         )
     prompts = prompts_config.get("prompts") or {}
-    usual = prompts.get(prompts_config.get("default_prompt_name") or "", "")
+    default = prompts.get(prompts_config.get("default_prompt_name") or "", "")
     prefix, suffix = special_tokens(tokenizer)
     base = Template(
         prefix=prefix,
         suffix=suffix,
-        pooling="modules" if unknown or odd else _POOLING_MODES[mode],
+        pooling="modules" if unknown_modules or unknown_pooling else POOLING_MODES[mode],
         normalize="Normalize" in modules or similarity == "cosine",
-        max_length=int(transformer.get("max_seq_length") or positions(checkpoint.config, tokenizer)),
+        max_length=int(transformer.get("max_seq_length") or max_tokens(checkpoint.config, tokenizer)),
     )
     return Templates(
-        query=replace(base, prompt=prompts.get("query", usual)),
-        document=replace(base, prompt=prompts.get("document", prompts.get("passage", usual))),
+        query=replace(base, prompt=prompts.get("query", default)),
+        document=replace(base, prompt=prompts.get("document", prompts.get("passage", default))),
     )

@@ -1,14 +1,14 @@
-"""The files of a sentence-transformers folder that encodes as a checkpoint with its templates does.
+"""The files of a sentence-transformers folder that gives the vectors of a checkpoint with its templates.
 
-What a template puts around a text becomes the post-processor of the tokenizer, so truncation shortens
-the text and keeps prefix and suffix; a prompt becomes a sentence-transformers prompt. Two things have
-no name in that library and are made of what it has:
+Prefix and suffix of a template are written into the post-processor of the tokenizer, so that truncation
+shortens the text alone; a prompt becomes a sentence-transformers prompt. Two features have no counterpart in
+that library and are composed of its modules:
 
-* Templates that differ: a ``Router``. Both routes end in the one model; in front of it, the query
-  route has a model without layers, which is there for its tokenizer alone. Weights exist once.
-* The mean of the last tokens: ``WordWeights`` weighs tokens by id, not by place, and a text may hold
-  a slot token too. So the pooled tokens get ids of their own, which no text can produce, and the
-  embedding table repeats their rows under these ids.
+* Templates that differ between the sides: a ``Router``. Both routes end in the same model, so that its
+  weights exist once. The query route begins with a model without layers, which only brings the tokenizer of
+queries. * The mean of several last tokens: ``WordWeights`` weights tokens by their id, not by their position,
+  and a text may contain a slot token as well. So the pooled tokens get new ids, which no text can produce,
+  and the embedding matrix repeats their rows under the new ids.
 """
 
 import copy
@@ -20,15 +20,13 @@ from typing import Any
 
 import torch
 
+from llara_eval.checkpoints.st_read import POOLING_MODES
 from llara_eval.core.errors import UsageError
 from llara_eval.core.files import write_json, write_text
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.templates import Pooling, Side, Template, Templates
+from llara_eval.encoding.templates import SIDES, Template, Templates
 
-SIDES: tuple[Side, Side] = ("document", "query")
-
-_MODES: Mapping[Pooling, str] = {"mean": "mean", "first": "cls", "last": "lasttoken"}
-"""Our names for the ways of pooling → those of sentence-transformers."""
+_MODES = {pooling: mode for mode, pooling in POOLING_MODES.items()}
 
 _TYPES: Mapping[str, str] = {
     "router": "sentence_transformers.base.modules.router.Router",
@@ -38,7 +36,7 @@ _TYPES: Mapping[str, str] = {
     "pooling": "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
     "normalize": "sentence_transformers.base.modules.normalize.Normalize",
 }
-"""Modules → their classes; a module's folder has its name, for pooling followed by the mode."""
+"""The classes of modules; the folder of a module has its name, that of pooling also the mode."""
 
 _CARD = """---
 library_name: sentence-transformers
@@ -47,7 +45,7 @@ tags: [sentence-transformers, sentence-similarity, feature-extraction]
 ---
 # {name}
 
-{kind}, vectors of {width} numbers. Load it with sentence-transformers:
+{model_class}, vectors of {width} numbers. Load it with sentence-transformers:
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -66,54 +64,57 @@ print(model.similarity(queries, documents))
 """
 
 _ROUTED = """
-Queries and documents are encoded by the same weights, in `model/`. The model in `query/` has no layers and
-is there for its tokenizer.
+Queries and documents are encoded by the same weights, in `model/`. The model in `query/` has no layers; only
+its tokenizer is used.
 """
 
 _REPEATED = """
-The last {count} rows of the embedding table repeat those of the pooled tokens, which so have ids that no
-text can produce.
+The last {count} rows of the embedding matrix repeat those of the pooled tokens, so that these have ids that
+no text can produce.
 """
 
 
 def check_representable(encoder: Encoder) -> None:
-    """Raise a UsageError if sentence-transformers cannot do what a template says."""
+    """Raise a UsageError if sentence-transformers cannot apply a template."""
     tokenizer = encoder.tokenizer
     if _padding(tokenizer) is None:
         raise UsageError("sentence-transformers needs a padding token, and this tokenizer has none")
     if not tokenizer.is_fast:
         raise UsageError(
-            f"{type(tokenizer).__name__} has no tokenizer.json, which holds the exported template"
+            f"{type(tokenizer).__name__} has no tokenizer.json, into which a template is exported"
         )
     for side in SIDES:
         template = encoder.templates.of(side)
         suffix = template.suffix_ids(tokenizer)
         if not (template.prompt or template.prefix_ids(tokenizer) or suffix):
             raise UsageError(
-                f"the {side} template adds nothing to a text, and sentence-transformers cannot encode the "
-                "empty text then; a template with a prefix, prompt or suffix can be exported"
+                f"the {side} template adds nothing to a text, and sentence-transformers then cannot encode "
+                "the empty text; only a template with a prefix, prompt or suffix can be exported"
             )
-        if _weighted(template) and len(suffix) < template.slots:
+        if template.pools_slots and len(suffix) < template.slots:
             raise UsageError(
                 f"the {side} template pools the last {template.slots} tokens, its suffix has {len(suffix)}: "
-                "sentence-transformers cannot pool the end of a text"
+                "sentence-transformers cannot pool the last tokens of a text"
             )
 
 
 def write(encoder: Encoder, folder: Path, name: str) -> None:
-    """Write all files of the export."""
+    """Write all files of the export into a folder; the model card calls it by ``name``."""
     templates, model = encoder.templates, encoder.model
     routed = replace(templates.query, prompt="") != replace(templates.document, prompt="")
-    home = folder / "model" if routed else folder
+    model_folder = folder / "model" if routed else folder
     rows = int(model.get_input_embeddings().num_embeddings)
     repeated: list[int] = []
-    _write_tokenizer(home, encoder.tokenizer, templates.document, rows, repeated)
+    _write_tokenizer(model_folder, encoder.tokenizer, templates.document, rows, repeated)
     if routed:
         _write_tokenizer(folder / "query", encoder.tokenizer, templates.query, rows, repeated)
         _write_layerless(folder / "query", rows + len(repeated))
     _repeat_rows(model, repeated)
-    model.to(_stored_dtype(model)).save_pretrained(home)
-    document, query = (_parts(templates.of(side), encoder.width, rows, len(repeated)) for side in SIDES)
+    model.to(_stored_dtype(model)).save_pretrained(model_folder)
+    document, query = (
+        _parts(template, encoder.width, rows, len(repeated))
+        for template in (templates.document, templates.query)
+    )
     for part, config in {**document, **query}.items():
         write_json(folder / part / "config.json", config)
     if routed:
@@ -132,67 +133,61 @@ def write(encoder: Encoder, folder: Path, name: str) -> None:
 def _write_tokenizer(
     folder: Path, tokenizer: Any, template: Template, rows: int, repeated: list[int]
 ) -> None:
-    """Write a tokenizer that applies a template, and the settings of the Transformer module it is for.
+    """Write a tokenizer that applies a template, and the settings of its Transformer module.
 
     Args:
         folder: The module's folder.
-        tokenizer: The checkpoint's own; not changed.
-        template: What it shall apply.
-        rows: Rows of the model's embedding table.
-        repeated: Ids whose rows are repeated after these; those this template pools are added.
+        tokenizer: The checkpoint's tokenizer, which is not changed.
+        template: The template.
+        rows: Rows of the model's embedding matrix.
+        repeated: Token ids whose rows will be repeated after these; the tokens that the template pools are
+            added to it.
     """
     from tokenizers.processors import TemplateProcessing
 
-    pieces = {"prefix": template.prefix_ids(tokenizer), "suffix": template.suffix_ids(tokenizer)}
-    weighted = _weighted(template)
-    if weighted:
+    prefix, suffix = template.prefix_ids(tokenizer), template.suffix_ids(tokenizer)
+    settings: dict[str, Any] = {"max_seq_length": template.max_length}
+    if template.pools_slots:
+        settings["unpad_inputs"] = False  # WordWeights needs padded batches and their mask
         start = rows + len(repeated)
-        repeated += pieces["suffix"][-template.slots :]
-        pieces["suffix"][-template.slots :] = range(start, start + template.slots)
-    used = {name: ids for name, ids in pieces.items() if ids}
+        repeated += suffix[-template.slots :]
+        suffix[-template.slots :] = range(start, start + template.slots)
+    around = {name: ids for name, ids in (("prefix", prefix), ("suffix", suffix)) if ids}
     special = [
         {"id": name, "ids": ids, "tokens": [f"{name} {i}" for i in range(len(ids))]}
-        for name, ids in used.items()
+        for name, ids in around.items()
     ]
-    ours = copy.deepcopy(tokenizer)
-    ours.backend_tokenizer.post_processor = TemplateProcessing(
-        single=[name for name in ("prefix", "$A", "suffix") if name == "$A" or name in used],
+    exported = copy.deepcopy(tokenizer)
+    exported.backend_tokenizer.post_processor = TemplateProcessing(
+        single=[name for name in ("prefix", "$A", "suffix") if name == "$A" or name in around],
         special_tokens=special,
     )
-    ours.chat_template = None  # sentence-transformers would put every text into it
-    ours.padding_side = "right"
-    ours.pad_token = _padding(tokenizer)
-    ours.save_pretrained(folder)
-    settings: dict[str, Any] = {"max_seq_length": template.max_length}
-    if weighted:
-        settings["unpad_inputs"] = False  # WordWeights needs the rows and the mask of a padded batch
+    exported.chat_template = None  # sentence-transformers would put every text into it
+    exported.padding_side = "right"
+    exported.pad_token = _padding(tokenizer)
+    exported.save_pretrained(folder)
     write_json(folder / "sentence_bert_config.json", settings)
 
 
 def _padding(tokenizer: Any) -> str | None:
-    """Return the token that fills up batches; it is masked, so any will do."""
+    """Return the padding token or, since padding is masked, another one; None if there is none."""
     token: str | None = tokenizer.pad_token or tokenizer.eos_token or tokenizer.unk_token
     return token
 
 
-def _weighted(template: Template) -> bool:
-    """Whether pooling needs weights by token id."""
-    return template.pooling == "last" and template.slots > 1
-
-
 def _repeat_rows(model: Any, ids: Sequence[int]) -> None:
-    """Append rows of the embedding table to it once more, in place."""
+    """Append the rows of some token ids to the embedding matrix, in place."""
     if not ids:
         return
     rows = model.get_input_embeddings().num_embeddings
     model.resize_token_embeddings(rows + len(ids), mean_resizing=False)
     with torch.no_grad():
-        table = model.get_input_embeddings().weight
-        table[rows:] = table[list(ids)]
+        matrix = model.get_input_embeddings().weight
+        matrix[rows:] = matrix[list(ids)]
 
 
 def _stored_dtype(model: Any) -> torch.dtype:
-    """Return the narrowest type that holds every weight exactly: the one the checkpoint was stored in."""
+    """Return the narrowest dtype that holds every weight exactly, which is that of the stored checkpoint."""
     for dtype in (torch.bfloat16, torch.float16):
         if all(torch.equal(weight, weight.to(dtype).float()) for weight in model.parameters()):
             return dtype
@@ -200,22 +195,22 @@ def _stored_dtype(model: Any) -> torch.dtype:
 
 
 def _write_layerless(folder: Path, rows: int) -> None:
-    """Write a model that computes nothing: the Transformer module of a tokenizer."""
+    """Write a model without layers, since a Transformer module consists of a model and a tokenizer."""
     from transformers import LlamaConfig, LlamaModel
 
     config = LlamaConfig(
         vocab_size=rows, hidden_size=2, intermediate_size=2, num_hidden_layers=0, num_attention_heads=1
     )
     model = LlamaModel(config)
-    torch.nn.init.zeros_(model.get_input_embeddings().weight)  # equal exports, byte by byte
+    torch.nn.init.zeros_(model.get_input_embeddings().weight)  # random numbers would differ between exports
     model.save_pretrained(folder)
 
 
 def _parts(template: Template, width: int, rows: int, repeated: int) -> dict[str, dict[str, Any]]:
-    """Return the modules that make vectors of hidden states, in order: folder → configuration."""
+    """Return the modules after the model, in order: folder → configuration."""
     parts: dict[str, dict[str, Any]] = {}
     mode = _MODES[template.pooling]
-    if _weighted(template):
+    if template.pools_slots:
         words = ["text"] * rows + ["slot"] * repeated
         parts["slots"] = {"vocab": words, "word_weights": {"slot": 1.0}, "unknown_word_weight": 0.0}
         mode = "mean"
@@ -226,12 +221,12 @@ def _parts(template: Template, width: int, rows: int, repeated: int) -> dict[str
 
 
 def _type(part: str) -> str:
-    """Return the class of a module by its folder."""
+    """Return the class of a module, given its folder."""
     return _TYPES[part.split("_")[0]]
 
 
 def _routes(document: list[str], query: list[str]) -> dict[str, Any]:
-    """Return ``router_config.json``, given the modules after the model; a text of no side is a document."""
+    """Return ``router_config.json``, given the modules after the model; a text is a document by default."""
     structure = {"document": ["model", *document], "query": ["query", "model", *query]}
     return {
         "types": {part: _type(part) for route in structure.values() for part in route},
@@ -241,10 +236,10 @@ def _routes(document: list[str], query: list[str]) -> dict[str, Any]:
 
 
 def _settings(templates: Templates) -> dict[str, Any]:
-    """Return ``config_sentence_transformers.json``; a text of no declared side is a document."""
+    """Return ``config_sentence_transformers.json``; a text is a document by default."""
     return {
         "model_type": "SentenceTransformer",
-        "prompts": {side: templates.of(side).prompt for side in SIDES},
+        "prompts": {"document": templates.document.prompt, "query": templates.query.prompt},
         "default_prompt_name": "document" if templates.document.prompt else None,
         "similarity_fn_name": "cosine" if templates.document.normalize else "dot",
     }
@@ -254,7 +249,7 @@ def _card(name: str, encoder: Encoder, *, routed: bool, repeated: int) -> str:
     """Return the README of the export."""
     card = _CARD.format(
         name=name,
-        kind=type(encoder.model).__name__,
+        model_class=type(encoder.model).__name__,
         width=encoder.width,
         templates=json.dumps(encoder.templates.as_json(), indent=2, ensure_ascii=False),
     )

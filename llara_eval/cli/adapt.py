@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -58,19 +58,18 @@ def adapt(
     JSONL with a text field. The same command goes on with a run that was interrupted.
     """
     set_up_logging(quiet=quiet, verbose=False)
-    from adapters.llara import recipes
-    from adapters.llara.adapt import adapt as run
-    from adapters.llara.adapt import plan
+    from adapters.llara.adapt import AdaptationRun
     from adapters.llara.templates import Prompts
-    from llara_eval.training.job import Conditions, usual_micro_tokens
+    from adapters.training import adaptation, with_options
+    from llara_eval.training.config import Conditions, usual_micro_tokens
 
-    task, schedule = training_options.chosen(recipes.ADAPTATIONS, recipe)()
+    task, schedule = adaptation(recipe)
     texts = task.prompts if prompts is None else Prompts.from_file(prompts)
     task = replace(task, prompts=texts if slots is None else texts.with_slots(slots))
     given = options.settings(
         option, steps=steps, batch_size=batch_size, learning_rate=learning_rate, max_length=max_length
     )
-    task, schedule = training_options.settled(task, schedule, given)
+    task, schedule = with_options(task, schedule, given)
     conditions = Conditions(
         output=output,
         micro_tokens=batch_tokens or usual_micro_tokens(),
@@ -80,13 +79,13 @@ def adapt(
         merge=merge,
         save_minutes=save_minutes,
         evaluate_every=eval_every,
+        validate_on=training_options.validation_set(eval_dataset, eval_split, offline=offline),
         on_existing=on_existing.value,
+        offline=offline,
+        progress=progress(quiet=quiet),
     )
-    validate = training_options.validation(eval_dataset, eval_split, offline=offline)
-    inputs = model, data, task, schedule, conditions
-    how: dict[str, Any] = {"chunk_words": chunk_words, "held_out": held_out, "offline": offline}
-    how["progress"] = progress(quiet=quiet)
+    run = AdaptationRun(model, data, task, schedule, conditions, chunk_words=chunk_words, held_out=held_out)
     if dry_run:
-        training_options.show_plan(plan(*inputs, **how))
+        training_options.show_plan(run.plan())
     else:
-        run(*inputs, validate=validate, **how)
+        run.run()

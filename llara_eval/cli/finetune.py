@@ -1,6 +1,6 @@
 """``llara-eval finetune``: a checkpoint and hard negatives → a retriever."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -38,13 +38,12 @@ def finetune(
     was interrupted.
     """
     set_up_logging(quiet=quiet, verbose=False)
-    from adapters.finetune import RECIPES, plan
-    from adapters.finetune import finetune as run
-    from llara_eval.training.job import Conditions, usual_micro_tokens
+    from adapters.finetune import RECIPES, FinetuningRun
+    from adapters.training import finetuning, with_options
+    from llara_eval.training.config import Conditions, usual_micro_tokens
 
-    way = training_options.chosen(RECIPES, recipe)
     given = options.settings(option, steps=steps, batch_size=batch_size, learning_rate=learning_rate)
-    contrast, schedule = training_options.settled(*way.settings(), given)
+    contrast, schedule = with_options(*finetuning(recipe), given)
     conditions = Conditions(
         output=output,
         micro_tokens=batch_tokens or usual_micro_tokens(),
@@ -54,12 +53,13 @@ def finetune(
         merge=merge,
         save_minutes=save_minutes,
         evaluate_every=eval_every,
+        validate_on=training_options.validation_set(eval_dataset, eval_split, offline=offline),
         on_existing=on_existing.value,
+        offline=offline,
+        progress=progress(quiet=quiet),
     )
-    validate = training_options.validation(eval_dataset, eval_split, offline=offline)
-    inputs = model, data, contrast, schedule, conditions
-    how: dict[str, Any] = {"recipe": way, "offline": offline, "progress": progress(quiet=quiet)}
+    run = FinetuningRun(model, data, contrast, schedule, conditions, RECIPES[recipe])
     if dry_run:
-        training_options.show_plan(plan(*inputs, **how))
+        training_options.show_plan(run.plan())
     else:
-        run(*inputs, validate=validate, **how)
+        run.run()

@@ -1,10 +1,7 @@
-"""What ``adapt`` and ``finetune`` have in common: their options, and how settings are put together."""
+"""What ``adapt`` and ``finetune`` have in common: their options, and how a plan is shown."""
 
-from collections.abc import Mapping
-from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,12 +10,8 @@ from llara_eval.cli.console import show
 from llara_eval.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from llara_eval.datasets.dataset import Dataset
     from llara_eval.planning.training import Plan
-    from llara_eval.training.config import Schedule
-    from llara_eval.training.validation import Validate
-
-Task = TypeVar("Task")
-Recipe = TypeVar("Recipe")
 
 Model = Annotated[
     str,
@@ -74,67 +67,20 @@ Options = Annotated[
 ]
 
 
-def chosen(recipes: Mapping[str, Recipe], name: str) -> Recipe:
-    """Return the recipe of a name.
+def validation_set(name: str | None, split: str | None, *, offline: bool) -> "Dataset | None":
+    """Load the data set of ``--eval-dataset``, if it is given.
 
     Raises:
-        UsageError: There is none.
+        UsageError: ``--eval-split`` is given alone.
     """
-    if name not in recipes:
-        raise UsageError(f"recipe {name!r} is not one of {', '.join(recipes)}")
-    return recipes[name]
-
-
-def settled(task: Task, schedule: "Schedule", given: dict[str, Any]) -> "tuple[Task, Schedule]":
-    """Apply a user's settings to a recipe.
-
-    ``lora=false`` trains every parameter, ``lora=true`` or any of ``lora_rank``, ``lora_alpha``,
-    ``lora_dropout``, ``lora_targets`` puts LoRA on.
-
-    Raises:
-        UsageError: A setting is unknown, contradicts another, or its value cannot be converted.
-    """
-    from adapters.llara.recipes import contrastive
-    from adapters.options import override
-
-    given = dict(given)
-    if "epochs" in given:
-        if "steps" in given:
-            raise UsageError("steps and epochs both say how long to train: give one of them")
-        schedule = replace(schedule, steps=None)
-    if "prompts" in given and hasattr(task, "prompts"):
-        raise UsageError("option prompts: they are read from a file, use --prompts")
-    usual = schedule.lora or contrastive()[1].lora
-    wanted = given.pop("lora", None)
-    low_rank = {key.removeprefix("lora_"): given.pop(key) for key in list(given) if key.startswith("lora_")}
-    task, schedule = override(task, given), override(schedule, given)
-    if wanted not in (None, "true", "false"):
-        raise UsageError(f"option lora={wanted}: expected true or false")
-    if low_rank and wanted == "false":
-        raise UsageError(f"option lora=false contradicts lora_{next(iter(low_rank))}, which puts LoRA on")
-    if low_rank or wanted == "true":
-        schedule = replace(schedule, lora=override(usual, low_rank))
-    elif wanted == "false":
-        schedule = replace(schedule, lora=None)
-    unknown = [*given, *(f"lora_{key}" for key in low_rank)]
-    if unknown:
-        known = [item.name for part in (task, schedule) for item in fields(part)]  # type: ignore[arg-type]
-        names = ", ".join(name for name in known if name != "prompts")
-        raise UsageError(f"this recipe has no option {unknown[0]!r}; it has {names}, lora_rank, …")
-    return task, schedule
-
-
-def validation(name: str | None, split: str | None, *, offline: bool) -> "Validate | None":
-    """Return what measures nDCG@10 on the data set of ``--eval-dataset``."""
     if name is None:
         if split is not None:
             raise UsageError(f"--eval-split {split} is of --eval-dataset, which is not given")
         return None
     from llara_eval.core.paths import data_dir
     from llara_eval.datasets.load import load
-    from llara_eval.training.validation import ndcg_at_10
 
-    return partial(ndcg_at_10, load(name, data_dir=data_dir(), split=split, offline=offline))
+    return load(name, data_dir=data_dir(), split=split, offline=offline)
 
 
 def show_plan(plan: "Plan") -> None:

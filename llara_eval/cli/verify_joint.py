@@ -42,22 +42,24 @@ def verify_joint(
     from adapters.llara.templates import VARIANTS, add_tokens, fit_embeddings, templates
     from adapters.llara.verify_joint import LARGEST_ERROR
     from adapters.llara.verify_joint import verify_joint as verify
+    from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.checkpoints.load import read_model
     from llara_eval.core.lines import read_texts
-    from llara_eval.encoding.model_facts import own_positions
-    from llara_eval.training.job import usual_micro_tokens
+    from llara_eval.encoding.model_facts import max_positions
+    from llara_eval.training.config import usual_micro_tokens
 
     if variant not in VARIANTS:
         raise UsageError(f"variant {variant!r} is not one of {', '.join(VARIANTS)}")
     texts = read_texts(text_file, limit)
-    decoder, tokenizer = read_model(checkpoint_folder(model, offline=offline), dtype=torch.float32)
+    checkpoint = Checkpoint(checkpoint_folder(model, offline=offline))
+    decoder, tokenizer = read_model(checkpoint, dtype=torch.float32), checkpoint.tokenizer
     fit_embeddings(decoder, add_tokens(tokenizer, VARIANTS[variant].slot_tokens))
     outcome = verify(
         decoder.eval(),
         tokenizer,
         templates(tokenizer, VARIANTS[variant]),
         texts,
-        max_length=min(max_length, own_positions(decoder.config)),
+        max_length=min(max_length, max_positions(decoder.config)),
         batch_tokens=batch_tokens or usual_micro_tokens(),
         progress=progress(quiet=quiet),
     )

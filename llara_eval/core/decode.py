@@ -1,4 +1,4 @@
-"""The one typed decoder of our own files: JSON becomes a record of a declared type, or an error."""
+"""The typed decoder of JSON and settings: values become a record of a declared type, or raise an error."""
 
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -20,19 +20,19 @@ def decode(
     text: bool = False,
     closed: bool = False,
 ) -> Record:
-    """Turn plain values, as JSON has them, into a record.
+    """Turn values of JSON types into a record.
 
     Args:
         value: Dictionaries, lists, strings, numbers.
-        record_type: A dataclass, a ``msgspec.Struct``, or any type that msgspec knows.
+        record_type: A dataclass, a ``msgspec.Struct``, or any type that msgspec decodes.
         origin: The source of the values, for the message.
-        error: The class of the error that is raised.
-        text: Whether numbers and truth values may stand as text, as they come from a command line.
-        closed: Whether keys that are no fields of a dataclass are refused, as in a file that people edit.
+        error: The class of the error.
+        text: Whether numbers and truth values may be text, as on a command line.
+        closed: Whether unknown keys of a dataclass are an error, as in a file that people edit.
 
     Raises:
-        LlaraEvalError: A value has another type than declared, or is missing; the message names
-            where (``$.slots``), what was expected and what was found.
+        LlaraEvalError: A value is missing, or has another type than declared; the message names the path of
+            the value (``$.slots``), the expected type and the type of the value.
     """
     try:
         if closed:
@@ -43,22 +43,24 @@ def decode(
 
 
 def _refuse_unknown(value: Any, value_type: Any, path: str) -> None:
-    """Raise a ValidationError if values for a dataclass have unknown keys, which msgspec ignores."""
+    """Raise a ValidationError for unknown keys in the values of a dataclass, which msgspec ignores."""
     if not (is_dataclass(value_type) and isinstance(value, dict)):
         return
     fields = get_type_hints(value_type)
     for name, inner in value.items():
         if name not in fields:
-            raise msgspec.ValidationError(f"Object contains unknown field `{name}` - at `{path}`")
+            raise msgspec.ValidationError(
+                f"Object contains unknown field `{name}` - at `{path}`; the fields are {', '.join(fields)}"
+            )
         _refuse_unknown(inner, fields[name], f"{path}.{name}")
 
 
 def read_record(path: Path, record_type: type[Record]) -> Record:
-    """Read a record from a file of JSON.
+    """Read a record from a JSON file.
 
     Raises:
-        DataError: The file is missing, is not JSON (NaN and infinity are not), or does not hold such a
-            record; the message names the file and the path in it.
+        DataError: The file is missing, is not JSON (which has no NaN and no infinity), or holds no such
+            record; the message names the file and the path of the value.
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=record_type)
@@ -69,5 +71,5 @@ def read_record(path: Path, record_type: type[Record]) -> Record:
 
 
 def plain(record: object) -> Any:
-    """Return a record as plain values: dictionaries, lists, strings, numbers."""
+    """Return a record as values of JSON types: dictionaries, lists, strings, numbers."""
     return msgspec.to_builtins(record)

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and their checksums."""
+"""Files that are complete or absent, and their checksums."""
 
 import errno
 import fcntl
@@ -20,49 +20,47 @@ from typing import Any, BinaryIO, TextIO
 
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 
-HERE = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
-_DAY = 86_400.0  # no clocks of two machines are that far apart
+HOST = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
+"""A hash of this machine's name, which is part of the names of drafts."""
+
+_DAY = 86_400.0
+"""Seconds of a day; the clocks of two machines differ by less."""
 
 _LONGEST = 160
-"""Characters of a path component made from a name; file systems allow 255 bytes, and drafts need some."""
+"""The most characters of a slug; file systems allow 255 bytes, and names of drafts are longer than slugs."""
 
 WAYS_OUT: Mapping[int | None, str] = MappingProxyType(
     {
-        errno.ENOSPC: "Make room there",
-        errno.EDQUOT: "Make room there",
+        errno.ENOSPC: "Free some space",
+        errno.EDQUOT: "Free some space",
         errno.EFBIG: "Allow larger files (ulimit -f)",
         errno.EROFS: "Make that folder writable",
         errno.EACCES: "Make that folder writable",
         errno.EPERM: "Make that folder writable",
-        errno.EISDIR: "Name a file that is no folder",
-        errno.ENOTDIR: "A file stands where a folder should be: move it away",
-        errno.EEXIST: "A file stands where a folder should be: move it away",
-        errno.ENAMETOOLONG: "Give it a shorter name",
+        errno.EISDIR: "Name a file, not a folder",
+        errno.ENOTDIR: "Move the file away that is in the place of a folder",
+        errno.EEXIST: "Move the file away that is in the place of a folder",
+        errno.ENAMETOOLONG: "Choose a shorter name",
     }
 )
-"""Errors of a file system that the user can mend → what to do."""
+"""Number of an error that the user can mend → the advice to the user."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a binary file that appears under ``path`` only when the block ends without an error.
+    """Open a binary file that appears under ``path`` only if the block ends without an error.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder: a process killed at any instant
-    leaves either the old content or the new one, and files appear in the order in which they were written
-    even if the power fails.
-
-    Args:
-        path: Where the file shall appear; its folder is made.
-
-    Yields:
-        The temporary file, open for writing.
+    The folder of the file is made if it is missing. A temporary file in the same folder is written,
+    synchronised and renamed, and then the folder is synchronised. A process that is killed at any instant
+    therefore leaves either the old content or the new content, and files appear in the order in which they
+    were written, even if the power fails.
 
     Raises:
-        LlaraEvalError: The disk is full, or the file may not be written there.
+        LlaraEvalError: The disk is full, or the path is not writable.
     """
-    path = path.resolve()  # so that a symbolic link is kept and its target replaced
+    path = path.resolve()  # keeps a symbolic link, and replaces its target
     if path.exists() and not path.is_file():
-        raise LlaraEvalError(f"{path} is not a file that can be replaced: name another")
+        raise LlaraEvalError(f"{path} is not a file that can be replaced; name another file")
     with draft(path) as (file, draft_path):
         yield file
         file.flush()
@@ -74,16 +72,15 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def draft(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """Open a temporary file beside ``path`` that is gone after the block, unless the block renamed it.
+    """Open a temporary file beside ``path``, and yield the file and its path.
 
-    The file is locked as long as its writer lives. The draft of a killed writer is removed when the next
-    draft of the same file is made: see :func:`remove_drafts`.
+    The file is deleted after the block unless the block renames it.
 
-    Yields:
-        The file, open for writing, and its path.
+    The file is locked as long as its writer lives. The next draft of the same file removes the draft of a
+    killed writer: see :func:`remove_drafts`.
 
     Raises:
-        LlaraEvalError: The disk is full, or the file may not be written there.
+        LlaraEvalError: The disk is full, or the path is not writable.
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,22 +90,22 @@ def draft(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     try:
         yield io.BufferedWriter(raw), draft_path
     finally:
-        raw.close()  # not the buffer: closing that would write the rest of a file that is given up
+        raw.close()  # closing the buffer would write the rest of a file that was given up
         draft_path.unlink(missing_ok=True)
 
 
 def remove_drafts(folder: Path, name: str | None = None) -> None:
-    """Remove the drafts, of one file or of all in a folder, whose writers were killed.
+    """Remove the drafts of one file, or of all files in a folder, whose writers were killed.
 
-    A lock may be seen on its own machine only (Lustre's localflock, some NFS and FUSE mounts), so a draft
-    that another one made has to be a day old as well.
+    Other machines may not see a lock (Lustre's localflock, some NFS and FUSE mounts), so a draft of another
+    machine must also be a day old.
     """
     for draft_path in folder.glob(f".{'*' if name is None else glob.escape(name)}.*.tmp"):
         with suppress(OSError):
             handle = os.open(draft_path, os.O_RDONLY if draft_path.is_dir() else os.O_RDWR)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if f".{HERE}." in draft_path.name or time.time() - draft_path.stat().st_mtime > _DAY:
+                if f".{HOST}." in draft_path.name or time.time() - draft_path.stat().st_mtime > _DAY:
                     shutil.rmtree(draft_path) if draft_path.is_dir() else draft_path.unlink()
             finally:
                 os.close(handle)
@@ -116,31 +113,31 @@ def remove_drafts(folder: Path, name: str | None = None) -> None:
 
 def _locked_file(path: Path) -> tuple[int, Path]:
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{HERE}.", suffix=".tmp")
-        with suppress(OSError):  # a file system without locks: nothing is removed there either
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{HOST}.", suffix=".tmp")
+        with suppress(OSError):  # on a file system without locks, no draft is removed
             fcntl.flock(handle, fcntl.LOCK_EX)
         os.fchmod(handle, 0o644)
         if os.fstat(handle).st_nlink:
             return handle, Path(name)
-        os.close(handle)  # removed by another before it was locked
+        os.close(handle)  # another process removed the file before it was locked
 
 
 class _Raw(io.FileIO):
-    """A file whose errors of writing are explained to the user."""
+    """A file that turns errors of writing into advice."""
 
     def __init__(self, handle: int, path: Path) -> None:
         super().__init__(handle, "wb")
         self.path = path
 
     def write(self, data: Any) -> int:
-        """Write bytes; an error names the size that the file would have had."""
+        """Write bytes; an error names the size that the file would have."""
         with explained(self.path, self.tell() + len(data)):
             return super().write(data)
 
 
 @contextmanager
 def explained(path: Path, size: int = 0) -> Iterator[None]:
-    """Turn the error of a full or read-only disk into advice; ``size`` is the size of the file in bytes."""
+    """Turn the errors of :data:`WAYS_OUT` into advice; ``size`` is the size of the file in bytes."""
     try:
         yield
     except OSError as error:
@@ -149,13 +146,13 @@ def explained(path: Path, size: int = 0) -> Iterator[None]:
         needed = f"; it takes {size:,} bytes or more" if size else ""
         raise LlaraEvalError(
             f"{path} cannot be written ({error.strerror}{needed}). {WAYS_OUT[error.errno]}, or use "
-            "another place (for caches: LLARA_EVAL_HOME), and give the same command again: what is finished "
-            "is kept"
+            "another folder (for caches: LLARA_EVAL_HOME), and give the same command again: finished work is "
+            "kept"
         ) from error
 
 
 def sync_folder(folder: Path) -> None:
-    """Write a folder's entries to disk, where its file system can, so that they survive a power loss."""
+    """Write a folder's entries to disk, if the file system allows it, so that they survive a power loss."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -168,9 +165,9 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def text_writer(path: Path) -> Iterator[TextIO]:
-    """Open a UTF-8 text file that appears as :func:`atomic_write` says; ``.gz`` is compressed.
+    """Open a UTF-8 text file for :func:`atomic_write`, compressed if its name ends in ``.gz``.
 
-    The compressed form holds no time stamp: equal writes give equal bytes.
+    The compressed form holds no time stamp, so equal texts give equal bytes.
     """
     with atomic_write(path) as file:
         plain = path.suffix != ".gz"
@@ -181,18 +178,18 @@ def text_writer(path: Path) -> Iterator[TextIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all; a name ending in ``.gz`` is compressed."""
+    """Write a UTF-8 text file by :func:`text_writer`."""
     with text_writer(path) as file:
         file.write(text)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON with a final newline, whole or not at all."""
+    """Write indented JSON with a final newline by :func:`text_writer`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read a file of JSON.
+    """Read a JSON file.
 
     Raises:
         DataError: The file is missing or is not JSON.
@@ -206,7 +203,7 @@ def read_json(path: Path) -> Any:
 def refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:
     """Raise a UsageError if an output file is one of the input files."""
     if output.resolve() in {path.resolve() for path in inputs}:
-        raise UsageError(f"{output} would replace what is read; name another file")
+        raise UsageError(f"{output} would replace an input; name another file")
 
 
 def sha256_of(path: Path) -> str:
@@ -216,11 +213,11 @@ def sha256_of(path: Path) -> str:
 
 
 def slug(name: str) -> str:
-    """Turn a name from outside into one safe path component.
+    """Turn any name into one safe path component.
 
-    ``/`` becomes ``--``; any other byte outside ``[A-Za-z0-9._=,+-]`` becomes ``%XX``, and so does a
-    hyphen beside a hyphen or ``/`` and a dot in front, so that two names never share a path. One
-    that would be too long for a file system ends with ``~`` and a part of its hash instead.
+    ``/`` becomes ``--``. Every other byte outside ``[A-Za-z0-9._=,+-]`` becomes ``%XX``, and so do a dot in
+    front and a hyphen beside a hyphen or ``/``, so that two names never share a path. A component that would
+    be too long for a file system ends with ``~`` and a part of the name's hash instead.
     """
     safe = re.sub(r"/|^\.|-(?=[-/])|(?<=[-/])-|[^A-Za-z0-9._=,+-]", _escape, name) or "%"
     if len(safe) <= _LONGEST:

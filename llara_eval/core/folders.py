@@ -1,4 +1,4 @@
-"""Folders that are whole or absent."""
+"""Folders that are complete or absent."""
 
 import errno
 import fcntl
@@ -9,21 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from llara_eval.core.files import HERE, explained, remove_drafts, sync_folder
+from llara_eval.core.files import HOST, explained, remove_drafts, sync_folder
 
 
 @contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """Make a temporary folder inside another one, for files that shall appear together; gone after the block.
+    """Make a temporary folder inside a folder, for files that appear together; the block's end removes it.
 
-    The temporary folder of a killed process is removed as drafts are.
+    :func:`llara_eval.core.files.remove_drafts` removes the temporary folder of a killed process.
 
     Raises:
-        LlaraEvalError: The temporary folder may not be made there.
+        LlaraEvalError: The folder is not writable, or the disk is full.
     """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".new.{HERE}.", suffix=".tmp"))
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=f".new.{HOST}.", suffix=".tmp"))
     handle = os.open(temporary, os.O_RDONLY)
     try:
         with suppress(OSError):
@@ -36,21 +36,18 @@ def staging(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Make a folder that appears under its name only when the block ends without an error.
+    """Make an empty folder that appears under its name only if the block ends without an error.
 
-    It is made in a temporary folder beside it and renamed, so that a process killed at any instant leaves
-    either the old folder or the new one.
+    The folder is filled inside a temporary folder beside it and then renamed, so that a process that is
+    killed at any instant leaves either the old folder or the new one.
 
     Args:
-        folder: Where the folder shall appear; its parent is made.
-        replace: Whether it replaces an existing folder. Otherwise the existing one stays, since another
-            process came first, and the new one is dropped.
-
-    Yields:
-        An empty folder of the same name, to be filled.
+        folder: The path of the folder; its parent is made.
+        replace: Whether to replace an existing folder. Otherwise an existing folder stays, since another
+            process was faster, and the new folder is dropped.
 
     Raises:
-        LlaraEvalError: The disk is full, or the folder may not be written there.
+        LlaraEvalError: The disk is full, or the parent is not writable.
     """
     with staging(folder.parent) as temporary:
         remove_drafts(folder.parent, "new")

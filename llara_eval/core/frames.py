@@ -1,4 +1,4 @@
-"""Records as tables: a pandas data frame, and a table of escaped HTML that a notebook shows."""
+"""Records as tables: a pandas data frame, or escaped HTML for a notebook."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -10,22 +10,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = 60
-"""The most rows of a table in a notebook; a data frame has all of them."""
-
-_STYLE = "text-align:right;padding:2px 10px"
+"""The most rows that a notebook shows; a data frame has all rows."""
 
 
 class Tabular:
-    """A record that is also a table: subclasses say its rows, and perhaps a caption."""
+    """A record that is also a table; a subclass defines the rows, and perhaps a caption."""
 
     __slots__ = ()
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
-        """Return the rows, each a mapping from the name of a column to a plain value."""
+        """Return the rows; each maps names of columns to values."""
         raise NotImplementedError
 
     def caption(self) -> str:
-        """Return a line that stands above the table in a notebook; it may be empty."""
+        """Return the line above the table in a notebook; it may be empty."""
         return ""
 
     def to_frame(self) -> "pd.DataFrame":
@@ -37,14 +35,15 @@ class Tabular:
 
     def _repr_html_(self) -> str:
         """Return the table as HTML, in which every text from data is escaped."""
-        rows, caption = self.rows(), self.caption()
-        names = column_names(rows)
-        lines = [_html_row("td", [row.get(name) for name in names]) for row in rows[:SHOWN]]
+        import pandas as pd
+
+        rows = self.rows()
+        frame = pd.DataFrame(list(rows[:SHOWN]), columns=column_names(rows), dtype=object)
+        with pd.option_context("display.max_colwidth", None):
+            table = frame.where(frame.notna(), "–").to_html(index=False, float_format="{:.4f}".format)
         hidden = len(rows) - SHOWN
         more = f"<p>… {hidden:,} more rows; to_frame() has all of them</p>" if hidden > 0 else ""
-        head = f"<caption>{escape(caption)}</caption>" if caption else ""
-        head += f"<thead>{_html_row('th', names)}</thead>"
-        return f"<table>{head}<tbody>{''.join(lines)}</tbody></table>{more}"
+        return f"<p>{escape(self.caption())}</p>{table}{more}"
 
 
 def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -52,23 +51,8 @@ def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _html_row(tag: str, values: Iterable[Any]) -> str:
-    cells = (f'<{tag} style="{_style(value)}">{escape(_shown(value))}</{tag}>' for value in values)
-    return f"<tr>{''.join(cells)}</tr>"
-
-
-def _style(value: Any) -> str:
-    return _STYLE.replace("right", "left") if isinstance(value, str) else _STYLE
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
 def is_frame(value: Any) -> bool:
-    """Return whether a value is a data frame (pandas or polars); neither library is imported to find out."""
+    """Return whether a value is a data frame of pandas or polars, without an import of either library."""
     return hasattr(value, "columns") and hasattr(value, "__getitem__") and not isinstance(value, Mapping)
 
 

@@ -1,8 +1,8 @@
-"""Leases: a lease is a file that one worker takes, and that expires unless it is renewed.
+"""Leases: a lease is a file that one worker takes, and that expires unless the worker renews it.
 
-Leases only save work: what two workers make of one shard is the same, and appears whole. A lease is renewed
-by the work itself as it goes on, not by a thread beside it (as in filelock's lease), so that a worker that
-hangs loses its leases. The death of a worker on this machine is noticed at once.
+Leases only save work: two workers that make the same shard write the same bytes, and the shard appears
+complete. The work itself renews a lease, not a thread beside it (as in filelock's lease), so that a worker
+that hangs loses its leases. The death of a worker on this machine is noticed at once.
 """
 
 import json
@@ -23,13 +23,16 @@ from llara_eval.core.files import draft, remove_drafts
 logger = logging.getLogger(__name__)
 
 EXPIRES = 600.0
-"""Seconds without a sign of life after which a lease usually is free; a batch takes less than that."""
+"""Seconds without renewal after which a lease expires by default; a batch takes less time than that."""
 
-_POLL = 0.5  # seconds between two looks at a lease that another holds
+_POLL = 0.5
+"""Seconds between two attempts to take a lease that another worker holds."""
 
-_PATIENCE = 10.0  # seconds of waiting after which it is said for whom
+_PATIENCE = 10.0
+"""Seconds of waiting after which a warning names the holder."""
 
-_TAKEOVER = 60.0  # seconds after which a worker that was removing another's lease is taken for dead
+_TAKEOVER = 60.0
+"""Seconds after which a worker that was removing another worker's lease counts as dead."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +40,16 @@ class Holder:
     """The worker that holds a lease; nobody by default.
 
     Attributes:
-        host: Its machine.
-        pid: Its process there.
-        id: Its own name, unlike that of any other worker.
-        sign: When it last gave a sign of life, in seconds of the clock of a store without file times.
+        host: The worker's machine.
+        pid: The worker's process on that machine.
+        id: A name that no other worker has.
+        sign: Time of the last renewal in seconds, for a storage whose files have no times.
     """
 
     host: str = ""
     pid: int = 0
     id: str = ""
     sign: float = field(default=0.0, compare=False)
-
-    @classmethod
-    def here(cls) -> "Holder":
-        """Return a new holder in this process."""
-        return cls(socket.gethostname(), os.getpid(), uuid.uuid4().hex)
 
     @classmethod
     def of(cls, lease: bytes) -> "Holder":
@@ -63,54 +61,55 @@ class Holder:
 
 
 class Leases:
-    """The leases of one worker.
+    """The leases of one worker, in a folder that all workers share.
 
-    Args:
-        folder: Where the leases of all workers lie.
-        expires: Seconds without a sign of life after which a lease is free.
+    A lease expires ``expires`` seconds after its last renewal.
     """
 
     def __init__(self, folder: Path, *, expires: float = EXPIRES) -> None:
         self.folder = folder
         self.expires = expires
-        self._owner = Holder.here()
+        self._owner = Holder(socket.gethostname(), os.getpid(), uuid.uuid4().hex)
 
     def take(self, name: str) -> bool:
-        """Take a lease that is free or was left behind; return False if another worker holds it."""
+        """Take a lease that is free or abandoned; return False if another worker holds it."""
         path = self._path(name)
-        with draft(path) as (file, name_of_draft):
-            now = name_of_draft.stat().st_mtime
-            holder = _read(path)
-            if self._is_left_behind(path, holder, now):
-                self._remove(path, holder, now)
+        with draft(path) as (file, draft_path):
+            now = draft_path.stat().st_mtime  # by the clock of the folder
+            holder = self.holder(name)
+            if self._is_abandoned(path, holder, now):
+                self._remove(name, holder, now)
             file.write(json.dumps(plain(self._owner)).encode())
             file.flush()
             try:
-                os.link(name_of_draft, path)  # appears whole, or not at all because another one is there
+                os.link(draft_path, path)  # appears complete, or not at all if another lease exists
             except FileExistsError:
                 return False
         return True
 
     def holder(self, name: str) -> Holder:
-        """Return the holder of a lease; nobody if it is free."""
-        return _read(self._path(name))
+        """Return the holder of a lease; nobody if the lease is free, or empty after a loss of power."""
+        try:
+            return Holder.of(self._path(name).read_bytes())
+        except FileNotFoundError:
+            return Holder()
 
-    def where(self, name: str) -> str:
+    def address(self, name: str) -> str:
         """Return the path of a lease."""
         return str(self._path(name))
 
     def renew(self, name: str) -> None:
-        """Give a sign of life."""
+        """Renew a lease."""
         with suppress(FileNotFoundError):
             os.utime(self._path(name))
 
     def release(self, name: str) -> None:
-        """Give a lease back; one that another worker has taken over is left alone."""
+        """Give a lease back, unless another worker has taken it over."""
         if self.holder(name) == self._owner:
             self._path(name).unlink(missing_ok=True)
 
-    def forget(self, done: Container[str]) -> None:
-        """Remove what killed workers left here, leases of work that others have done since among it."""
+    def remove_leftovers(self, done: Container[str]) -> None:
+        """Remove the drafts of killed workers, and the leases of work that is done."""
         remove_drafts(self.folder)
         for path in self.folder.glob("*.lease"):
             if path.stem in done:
@@ -118,30 +117,31 @@ class Leases:
 
     @contextmanager
     def hold(self, name: str, *, wait: bool = False) -> Iterator[bool]:
-        """Hold a lease in the block, and tell whether it was taken; with ``wait`` it is, sooner or later."""
-        mine = self.take(name)
-        started, silent = time.monotonic(), True
-        while wait and not mine:
+        """Hold a lease in the block, and yield whether it was taken; ``wait``: wait until it is free."""
+        taken = self.take(name)
+        started, warned = time.monotonic(), False
+        while wait and not taken:
             time.sleep(_POLL)
-            if silent and time.monotonic() - started > _PATIENCE:
-                silent, holder = False, self.holder(name)
+            if not warned and time.monotonic() - started > _PATIENCE:
+                warned, holder = True, self.holder(name)
                 logger.warning(
-                    f"waiting for process {holder.pid} on {holder.host}, which holds {self.where(name)}; "
+                    f"waiting for process {holder.pid} on {holder.host}, which holds {self.address(name)}; "
                     "delete that file if the process is gone"
                 )
-            mine = self.take(name)
+            taken = self.take(name)
         try:
-            yield mine
+            yield taken
         finally:
-            if mine:
+            if taken:
                 self.release(name)
 
-    def _remove(self, path: Path, holder: Holder, now: float) -> None:
-        """Remove a lease that was left behind, and not the one that another worker has since taken instead.
+    def _remove(self, name: str, holder: Holder, now: float) -> None:
+        """Remove an abandoned lease, but not a lease that another worker has taken since.
 
-        Only the worker that holds the right to remove that very lease does: a file that one worker can make.
+        A worker first takes the right to remove the lease of this holder: a file that one worker can make.
         """
-        right = path.with_name(f"{path.stem}.{holder.id}.takeover")
+        path = self._path(name)
+        right = path.with_name(f"{name}.{holder.id}.takeover")
         try:
             right.touch(exist_ok=False)
         except FileExistsError:
@@ -150,40 +150,32 @@ class Leases:
                     right.unlink()
             return
         try:
-            if _read(path) == holder:
+            if self.holder(name) == holder:
                 path.unlink(missing_ok=True)
         finally:
             right.unlink(missing_ok=True)
 
-    def _is_left_behind(self, path: Path, holder: Holder, now: float) -> bool:
-        """Whether a lease's holder is dead, or was not heard of for too long by the clock of the folder."""
+    def _is_abandoned(self, path: Path, holder: Holder, now: float) -> bool:
+        """Return whether a lease has expired, or its holder is dead."""
         try:
-            silent = now - path.stat().st_mtime
+            age = now - path.stat().st_mtime
         except FileNotFoundError:
             return False
-        here = holder.host == self._owner.host
-        return silent > self.expires or (here and not is_alive(holder.pid))
+        is_local = holder.host == self._owner.host
+        return age > self.expires or (is_local and not is_alive(holder.pid))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.lease"
 
 
-def _read(path: Path) -> Holder:
-    """Return the holder of a lease; nobody if there is no lease, or an empty one after a loss of power."""
-    try:
-        return Holder.of(path.read_bytes())
-    except FileNotFoundError:
-        return Holder()
-
-
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine is running; one that has ended and was not waited for is not."""
+    """Return whether a process of this machine is running; a process that ended as a zombie is not."""
     try:
         os.kill(pid, 0)
-    except PermissionError:  # another user's
+    except PermissionError:  # the process of another user
         return True
     except ProcessLookupError:
         return False
-    with suppress(OSError):  # without /proc nothing more is known
+    with suppress(OSError):  # without /proc, zombies count as alive
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] != b"Z"
     return True

@@ -1,4 +1,4 @@
-"""The one reader of lines: UTF-8, gzipped or not, and every defect named with its file and line."""
+"""The reader of lines: UTF-8, gzipped or not; every error names the file and the line."""
 
 import gzip
 import io
@@ -18,7 +18,7 @@ def open_bytes(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     """Open a file for reading, gzipped if its name ends in ``.gz``.
 
     Yields:
-        The content, and the file on disk, whose position tells how much of it has been read.
+        The content, and the file on disk, whose position shows how much of it has been read.
     """
     with path.open("rb") as disk:
         if path.suffix == ".gz":
@@ -31,23 +31,20 @@ def open_bytes(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
 def text_lines(path: Path, advance: Callable[[int], object] | None = None) -> Iterator[tuple[int, str]]:
     """Yield (line number from 1, line without its end) of a UTF-8 file, gzipped if its name ends in ``.gz``.
 
-    A line ends at a line feed, with or without a carriage return before it, and nowhere else. Each is
-    decoded on its own, so that an error names the line it is in. A byte-order mark is passed over.
-
-    Args:
-        path: The file.
-        advance: Is told how many more bytes of the file on disk have been read.
+    A line ends at a line feed, with or without a carriage return before it, and nowhere else. Each line is
+    decoded on its own, so that an error names the right line. A byte-order mark is skipped. ``advance`` is
+    called with the number of bytes that were read from disk since the last call.
 
     Raises:
-        DataError: The file cannot be opened, a line is not UTF-8, or the file ends too early.
+        DataError: The file cannot be opened, a line is not UTF-8, or a gzipped file is damaged.
     """
-    number = done = 0
+    number = position = 0
     try:
         with open_bytes(path) as (content, disk):
             for number, raw in enumerate(content, 1):
-                if advance is not None and (now := disk.tell()) != done:
-                    advance(now - done)
-                    done = now
+                if advance is not None and (now := disk.tell()) != position:
+                    advance(now - position)
+                    position = now
                 yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise DataError.at(path, number, f"not UTF-8 ({error.reason})") from error
@@ -58,14 +55,10 @@ def text_lines(path: Path, advance: Callable[[int], object] | None = None) -> It
 def objects(
     path: Path, advance: Callable[[int], object] | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) for each non-blank line of a JSON Lines file.
-
-    Args:
-        path: The file; gzipped if its name ends in ``.gz``.
-        advance: Is told how many more bytes of the file on disk have been read.
+    """Yield (line number, object) for each non-blank line of a JSON Lines file, read by :func:`text_lines`.
 
     Raises:
-        DataError: A line is not a JSON object, or the file cannot be read on.
+        DataError: A line is not a JSON object, or the file cannot be read.
     """
     for number, line in text_lines(path, advance):
         if line.strip():
@@ -79,20 +72,20 @@ def parse_object(path: Path, number: int, line: str) -> dict[str, Any]:
         DataError: The line is not a JSON object.
     """
     try:
-        row = json.loads(line)
+        value = json.loads(line)
     except json.JSONDecodeError as error:
         raise DataError.at(
             path, number, f"not valid JSON: {error.msg} at column {error.colno}: {line.strip()[:60]!r}"
         ) from error
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets 100,000 deep
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, or 100,000 nested brackets
         raise DataError.at(path, number, f"not usable JSON: {error}") from error
-    if not isinstance(row, dict):
+    if not isinstance(value, dict):
         raise DataError.at(path, number, f"expected a JSON object, found {line.strip()[:60]!r}")
-    return row
+    return value
 
 
 def read_texts(path: Path, limit: int) -> list[str]:
-    """Return the first texts of a file that holds one a line, at least one; blank lines do not count.
+    """Return at most ``limit`` texts of a file with one text on each line; blank lines are skipped.
 
     Raises:
         DataError: The file cannot be read, or holds no text.
@@ -104,12 +97,12 @@ def read_texts(path: Path, limit: int) -> list[str]:
 
 
 def find_file(folder: Path, name: str) -> Path:
-    """Return ``folder/name`` or its gzipped form.
+    """Return the path of a file or, if there is no such file, of its gzipped form.
 
     Raises:
-        DataError: The folder has neither.
+        DataError: The folder has neither file.
     """
-    for candidate in (folder / name, folder / f"{name}.gz"):
-        if candidate.is_file():
-            return candidate
-    raise DataError(f"{folder}: neither {name} nor {name}.gz is there; see docs/datasets.md")
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise DataError(f"{folder}: neither {name} nor {name}.gz exists; see docs/datasets.md")

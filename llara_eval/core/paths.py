@@ -1,10 +1,10 @@
-"""Where caches and downloaded data live."""
+"""The folders of caches and downloaded data."""
 
 import os
 from pathlib import Path
 
 DATA = Path(__file__).parents[1] / "data"
-"""The tables and the demonstration collection that come with the package."""
+"""The folder of the tables and the demonstration collection that belong to the package."""
 
 
 def home() -> Path:
@@ -16,11 +16,11 @@ def home() -> Path:
 
 
 def store() -> str | None:
-    """Return where token ids and vectors live: ``LLARA_EVAL_STORE``, or None for the cache folder."""
+    """Return the folder or URL of token ids and vectors: ``LLARA_EVAL_STORE``; None for the cache folder."""
     return os.environ.get("LLARA_EVAL_STORE") or None
 
 
 def data_dir() -> Path:
-    """Return where named data sets live: ``LLARA_EVAL_DATA``, or ``data`` in the cache folder."""
+    """Return the folder of named data sets: ``LLARA_EVAL_DATA``, or ``data`` in the cache folder."""
     set_by_user = os.environ.get("LLARA_EVAL_DATA")
     return Path(set_by_user).expanduser() if set_by_user else home() / "data"

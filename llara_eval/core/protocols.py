@@ -1,6 +1,6 @@
-"""What the harness asks of others: a retriever to evaluate, a place to report progress to.
+"""The interfaces of the harness: retrievers, corpora, and displays of progress.
 
-Every command imports this module, so that it imports nothing itself.
+Every command imports this module, so the module imports nothing that takes time.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 class Advance(Protocol):
-    """Reports that ``n`` more units of a task are done."""
+    """A function that reports the progress of a task."""
 
     def __call__(self, n: int = 1, note: str = "") -> None:
-        """Advance the task by ``n`` units; ``note`` is shown beside it until the next one."""
+        """Report that ``n`` more units are done; ``note`` is shown beside the task until the next note."""
 
 
 class Progress(Protocol):
-    """Shows how far long work has come."""
+    """A display of the progress of long work."""
 
     def task(self, description: str, total: int | None) -> AbstractContextManager[Advance]:
-        """Start a task of ``total`` units (None: not known beforehand); it ends with the block."""
+        """Start a task of ``total`` units (None: an unknown number), which ends with the block."""
 
 
 class Silent:
@@ -30,7 +30,7 @@ class Silent:
 
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Advance]:
-        """Start a task nobody watches."""
+        """Start a task whose progress is not shown."""
         yield lambda n=1, note="": None
 
 
@@ -38,15 +38,11 @@ SILENT = Silent()
 
 
 class Corpus(Protocol):
-    """The documents of a data set. There may be many millions of them, so they are streamed, never held.
-
-    Attributes:
-        fingerprint: SHA-256 of the normalised content, in order.
-    """
+    """The documents of a data set, which are streamed, since there may be many millions of them."""
 
     @property
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the normalised content, in order."""
+        """The SHA-256 of the normalised content, in order."""
 
     def __len__(self) -> int:
         """Return the number of documents."""
@@ -55,17 +51,17 @@ class Corpus(Protocol):
         """Stream the documents."""
 
     def split(self, cut: "Callable[[Document], Iterable[Document]]") -> "Corpus":
-        """Return the corpus of the parts into which ``cut`` divides each document."""
+        """Return a corpus of the parts into which ``cut`` divides each document."""
 
 
 class Retriever(Protocol):
-    """A system under test: it indexes one corpus, then answers queries.
+    """A system under test, which indexes one corpus and then searches it.
 
     Attributes:
-        name: How the system is called in results and leaderboards.
-        settings: The settings in effect, as JSON values; those under ``runtime`` say how it was
-            computed (threads, device), the others decide what comes out.
-        phases: Seconds, and counters such as tokens, of each phase so far, for the provenance.
+        name: The name of the system in results and leaderboards.
+        settings: The settings in effect, in JSON types. Those under ``runtime`` (threads, device) tell how
+            the results were computed; the others decide the results.
+        phases: Name of a phase → its seconds, and counters such as tokens, for the provenance.
     """
 
     name: str
@@ -73,7 +69,7 @@ class Retriever(Protocol):
     phases: dict[str, dict[str, float]]
 
     def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
-        """Make the corpus searchable, or find that it already is."""
+        """Make the corpus searchable, unless it is so already."""
 
     def search(self, queries: "Sequence[Query]", depth: int, progress: Progress = SILENT) -> "Hits":
-        """Return at least the ``depth`` best documents of each query (fewer if there are no more)."""
+        """Return at least the ``depth`` best documents of each query, or all documents if there are fewer."""

@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, machine, code, command, memory."""
+"""The provenance of a result: versions, machine, code, command, memory."""
 
 import importlib.metadata
 import os
@@ -31,7 +31,7 @@ _PACKAGES = [
 
 
 def describe() -> dict[str, Any]:
-    """Return the provenance of a result made by this process, now."""
+    """Return the provenance of a result that this process makes now."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": _command(),
@@ -48,8 +48,8 @@ def describe() -> dict[str, Any]:
 
 def _command() -> str:
     """Return the command line, the user's home folder written as ``~``."""
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    return shlex.join(words).replace(str(Path.home()), "~")
+    arguments = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return shlex.join(arguments).replace(str(Path.home()), "~")
 
 
 def _version(package: str) -> str | None:
@@ -60,22 +60,22 @@ def _version(package: str) -> str | None:
 
 
 def _git() -> dict[str, Any] | None:
-    """Return commit and dirty flag of the checkout this package runs from; None if it is installed."""
+    """Return the commit and the dirty flag of this package's git checkout; None for an installed package."""
     root = Path(llara_eval.__file__).parent.parent
     if not (root / ".git").exists():
         return None
     try:
-        commit = _ask_git(root, "rev-parse", "HEAD")
-        # Results are what a run writes: they do not make the code that wrote them another code.
-        changed = _ask_git(root, "status", "--porcelain", "--", ".", ":!runs", ":!leaderboard.md")
+        commit = _git_output(root, "rev-parse", "HEAD")
+        # Results are written by the code and are no part of the code.
+        changed = _git_output(root, "status", "--porcelain", "--", ".", ":!runs", ":!leaderboard.md")
     except (OSError, subprocess.CalledProcessError):
         return None
     return {"commit": commit, "dirty": bool(changed)}
 
 
-def _ask_git(root: Path, *words: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+def _git_output(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _processor() -> str:
@@ -87,7 +87,7 @@ def _processor() -> str:
 
 
 def _peak_memory() -> float:
-    """Return the largest resident memory of this process or any it waited for, in MiB."""
+    """Return in MiB the largest resident memory of this process or of a child that has ended."""
     largest = max(
         resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )

@@ -1,4 +1,4 @@
-"""How a model's layers are compiled."""
+"""Compilation of a model's layers by torch."""
 
 import importlib
 import os
@@ -12,39 +12,38 @@ from llara_eval.core.errors import MissingPartError
 from llara_eval.encoding.model_facts import layers_of
 
 _VARIANTS = 64
-"""Most kernels of one layer: training and evaluation, with and without gradients, masks, batches of one.
+"""The most variants of one compiled layer: training or evaluation, with or without gradients or masks, ….
 
-Beyond them a call is an error. By torch's own limit, soon reached, layers would silently run uncompiled, and
-with other dropout in one pass of a gradient cache than in the next.
+A call that needs one more is an error. With torch's own, lower limit, layers would silently run uncompiled,
+and dropout could differ between the two passes of a gradient cache.
 """
 
 
 def compile_layers(model: nn.Module, device: torch.device) -> None:
-    """Compile every layer in place, when it is first used; the names of parameters stay.
+    """Compile every layer in place, at its first call; the names of parameters do not change.
 
-    The layers are alike, so that one is compiled for all of them. Elementwise work is fused, and what it
-    makes is computed again on the way back instead of kept; so are weights rounded for a product, which
-    torch would otherwise keep for every layer.
+    The layers are alike, so one compilation serves all. Elementwise operations are fused, and the backward
+    pass computes their results again instead of keeping them. It also rounds weights again for its products,
+    since torch would otherwise keep the rounded weights of every layer.
+
+    A layer that cannot be compiled as a whole raises torch's error at its first call.
 
     Args:
-        model: A transformers model, peft around it or not, not sharded yet.
-        device: Where it will be.
-
-    A layer that cannot be compiled as a whole is an error when it is first used.
+        model: A transformers model, with or without peft around it, not sharded yet.
+        device: The device on which the model will compute.
 
     Raises:
-        MissingPartError: There is no C++ compiler for a CPU.
+        MissingPartError: The device is a CPU and there is no C++ compiler.
     """
-    known = [os.environ.get("CXX", ""), "g++", "clang++"]
-    if device.type == "cpu" and not any(shutil.which(name) for name in known if name):
+    compilers = [os.environ.get("CXX", ""), "g++", "clang++"]
+    if device.type == "cpu" and not any(map(shutil.which, compilers)):
         raise MissingPartError(
             "compiling needs a C++ compiler on a CPU, and neither CXX, g++ nor clang++ is one: "
-            "apt-get install g++ (or your system's way), or go without"
+            "install one (apt-get install g++), or do not compile"
         )
     settings: Any = importlib.import_module("torch._dynamo").config
     settings.recompile_limit = max(settings.recompile_limit, _VARIANTS)
     partitioner: Any = importlib.import_module("torch._functorch.config")
     partitioner.ban_recompute_materialized_backward = False
     for layer in layers_of(model):
-        part: Any = layer
-        part.compile(dynamic=True, fullgraph=True)
+        layer.compile(dynamic=True, fullgraph=True)

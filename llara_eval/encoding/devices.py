@@ -1,4 +1,4 @@
-"""Where a model is computed, in which type, and how this process is set up for it."""
+"""The device and the dtype of a model, and the settings of this process for them."""
 
 import ctypes
 import os
@@ -12,10 +12,9 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h of glibc
 
 
 def default_device() -> torch.device:
-    """Return the CUDA device of this process if there are any, else the CPU.
+    """Return the CUDA device of this process if there are CUDA devices, else the CPU.
 
-    Where several processes of one machine are numbered (``LOCAL_RANK``, as torchrun does), its devices are
-    dealt out among them.
+    Processes that torchrun numbers on a machine (``LOCAL_RANK``) take its devices in turn.
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
@@ -25,11 +24,11 @@ def default_device() -> torch.device:
 
 
 def set_up(device: torch.device) -> None:
-    """Set the switches of this process with which a model is computed; called before a model is opened.
+    """Change settings of this process for computations on a device, before a model is read.
 
-    On a GPU, cuBLAS is asked for products that repeat, which training insists on; it reads that once. cuDNN's
-    attention is switched off: it makes a plan for every shape it has not seen, and hardly two of our batches
-    have the same. Without it fine-tuning took less than half of the time (H100, torch 2.11). On a CPU, see
+    On a GPU, cuBLAS is asked for reproducible products, which training requires; it reads this setting once.
+    cuDNN's attention is switched off: it makes a plan for every new shape, and hardly two of our batches have
+    the same shape. Without it fine-tuning took less than half of the time (H100, torch 2.11). For a CPU see
     :func:`keep_freed_memory`.
     """
     if device.type == "cuda":
@@ -40,11 +39,11 @@ def set_up(device: torch.device) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep large blocks that are freed, instead of giving them back to the kernel.
+    """Tell glibc to keep large freed blocks of memory instead of returning them to the kernel.
 
-    On a CPU every large tensor is otherwise mapped, zeroed and unmapped anew, page by page: a tenth
-    (float32) to a quarter (bfloat16) of an adaptation step. Peak memory grows by a few per cent. Elsewhere
-    than on Linux with glibc this does nothing.
+    Otherwise the kernel maps and zeroes every large tensor page by page, which takes a tenth (float32) to a
+    quarter (bfloat16) of an adaptation step on a CPU. Peak memory grows by a few per cent. Only Linux with
+    glibc has this setting; elsewhere nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -53,14 +52,13 @@ def keep_freed_memory() -> None:
 
 
 def describe(device: torch.device) -> dict[str, str | int]:
-    """Return what decides the last bits of a vector beside the model, for the record of a result.
+    """Return the properties of a device that decide the last bits of a vector, for the record of a result.
 
-    The same bytes come out on the same kind of processor, with the same engine, dtype and threads. On a CPU
-    the instruction set is the one that torch computes with, which may be smaller than the processor's
-    (``ATEN_CPU_CAPABILITY``); the processor's name is in every record.
+    Equal bytes can be expected from the same model, engine, dtype and threads on the same kind of processor.
 
     Returns:
-        ``device``, and ``gpu`` (its name) or ``instructions`` and ``threads``.
+        ``device``, and of a GPU its name, ``gpu``, of a CPU ``threads`` and the ``instructions`` that torch
+        uses (``ATEN_CPU_CAPABILITY`` may limit them).
     """
     if device.type == "cuda":
         return {"device": "cuda", "gpu": torch.cuda.get_device_name(device)}
@@ -72,9 +70,9 @@ def describe(device: torch.device) -> dict[str, str | int]:
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """Return bfloat16 where the processor computes it natively, else float32.
+    """Return bfloat16 where the processor has it, else float16 on a GPU and float32 on a CPU.
 
-    On a CPU without AVX-512 BF16 or AMX a bfloat16 product is a hundred times slower than float32.
+    On a CPU without AVX-512 BF16 or AMX a product in bfloat16 is a hundred times slower than in float32.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -86,7 +84,7 @@ def default_dtype(device: torch.device) -> torch.dtype:
 
 
 def settle_dtype(name: str | None, device: torch.device) -> torch.dtype:
-    """Return the type of a name; None is what the processor supports.
+    """Return the dtype of a name; None chooses the :func:`default_dtype`.
 
     Raises:
         UsageError: The name is unknown.

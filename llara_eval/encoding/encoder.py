@@ -1,9 +1,9 @@
-"""Language model + templates → unit vectors.
+"""Texts → vectors, by a language model and its templates.
 
-Sequences are sorted by their exact length and batched by a token budget; an engine computes their embeddings.
-A language-model head is never run.
+Sequences are sorted by length and cut into batches of a limited number of tokens; an engine computes their
+embeddings. The language-model head is never run.
 
-Shapes: B sequences, L tokens, D width.
+Shapes: n texts, B sequences of a batch, D width of the vectors.
 """
 
 import logging
@@ -18,27 +18,28 @@ from torch import Tensor
 from llara_eval.core.errors import CheckFailedError, DataError
 from llara_eval.core.protocols import Advance
 from llara_eval.encoding.model_facts import ModelFacts, bare_facts
+from llara_eval.encoding.packed import PackedModel
 from llara_eval.encoding.padded import PaddedModel, Tokens
 from llara_eval.encoding.templates import Side, Template, Templates
 
 logger = logging.getLogger(__name__)
 
 BATCH_TOKENS = {"cpu": 2_048, "cuda": 65_536}
-"""Tokens of one batch, padding included, by device type; measured to be past the knee on each.
+"""Tokens of a batch, padding included, by device type; larger batches were not faster in measurements.
 
-On a CPU without AMX 1,024 to 4,096 differ by no more than runs do; with it SmolLM2-135M read 3,400 tokens a
-second in batches of 2,048 and 2,500 in those of 4,096 in one run, and no size won in another.
+On a CPU without AMX the sizes from 1,024 to 4,096 are equally fast. With AMX, SmolLM2-135M read 3,400 tokens
+a second in batches of 2,048 and 2,500 in batches of 4,096 in one measurement; in another no size was faster.
 """
 
 
 class Started(NamedTuple):
-    """Texts that are being encoded.
+    """Texts whose encoding has started.
 
     Attributes:
-        vectors: Waits for the vectors, (n, D) float32, from any thread, and returns them; raises what
-            :meth:`Encoder.encode` does.
-        tokens: Real tokens of the texts.
-        padded: Tokens computed, padding included.
+        vectors: A function for any thread that waits for the vectors, (n, D) float32, and returns them; it
+            raises the errors of :meth:`Encoder.encode`.
+        tokens: The number of tokens of the texts.
+        padded: The number of tokens computed, padding included.
     """
 
     vectors: Callable[[], NDArray[np.float32]]
@@ -50,10 +51,10 @@ class Engine(Protocol):
     """Computes the embeddings of token sequences.
 
     Attributes:
-        name: The name under which its vectors are recorded.
-        pads: Whether it computes as many tokens for each sequence of a batch as the longest has.
+        name: The name that is recorded with its vectors.
+        pads: Whether all sequences of a batch are padded to the longest.
         width: Width D of the vectors.
-        device: Where it computes.
+        device: The device on which it computes.
     """
 
     name: str
@@ -68,8 +69,8 @@ class Engine(Protocol):
 
         Args:
             sequences: n sequences of token ids.
-            template: Says which positions are pooled.
-            sizes: How many sequences each batch has.
+            template: Says which positions are pooled, and whether embeddings are normalised.
+            sizes: The number of sequences of each batch.
         """
         ...
 
@@ -78,13 +79,14 @@ class Encoder:
     """Encodes texts with one model and two templates.
 
     Args:
-        model: A transformers base model (it returns ``last_hidden_state``), in eval mode on its device.
+        model: A transformers base model (it returns ``last_hidden_state``), in evaluation mode on its device.
         tokenizer: Its tokenizer.
-        templates: How queries and documents become token sequences.
-        batch_tokens: Tokens of one batch, padding included; None takes what suits the device.
-        source: Where the templates are known from, for the record.
-        facts: What the model can do; None: as much of it as one forward pass shows.
-        engine: Computes the embeddings; None: the model, given padded batches.
+        templates: The templates of queries and documents.
+        batch_tokens: Tokens of a batch, padding included; None takes :data:`BATCH_TOKENS`.
+        source: The source of the templates, for the record.
+        facts: The facts about the model; None takes those that one forward pass shows.
+        engine: Computes the embeddings; None passes packed batches to the model if it can read them, else
+            padded ones.
     """
 
     def __init__(
@@ -103,10 +105,10 @@ class Encoder:
         self.tokenizer = tokenizer
         self.templates = templates
         self.facts = facts or bare_facts(model)
-        self.engine = engine or PaddedModel(model, self.facts)
+        self.engine = engine or (PackedModel if self.facts.packs else PaddedModel)(model, self.facts)
         self.device = self.engine.device
         self.batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, 2_048)
-        self._fitting = self.batch_tokens  # as many as memory turned out to hold
+        self._fitting_tokens = self.batch_tokens  # less after a batch did not fit into memory
 
     @property
     def width(self) -> int:
@@ -118,75 +120,78 @@ class Encoder:
 
         Args:
             texts: n texts, in any order of length.
-            side: Which template to use.
+            side: The side of the texts, which chooses the template.
             advance: Called with the number of texts after each batch.
 
         Returns:
-            (n, D) float32.
+            The vectors, (n, D) float32.
 
         Raises:
             CheckFailedError: A vector holds NaN or infinity.
+            DataError: A token id has no row in the model's embedding matrix.
         """
         sequences = self.templates.of(side).token_ids(self.tokenizer, texts)
-        return self.encode_tokens(sequences, side, advance)
-
-    def encode_tokens(
-        self, sequences: Sequence[Tokens], side: Side, advance: Advance | None = None
-    ) -> NDArray[np.float32]:
-        """Encode texts that a template has turned into token ids; see :meth:`encode`."""
         return self.start(sequences, side, advance).vectors()
 
     def start(self, sequences: Sequence[Tokens], side: Side, advance: Advance | None = None) -> Started:
-        """Give a GPU what :meth:`encode_tokens` takes; a CPU has done the work on return.
+        """Start to encode token sequences; a GPU goes on after the return, a CPU has finished.
 
-        A GPU that lacks the memory for a batch is given smaller ones from then on.
+        If a batch does not fit into a GPU's memory, this and all later calls use smaller batches.
+
+        Args:
+            sequences: n sequences of token ids, made by the template of the side.
+            side: The side of the texts.
+            advance: Called with the number of texts after each batch.
+
+        Raises:
+            DataError: A token id has no row in the model's embedding matrix.
         """
         while True:
             try:
                 return self._start(sequences, self.templates.of(side), advance)
             except torch.OutOfMemoryError:
-                if self._fitting <= max(map(len, sequences)):
+                if self._fitting_tokens <= max(map(len, sequences)):
                     raise
-                self._fitting //= 2
-                logger.warning("out of memory: batches of %d tokens from here on", self._fitting)
+                self._fitting_tokens //= 2
+                logger.warning("out of memory: batches now have %d tokens", self._fitting_tokens)
 
     def _start(self, sequences: Sequence[Tokens], template: Template, advance: Advance | None) -> Started:
         batches = list(self.batches(sequences))
-        order = [row for batch in batches for row in batch]
-        parts: list[Tensor] = []
+        order = [number for batch in batches for number in batch]
+        embeddings: list[Tensor] = []
         try:
-            for part in self.engine.embeddings(
-                [sequences[row] for row in order], template, [*map(len, batches)]
+            for batch_embeddings in self.engine.embeddings(
+                [sequences[number] for number in order], template, [*map(len, batches)]
             ):
-                parts.append(part)
+                embeddings.append(batch_embeddings)
                 if advance is not None:
-                    advance(len(part))
+                    advance(len(batch_embeddings))
         except torch.OutOfMemoryError:
             if advance is not None:
-                advance(-sum(map(len, parts)))  # all will be computed again
+                advance(-sum(map(len, embeddings)))  # all of them will be computed again
             raise
         except IndexError as error:
             rows = self.model.get_input_embeddings().num_embeddings
-            odd = next((sequence for sequence in sequences if max(sequence) >= rows), None)
-            if odd is None:
+            beyond = next((sequence for sequence in sequences if max(sequence) >= rows), None)
+            if beyond is None:
                 raise
             raise DataError(
-                f"the tokenizer has ids that the model has no row for, {max(odd)} of {rows}, the first in "
-                f"{self.tokenizer.decode(odd)[:60]!r}: it is another model's, or has grown without it"
+                f"the tokenizer has ids that the model has no row for, {max(beyond)} of {rows}, the first in "
+                f"{self.tokenizer.decode(beyond)[:60]!r}: it belongs to another model, or has more tokens now"
             ) from error
-        wait = _fetch(torch.cat(parts))
+        wait = _fetch(torch.cat(embeddings))
 
         def vectors() -> NDArray[np.float32]:
-            out = np.empty((len(sequences), self.width), dtype=np.float32)
-            out[order] = wait()
-            bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
+            ordered = np.empty((len(sequences), self.width), dtype=np.float32)
+            ordered[order] = wait()
+            bad = np.flatnonzero(~np.isfinite(ordered).all(axis=1))
             if len(bad):
                 text = self.tokenizer.decode(sequences[bad[0]], skip_special_tokens=True)
                 raise CheckFailedError(
-                    f"{len(bad)} of {len(out)} embeddings hold NaN or infinity, the first for "
+                    f"{len(bad)} of {len(ordered)} embeddings hold NaN or infinity, the first for "
                     f"{text[:60]!r}; try --dtype float32"
                 )
-            return out
+            return ordered
 
         tokens = sum(map(len, sequences))
         padded = sum(len(batch) * len(sequences[batch[0]]) for batch in batches)  # the first is the longest
@@ -198,25 +203,28 @@ class Encoder:
         return embeddings
 
     def batches(self, sequences: Sequence[Tokens]) -> Iterator[list[int]]:
-        """Yield row numbers, longest sequences first, at most so many padded tokens as fit at a time."""
+        """Yield the numbers of the sequences of each batch, longest sequences first.
+
+        A batch has one sequence, or a limited number of tokens, padding included.
+        """
         order = sorted(range(len(sequences)), key=lambda i: (-len(sequences[i]), i))
         start = 0
         while start < len(order):
-            rows = max(1, self._fitting // len(sequences[order[start]]))
-            yield order[start : start + rows]
-            start += rows
+            size = max(1, self._fitting_tokens // len(sequences[order[start]]))
+            yield order[start : start + size]
+            start += size
 
 
 def _fetch(embeddings: Tensor) -> Callable[[], NDArray[np.float32]]:
-    """Send embeddings, (n, D) float32, to memory; what is returned waits for them and returns them."""
+    """Start to copy embeddings, (n, D) float32, to memory; return a function that waits for the copy."""
     if not embeddings.is_cuda:
         return embeddings.cpu().numpy
     pinned = torch.empty(embeddings.shape, pin_memory=True)
     pinned.copy_(embeddings, non_blocking=True)
-    arrived = torch.cuda.current_stream(embeddings.device).record_event()
+    copied = torch.cuda.current_stream(embeddings.device).record_event()
 
     def wait() -> NDArray[np.float32]:
-        arrived.synchronize()
+        copied.synchronize()
         return pinned.numpy()
 
     return wait

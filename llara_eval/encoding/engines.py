@@ -1,7 +1,8 @@
-"""The engines that compute embeddings: transformers, sentence-transformers with a folder's own modules, vLLM.
+"""The engines that compute embeddings: transformers, sentence-transformers and vLLM.
 
-All are given the same token ids, made by the same templates, and each is checked before a corpus is encoded,
-against the stock model where that can pool; see :mod:`llara_eval.encoding.check`.
+All compute with the same token ids from the same templates. Each is compared with the stock model of
+transformers before a corpus is encoded, unless the stock model cannot pool; see
+:mod:`llara_eval.encoding.check`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,22 +18,20 @@ from torch.nn.functional import normalize
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.encoding.encoder import Engine
 from llara_eval.encoding.model_facts import ModelFacts, bare_facts, evaluating
-from llara_eval.encoding.packed import LastLayer, Packed, PackedModel, embed_row
-from llara_eval.encoding.packed_attention import attending_in_rows, has_kernel
-from llara_eval.encoding.padded import PaddedModel, Tokens, batches_of, embed, pad
+from llara_eval.encoding.packed import LastLayer, PackedSequences, embed_packed
+from llara_eval.encoding.packed_attention import has_kernel, using_packed_attention
+from llara_eval.encoding.padded import Tokens, batches_of, embed, pad
 from llara_eval.encoding.templates import Template, Templates
 
 Name = Literal["transformers", "sentence-transformers", "vllm"]
 
 
 def find_facts(model: Any, templates: Templates) -> ModelFacts:
-    """Return what a model can do: what itself shows, and what a trial of a packed batch shows.
-
-    This takes three forward passes at most, and leaves the model as it was.
+    """Return the facts about a model, found in at most three forward passes that do not change the model.
 
     Args:
         model: A transformers base model, on its device.
-        templates: Say how long a text may be.
+        templates: The templates, which limit the length of sequences.
     """
     facts = bare_facts(model)
     return replace(facts, packs=can_pack(model, templates, causal=facts.causal))
@@ -40,16 +39,16 @@ def find_facts(model: Any, templates: Templates) -> ModelFacts:
 
 @torch.no_grad()
 def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch.dtype | None = None) -> bool:
-    """Return whether a model gives the same vectors in a packed batch as in a padded one, found by a trial.
+    """Return whether a model gives equal vectors in packed and padded batches; four sequences are tried.
 
-    A model does not where its attention cannot be exchanged or has a window, a cap or sinks, where position
-    ids cannot be given, and where there is no kernel.
+    It does not if its attention cannot be replaced or has a window, a soft cap or sinks, if it takes no
+    position ids, or if the device has no kernel.
 
     Args:
         model: A transformers base model, on its device.
-        templates: Say how long a text may be.
-        causal: Whether a position sees only what is before it.
-        precision: Type of products; None: that of the weights.
+        templates: The templates, which limit the length of sequences.
+        causal: Whether tokens attend to earlier ones only.
+        precision: The dtype of products; None means that of the weights.
     """
     config, device, dtype = model.config, model.device, precision or model.dtype
     longest = max(templates.query.max_length, templates.document.max_length)
@@ -58,11 +57,12 @@ def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch
         return False
     random, template = np.random.default_rng(0), Template(pooling="last")
     sequences = [random.integers(config.vocab_size, size=length) for length in (9, 4, 4, 1)]
-    row = Packed(sequences, template, device).row(0, len(sequences))
+    batch = PackedSequences(sequences, template, device).batch(0, len(sequences))
     with evaluating(model), torch.autocast(device.type, dtype, enabled=dtype != model.dtype):
         try:
-            with attending_in_rows(model), LastLayer(model) as last_layer, last_layer.only_at(row.pooled):
-                packed = embed_row(model, row, template, causal=causal)
+            with using_packed_attention(model), LastLayer(model) as last_layer:
+                last_layer.positions = batch.pooled
+                packed = embed_packed(model, batch, template, causal=causal)
         except (AttributeError, RuntimeError, TypeError, ValueError):
             return False
         padded = embed(model, sequences, template, causal=causal)
@@ -70,23 +70,18 @@ def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch
     return bool((torch.nn.functional.cosine_similarity(packed, padded) >= floor).all())
 
 
-def open_stock(model: Any, facts: ModelFacts) -> Engine:
-    """Return a transformers model that is given packed batches if it can take them, else padded ones."""
-    return PackedModel(model, facts) if facts.packs else PaddedModel(model, facts)
-
-
 class SentenceTransformersModel:
-    """A sentence-transformers folder run by its own modules, whatever they do; see ``Engine``.
+    """An engine that runs all modules of a sentence-transformers folder; see ``Engine``.
 
     Args:
         folder: The folder.
         tokenizer: Its tokenizer.
-        templates: What its configuration says of texts; what pools is the folder's.
-        device: Where to compute.
-        dtype: Of the weights.
+        templates: The templates from its configuration; pooling is left to its modules.
+        device: The device on which to compute.
+        dtype: The dtype of the weights.
 
     Raises:
-        UsageError: The folder is not in that layout, or pools several slots.
+        UsageError: The folder is not a sentence-transformers folder, or pools several slots.
     """
 
     name, pads = "sentence-transformers", True
@@ -103,7 +98,7 @@ class SentenceTransformersModel:
             )
         if max(templates.query.slots, templates.document.slots) > 1:
             raise UsageError(
-                f"{folder} pools several slots, for which an export has token ids of its own: "
+                f"{folder} pools several slots, to which an export gives additional token ids: "
                 "leave out --backend"
             )
         self._model = SentenceTransformer(
@@ -120,23 +115,23 @@ class SentenceTransformersModel:
     ) -> Iterator[Tensor]:
         """Yield the embeddings, (B, D) float32, of one batch after the other."""
         side = "document" if template == self._templates.document else "query"
-        prompt = template.own_tokens(self._tokenizer) - len(template.suffix_ids(self._tokenizer))
+        prompt_length = template.own_tokens(self._tokenizer) - len(template.suffix_ids(self._tokenizer))
         for batch in batches_of(sequences, sizes):
             ids, mask = pad(batch)
             features = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
-            output = self._model({**features, "prompt_length": prompt}, task=side)
+            output = self._model({**features, "prompt_length": prompt_length}, task=side)
             embeddings = output["sentence_embedding"].float()
             yield normalize(embeddings, dim=-1) if template.normalize else embeddings
 
 
 class VllmModel:
-    """A checkpoint served by vLLM, which hands out hidden states that are pooled here; see ``Engine``.
+    """An engine that pools the hidden states that vLLM computes; see ``Engine``.
 
     Args:
         folder: A transformers folder.
-        templates: They say the most tokens of a text.
-        device: Where it computes, which it finds out by itself.
-        dtype: Of the weights.
+        templates: The templates, which limit the length of sequences.
+        device: The device on which vLLM computes; vLLM chooses it by itself.
+        dtype: The dtype of the weights.
 
     Raises:
         MissingPartError: vLLM is not installed.
@@ -156,9 +151,9 @@ class VllmModel:
             convert="embed",
             dtype=str(dtype).removeprefix("torch."),
             max_model_len=max(templates.query.max_length, templates.document.max_length),
-            enable_prefix_caching=False,  # what is cached has no hidden states
+            enable_prefix_caching=False,  # no hidden states are returned for a cached prefix
         )
-        self._params = vllm.PoolingParams(use_activation=False)  # hidden states as they are, not unit vectors
+        self._params = vllm.PoolingParams(use_activation=False)  # the hidden states are not normalised
         self.device = device
         self.width = int(self._model.llm_engine.model_config.get_hidden_size())
 
@@ -185,27 +180,25 @@ class VllmModel:
 
 def open_engine(
     name: Name, folder: Path, model: Any, tokenizer: Any, templates: Templates, device: torch.device
-) -> tuple[ModelFacts, Engine]:
-    """Return what a checkpoint's model can do, and the engine that computes its embeddings.
+) -> Engine | None:
+    """Return an engine that computes a checkpoint's embeddings; None for transformers, which an encoder runs.
 
     Args:
-        name: Which engine.
-        folder: The checkpoint.
+        name: The name of the engine.
+        folder: The checkpoint's folder.
         model: Its model, as transformers reads it.
         tokenizer: Its tokenizer.
-        templates: How texts become token ids.
-        device: Where to compute.
+        templates: Its templates.
+        device: The device on which to compute.
 
     Raises:
-        UsageError: The engine does not read such a folder.
+        UsageError: The engine cannot run the folder.
         MissingPartError: The engine is not installed.
     """
-    if name != "transformers" and (folder / "adapter_config.json").is_file():
-        raise UsageError(f"{folder} holds LoRA weights, which {name} would leave out: no --backend")
-    if name == "sentence-transformers":
-        engine: Engine = SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype)
-        return bare_facts(model), engine
+    if name == "transformers":
+        return None
+    if (folder / "adapter_config.json").is_file():
+        raise UsageError(f"{folder} holds a LoRA adapter, which {name} would ignore: leave out --backend")
     if name == "vllm":
-        return bare_facts(model), VllmModel(folder, templates, device, model.dtype)
-    facts = find_facts(model, templates)
-    return facts, open_stock(model, facts)
+        return VllmModel(folder, templates, device, model.dtype)
+    return SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype)

@@ -1,6 +1,6 @@
-"""What a model can do: found once, by its configuration, its modules and one forward pass, and handed on.
+"""What a model can do, found once from its configuration, its modules and one forward pass.
 
-Shapes: B sequences, L tokens, D width.
+Shapes: B sequences, L tokens, D width of the output.
 """
 
 import sys
@@ -18,14 +18,11 @@ _BEHIND_PADDING = {
     *("camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta"),
     *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
 }
-"""Models whose first position is the one behind the padding token's id, which their code alone says."""
-
-_CAUSAL_TOLERANCE = {torch.float32: 1e-3}
-"""Relative change of hidden states that counts as none; other dtypes round coarsely: 0.03."""
+"""Model types whose positions are counted from the padding token's id on; no configuration says so."""
 
 _PREFIX = (11, 7, 5, 3)
 _CONTINUATIONS = ((13, 17, 19, 23), (14, 18, 20, 24))
-"""Token ids of two sequences that begin alike."""
+"""Token ids of two sequences with a common prefix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +30,14 @@ class ModelFacts:
     """What a transformers base model can do.
 
     Attributes:
-        positions: The most tokens it has positions for; ``sys.maxsize`` without a limit.
-        width: Width D of its output, which is not always its hidden size: OPT's may be narrower.
-        layers: How many layers it has.
-        causal: Whether a position sees only what is before it.
-        padding_position: The position of padding from behind which it counts positions, as RoBERTa does; None
-            where the first position is zero.
-        packs: Whether it gives the same vectors in a packed batch as in a padded one; this takes a trial, see
-            :func:`llara_eval.encoding.engines.find_facts`.
+        positions: The most tokens it has positions for; ``sys.maxsize`` if there is no limit.
+        width: Width D of its output, which may differ from its hidden size, as in OPT.
+        layers: The number of its layers.
+        causal: Whether a token attends only to itself and to the tokens before it.
+        padding_position: The position of padding, after which positions are counted in RoBERTa and its kin;
+            None where the first position is zero.
+        packs: Whether it gives the same vectors in a packed batch as in a padded one, which
+            :func:`llara_eval.encoding.engines.find_facts` finds out.
     """
 
     positions: int
@@ -53,20 +50,21 @@ class ModelFacts:
 
 @torch.no_grad()
 def bare_facts(model: Any) -> ModelFacts:
-    """Return what the model itself shows, by one forward pass of two sequences that begin alike.
+    """Return the facts that a forward pass of two sequences with a common prefix shows.
 
-    Names and flags may be wrong about causality, so the hidden states of the common beginning are compared.
+    A model is causal if the hidden states of the prefix are equal in both sequences, up to rounding. Its
+    class name and its configuration are not trusted in this.
 
     Args:
         model: A transformers base model, on its device.
     """
-    sequences = [[token % model.config.vocab_size for token in _PREFIX + rest] for rest in _CONTINUATIONS]
+    sequences = [[token % model.config.vocab_size for token in _PREFIX + end] for end in _CONTINUATIONS]
     with evaluating(model):
         hidden = model(input_ids=torch.tensor(sequences, device=model.device)).last_hidden_state
     one, two = hidden[:, : len(_PREFIX)].float()  # (4, D) each
-    tolerance = _CAUSAL_TOLERANCE.get(model.dtype, 0.03)
+    tolerance = 1e-3 if model.dtype == torch.float32 else 0.03
     return ModelFacts(
-        positions=own_positions(model.config),
+        positions=max_positions(model.config),
         width=int(hidden.shape[-1]),
         layers=len(layers_of(model)),
         causal=bool((one - two).norm() <= tolerance * one.norm()),
@@ -74,14 +72,9 @@ def bare_facts(model: Any) -> ModelFacts:
     )
 
 
-def is_causal(model: Any) -> bool:
-    """Return whether a position of a model sees only what is before it."""
-    return bare_facts(model).causal
-
-
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off for as long as the block lasts; each module then has the mode it had before."""
+    """Put all modules into evaluation mode in the block; afterwards each has its previous mode again."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False
@@ -93,29 +86,30 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def layers_of(model: nn.Module) -> nn.ModuleList:
-    """Return the model's layers: the longest list of modules in it, an empty one if there is none."""
+    """Return the model's layers, which are the longest list of modules in it; empty if it has no list."""
     lists = (module for module in model.modules() if isinstance(module, nn.ModuleList))
     return max(lists, key=len, default=nn.ModuleList())
 
 
 def padding_position(model: Any) -> int | None:
-    """Return the position of padding from behind which a model counts positions; None if it counts from zero.
+    """Return the position of padding, after which a model counts positions; None if it counts from zero.
 
-    RoBERTa and its kin have a position for padding, and leave out tokens of padding's id, which is the same
-    number.
+    RoBERTa and its kin give this position, which equals the padding token's id, to all tokens of that id, and
+    do not count them.
     """
     embedding = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     padding: int | None = getattr(embedding, "padding_idx", None)
     return padding
 
 
-def positions_of(model: Any, input_ids: Tensor, offsets: Tensor) -> Tensor:
-    """Return the position ids, (B, L), that a model gives to tokens when it is given none.
+def position_ids_of(model: Any, input_ids: Tensor, offsets: Tensor) -> Tensor:
+    """Return the position ids, (B, L), that a model computes by itself where none are passed to it.
 
     Args:
         model: A transformers base model.
-        input_ids: (B, L).
-        offsets: (B, L) how many tokens of its text are before each token; texts may lie side by side.
+        input_ids: Token ids, (B, L).
+        offsets: For each token, (B, L), the number of tokens before it in its text; a line may hold several
+            texts.
     """
     padding = padding_position(model)
     if padding is None:
@@ -127,30 +121,30 @@ def positions_of(model: Any, input_ids: Tensor, offsets: Tensor) -> Tensor:
     return (sums - before) * counted + padding
 
 
-def own_positions(config: Any) -> int:
-    """Return the most tokens a model has positions for; without a limit, more than there ever are."""
-    own = int(getattr(config, "max_position_embeddings", None) or 0)
-    if own < 1:
+def max_positions(config: Any) -> int:
+    """Return the most tokens that a model has positions for; ``sys.maxsize`` if there is no limit."""
+    limit = int(getattr(config, "max_position_embeddings", None) or 0)
+    if limit < 1:
         return sys.maxsize
-    return own - config.pad_token_id - 1 if config.model_type in _BEHIND_PADDING else own
+    return limit - config.pad_token_id - 1 if config.model_type in _BEHIND_PADDING else limit
 
 
-def positions(config: Any, tokenizer: Any) -> int:
-    """Return the most tokens a model can read, by its configuration and its tokenizer's."""
-    return int(min(own_positions(config), tokenizer.model_max_length))
+def max_tokens(config: Any, tokenizer: Any) -> int:
+    """Return the most tokens a model can read by its configuration and by that of its tokenizer."""
+    return int(min(max_positions(config), tokenizer.model_max_length))
 
 
 def require_positions(config: Any, **lengths: int | None) -> None:
-    """Raise if a length is more than a model has positions for.
+    """Check that a model has positions for sequences of some lengths.
 
     Args:
         config: The model's configuration.
-        lengths: Each under the name that the message gives it; None is no length.
+        lengths: Numbers of tokens, by the name that the message shall use; None is not checked.
 
     Raises:
         UsageError: A length is more than the model has positions.
     """
-    limit = own_positions(config)
+    limit = max_positions(config)
     for name, length in lengths.items():
         if length is not None and length > limit:
             raise UsageError(f"{name} {length:,} is more than the model has positions: {limit:,}")

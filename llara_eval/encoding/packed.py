@@ -1,35 +1,33 @@
-"""Packed batches: sequences side by side in one row, each attending to itself alone, without padding.
+"""Packed batches: sequences one after the other, without padding, with attention within each alone.
 
-The model is a stock one, with the attention of :mod:`llara_eval.encoding.packed_attention`.
+The model is a stock one with the attention of :mod:`llara_eval.encoding.packed_attention`.
 
-Shapes: B sequences, T tokens of all of them, P pooled positions, D width.
+Shapes: B sequences, T tokens in all, P pooled positions in all, D width.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from llara_eval.encoding.model_facts import ModelFacts, layers_of, positions_of
-from llara_eval.encoding.packed_attention import attending_in_rows
-from llara_eval.encoding.padded import Tokens
+from llara_eval.encoding.model_facts import layers_of, position_ids_of
+from llara_eval.encoding.packed_attention import using_packed_attention
+from llara_eval.encoding.padded import StockModel, Tokens
 from llara_eval.encoding.templates import Template
 
 
-class Row(NamedTuple):
-    """A packed batch, on the model's device.
+class PackedBatch(NamedTuple):
+    """A packed batch on the model's device.
 
     Attributes:
-        input_ids: (T,) token ids.
-        offsets: (T,) how many tokens of its sequence are before each token.
-        cu_seqlens: (B + 1,) int32, where each sequence begins, and T.
+        input_ids: Token ids, (T,).
+        offsets: For each token, (T,), the number of tokens before it in its sequence.
+        cu_seqlens: The beginning of each sequence, and T: (B + 1,) int32.
         longest: The most tokens of a sequence.
-        pooled: (P,) the positions that are pooled, in order.
-        shares: (B,) how many of them each sequence has.
+        pooled: The positions that are pooled, (P,), in ascending order.
+        pooled_counts: The number of pooled positions of each sequence, (B,).
     """
 
     input_ids: Tensor
@@ -37,142 +35,119 @@ class Row(NamedTuple):
     cu_seqlens: Tensor
     longest: int
     pooled: Tensor
-    shares: Tensor
+    pooled_counts: Tensor
 
 
-class Packed:
-    """Sequences copied to the device at once, to be taken a packed batch at a time.
+class PackedSequences:
+    """Sequences that are copied to a device at once and cut into packed batches there.
 
-    To a GPU they are copied from pinned memory, and nobody waits for that.
+    They are copied to a GPU from pinned memory, without waiting.
 
     Args:
-        sequences: n sequences of token ids, in the order in which they are taken.
+        sequences: n sequences of token ids, in the order of the batches.
         template: Says which positions are pooled.
-        device: Where the model is.
+        device: The model's device.
     """
 
     def __init__(self, sequences: Sequence[Tokens], template: Template, device: torch.device) -> None:
-        lengths = np.array([len(sequence) for sequence in sequences])
-        spans = np.array([template.pooled_span(length) for length in lengths.tolist()])
-        shares = spans[:, 1] - spans[:, 0]
-        self._lengths, self._starts, self._pools = lengths, _sums(lengths), _sums(shares)
+        lengths = [len(sequence) for sequence in sequences]
+        spans = [template.pooled_span(length) for length in lengths]
+        counts = [end - begin for begin, end in spans]
+        self._lengths, self._starts, self._pooled_starts = (
+            lengths,
+            np.cumsum([0, *lengths]),
+            np.cumsum([0, *counts]),
+        )
+        offsets = [np.arange(length) for length in lengths]
+        pooled = [np.arange(*span) + start for span, start in zip(spans, self._starts[:-1], strict=True)]
 
-        def ready(values: NDArray[Any], dtype: type = np.int64) -> Tensor:
+        def to_device(values: Any, dtype: type = np.int64) -> Tensor:
             tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=dtype))
             return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
-        self._input_ids = ready(np.concatenate(sequences))
-        self._offsets = ready(_ranges(0 * lengths, lengths))
-        self._cu_seqlens = ready(self._starts, np.int32)
-        self._pooled, self._shares = ready(_ranges(self._starts[:-1] + spans[:, 0], shares)), ready(shares)
+        self._input_ids = to_device(np.concatenate(sequences))
+        self._offsets = to_device(np.concatenate(offsets))
+        self._cu_seqlens = to_device(self._starts, np.int32)
+        self._pooled = to_device(np.concatenate(pooled))
+        self._pooled_counts = to_device(counts)
 
-    def row(self, begin: int, end: int) -> Row:
-        """Return sequences ``begin`` to ``end``, the latter not included."""
+    def batch(self, begin: int, end: int) -> PackedBatch:
+        """Return the batch of sequences ``begin`` to ``end``, the latter not included."""
         first, last = int(self._starts[begin]), int(self._starts[end])
-        return Row(
+        return PackedBatch(
             input_ids=self._input_ids[first:last],
             offsets=self._offsets[first:last],
             cu_seqlens=self._cu_seqlens[begin : end + 1] - first,
-            longest=int(self._lengths[begin:end].max()),
-            pooled=self._pooled[self._pools[begin] : self._pools[end]] - first,
-            shares=self._shares[begin:end],
+            longest=max(self._lengths[begin:end]),
+            pooled=self._pooled[self._pooled_starts[begin] : self._pooled_starts[end]] - first,
+            pooled_counts=self._pooled_counts[begin:end],
         )
 
 
-def _sums(counts: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Return (n + 1,) the sums of the first 0, 1, …, n numbers."""
-    sums: NDArray[np.integer] = np.concatenate([[0], counts.cumsum()])
-    return sums
-
-
-def _ranges(starts: NDArray[np.integer], counts: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Return ``starts[i], starts[i] + 1, …``, ``counts[i]`` of them, for one i after the other."""
-    before = _sums(counts)
-    ranges: NDArray[np.integer] = np.arange(int(before[-1])) + np.repeat(starts - before[:-1], counts)
-    return ranges
-
-
-class PackedModel:
-    """A model that is given packed batches; see :class:`llara_eval.encoding.encoder.Engine`.
-
-    Args:
-        model: A transformers base model, in eval mode on its device.
-        facts: What it can do.
-    """
+class PackedModel(StockModel):
+    """An engine that passes packed batches to a transformers model."""
 
     name, pads = "packed", False
 
-    def __init__(self, model: Any, facts: ModelFacts) -> None:
-        self._model = model
-        self._causal = facts.causal
-        self.width = facts.width
-        self.device: torch.device = model.device
-
     @torch.no_grad()
     def embeddings(
-        self,
-        sequences: Sequence[Tokens],
-        template: Template,
-        sizes: Sequence[int],
+        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int]
     ) -> Iterator[Tensor]:
-        """Yield the embeddings, (B, D) float32, of one packed batch after the other.
-
-        Args:
-            sequences: n sequences of token ids.
-            template: Says which positions are pooled.
-            sizes: How many sequences each batch has.
-        """
-        packed, end = Packed(sequences, template, self.device), 0
-        with attending_in_rows(self._model), LastLayer(self._model) as last_layer:
+        """Yield the embeddings, (B, D) float32, of one batch after the other."""
+        packed, end = PackedSequences(sequences, template, self.device), 0
+        with using_packed_attention(self._model), LastLayer(self._model) as last_layer:
             for size in sizes:
-                row = packed.row(end, end + size)
-                with last_layer.only_at(row.pooled if len(row.pooled) < len(row.input_ids) else None):
-                    embeddings = embed_row(self._model, row, template, causal=self._causal)
-                yield embeddings
+                batch = packed.batch(end, end + size)
+                last_layer.positions = batch.pooled if len(batch.pooled) < len(batch.input_ids) else None
+                yield embed_packed(self._model, batch, template, causal=self._causal)
                 end += size
 
 
-def embed_row(model: Any, row: Row, template: Template, *, causal: bool) -> Tensor:
-    """Return the embeddings, (B, D) float32, of a packed batch; on a GPU with gradients where wanted.
+def embed_packed(model: Any, batch: PackedBatch, template: Template, *, causal: bool) -> Tensor:
+    """Return the embeddings, (B, D) float32, of a packed batch; gradients are computed on a GPU only.
 
     Args:
-        model: A transformers base model that is :func:`attending_in_rows`.
-        row: On its device.
+        model: A transformers base model that is :func:`using_packed_attention`.
+        batch: The batch, on the model's device.
         template: Says whether embeddings are normalised.
-        causal: Whether a position sees only what is before it.
+        causal: Whether tokens attend to earlier ones only.
     """
-    input_ids = row.input_ids[None]
+    input_ids = batch.input_ids[None]
     hidden = model(
         input_ids=input_ids,
-        position_ids=positions_of(model, input_ids, row.offsets[None]),
-        cu_seq_lens_q=row.cu_seqlens,
-        max_length_q=row.longest,
+        position_ids=position_ids_of(model, input_ids, batch.offsets[None]),
+        cu_seq_lens_q=batch.cu_seqlens,
+        max_length_q=batch.longest,
         **({"use_cache": False} if causal else {}),
     ).last_hidden_state[0]
-    pooled = hidden.index_select(0, row.pooled).float()  # (P, D)
-    embedding = torch.segment_reduce(pooled, "mean", lengths=row.shares, unsafe=True)  # they sum up to P
-    return nn.functional.normalize(embedding, dim=-1) if template.normalize else embedding
+    pooled = hidden.index_select(0, batch.pooled).float()  # (P, D)
+    # "unsafe" leaves out a check, for which a GPU would have to be waited for, that the counts sum up to P.
+    embeddings = torch.segment_reduce(pooled, "mean", lengths=batch.pooled_counts, unsafe=True)
+    return nn.functional.normalize(embeddings, dim=-1) if template.normalize else embeddings
 
 
 class LastLayer:
-    """The last layer's parts that act on each position by itself, made to do so at the pooled positions only.
+    """Restricts parts of a model's last layer to the pooled positions, by hooks, in a ``with`` block.
 
-    All positions have keys and values there, but queries, the projection after attention and the
-    feed-forward network are computed at the pooled positions; elsewhere their output is zero, and unused.
-    The hooks that do this are on the model for as long as the ``with`` block lasts.
+    Keys and values are computed at all positions. Queries, the projection after attention and the
+    feed-forward network act on each position by itself, so they are computed at the pooled positions alone;
+    elsewhere their output is zero and is not used.
 
     Args:
         model: A transformers base model.
+
+    Attributes:
+        positions: The pooled positions of the next batch, (P,); None computes all positions.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self.positions: Tensor | None = None
         self._model = model
-        self._positions: Tensor | None = None
         self._length = 0
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def __enter__(self) -> Self:
-        """Put the hooks on."""
+        """Put the hooks on the model."""
         layers = layers_of(self._model)
         last = layers[-1] if len(layers) else self._model
         attention = getattr(last, "self_attn", None)
@@ -184,26 +159,17 @@ class LastLayer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the hooks off."""
-        while self._hooks:
-            self._hooks.pop().remove()
-
-    @contextmanager
-    def only_at(self, positions: Tensor | None) -> Iterator[None]:
-        """Compute these positions only for as long as the block lasts; None: all."""
-        self._positions = positions
-        try:
-            yield
-        finally:
-            self._positions = None
+        """Remove the hooks."""
+        for hook in self._hooks:
+            hook.remove()
 
     def _gather(self, part: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        if self._positions is None:
+        if self.positions is None:
             return None
         self._length = inputs[0].shape[1]
-        return inputs[0][:, self._positions], *inputs[1:]
+        return inputs[0][:, self.positions], *inputs[1:]
 
     def _scatter(self, part: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-        if self._positions is None:
+        if self.positions is None:
             return None
-        return output.new_zeros(1, self._length, output.shape[2]).index_copy_(1, self._positions, output)
+        return output.new_zeros(1, self._length, output.shape[2]).index_copy_(1, self.positions, output)

@@ -1,9 +1,9 @@
-"""Attention within each sequence of a packed batch, which takes the place of a model's own.
+"""Attention within each sequence of a packed batch, in place of a model's own attention.
 
-It is exchanged by transformers' own interface: a variable-length kernel on a GPU, one call for each length on
-a CPU.
+The interface of transformers for this is used. A GPU runs a variable-length kernel, a CPU makes one call for
+each group of neighbouring sequences of equal length.
 
-Shapes: B sequences, T tokens of all of them, H heads (K of keys and values), d width of a head.
+Shapes: B sequences, T tokens in all, H heads (K of keys and values), d width of a head.
 """
 
 from collections.abc import Iterator
@@ -15,33 +15,33 @@ import torch
 from torch import Tensor, library, nn
 
 _NAME = "llara_eval_packed"
-"""What the attention is called in transformers' register."""
+"""The name of this attention in transformers' registry."""
 
 
 @contextmanager
-def attending_in_rows(model: Any) -> Iterator[None]:
-    """Exchange a model's attention for one that takes packed batches, for as long as the block lasts.
+def using_packed_attention(model: Any) -> Iterator[None]:
+    """Replace a model's attention in the block by one that reads packed batches.
 
     Raises:
-        NotImplementedError: The model's attention cannot be exchanged.
+        NotImplementedError: The model's attention cannot be replaced.
     """
     from transformers import AttentionInterface
 
     AttentionInterface.register(_NAME, _attention)
-    usual = model.config._attn_implementation
+    previous = model.config._attn_implementation
     model.set_attn_implementation(_NAME)
     try:
         if model.config._attn_implementation != _NAME:
-            raise NotImplementedError(f"the attention of {type(model).__name__} cannot be exchanged")
+            raise NotImplementedError(f"the attention of {type(model).__name__} cannot be replaced")
         yield
     finally:
-        model.set_attn_implementation(usual)
+        model.set_attn_implementation(previous)
 
 
 def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether there is a kernel for packed batches.
+    """Return whether a device has a kernel for packed batches of a dtype.
 
-    There is one on a CPU for all types, and on a GPU, since Ampere, for those of 16 bits.
+    A CPU has one for every dtype, a GPU since Ampere for those of 16 bits.
     """
     if device.type != "cuda":
         return device.type == "cpu"
@@ -64,9 +64,9 @@ def _attention(
     position_bias: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend within each sequence; called by transformers, shapes (1, H, T, d) → (1, T, H, d)."""
+    """Attend within each sequence; transformers calls this, (1, H, T, d) → (1, T, H, d)."""
     if softcap is not None or s_aux is not None or position_bias is not None:
-        raise NotImplementedError("packed attention has no cap, no sinks and no bias")
+        raise NotImplementedError("packed attention has no soft cap, no attention sinks and no position bias")
     causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
     attention = _attend_on_gpu if query.is_cuda else attend
     out = attention(query[0], key[0], value[0], cu_seq_lens_q, max_length_q, causal, scaling)
@@ -76,10 +76,11 @@ def _attention(
 def _attend_on_gpu(
     query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, longest: int, causal: bool, scale: float
 ) -> Tensor:
-    """Do what :func:`attend` does, with gradients.
+    """Compute what :func:`attend` computes, with gradients.
 
-    This is the operator below torch's ``varlen_attn``, which takes grouped heads since torch 2.12 only. Under
-    autocast rotary positions leave float32, of which values say what it was before.
+    The operator below torch's ``varlen_attn`` is called, since ``varlen_attn`` takes grouped heads only from
+    torch 2.12 on. Under autocast, rotary embeddings make float32 of queries and keys; the values still have
+    the dtype of the products.
     """
     flat = (each.transpose(0, 1).to(value.dtype).contiguous() for each in (query, key, value))
     out: Tensor = torch.ops.aten._flash_attention_forward(
@@ -98,10 +99,10 @@ def attend(
         query: (H, T, d).
         key: (K, T, d).
         value: (K, T, d).
-        cu_seqlens: (B + 1,) where each sequence begins, and T.
+        cu_seqlens: The beginning of each sequence, and T: (B + 1,).
         longest: The most tokens of a sequence.
-        causal: Whether a position sees only what is before it.
-        scale: What products of queries and keys are multiplied with.
+        causal: Whether tokens attend to earlier ones only.
+        scale: The factor of the products of queries and keys.
 
     Returns:
         (T, H, d).

@@ -1,43 +1,48 @@
-"""Sequences padded to the longest of their batch: the plain form, which any transformers model can.
+"""Padded batches: sequences filled up to the longest of their batch, which any transformers model can read.
 
-What other forms compute is compared with it. Positions come from the template, so that a tokenizer's padding
-side plays no part.
+Packed batches are compared with these. The template says which positions are pooled, so that the padding side
+of a tokenizer does not matter.
 
 Shapes: B sequences, L tokens, D width.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from functools import partial
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from llara_eval.encoding.model_facts import ModelFacts, positions_of
+from llara_eval.encoding.model_facts import ModelFacts, position_ids_of
 from llara_eval.encoding.templates import Template
 
 Tokens = Sequence[int] | NDArray[np.integer]
 """The token ids of one text."""
 
-Item = TypeVar("Item")
 
-
-class PaddedModel:
-    """A model that is given padded batches; see :class:`llara_eval.encoding.encoder.Engine`.
+class StockModel:
+    """The part that both engines of transformers share; see :class:`llara_eval.encoding.encoder.Engine`.
 
     Args:
-        model: A transformers base model, in eval mode on its device.
-        facts: What it can do.
+        model: A transformers base model, in evaluation mode on its device.
+        facts: The facts about it.
     """
-
-    name, pads = "padded", True
 
     def __init__(self, model: Any, facts: ModelFacts) -> None:
         self._model = model
         self._causal = facts.causal
         self.width = facts.width
         self.device: torch.device = model.device
+
+
+class PaddedModel(StockModel):
+    """An engine that passes padded batches to a transformers model."""
+
+    name, pads = "padded", True
 
     @torch.no_grad()
     def embeddings(
@@ -48,64 +53,49 @@ class PaddedModel:
             yield embed(self._model, batch, template, causal=self._causal)
 
 
-def batches_of(items: Sequence[Item], sizes: Sequence[int]) -> Iterator[Sequence[Item]]:
-    """Yield so many items at a time."""
-    end = 0
+def batches_of(sequences: Sequence[Tokens], sizes: Sequence[int]) -> Iterator[list[Tokens]]:
+    """Yield the sequences in batches of the given sizes."""
+    remaining = iter(sequences)
     for size in sizes:
-        yield items[end : end + size]
-        end += size
+        yield list(islice(remaining, size))
 
 
 def pad(sequences: Sequence[Tokens], *, left: bool = False) -> tuple[Tensor, Tensor]:
-    """Return token ids and mask of a batch, (B, L) int64 on the CPU, zero where there is padding."""
-    longest = max(map(len, sequences))
-    ids = torch.zeros((len(sequences), longest), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, sequence in enumerate(sequences):
-        begin = longest - len(sequence) if left else 0
-        ids[row, begin : begin + len(sequence)] = torch.tensor(np.asarray(sequence, dtype=np.int64))
-        mask[row, begin : begin + len(sequence)] = 1
-    return ids, mask
+    """Return token ids and attention mask of a batch, (B, L) int64 on the CPU, both 0 at padding."""
+    ids = [torch.tensor(np.asarray(sequence, dtype=np.int64)) for sequence in sequences]
+    fill = partial(pad_sequence, batch_first=True, padding_side="left" if left else "right")
+    return fill(ids), fill([torch.ones_like(sequence) for sequence in ids])
 
 
 def embed(
-    model: Any,
-    sequences: Sequence[Tokens],
-    template: Template,
-    *,
-    causal: bool,
-    left: bool = False,
+    model: Any, sequences: Sequence[Tokens], template: Template, *, causal: bool, left: bool = False
 ) -> Tensor:
-    """Return the embeddings of one batch of token sequences, padded; training calls this too.
+    """Return the embeddings of one padded batch, with gradients where the caller records them.
 
     Args:
         model: A transformers base model.
-        sequences: B lists of ids.
+        sequences: B sequences of token ids.
         template: Says which positions are pooled.
-        causal: Whether a position sees only what is before it: padding on the right needs no mask then.
-        left: Pad on the left instead of on the right; the vectors must not change.
+        causal: Whether tokens attend to earlier ones only; padding on the right then needs no attention mask.
+        left: Whether padding is on the left instead of on the right; the vectors must be the same.
 
     Returns:
         (B, D) float32.
     """
-    lengths = [len(sequence) for sequence in sequences]
-    longest = max(lengths)
     ids, mask = pad(sequences, left=left)
-    pooled = torch.zeros(ids.shape, dtype=torch.float32)
-    for row, length in enumerate(lengths):
-        begin = longest - length if left else 0
-        start, end = template.pooled_span(length)
-        pooled[row, begin + start : begin + end] = 1.0 / (end - start)
+    offsets = mask.cumsum(1) - 1
+    spans = torch.tensor([template.pooled_span(len(sequence)) for sequence in sequences])  # (B, 2)
+    pooled = mask.bool() & (offsets >= spans[:, :1]) & (offsets < spans[:, 1:])
     device = next(model.parameters()).device
     inputs: dict[str, Any] = {"input_ids": ids.to(device)}
-    if min(lengths) < longest and (left or not causal):
+    if not mask.all() and (left or not causal):
         inputs["attention_mask"] = mask.to(device)
     if left:
-        offsets = (mask.cumsum(1) - 1).clamp(min=0).to(device)
-        inputs["position_ids"] = positions_of(model, inputs["input_ids"], offsets)
+        offsets = offsets.clamp(min=0).to(device)
+        inputs["position_ids"] = position_ids_of(model, inputs["input_ids"], offsets)
     if causal:
         inputs["use_cache"] = False
-    weights = pooled.to(device)
+    weights = (pooled / pooled.sum(1, keepdim=True)).to(device)
     hidden = model(**inputs).last_hidden_state.float()  # (B, L, D)
     hidden = torch.where(weights[:, :, None] > 0, hidden, 0.0)
     with torch.autocast(device.type, enabled=False):  # training in bfloat16 pools in float32

@@ -1,7 +1,7 @@
-"""Text → token ids, and the positions that are pooled into its embedding.
+"""Templates: text → token ids, and the positions that are pooled into an embedding.
 
-A template is an explicit object that travels with a checkpoint (``template.json``): training,
-encoding and the check before encoding all use the same one, and nothing is guessed from a name.
+A template is saved with a checkpoint (``template.json``). Training, encoding and the check before encoding
+use the same template, and nothing is guessed from a name.
 """
 
 from collections.abc import Sequence
@@ -16,31 +16,33 @@ from llara_eval.core.files import read_json, write_json
 Pooling = Literal["mean", "first", "last", "modules"]
 Side = Literal["query", "document"]
 
+SIDES: tuple[Side, Side] = ("query", "document")
+
 TEMPLATE_FILE = "template.json"
 _VERSION = 1
 
 _CHARACTERS = 10
-"""Characters that hold a token with certainty, in practice; English has 4 to 5 a token."""
+"""Characters of a text that hold at least one token in practice; English has 4 to 5 per token."""
 
 _SPARE = 8
-"""Ids beyond those wanted: what stands behind a cut may change the last ids before it, but not as many."""
+"""Token ids in excess of the needed ones: the text after a cut can change the last few ids before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """How a text becomes one token sequence and which positions make its embedding.
+    """The rule by which a text becomes a token sequence and the sequence an embedding.
 
-    The sequence is ``prefix + tokens(prompt + text)[:room] + suffix``: the text gives way to the
-    length limit, prefix and suffix never do.
+    The sequence is ``prefix + tokens(prompt + text)[:room] + suffix``. The limit of length cuts the text,
+    never the prefix or the suffix.
 
     Attributes:
-        prefix: Pieces before the text, each tokenised on its own (special tokens are written as
-            the tokenizer writes them, ``<s>`` or ``[CLS]``).
-        prompt: Put before the text and tokenised together with it.
-        suffix: Pieces after the text, each tokenised on its own.
-        pooling: ``mean`` over all positions, the ``first`` position, the mean of the ``last``
-            ``slots`` positions, or what the checkpoint's own ``modules`` make of them.
-        slots: How many of the last positions are pooled, for ``last``.
+        prefix: Strings before the text, each tokenised on its own; special tokens are written as in the
+            tokenizer (``<s>`` or ``[CLS]``).
+        prompt: A string before the text that is tokenised together with it.
+        suffix: Strings after the text, each tokenised on its own.
+        pooling: ``mean`` (of all positions), ``first`` (position), ``last`` (mean of the last ``slots``
+            positions), or ``modules`` (the checkpoint's own modules pool).
+        slots: The number of positions that ``last`` pools.
         normalize: Whether the embedding is divided by its L2 norm.
         max_length: The most tokens of the whole sequence.
     """
@@ -54,7 +56,7 @@ class Template:
     max_length: int = 512
 
     def __post_init__(self) -> None:
-        """Refuse values that no sequence can satisfy.
+        """Check the values.
 
         Raises:
             UsageError: The pooling is unknown, or ``slots`` or ``max_length`` is below one.
@@ -74,11 +76,11 @@ class Template:
             texts: n texts.
 
         Returns:
-            n lists of at least one and at most ``max_length`` ids.
+            n lists of at least one and at most ``max_length`` token ids.
 
         Raises:
-            UsageError: Prefix and suffix leave no room for text, or an empty text would give an
-                empty sequence.
+            UsageError: Prefix and suffix leave no room for text, or the sequence of an empty text would be
+                empty.
         """
         prefix, suffix = self.prefix_ids(tokenizer), self.suffix_ids(tokenizer)
         room = self.max_length - len(prefix) - len(suffix)
@@ -88,11 +90,11 @@ class Template:
                 f"{len(prefix) + len(suffix)} tokens; raise --max-length"
             )
         encoded = _first_ids(tokenizer, [self.prompt + text for text in texts], room)
-        filler = [] if prefix or suffix else [_filler(tokenizer)]
-        return [[*prefix, *(ids or filler), *suffix] for ids in encoded]
+        empty = [] if prefix or suffix else [_token_of_empty_text(tokenizer)]
+        return [[*prefix, *(ids or empty), *suffix] for ids in encoded]
 
     def pooled_span(self, length: int) -> tuple[int, int]:
-        """Return the positions pooled in a sequence of ``length`` tokens, as (start, end).
+        """Return the pooled positions of a sequence of ``length`` tokens, as (start, end).
 
         Raises:
             UsageError: The checkpoint's own modules do the pooling.
@@ -105,35 +107,27 @@ class Template:
             return 0, 1
         return (max(0, length - self.slots) if self.pooling == "last" else 0), length
 
+    @property
+    def pools_slots(self) -> bool:
+        """Whether the mean of several last positions is the embedding."""
+        return self.pooling == "last" and self.slots > 1
+
     def prefix_ids(self, tokenizer: Any) -> list[int]:
-        """Return the token ids before the text."""
-        return self._pieces(tokenizer, self.prefix)
+        """Return the token ids of the prefix."""
+        return _ids_of_each(tokenizer, self.prefix)
 
     def suffix_ids(self, tokenizer: Any) -> list[int]:
-        """Return the token ids after the text."""
-        return self._pieces(tokenizer, self.suffix)
+        """Return the token ids of the suffix."""
+        return _ids_of_each(tokenizer, self.suffix)
 
     def own_tokens(self, tokenizer: Any) -> int:
-        """Return how many tokens of a sequence are the template's: prefix, prompt and suffix."""
-        return len(self._pieces(tokenizer, (*self.prefix, self.prompt, *self.suffix)))
-
-    @staticmethod
-    def _pieces(tokenizer: Any, pieces: Sequence[str]) -> list[int]:
-        return [
-            token
-            for piece in pieces
-            for token in tokenizer(piece, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-        ]
+        """Return the number of tokens of prefix, prompt and suffix."""
+        return len(_ids_of_each(tokenizer, (*self.prefix, self.prompt, *self.suffix)))
 
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """The two templates of a retriever.
-
-    Attributes:
-        query: For queries.
-        document: For documents (passages).
-    """
+    """The template of queries and the template of documents."""
 
     query: Template
     document: Template
@@ -147,17 +141,17 @@ class Templates:
         return Templates(replace(self.query, **changes), replace(self.document, **changes))
 
     def cut_to(self, query_length: int, passage_length: int) -> "Templates":
-        """Return the same templates with other limits of length."""
+        """Return templates with these limits of length."""
         return Templates(
             replace(self.query, max_length=query_length), replace(self.document, max_length=passage_length)
         )
 
-    def within(self, most: int) -> "Templates":
-        """Return the same templates, of no more tokens than a model can read."""
-        return self.cut_to(min(self.query.max_length, most), min(self.document.max_length, most))
+    def within(self, limit: int) -> "Templates":
+        """Return templates with limits of length of at most ``limit`` tokens."""
+        return self.cut_to(min(self.query.max_length, limit), min(self.document.max_length, limit))
 
     def as_json(self) -> dict[str, Any]:
-        """Return what ``template.json`` holds."""
+        """Return the content of ``template.json``."""
         return {"version": _VERSION, "query": asdict(self.query), "document": asdict(self.document)}
 
     def save(self, folder: Path) -> None:
@@ -166,73 +160,65 @@ class Templates:
 
     @classmethod
     def load(cls, folder: Path) -> "Templates | None":
-        """Read a checkpoint folder's ``template.json``; None if it has none.
+        """Read the ``template.json`` of a checkpoint folder; return None if the folder has none.
 
         Raises:
-            DataError: The file is not JSON, or see :meth:`from_json`.
+            DataError: The file is not JSON, its version is unsupported, a key is missing or unknown, or a
+                value has another type or is impossible.
         """
         path = folder / TEMPLATE_FILE
-        return cls.from_json(read_json(path), path) if path.is_file() else None
-
-    @classmethod
-    def from_json(cls, value: Any, source: Path) -> "Templates":
-        """Read what :meth:`as_json` wrote.
-
-        Args:
-            value: Plain values, as JSON has them.
-            source: The file they come from, for the message.
-
-        Raises:
-            DataError: The version is another one, or a field is missing, unknown, of another type, or holds
-                what no sequence can satisfy.
-        """
-        version = value.get("version") if isinstance(value, dict) else None
-        if version is not None and version != _VERSION:
-            raise DataError(f"{source}: version {version!r}, this program reads {_VERSION}")
-        file = decode(value, _File, source, closed=True)
-        sides = []
-        for side, fields in (("query", file.query), ("document", file.document)):
-            try:
-                sides.append(decode(fields, Template, f"{source}: {side}", closed=True))
-            except UsageError as error:  # of a value that has its type and makes no sense
-                raise DataError(f"{source}: {side}: {error}") from error
-        return cls(*sides)
+        if not path.is_file():
+            return None
+        value = read_json(path)
+        version = value.get("version", _VERSION) if isinstance(value, dict) else _VERSION
+        if version != _VERSION:
+            raise DataError(f"{path}: version {version!r}, this program reads {_VERSION}")
+        try:
+            file = decode(value, _File, path, closed=True)
+        except UsageError as error:  # a value of the right type is impossible
+            raise DataError(f"{path}: {error}") from error
+        return cls(file.query, file.document)
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What ``template.json`` holds; each side is a :class:`Template`."""
+    """The content of ``template.json``."""
 
     version: int
-    query: dict[str, Any]
-    document: dict[str, Any]
+    query: Template
+    document: Template
 
 
 def _first_ids(tokenizer: Any, texts: Sequence[str], room: int) -> list[list[int]]:
-    """Return the first ``room`` ids of each text; of a very long one no more is tokenised than that takes.
+    """Return the first ``room`` token ids of each text, without tokenising all of a very long text.
 
-    It is cut between two words, so far on that more ids than wanted come before. Should they be fewer, it is
-    tokenised as a whole.
+    A long text is cut between two words, where more ids than needed are expected before the cut. If there are
+    fewer, the whole text is tokenised.
     """
-    begins = [_beginning(text, _CHARACTERS * (room + _SPARE)) for text in texts]
-    encoded = _ids(tokenizer, begins)
-    for row, ids in enumerate(encoded):
-        if len(ids) < room + _SPARE and len(begins[row]) < len(texts[row]):
-            (encoded[row],) = _ids(tokenizer, [texts[row]])
+    beginnings = [_beginning(text, _CHARACTERS * (room + _SPARE)) for text in texts]
+    encoded = _ids(tokenizer, beginnings)
+    for number, (ids, beginning, text) in enumerate(zip(encoded, beginnings, texts, strict=True)):
+        if len(ids) < room + _SPARE and len(beginning) < len(text):
+            (encoded[number],) = _ids(tokenizer, [text])
     return [ids[:room] for ids in encoded]
 
 
 def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Return the ids of texts, without special tokens."""
+    """Return the token ids of texts, without special tokens."""
     options = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
     ids: list[list[int]] = tokenizer(list(texts), verbose=False, **options)["input_ids"]
     return ids
 
 
-def _beginning(text: str, characters: int) -> str:
-    """Return a text up to the last space behind a word within so many characters; all of it without one.
+def _ids_of_each(tokenizer: Any, strings: Sequence[str]) -> list[int]:
+    """Return the token ids of strings that are tokenised one by one."""
+    return [token for string in strings for token in _ids(tokenizer, [string])[0]]
 
-    No tokenizer in use joins a word to the space that follows; to a line break some do.
+
+def _beginning(text: str, characters: int) -> str:
+    """Return a text up to the last space after a word among its first characters; all of it if there is none.
+
+    Tokenizers do not join a word and the space after it; some join a word and the line break after it.
     """
     if len(text) <= characters:
         return text
@@ -242,8 +228,8 @@ def _beginning(text: str, characters: int) -> str:
     return text[:end] if end > 0 else text
 
 
-def _filler(tokenizer: Any) -> int:
-    """Return the token that stands for an empty text where the template adds nothing."""
+def _token_of_empty_text(tokenizer: Any) -> int:
+    """Return the token id that represents an empty text where the template adds nothing."""
     for token in (tokenizer.eos_token_id, tokenizer.pad_token_id):
         if token is not None:
             return int(token)
@@ -251,8 +237,8 @@ def _filler(tokenizer: Any) -> int:
 
 
 def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the special tokens a tokenizer puts before and after a text of its own accord."""
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    """Return the special tokens that a tokenizer by itself puts before and after a text."""
+    (bare,) = _ids(tokenizer, ["a"])
     full = tokenizer("a")["input_ids"]
     start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
     tokens = tokenizer.convert_ids_to_tokens(full)
@@ -260,8 +246,8 @@ def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def fault_of_slots(tokenizer: Any, template: Template) -> str | None:
-    """Return what is wrong with the slots if several positions are pooled and one is not a slot token."""
-    if template.pooling != "last" or template.slots == 1:
+    """Return an error message if several positions are pooled and one of them is no slot token, else None."""
+    if not template.pools_slots:
         return None
     pooled = template.suffix_ids(tokenizer)[-template.slots :]
     tokens = tokenizer.convert_ids_to_tokens(pooled)

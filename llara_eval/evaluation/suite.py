@@ -167,8 +167,8 @@ def encode_all(
             {
                 "system": retriever.name,
                 "dataset": dataset.name,
-                "documents": _cost(retriever.phases["index"], retriever.documents.place),
-                "queries": _cost(retriever.phases["encode queries"], queries.place),
+                "documents": _cost(retriever.phases["index"], retriever.documents.folder),
+                "queries": _cost(retriever.phases["encode queries"], queries.folder),
             }
         )
 

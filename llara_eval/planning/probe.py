@@ -17,7 +17,7 @@ from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.load import DEMO_FOLDER
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.engines import find_facts, open_stock
+from llara_eval.encoding.engines import find_facts
 from llara_eval.planning.cost import cost, skeleton
 from llara_eval.planning.workload import Reading
 
@@ -77,17 +77,10 @@ def open_encoder(
         )
         model, tokenizer = _shortened(config, weight_dtype, device), None
     else:
-        model, tokenizer = read_model(checkpoint, dtype=weight_dtype)
+        model, tokenizer = read_model(checkpoint, dtype=weight_dtype), checkpoint.tokenizer
     model = model.to(device).eval()
     facts = find_facts(model, reading.templates)
-    return Encoder(
-        model,
-        tokenizer,
-        reading.templates,
-        batch_tokens=batch_tokens,
-        facts=facts,
-        engine=open_stock(model, facts),
-    )
+    return Encoder(model, tokenizer, reading.templates, batch_tokens=batch_tokens, facts=facts)
 
 
 def _memory(device: torch.device) -> int:

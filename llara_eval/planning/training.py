@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 
-from llara_eval.checkpoints.load import read_model_config
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.encoding.devices import default_device
 from llara_eval.planning.cost import feed_forward, products, skeleton
 from llara_eval.training.checkpoint import precision_of, prepare
-from llara_eval.training.config import Schedule
-from llara_eval.training.job import Conditions
+from llara_eval.training.config import Conditions, Schedule
 
 SAMPLE = 256
 """Number of rows whose tokens are counted."""
@@ -80,7 +79,7 @@ def make_plan(
         DataError: The configuration is missing or unreadable.
         UsageError: LoRA names layers that the model lacks, or training does not support the dtype.
     """
-    config = read_model_config(folder)
+    config = Checkpoint(folder).config
     # An embedding matrix grows only if it lacks a row for a new token.
     config.vocab_size = max(config.vocab_size, *(token + 1 for token in new_tokens), 0)
     model = skeleton(config, head=head)

@@ -1,1 +1,1 @@
-"""What is shown: comparisons, means, the leaderboard, all pure functions of stored results."""
+"""Comparisons, means, reproduction and the leaderboard: pure functions of stored results."""

@@ -1,6 +1,6 @@
-"""What Anserini expects of its own BM25: the regression files inside the jar, as published scores.
+"""The scores that Anserini expects of its own BM25: the regression files inside the jar.
 
-They are of exactly the Lucene we run, so they come before any table that was copied once.
+The files belong to the very Lucene that we run, so they take precedence over our table of published scores.
 """
 
 import re
@@ -24,24 +24,25 @@ _MSMARCO = {
     "dl19-doc": "msmarco-document/trec-dl-2019",
     "dl20-doc": "msmarco-document/trec-dl-2020",
 }
-"""Regression file, without its ending → data set."""
+"""Name of a regression file, without its ending → data set."""
 
 _MODELS = {"bm25", "bm25-default", "bm25-tuned"}
-"""The models of a file that are BM25 alone; the others add feedback."""
+"""The models of a regression file that are plain BM25; the others add relevance feedback."""
 
 _DEFAULT = {"k1": "0.9", "b": "0.4"}
-"""Anserini's own parameters, where a model names none."""
+"""Anserini's own parameters, which hold where a model names none."""
 
 
 def read(jar: Path) -> tuple[PublishedScore, ...]:
     """Read the expected values of BM25 on BEIR, MS MARCO and TREC-DL.
 
     Returns:
-        Scores whose system is called as in :mod:`llara_eval.reports.published`, in the order of file names;
-        a measure that counts only grades from 2 on says so (``R(rel=2)@100``).
+        Scores in the order of the file names; systems have the names of :mod:`llara_eval.reports.published`.
+        The name of a measure says from which grade on a document is relevant, if that is not 1
+        (``R(rel=2)@100``).
 
     Raises:
-        DataError: The jar has no such files, or one of them is not what it should be.
+        DataError: The jar has no regression files, or one of them is malformed.
     """
     import yaml
 
@@ -56,14 +57,14 @@ def read(jar: Path) -> tuple[PublishedScore, ...]:
                 regression = yaml.load(archive.read(name), Loader=yaml.CSafeLoader)
                 scores += _scores(regression, dataset, source)
             except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-                raise DataError(f"{jar}: {name} is not a regression as expected ({error!r})") from error
+                raise DataError(f"{jar}: {name} is not a regression file ({error!r})") from error
     if not scores:
         raise DataError(f"{jar}: no regression files in {_FOLDER}; `pip install 'pyserini>=1.6,<2'` has them")
     return tuple(scores)
 
 
 def _dataset(name: str) -> str | None:
-    """Return the data set a regression file is of, or None if it is not one of plain BM25."""
+    """Return the data set of a regression file; None for a file that is not one of plain BM25."""
     if not name.startswith(_FOLDER) or not name.endswith(".yaml"):
         return None
     stem = name.removeprefix(_FOLDER).removesuffix(".yaml")
@@ -74,7 +75,7 @@ def _dataset(name: str) -> str | None:
 
 
 def _scores(regression: Mapping[str, Any], dataset: str, source: str) -> Iterator[PublishedScore]:
-    """Yield the values of the plain models: one a measure, since a file has one set of queries."""
+    """Yield the values of the plain models: one for each measure, since a file has one set of queries."""
     for model in regression["models"]:
         if model["name"] not in _MODELS:
             continue
@@ -89,7 +90,7 @@ def _scores(regression: Mapping[str, Any], dataset: str, source: str) -> Iterato
 
 
 def _measure(metric: Mapping[str, str]) -> str:
-    """Return a measure's name with the grade from which trec_eval was told to count (``-l 2``)."""
+    """Return a measure's name, with the lowest relevant grade if trec_eval was given one (``-l 2``)."""
     level = re.search(r"-l (\d+)", metric["params"])
     name, cutoff = metric["metric"].split("@")
     return f"{name}(rel={level[1]})@{cutoff}" if level else f"{name}@{cutoff}"

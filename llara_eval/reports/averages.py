@@ -1,4 +1,4 @@
-"""Macro means over named sets of data sets, CQADupStack and BEIR-13 to BEIR-18: of all members, or none."""
+"""Macro means over groups of data sets (CQADupStack, BEIR-13 to BEIR-18): over all members, or none."""
 
 import math
 from collections import defaultdict
@@ -10,69 +10,63 @@ from llara_eval.evaluation.record import Result, split_to_name
 from llara_eval.reports.published import PublishedScore
 
 Values = Mapping[str, float]
-"""Data set → value of one measure of one system; ``mean/<set of sets>`` → a mean published without parts."""
+"""Data set → value of one measure of one system; ``mean/<group>`` → a mean published without its parts."""
 
 
 class Mean(NamedTuple):
     """A macro mean.
 
     Attributes:
-        value: The mean.
-        bare: Whether only the mean was published, not what it is over.
+        value: The mean, 0 to 1.
+        bare: Whether only the mean was published, without the values of the members.
     """
 
     value: float
     bare: bool = False
 
 
-def title(name: str) -> str:
-    """Return the name of a set of sets as a mean over it must carry it: with n, the number of data sets."""
-    shown = "CQADupStack" if name == "beir/cqadupstack" else name.upper()
-    return f"{shown} (n = {len(AVERAGES[name])})"
+def title(group: str) -> str:
+    """Return the heading of a mean over a group: the group's name with n, the number of its members."""
+    name = "CQADupStack" if group == "beir/cqadupstack" else group.upper()
+    return f"{name} (n = {len(AVERAGES[group])})"
 
 
 def mean(name: str, values: Values) -> Mean | None:
-    """Return the macro mean over a set of sets, or None where a member has no value.
+    """Return the macro mean over a group, or the value of a data set; None where a member has no value.
 
-    A member that is a set of sets itself (CQADupStack) counts as one, by its own mean.
+    A member that is itself a group (CQADupStack) counts as one data set, by its own mean.
     """
     if name in values:
         return Mean(values[name])
-    parts = [value for member in AVERAGES[name] if (value := _value(member, values)) is not None]
-    if len(parts) == len(AVERAGES[name]):
+    members = AVERAGES.get(name, ())
+    parts = [part.value for member in members if (part := mean(member, values))]
+    if parts and len(parts) == len(members):
         return Mean(math.fsum(parts) / len(parts))
     bare = values.get(f"mean/{name}")
     return None if bare is None else Mean(bare, bare=True)
 
 
 def complete(columns: Iterable[Values]) -> list[str]:
-    """Return the sets of sets that have a mean in at least one of some systems' values."""
+    """Return the groups over which at least one of several systems has a mean."""
     systems = list(columns)
-    return [name for name in AVERAGES if any(mean(name, values) for values in systems)]
-
-
-def _value(dataset: str, values: Values) -> float | None:
-    if dataset not in AVERAGES:
-        return values.get(dataset)
-    whole = mean(dataset, values)
-    return whole and whole.value
+    return [group for group in AVERAGES if any(mean(group, values) for values in systems)]
 
 
 def measured(results: Iterable[Result], measure: str) -> dict[str, dict[str, float]]:
-    """Return system → values of its results on the splits that everybody reports."""
-    out: dict[str, dict[str, float]] = defaultdict(dict)
+    """Return system → data set → mean of a measure, over the results on the usual splits."""
+    values: dict[str, dict[str, float]] = defaultdict(dict)
     for result in results:
         known = find(result.dataset)
         usual = result.split == known.split if known else not split_to_name(result.dataset, result.split)
         if usual and measure in result.measures:
-            out[result.system][result.dataset] = result.means[measure]
-    return out
+            values[result.system][result.dataset] = result.means[measure]
+    return values
 
 
-def published(rows: Iterable[PublishedScore], measure: str) -> dict[str, dict[str, float]]:
-    """Return system → its published values on the usual splits, the latest where one supersedes another."""
-    out: dict[str, dict[str, float]] = defaultdict(dict)
-    for row in rows:
-        if row.measure == measure and row.split is None:
-            out[row.system][row.dataset] = row.value
-    return out
+def published(scores: Iterable[PublishedScore], measure: str) -> dict[str, dict[str, float]]:
+    """Return system → data set → published value on the usual split; of several values, the last one."""
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    for score in scores:
+        if score.measure == measure and score.split is None:
+            values[score.system][score.dataset] = score.value
+    return values

@@ -1,4 +1,4 @@
-"""Results side by side, query by query: how large the differences are, and which of them are real."""
+"""Results compared query by query: how large the differences are, and which of them are significant."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,22 +17,22 @@ from llara_eval.scoring.statistics import holm, paired_difference
 from llara_eval.scoring.trec import read_run
 
 ALPHA = 0.05
-"""A difference is called significant if its adjusted p-value lies below this."""
+"""A difference is significant if its adjusted p-value lies below this level."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """How a system differs from the baseline, over the same queries.
+    """The difference between a system and the baseline, over the same queries.
 
     Attributes:
         mean: The mean difference, system minus baseline.
-        low: Lower end of its 95 % confidence interval.
-        high: Upper end of its 95 % confidence interval.
-        p_value: Of the two-sided paired randomisation test.
-        p_holm: The same, adjusted by Holm for the number of comparisons.
-        wins: Queries on which the system is better.
-        losses: Queries on which the baseline is better.
-        ties: Queries on which both are equal.
+        low: Lower end of the 95 % confidence interval of ``mean``.
+        high: Upper end of that interval.
+        p_value: p-value of the two-sided paired randomisation test.
+        p_holm: ``p_value``, adjusted by Holm's method for the number of comparisons.
+        wins: Number of queries on which the system is better.
+        losses: Number of queries on which the baseline is better.
+        ties: Number of queries on which both are equal.
     """
 
     mean: float
@@ -55,9 +55,9 @@ class Compared:
     """One system of a comparison.
 
     Attributes:
-        system: What was compared: a system's name, as given or of an outcome; a folder; or a run file.
-        mean: Its mean.
-        difference: How it differs from the baseline; None for the baseline itself.
+        system: The system's name, or the result folder or run file that was named.
+        mean: Its mean, 0 to 1.
+        difference: Its difference from the baseline; None for the baseline itself.
     """
 
     system: str
@@ -65,7 +65,7 @@ class Compared:
     difference: Difference | None = None
 
     def row(self) -> dict[str, Any]:
-        """Return the values as one flat row; the baseline has a name and a mean alone."""
+        """Return the values as one flat row; that of the baseline has only a name and a mean."""
         row: dict[str, Any] = {"system": self.system, "mean": self.mean}
         if self.difference is not None:
             values = asdict(self.difference)
@@ -78,19 +78,14 @@ class Comparison(Tabular):
     """Two or more systems on the same queries and judgements; as a table it has a row for each system.
 
     Attributes:
-        measure: The measure compared.
-        n_queries: The judged queries.
-        systems: The baseline, then the systems compared with it.
+        measure: Name of the measure.
+        n_queries: The number of judged queries.
+        systems: The baseline, then the systems that are compared with it.
     """
 
     measure: str
     n_queries: int
     systems: tuple[Compared, ...]
-
-    @property
-    def baseline(self) -> Compared:
-        """The system that the others are compared with."""
-        return self.systems[0]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the row of each system."""
@@ -98,7 +93,7 @@ class Comparison(Tabular):
 
     def caption(self) -> str:
         """Return the measure, the number of queries, and the baseline."""
-        return f"{self.measure} over {self.n_queries:,} queries, differences from {self.baseline.system}"
+        return f"{self.measure} over {self.n_queries:,} queries, differences from {self.systems[0].system}"
 
 
 def compare(
@@ -113,42 +108,41 @@ def compare(
     """Compare two or more results query by query.
 
     Args:
-        items: The baseline, then what is compared with it: systems of ``runs_dir``, result folders, outcomes
-            of an evaluation, or run files (with ``qrels``).
-        dataset: The one data set, where systems are named: as it was evaluated, or as its results are filed.
-        split: Its judgements; None for the usual ones.
-        runs_dir: Where the results of systems are kept.
-        data_dir: Where named data sets are; None for the usual folder.
-        qrels: Judgements that run files are scored against, in any form that
-            :func:`llara_eval.scoring.inputs.as_qrels` takes.
-        measure: The measure compared.
+        items: The baseline, then the results to compare with it. Each is the name of a system with results
+            in ``runs_dir``, a result folder, an outcome of an evaluation, or a run file (with ``qrels``).
+        dataset: The data set of the systems that are named: as it was evaluated, or as its results are filed.
+        split: The split of ``dataset``; None for the usual one.
+        runs_dir: The folder of stored results.
+        data_dir: The folder of data sets; None for the usual one.
+        qrels: Judgements for the run files, in any form that :func:`llara_eval.scoring.inputs.as_qrels`
+            takes.
+        measure: Name of the measure.
 
     Raises:
-        UsageError: There are fewer than two items, an argument belongs to none of them, or they were not
-            measured on the same queries and judgements.
+        UsageError: There are fewer than two items, an argument belongs to none of them, or the items were
+            not measured on the same queries and judgements.
         DataError: A result or a run file is missing or malformed.
     """
     if len(items) < 2:
-        raise UsageError("name at least two: a baseline and what is compared with it")
-    (name,) = parse_measures([measure])
+        raise UsageError("name at least two results: a baseline, and one to compare with it")
+    (measure,) = parse_measures([measure])
     names = [str(item.folder) if isinstance(item, Outcome) else str(item) for item in items]
     systems = [item for item in names if not _is_result_or_run(Path(item))]
     if not systems and (dataset or split):
-        raise UsageError("--dataset and --split are of systems by name, and none is named")
+        raise UsageError("--dataset and --split are for systems, and no system is named")
     if qrels is not None and not any(Path(item).is_file() for item in names):
-        raise UsageError("--qrels is what run files are scored against, and none is named")
-    folders = {}
-    if systems:
-        folders = _folders(systems, dataset, split, Path(runs_dir), Path(data_dir or paths.data_dir()))
+        raise UsageError("--qrels is for run files, and no run file is named")
+    data_folder = Path(data_dir or paths.data_dir())
+    folders = _folders(systems, dataset, split, Path(runs_dir), data_folder) if systems else {}
     judgements = None if qrels is None else as_qrels(qrels)
-    columns = [_scores(folders.get(item, Path(item)), name, judgements) for item in names]
-    _refuse_other_questions(names, columns)
+    columns = [_scores(folders.get(item, Path(item)), measure, judgements) for item in names]
+    _require_same_judgements(names, columns)
     labels = [item.result.system if isinstance(item, Outcome) else str(item) for item in items]
-    return _compared(name, labels, [scores for scores, _ in columns])
+    return _compared(measure, labels, [scores for scores, _ in columns])
 
 
-def _refuse_other_questions(names: Sequence[str], columns: Sequence[tuple[Scores, str]]) -> None:
-    """Raise if some results are not of the same queries and judgements as the first."""
+def _require_same_judgements(names: Sequence[str], columns: Sequence[tuple[Scores, str]]) -> None:
+    """Raise a UsageError if results were measured on other queries or judgements than the first."""
     baseline, baseline_qrels = columns[0]
     for name, (scores, qrels) in zip(names, columns, strict=True):
         if list(scores.query_ids) != list(baseline.query_ids):
@@ -158,7 +152,7 @@ def _refuse_other_questions(names: Sequence[str], columns: Sequence[tuple[Scores
 
 
 def _compared(measure: str, names: Sequence[str], columns: Sequence[Scores]) -> Comparison:
-    """Test the difference of each system from the first."""
+    """Return the comparison of each system with the first."""
     baseline, *others = columns
     tests = [paired_difference(baseline.values[measure], scores.values[measure]) for scores in others]
     adjusted = holm([test.p_value for test in tests])
@@ -184,23 +178,25 @@ def _is_result_or_run(path: Path) -> bool:
 def _folders(
     systems: Sequence[str], dataset: str | None, split: str | None, runs_dir: Path, data_dir: Path
 ) -> dict[str, Path]:
-    """Return the folders of systems' results: under the one name of the data set that has results.
+    """Return system → folder of its result.
 
     Raises:
-        UsageError: No data set is named, or there are results of two that the name may mean.
+        UsageError: No data set is named, or its name may mean two data sets that both have results.
     """
     if dataset is None:
         raise UsageError(
-            f"{systems[0]} is neither a run file nor a result folder; name a system together with --dataset"
+            f"{systems[0]} is neither a run file nor a result folder; if it is a system, name --dataset too"
         )
-    called = naming(dataset, data_dir=data_dir)
+    names_of = naming(dataset, data_dir=data_dir)
     folders = {
-        name: {system: record.folder_of(runs_dir, system, name, split or called.split) for system in systems}
-        for name in (dataset, *called.names)
+        name: {
+            system: record.folder_of(runs_dir, system, name, split or names_of.split) for system in systems
+        }
+        for name in (dataset, *names_of.names)
     }
     some = [name for name, results in folders.items() if any(map(_is_result_or_run, results.values()))]
     complete = [name for name in some if all(map(_is_result_or_run, folders[name].values()))] or some
-    is_full_name = called.known is not None and called.known.name == dataset  # nothing else is called so
+    is_full_name = names_of.known is not None and names_of.known.name == dataset  # it is never ambiguous
     if len(complete) > 1 and not is_full_name:
         raise UsageError(
             f"--dataset {dataset} may be {' or '.join(complete)}, and there are results of both: name their "
@@ -210,18 +206,18 @@ def _folders(
 
 
 def _scores(path: Path, measure: str, qrels: Any) -> tuple[Scores, str]:
-    """Return per-query values of a run file or of a stored result, and the fingerprint of the judgements.
+    """Return the per-query values of a run file or of a stored result, and the judgements' fingerprint.
 
     Raises:
-        UsageError: A run file has no judgements to be scored against, or a result lacks the measure.
-        DataError: There is no result, or it is malformed.
+        UsageError: A run file is named without judgements, or a result lacks the measure.
+        DataError: The folder has no result, or the result is malformed.
     """
     if path.is_file():
         if qrels is None:
-            raise UsageError(f"{path} is a run file: --qrels says what to score it against")
+            raise UsageError(f"{path} is a run file: name its judgements with --qrels")
         return score(qrels, read_run(path), [measure]), record.qrels_fingerprint(qrels)
     if not _is_result_or_run(path):
-        raise DataError(f"{path}: no result there; `llara-eval evaluate` makes one")
+        raise DataError(f"{path}: the folder has no result; `llara-eval evaluate` makes one")
     stored = record.load_per_query(path / record.PER_QUERY)
     if measure not in stored.values:
         raise UsageError(f"{path} has no {measure}; it has {', '.join(stored.values)}")

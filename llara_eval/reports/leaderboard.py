@@ -1,4 +1,4 @@
-"""``runs/`` and the published scores → ``leaderboard.md``: a pure function, equal input, equal bytes."""
+"""The leaderboard: a pure function of stored results and published scores; equal input gives equal bytes."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ MEASURES = {
     "R@100": "R@100",
     "R@1000": "R@1000",
 }
-"""Measures shown, in order, under the names the field uses."""
+"""Measures of the leaderboard in their order → the names that the field uses."""
 
 _MSMARCO = (
     ("msmarco-passage/dev", "RR@10"),
@@ -38,8 +38,8 @@ _LEGEND = (
     "training data, and files are compared only by `llara-eval overlap`."
 )
 
-_Known = Mapping[tuple[str, str], Finding]
-"""SHA-256 of a training file and fingerprint of a data set → what of the one is in the other."""
+_Findings = Mapping[tuple[str, str], Finding]
+"""SHA-256 of a training file and fingerprint of a data set → the overlap of both."""
 
 
 def render(
@@ -53,14 +53,15 @@ def render(
     Args:
         entries: (folder, result) pairs, in any order.
         published: Published scores.
-        target: The file the text is for: links are relative to its folder.
-        findings: What is known of training files, in any order.
+        target: The file that will hold the leaderboard: links are relative to its folder.
+        findings: Overlaps of training files with data sets, in any order.
 
     Returns:
-        Markdown, ending with a newline.
+        Markdown that ends with a newline.
 
     Raises:
-        DataError: Results of one data set are of different data, or those of one system of different weights.
+        DataError: Two results of one data set have different fingerprints, or two results of one system
+            different checkpoints.
     """
     ordered = sorted(
         entries, key=lambda entry: (entry[1].dataset, entry[1].split, entry[1].system, entry[0].as_posix())
@@ -72,7 +73,7 @@ def render(
         "every stored run again whose judgements are at hand, renders this page again, and fails if anything "
         "differs.",
         "## Measured",
-        *_measured(ordered, target, {(found.sha256, found.dataset_fingerprint): found for found in findings}),
+        *_measured(ordered, target, {(item.sha256, item.dataset_fingerprint): item for item in findings}),
         "## Published",
         "Numbers from other people's papers and result files, not measured here. They are comparable with "
         f"each other only as far as their sources are; every value and its source is in {_table_of(target)}.",
@@ -82,22 +83,26 @@ def render(
 
 
 def _refuse_mixtures(entries: Sequence[tuple[Path, Result]]) -> None:
-    """Raise where one name stands for two things, whose values would be compared or averaged."""
-    seen: dict[tuple[str, str], tuple[Path, str]] = {}
+    """Raise where one name means two data sets or two checkpoints, whose values would be compared.
+
+    Raises:
+        DataError: Two results under one name have different fingerprints or checkpoints.
+    """
+    first_of: dict[tuple[str, str], tuple[Path, str]] = {}
     for folder, result in entries:
-        for what, name, content in (
+        for difference, name, content in (
             ("different data", _dataset(result), result.dataset_fingerprint),
             ("different weights", result.system, result.settings.get("checkpoint_sha256", "")),
         ):
-            first, there = seen.setdefault((what, name), (folder, content))
-            if there != content:
+            first, first_content = first_of.setdefault((difference, name), (folder, content))
+            if first_content != content:
                 raise DataError(
-                    f"{first} and {folder} are of {what} under one name, {name}: "
-                    "evaluate what is out of date again, or move it away"
+                    f"{first} and {folder} have {difference} under one name, {name}: "
+                    "evaluate the outdated one again, or move it away"
                 )
 
 
-def _measured(entries: Sequence[tuple[Path, Result]], target: Path, known: _Known) -> list[str]:
+def _measured(entries: Sequence[tuple[Path, Result]], target: Path, findings: _Findings) -> list[str]:
     if not entries:
         return ["Nothing yet: `llara-eval evaluate --model bm25 --dataset demo` makes a first result."]
     parts = [
@@ -107,7 +112,7 @@ def _measured(entries: Sequence[tuple[Path, Result]], target: Path, known: _Know
     ]
     for measure, shown in MEASURES.items():
         if any(measure in result.measures for _, result in entries):
-            parts += [f"### {shown}", _measure_table(entries, measure, target, known)]
+            parts += [f"### {shown}", _measure_table(entries, measure, target, findings)]
     absent = [
         f"{_text(result.system)} on {_dataset(result)}"
         for _, result in entries
@@ -117,12 +122,14 @@ def _measured(entries: Sequence[tuple[Path, Result]], target: Path, known: _Know
         parts.append(f"Without any of these measures, and so in no table above: {'; '.join(absent)}.")
     parts += ["### Conditions", _conditions(entries)]
     if any(result.settings.get(TRAINING_FILES) for _, result in entries):
-        parts += ["### Training data", _LEGEND, _training_data(entries, known)]
+        parts += ["### Training data", _LEGEND, _training_data(entries, findings)]
     return parts
 
 
-def _measure_table(entries: Sequence[tuple[Path, Result]], measure: str, target: Path, known: _Known) -> str:
-    """Return a table of one measure: a row a system; columns: the means that are complete, the data sets."""
+def _measure_table(
+    entries: Sequence[tuple[Path, Result]], measure: str, target: Path, findings: _Findings
+) -> str:
+    """Return the table of one measure: a row for each system, a column for each full mean and data set."""
     shown = [(folder, result) for folder, result in entries if measure in result.measures]
     columns = list(dict.fromkeys(_dataset(result) for _, result in shown))
     systems = sorted({result.system for _, result in shown})
@@ -134,7 +141,7 @@ def _measure_table(entries: Sequence[tuple[Path, Result]], measure: str, target:
     values = means.measured((result for _, result in shown), measure)
     averages = means.complete(values.values())
     highest = {
-        name: max(found.value for own in values.values() if (found := means.mean(name, own)))
+        name: max(whole.value for column in values.values() if (whole := means.mean(name, column)))
         for name in averages
     }
     rows = []
@@ -151,14 +158,14 @@ def _measure_table(entries: Sequence[tuple[Path, Result]], measure: str, target:
             mean = entry[1].means[measure]
             link = f"[{mean:.4f}]({_relative(entry[0] / RESULT, target)})"
             cell = f"**{link}**" if mean == best[column] else link
-            overlaps = any(found and found.overlaps for _, found in _trained_on(entry[1], known))
+            overlaps = any(item and item.overlaps for _, item in _trained_on(entry[1], findings))
             row.append(f"{cell} {_SEEN}" if overlaps else cell)
         rows.append(row)
     return _table(["system", *(f"**{means.title(name)}**" for name in averages), *columns], rows)
 
 
 def _conditions(entries: Sequence[tuple[Path, Result]]) -> str:
-    """Return a table of what one must know to judge the measured values."""
+    """Return the table of the conditions under which values were measured."""
     rows = []
     for _, result in entries:
         judged = result.means.get("Judged@10")
@@ -181,25 +188,25 @@ def _conditions(entries: Sequence[tuple[Path, Result]]) -> str:
     return _table(header, rows, left=2)
 
 
-def _training_data(entries: Sequence[tuple[Path, Result]], known: _Known) -> str:
-    """Return a table of the training files that are declared, and what of the test side is in them."""
+def _training_data(entries: Sequence[tuple[Path, Result]], findings: _Findings) -> str:
+    """Return the table of declared training files and of their overlap with the data sets."""
     rows = []
     for _, result in entries:
-        for name, found in _trained_on(result, known):
-            seen = [
-                "not compared" if found is None else f"{found.count(role):,} of {found.tested.get(role, 0):,}"
+        for name, item in _trained_on(result, findings):
+            overlaps = [
+                "not compared" if item is None else f"{item.count(role):,} of {item.tested.get(role, 0):,}"
                 for role in ("query", "relevant")
             ]
-            rows.append([_dataset(result), _text(result.system), _text(name), *seen])
+            rows.append([_dataset(result), _text(result.system), _text(name), *overlaps])
     return _table(
         ["data set", "system", "training file", "queries seen", "relevant documents seen"], rows, left=3
     )
 
 
-def _trained_on(result: Result, known: _Known) -> list[tuple[str, Finding | None]]:
-    """Return the training files a system declares, each with what was found in it, if it was compared."""
+def _trained_on(result: Result, findings: _Findings) -> list[tuple[str, Finding | None]]:
+    """Return the training files that a system declares, each with its overlap; None if not compared."""
     files = result.settings.get(TRAINING_FILES, {})
-    return [(name, known.get((digest, result.dataset_fingerprint))) for digest, name in files.items()]
+    return [(name, findings.get((digest, result.dataset_fingerprint))) for digest, name in files.items()]
 
 
 def _published(published: Sequence[PublishedScore]) -> list[str]:
@@ -245,7 +252,7 @@ def _beir_table(rows: Sequence[PublishedScore]) -> str:
 
 
 def _mean(whole: Mean | None) -> str:
-    """Return a mean over all members, or the published mean (†), or nothing: never a part."""
+    """Return a mean over all members of a group, or a published mean (†): never a mean over a part."""
     if whole is None:
         return _ABSENT
     return f"{whole.value:.3f} †" if whole.bare else f"{whole.value:.4f}"
@@ -266,7 +273,7 @@ def _msmarco_table(rows: Sequence[PublishedScore]) -> str:
 
 
 def _sources(rows: Sequence[PublishedScore]) -> str:
-    """Return the list of sources, one line a system, at most two written out."""
+    """Return the list of sources, a line for each system with at most two of them."""
     lines = []
     for system in _systems(rows):
         sources = list(dict.fromkeys(row.source for row in rows if row.system == system))
@@ -277,7 +284,7 @@ def _sources(rows: Sequence[PublishedScore]) -> str:
 
 
 def _systems(rows: Sequence[PublishedScore]) -> list[str]:
-    """Return the systems: baselines first, then the others by name."""
+    """Return the names of the systems: baselines first, then the others in alphabetical order."""
     names = {row.system for row in rows}
     return [name for name in BASELINES if name in names] + sorted(names - set(BASELINES))
 
@@ -287,13 +294,13 @@ def _value(value: float | None) -> str:
 
 
 def _dataset(result: Result) -> str:
-    """Return a column's title: name, split if it is not the usual one, and n."""
+    """Return the heading of a data set: its name, its split if it is not the usual one, and n."""
     split = "".join(f" ({_text(split)})" for split in split_to_name(result.dataset, result.split))
     return f"{_text(result.dataset)}{split}, n = {result.n_queries:,}"
 
 
 def _table_of(target: Path) -> str:
-    """Name the file of published scores; a link only within one checkout, else it would say whose machine."""
+    """Return the name of the file of published scores; a link only if both lie in one checkout."""
     checkout = PUBLISHED_FILE.resolve().parents[2]
     inside = target.resolve().is_relative_to(checkout)
     return f"[`published.csv`]({_relative(PUBLISHED_FILE, target)})" if inside else "`published.csv`"
@@ -305,7 +312,7 @@ def _relative(path: Path, target: Path) -> str:
 
 
 def _text(text: str) -> str:
-    """Escape what Markdown would read as markup or as the end of a cell."""
+    """Return a text with escapes before all characters that are markup in Markdown."""
     for char in "\\|<>*_[]`":
         text = text.replace(char, f"\\{char}")
     return " ".join(text.split())

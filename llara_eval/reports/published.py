@@ -1,14 +1,14 @@
-"""Scores other people published: kept apart from what we measured, each with its source."""
+"""Scores that other people published: they stand apart from our own results, each with its source."""
 
 import csv
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llara_eval.core.paths import DATA
 
 PUBLISHED_FILE = DATA / "published.csv"
-"""Where the published scores are kept, one value a row."""
+"""The table of published scores: its columns are the fields of :class:`PublishedScore`."""
 
 BM25 = "BM25 (Lucene, flat, k1=0.9, b=0.4)"
 BM25_MULTIFIELD = "BM25 (Lucene, multifield, k1=0.9, b=0.4)"
@@ -17,22 +17,22 @@ BM25_TUNED_DOCUMENT = "BM25 (Lucene, flat, k1=3.44, b=0.87)"
 REPLLAMA = "RepLLaMA-7B (Llama-2, LoRA)"
 LLARA = "LLaRA-7B / Llama2Vec (Llama-2)"
 BASELINES = (BM25, BM25_MULTIFIELD, REPLLAMA, LLARA)
-"""The systems every evaluation is compared with."""
+"""The systems with which every evaluation is compared."""
 
 
 class PublishedScore(NamedTuple):
-    """One published value.
+    """One published score.
 
     Attributes:
-        system: The system as its source calls it.
-        dataset: Data set, or ``mean/<set of sets>`` where only the mean was published.
+        system: The system, as its source calls it.
+        dataset: The data set, or ``mean/<group>`` where only the mean over a group was published.
         measure: Name of the measure.
-        value: The mean, 0 to 1.
-        source: Where it was read.
-        confidence: A: read in the primary source; B: agreed by independent secondary sources.
+        value: The mean over all queries, 0 to 1.
+        source: The paper, page or file that has the score.
+        confidence: A: the score was read in the primary source; B: independent secondary sources agree on it.
         zero_shot: Whether the system was trained without the training splits of BEIR.
-        note: Conditions.
-        split: The judgements, where they are not those everybody reports; else None.
+        note: Conditions of the measurement.
+        split: The split of the judgements; None for the one that everybody reports.
     """
 
     system: str
@@ -50,23 +50,20 @@ class PublishedScore(NamedTuple):
 def load() -> Sequence[PublishedScore]:
     """Return all published scores, in the order of the file."""
     with PUBLISHED_FILE.open(encoding="utf-8", newline="") as file:
-        return tuple(
-            PublishedScore(
-                row["system"],
-                row["dataset"],
-                row["measure"],
-                float(row["value"]),
-                row["source"],
-                row["confidence"],
-                row["zero_shot"] == "yes",
-                row["note"],
-                row["split"] or None,
-            )
-            for row in csv.DictReader(file)
-        )
+        return tuple(_score(cells) for cells in csv.DictReader(file))
+
+
+def _score(cells: dict[str, Any]) -> PublishedScore:
+    cells |= {
+        "value": float(cells["value"]),
+        "zero_shot": cells["zero_shot"] == "yes",
+        "split": cells["split"] or None,
+    }
+    return PublishedScore(**cells)
 
 
 def find(system: str, dataset: str, measure: str) -> PublishedScore | None:
-    """Return a published score on the usual judgements, the latest where one supersedes another, or None."""
-    found = [row for row in load() if row[:3] == (system, dataset, measure) and row.split is None]
-    return found[-1] if found else None
+    """Return the latest score of a system that was published on the usual split, or None."""
+    key = (system, dataset, measure)
+    scores = [score for score in load() if score[:3] == key and score.split is None]
+    return scores[-1] if scores else None

@@ -1,4 +1,4 @@
-"""Published values that check us: which cells there are, and what a difference means."""
+"""Published values that can be measured again: their cells, and the verdict on a difference."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,11 +15,11 @@ Verdict = Literal["OK", "close", "FAIL"]
 
 
 class Tolerance(NamedTuple):
-    """How far what we find may lie from what was published.
+    """How far a measured value may lie from the published one.
 
     Attributes:
-        ok: Up to here it is the same value.
-        close: Up to here it is explained by versions or arithmetic; beyond, something is wrong.
+        ok: The largest difference at which both are the same value.
+        close: The largest difference that versions or arithmetic explain; beyond it, something is wrong.
     """
 
     ok: float
@@ -27,35 +27,34 @@ class Tolerance(NamedTuple):
 
 
 LEXICAL = Tolerance(ok=0.0001, close=0.001)
-"""BM25. One unit of the four decimals that are published: half of it is their rounding, half is room
-for a tie (found on SciFact and ArguAna: at most 0.00005). Close is for another Lucene, and for the
-regressions' habit of leaving out a query's own id in every data set, which we do only where queries
-are documents."""
+"""The tolerance for BM25. ``ok`` is one unit of the four published decimals: half of it is for their
+rounding, half for a tie (measured on SciFact and ArguAna: at most 0.00005). ``close`` is for another Lucene,
+and for the regressions' habit of leaving out a query's own id in every data set, which we do only where
+queries are documents."""
 
 DENSE = Tolerance(ok=0.0005, close=0.005)
-"""Encoders. Papers print three decimals, and half a unit is their rounding (found for MiniLM in float32
-on SciFact and ArguAna: at most 0.00003). Close is for another type or other batches."""
+"""The tolerance for encoders. Papers print three decimals, and half a unit is their rounding (measured for
+MiniLM in float32 on SciFact and ArguAna: at most 0.00003). ``close`` is for another dtype or batch size."""
 
-NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
-"""The system as it is."""
+_NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 
 class System(NamedTuple):
-    """A system that can be checked.
+    """A system whose published scores can be measured again.
 
     Attributes:
-        name: What the command line calls it.
-        published: What the published scores call it.
-        model: What is opened; None where the user must name a checkpoint.
-        tolerance: How exactly it can be reproduced.
-        settings: Its settings.
+        name: Its name on the command line.
+        published: Its name in the published scores.
+        model: The system that is opened; None where the user must name a checkpoint.
+        tolerance: The differences that are allowed.
+        settings: Its settings; empty for the usual ones.
     """
 
     name: str
     published: str
     model: str | None
     tolerance: Tolerance
-    settings: Mapping[str, Any] = NO_SETTINGS
+    settings: Mapping[str, Any] = _NO_SETTINGS
 
 
 SYSTEMS = (
@@ -67,7 +66,7 @@ SYSTEMS = (
     System("repllama", published.REPLLAMA, None, DENSE),
     System("llara", published.LLARA, None, DENSE),
 )
-"""BM25 was tuned on passages and on documents: one name, two settings."""
+"""The systems. BM25 was tuned on passages and on documents, so that one name has two settings."""
 
 NAMES = tuple(dict.fromkeys(system.name for system in SYSTEMS))
 
@@ -78,8 +77,8 @@ class Expected(NamedTuple):
     Attributes:
         measure: Name of the measure.
         value: The mean, 0 to 1.
-        source: Where it was read.
-        disputed: Other values that were published for the same, each with its source.
+        source: The paper, page or file that has the value.
+        disputed: Other values that were published for the same measure, each with its source.
     """
 
     measure: str
@@ -89,15 +88,15 @@ class Expected(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A system on a data set, or on several of which the macro mean was published.
+    """A system on a data set, or on a group of data sets whose macro mean was published.
 
     Attributes:
         system: The system's name on the command line.
-        model: What is opened: a system's name or a checkpoint folder; None if nobody named one.
-        dataset: The data set, or the name of the mean.
+        model: The name or the checkpoint folder of the system; None if the user named no checkpoint.
+        dataset: The data set, or ``mean/<group>``.
         expected: The values to reproduce.
-        tolerance: How exactly.
-        split: The judgements; None for the usual ones.
+        tolerance: The differences that are allowed.
+        split: The split of the judgements; None for the usual one.
         settings: Settings of the system.
     """
 
@@ -107,27 +106,26 @@ class Cell(NamedTuple):
     expected: tuple[Expected, ...]
     tolerance: Tolerance
     split: str | None = None
-    settings: Mapping[str, Any] = NO_SETTINGS
+    settings: Mapping[str, Any] = _NO_SETTINGS
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The data sets whose values are averaged; mostly one."""
+        """The data sets whose values are averaged; only one where no mean was published."""
         return expand(self.dataset.removeprefix("mean/"))
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """What is measured: the usual, so that the result is an ordinary one, and what is expected."""
+        """The usual measures of the data set, as in any other result, and the expected ones."""
         return tuple(dict.fromkeys([*self._usual, *(item.measure for item in self.expected)]))
 
     @property
     def _usual(self) -> tuple[str, ...]:
-        """What is reported on the data set."""
         known = find(self.dataset)
         return known.measures if known else DEFAULT_MEASURES
 
     @property
     def command(self) -> str:
-        """The command that measures it."""
+        """The command that measures the cell."""
         words = ["llara-eval", "evaluate", "-m", self.model or "CHECKPOINT"]
         for key, value in self.settings.items():
             words += ["-o", f"{key}={value}"]
@@ -144,28 +142,28 @@ class Cell(NamedTuple):
 
 
 def cells(scores: Iterable[PublishedScore]) -> tuple[Cell, ...]:
-    """Bring published scores into cells, in the order of :data:`SYSTEMS`.
+    """Group published scores into cells, in the order of :data:`SYSTEMS`.
 
     Args:
-        scores: Of any systems; where two are of the same, the later one counts and the other is
-            reported if it differs.
+        scores: Scores of any systems. Where two scores are of one measure of one cell, the later one is
+            expected, and the other is kept as disputed if it differs.
     """
-    said: dict[tuple[str, str, str | None], dict[str, list[PublishedScore]]] = {}
+    grouped: dict[tuple[str, str, str | None], dict[str, list[PublishedScore]]] = {}
     for score in scores:
-        measures = said.setdefault((score.system, score.dataset, score.split), {})
+        measures = grouped.setdefault((score.system, score.dataset, score.split), {})
         measures.setdefault(score.measure, []).append(score)
     return tuple(
         Cell(
             system.name,
             system.model,
             dataset,
-            tuple(_expected(measure, found) for measure, found in measures.items()),
+            tuple(_expected(measure, same) for measure, same in measures.items()),
             system.tolerance,
             split,
             system.settings,
         )
         for system in SYSTEMS
-        for (name, dataset, split), measures in said.items()
+        for (name, dataset, split), measures in grouped.items()
         if name == system.published
     )
 
@@ -183,58 +181,56 @@ def choose(
     datasets: Sequence[str] = (),
     models: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Cell, ...]:
-    """Return the cells that were asked for; without names, all of them.
+    """Return the cells of some systems and data sets.
 
     Args:
         every: All cells.
-        systems: Names of systems.
-        datasets: Names of data sets, with or without ``beir/``; ``cqadupstack`` stands for its forums too.
-        models: System → checkpoint, for systems that do not come with one.
+        systems: Names of systems; empty for all.
+        datasets: Names of data sets, with or without ``beir/``; ``cqadupstack`` includes its forums.
+            Empty for all.
+        models: System → checkpoint, for the systems that need one.
 
     Raises:
-        UsageError: A name stands for no cell, or a checkpoint is named for a system that has its own.
+        UsageError: A name matches no cell, or a checkpoint is named for a system that needs none.
     """
     for name in systems:
         if name not in NAMES:
-            raise UsageError(f"--system {name}: it is one of {', '.join(NAMES)}")
-    need = {cell.system for cell in every if cell.model is None}
+            raise UsageError(f"--system {name}: choose one of {', '.join(NAMES)}")
+    without_model = {cell.system for cell in every if cell.model is None}
     for name in models:
-        if name not in need:
-            raise UsageError(f"--model {name}=…: only {', '.join(sorted(need))} need a checkpoint")
-    wanted = {alias for name in datasets for alias in _aliases(name)}
+        if name not in without_model:
+            raise UsageError(f"--model {name}=…: only {', '.join(sorted(without_model))} need a checkpoint")
+    aliases = {name: {name, f"beir/{name}", *expand(name)} for name in datasets}
     for name in datasets:
-        if not any(cell.dataset in _aliases(name) for cell in every):
-            raise UsageError(f"--datasets {name}: nothing was published for it; --list shows what was")
+        if not any(cell.dataset in aliases[name] for cell in every):
+            raise UsageError(f"--datasets {name}: no values were published for it; --list shows the others")
+    names = set().union(*aliases.values())
     chosen = tuple(
         cell._replace(model=cell.model or models.get(cell.system))
         for cell in every
-        if (not systems or cell.system in systems) and (not datasets or cell.dataset in wanted)
+        if (not systems or cell.system in systems) and (not datasets or cell.dataset in names)
     )
     if not chosen:
         raise UsageError(f"nothing was published for {', '.join(systems)} on {', '.join(datasets)}")
     return chosen
 
 
-def _aliases(name: str) -> set[str]:
-    return {name, f"beir/{name}", *expand(name)}
-
-
-def compare(expected: float, found: float, tolerance: Tolerance) -> Verdict:
-    """Compare a value with the one published; a difference of exactly a tolerance is within it."""
-    difference = round(abs(found - expected), 9)  # 0.6790 - 0.6789 is a little more than 0.0001
+def compare(expected: float, measured: float, tolerance: Tolerance) -> Verdict:
+    """Judge a measured value by the published one; a difference of exactly the tolerance is within it."""
+    difference = round(abs(measured - expected), 9)  # 0.6790 - 0.6789 is a little more than 0.0001
     if difference <= tolerance.ok:
         return "OK"
     return "close" if difference <= tolerance.close else "FAIL"
 
 
 class Finding(NamedTuple):
-    """What came of one published value.
+    """A published value, measured again.
 
     Attributes:
-        cell: Where it stands.
-        expected: The value.
-        found: What was found, or None.
-        error: Why nothing was found, or None.
+        cell: The cell of the value.
+        expected: The published value.
+        found: The measured value; None if the measurement failed.
+        error: The error of a measurement that failed, else None.
     """
 
     cell: Cell
@@ -244,5 +240,5 @@ class Finding(NamedTuple):
 
     @property
     def verdict(self) -> Verdict | None:
-        """How the two compare; None if nothing was found."""
+        """The verdict on the measured value; None if there is none."""
         return None if self.found is None else compare(self.expected.value, self.found, self.cell.tolerance)

@@ -1,4 +1,4 @@
-"""A run against judgements: means with their intervals, the value of each query, and the share of ties."""
+"""A run scored against judgements: means with intervals, the values of each query, the share of ties."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from llara_eval.scoring.measures import DEFAULT_MEASURES, Scores
 
 @dataclass(frozen=True, slots=True)
 class Scored(Tabular):
-    """A run that has been measured; as a table it has a row for each measure.
+    """The scores of a run; as a table they have a row for each measure.
 
     Attributes:
-        measures: Measure → ``mean``, and ``low`` and ``high`` of its 95 % confidence interval.
+        measures: Measure → its mean, and the ends of the 95 % confidence interval.
         per_query: The values of each judged query.
-        ties_at_10: Share of judged queries with a tie straddling rank 10.
+        ties_at_10: Share of judged queries whose documents at ranks 10 and 11 are tied.
     """
 
     measures: dict[str, Mean]
@@ -37,27 +37,27 @@ class Scored(Tabular):
         return len(self.per_query.query_ids)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return measure, mean and interval of each measure."""
+        """Return the name, the mean and the interval of each measure."""
         return [{"measure": name, **value} for name, value in self.measures.items()]
 
     def caption(self) -> str:
-        """Return how many queries were judged and tied."""
+        """Return the number of judged queries and the share of ties."""
         return f"{self.n_queries:,} judged queries, ties@10 {self.ties_at_10:.4f}"
 
 
 def score(run: RunLike, qrels: QrelsLike, measures: Sequence[str] = DEFAULT_MEASURES) -> Scored:
-    """Score a run: ties are broken canonically, and every judged query counts.
+    """Score a run against judgements: ties are broken canonically, and every judged query counts.
 
     Args:
         run: A run file, a dictionary query_id → doc_id → score, or a data frame; see
             :func:`llara_eval.scoring.inputs.as_run`.
         qrels: A file of judgements, a dictionary query_id → doc_id → grade, or a data frame; see
             :func:`llara_eval.scoring.inputs.as_qrels`.
-        measures: The measures by name, e.g. ``nDCG@10`` or ``MRR@10``.
+        measures: Names of the measures, e.g. ``nDCG@10`` or ``MRR@10``.
 
     Raises:
-        UsageError: A name is not a measure.
-        DataError: The run or the judgements are malformed, or not one judged query is in the run.
+        UsageError: A name is not that of a measure.
+        DataError: The run or the judgements are malformed, or the run has none of the judged queries.
     """
     names = scoring.parse_measures(measures)
     ranking, judgements = as_run(run), as_qrels(qrels)

@@ -1,8 +1,9 @@
-"""The measures people ask for, computed from the ranks and grades of judged documents alone.
+"""The usual measures, computed from the ranks and grades of judged documents alone.
 
-Documents nobody judged enter no formula, so that no run is ever turned into dictionaries. A grade below the
-smallest relevant one (``rel``, at least 1) is not relevant, and a negative one gains nothing. Whatever is
-divided by nothing is 0. The order of sums is trec_eval's, and so is every bit of the results.
+No formula needs the documents without judgements, so a run is never turned into dictionaries. A document
+whose grade is below the smallest relevant grade (``rel``, at least 1) is not relevant, and a negative grade
+gains nothing. A quotient with a denominator of 0 is 0. Sums are added in the order of trec_eval, so that the
+results agree with trec_eval in every bit.
 
 Shapes: Q queries, J judged documents.
 """
@@ -20,12 +21,12 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graded:
-    """Judged documents of Q rankings, query by query, each query's in the order of their ranks.
+    """The judged documents of Q rankings, sorted by query and then by rank.
 
     Attributes:
-        lengths: (Q,) documents in each ranking, judged or not.
-        query: (J,) row of the query, ascending.
-        rank: (J,) place in the query's ranking, from 1.
+        lengths: (Q,) number of documents in each ranking, with and without judgements.
+        query: (J,) index of the query, ascending.
+        rank: (J,) rank in the query's ranking, from 1.
         grade: (J,) relevance grade.
     """
 
@@ -35,73 +36,76 @@ class Graded:
     grade: NDArray[np.int64]
 
     def where(self, kept: NDArray[np.bool_]) -> "Graded":
-        """Keep some of the documents, at their ranks."""
+        """Return the documents that a mask (J,) selects; they keep their ranks."""
         return Graded(self.lengths, self.query[kept], self.rank[kept], self.grade[kept])
 
     def relevant(self, rel: int, cutoff: float = math.inf) -> "Graded":
-        """Keep the documents graded at least ``rel`` and ranked at most ``cutoff``."""
+        """Return the documents with a grade of at least ``rel`` and a rank of at most ``cutoff``."""
         return self.where((self.grade >= rel) & (self.rank <= cutoff))
 
     def total(self, values: Values | None = None) -> Values:
-        """Return (Q,) sums of (J,) values, added in the order of ranks; of ones by default."""
+        """Return the sum of values (J,) for each query (Q,), added in rank order; without values, a count."""
         return np.bincount(self.query, values, minlength=len(self.lengths)).astype(np.float64)
 
 
 Formula = Callable[[Graded, Graded, float, int], Values]
-"""(found, ideal, cutoff, rel) → (Q,) values: ``found`` are the judged documents that a run found, ``ideal``
-all that were judged, the best first; ``cutoff`` is the last rank looked at (infinity: none)."""
+"""(retrieved, ideal, cutoff, rel) → (Q,) values.
+
+``retrieved`` are the judged documents of a run, ``ideal`` all judged documents, the best first; ``cutoff`` is
+the last rank that counts (infinity: all ranks count), ``rel`` the smallest relevant grade.
+"""
 
 
-def ndcg(found: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
-    """Normalised discounted cumulative gain with linear gains, whatever ``rel``.
+def ndcg(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
+    """Normalised discounted cumulative gain with linear gains; ``rel`` has no influence.
 
     Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002, with the discount
     ``log2(1 + rank)`` of trec_eval's ``ndcg_cut``.
     """
-    return _share(_dcg(found.relevant(1, cutoff)), _dcg(ideal.relevant(1, cutoff)))
+    return _share(_dcg(retrieved.relevant(1, cutoff)), _dcg(ideal.relevant(1, cutoff)))
 
 
-def reciprocal_rank(found: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
+def reciprocal_rank(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
     """One over the rank of the first relevant document.
 
     Kantor and Voorhees, "The TREC-5 Confusion Track", Information Retrieval 2000; trec_eval's ``recip_rank``.
     """
-    relevant = found.relevant(rel, cutoff)
-    values = np.zeros(len(found.lengths))
+    relevant = retrieved.relevant(rel, cutoff)
+    values = np.zeros(len(retrieved.lengths))
     np.maximum.at(values, relevant.query, 1 / relevant.rank)
     return values
 
 
-def recall(found: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
-    """Share of all relevant documents that was found (trec_eval's ``recall``)."""
-    return _share(found.relevant(rel, cutoff).total(), ideal.relevant(rel).total())
+def recall(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
+    """Share of all relevant documents that the run has (trec_eval's ``recall``)."""
+    return _share(retrieved.relevant(rel, cutoff).total(), ideal.relevant(rel).total())
 
 
-def precision(found: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
-    """Share of relevant documents in ``cutoff`` ranks, filled or not (trec_eval's ``P``)."""
-    return found.relevant(rel, cutoff).total() / cutoff
+def precision(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
+    """Share of relevant documents among ``cutoff`` ranks; an empty rank counts, too (trec_eval's ``P``)."""
+    return retrieved.relevant(rel, cutoff).total() / cutoff
 
 
-def average_precision(found: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
-    """Mean, over all relevant documents, of the precision at each one's rank; 0 for those not found.
+def average_precision(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
+    """Mean over all relevant documents of the precision at their ranks, which is 0 for missing documents.
 
     Harman, "Evaluation issues in information retrieval", Information Processing & Management 1992;
     trec_eval's ``map`` and ``map_cut``.
     """
-    relevant = found.relevant(rel, cutoff)
-    before = np.searchsorted(relevant.query, relevant.query)  # relevant documents of earlier queries
+    relevant = retrieved.relevant(rel, cutoff)
+    before = np.searchsorted(relevant.query, relevant.query)  # relevant documents of the queries before
     precisions = (np.arange(len(before)) - before + 1) / relevant.rank
     return _share(relevant.total(precisions), ideal.relevant(rel).total())
 
 
-def success(found: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
-    """1 where a relevant document was found, else 0 (trec_eval's ``success``)."""
-    return np.sign(found.relevant(rel, cutoff).total())
+def success(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
+    """1 if the run has a relevant document, otherwise 0 (trec_eval's ``success``)."""
+    return np.sign(retrieved.relevant(rel, cutoff).total())
 
 
-def judged(found: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
-    """Share of judged documents, whatever their grade, among those found (ir_measures' ``Judged``)."""
-    return _share(found.where(found.rank <= cutoff).total(), np.minimum(found.lengths, cutoff))
+def judged(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
+    """Share of documents of the run that are judged, with any grade (ir_measures' ``Judged``)."""
+    return _share(retrieved.where(retrieved.rank <= cutoff).total(), np.minimum(retrieved.lengths, cutoff))
 
 
 FORMULAS: Mapping[str, Formula] = MappingProxyType(
@@ -115,11 +119,11 @@ FORMULAS: Mapping[str, Formula] = MappingProxyType(
         "Judged": judged,
     }
 )
-"""ir_measures' name → formula."""
+"""Name of a measure in ir_measures → formula."""
 
 
 def _dcg(graded: Graded) -> Values:
-    # The C library's logarithm, as trec_eval: numpy's differs in the last bit between processors.
+    # The C library's logarithm, as in trec_eval: numpy's differs in the last bit between processors.
     discounts = np.array([math.log2(1 + rank) for rank in range(1, 1 + graded.rank.max(initial=0))])
     return graded.total(graded.grade / discounts[graded.rank - 1])
 

@@ -1,4 +1,4 @@
-"""(judgements, run) → per-query values and means: by our formulas, or else through ir_measures."""
+"""Measures of a run: values for each query, and their means, by our formulas or by ir_measures."""
 
 import math
 from collections import defaultdict
@@ -33,7 +33,7 @@ class Scores(Tabular):
 
     @property
     def means(self) -> dict[str, float]:
-        """Arithmetic means over all judged queries, summed exactly so that order cannot matter."""
+        """Arithmetic means over all judged queries; sums are exact, so the order of queries is irrelevant."""
         return {name: math.fsum(column) / len(column) for name, column in self.values.items()}
 
     def rows(self) -> list[dict[str, Any]]:
@@ -44,14 +44,14 @@ class Scores(Tabular):
 
 
 def parse_measures(names: Iterable[str]) -> list[str]:
-    """Bring measure names into their standard form (``MRR@10`` → ``RR@10``), without repeats.
+    """Return measure names in their standard form (``MRR@10`` → ``RR@10``), without repeats.
 
     Raises:
-        UsageError: A name is not a measure, or there is none.
+        UsageError: A name is not a measure, or there are no names.
     """
     if not names:
         raise UsageError("no measure is named")
-    out = []
+    parsed = []
     for name in names:
         try:
             measure = ir_measures.parse_measure(name.strip())
@@ -59,41 +59,36 @@ def parse_measures(names: Iterable[str]) -> list[str]:
                 raise ValueError("no installed tool computes it")
             if min(measure.params.get("cutoff", 1), measure.params.get("rel", 1)) < 1:
                 raise ValueError("cut-offs and relevant grades count from 1")
-            out.append(str(measure))
+            parsed.append(str(measure))
         except (NameError, ValueError, SyntaxError, AttributeError, KeyError, AssertionError) as error:
             raise UsageError(
                 f"{name!r} is not a measure; examples: nDCG@10, RR@10 (MRR@10), R@100, AP, P@5"
             ) from error
-    return list(dict.fromkeys(out))
+    return list(dict.fromkeys(parsed))
 
 
 def within_depth(names: Sequence[str], depth: int) -> list[str]:
-    """Leave out measures whose cut-off lies beyond the depth of a run."""
-    parsed = [(name, ir_measures.parse_measure(name)) for name in names]
-    return [name for name, measure in parsed if measure.params.get("cutoff", 0) <= depth]
+    """Return the measures whose cut-off is within the depth of a run."""
+    return [name for name in names if ir_measures.parse_measure(name).params.get("cutoff", 0) <= depth]
 
 
 def score(qrels: Qrels, run: Run, measures: Sequence[str]) -> Scores:
     """Measure a canonical run.
 
-    The mean is over all judged queries: one that is missing from the run scores 0 and counts
-    (``trec_eval -c``), run queries without judgements are ignored, and a negative grade counts as
-    judged and not relevant. nDCG has linear gains.
-
-    Args:
-        qrels: Judgements.
-        run: A canonical run (no ties, so no tool can order it differently).
-        measures: Names that :func:`parse_measures` understands.
+    The mean is over all judged queries: a judged query that the run lacks counts with a value of 0
+    (``trec_eval -c``), and queries without judgements are ignored. A document with a negative grade is judged
+    and not relevant. nDCG has linear gains. :func:`parse_measures` reads the names of the measures.
 
     Raises:
-        DataError: There are no judgements, or not one judged query is in the run (wrong file?).
+        UsageError: A name is not a measure, or there are no names.
+        DataError: There are no judgements, or the run has none of the judged queries.
     """
     if not qrels:
         raise DataError("there are no judgements to score against")
     names = parse_measures(measures)
     query_ids = as_ids(sorted(qrels))
-    found, ideal = _graded(qrels, run, query_ids)
-    if not found.lengths.any() and len(run.doc_ids):
+    retrieved, ideal = _graded(qrels, run, query_ids)
+    if not retrieved.lengths.any() and len(run.doc_ids):
         raise DataError(
             f"no judged query is in the run: it has {run.query_ids[0]!r}, …; "
             f"the judgements have {next(iter(qrels))!r}, …"
@@ -104,48 +99,49 @@ def score(qrels: Qrels, run: Run, measures: Sequence[str]) -> Scores:
         measure = ir_measures.parse_measure(name)
         if measure.NAME in FORMULAS and measure.params.keys() <= {"cutoff", "rel"}:
             cutoff, rel = measure.params.get("cutoff", math.inf), measure.params.get("rel", 1)
-            values[name] = FORMULAS[measure.NAME](found, ideal, cutoff, rel)
+            values[name] = FORMULAS[measure.NAME](retrieved, ideal, cutoff, rel)
         else:
             others.append(measure)
-    if others and found.lengths.any():
-        row = {query_id: i for i, query_id in enumerate(query_ids)}
+    if others and retrieved.lengths.any():
+        index_of = {query_id: index for index, query_id in enumerate(query_ids)}
         for query_id, name, value in _by_ir_measures(qrels, run, others):
-            values[name][row[query_id]] = value
+            values[name][index_of[query_id]] = value
     return Scores(query_ids=query_ids, values=values)
 
 
 def _graded(qrels: Qrels, run: Run, query_ids: Ids) -> tuple[Graded, Graded]:
-    """Return the judged documents that a run ranks, and all judged ones, the best first."""
+    """Return the judged documents of a run, and all judged documents, the best first."""
     rankings = {query_id: doc_ids for query_id, doc_ids, _ in run}
-    lengths, found, ideal = [], [], []
-    for row, query_id in enumerate(query_ids):
-        judged = qrels[query_id]
+    lengths, retrieved, ideal = [], [], []
+    for query, query_id in enumerate(query_ids):
+        grades = qrels[query_id]
         docs = rankings[query_id].tolist() if query_id in rankings else []
         lengths.append(len(docs))
-        places = compress(range(len(docs)), map(judged.__contains__, docs))
-        found += [(row, place + 1, judged[docs[place]]) for place in places]
-        ideal += [(row, rank, grade) for rank, grade in enumerate(sorted(judged.values(), reverse=True), 1)]
-    columns = (np.array(rows, dtype=np.int64).reshape(-1, 3).T for rows in (found, ideal))
-    of_run, of_judgements = (Graded(np.array(lengths), *three) for three in columns)
+        judged = compress(range(len(docs)), map(grades.__contains__, docs))
+        retrieved += [(query, position + 1, grades[docs[position]]) for position in judged]
+        ideal += [(query, rank, grade) for rank, grade in enumerate(sorted(grades.values(), reverse=True), 1)]
+    columns = (np.array(rows, dtype=np.int64).reshape(-1, 3).T for rows in (retrieved, ideal))
+    of_run, of_judgements = (Graded(np.array(lengths), *three_columns) for three_columns in columns)
     return of_run, of_judgements
 
 
 def _by_ir_measures(qrels: Qrels, run: Run, measures: Sequence[Any]) -> Iterator[tuple[str, str, float]]:
     """Yield (query_id, name of the measure, value), from dictionaries of all documents.
 
-    Identifiers are numbered: gdeval, behind ERR, reads queries as numbers and documents up to a space.
+    Identifiers become numbers, since gdeval, which computes ERR, reads query ids as numbers and document ids
+    up to a space.
     """
     query_ids = list(qrels)
-    number = {query_id: str(row) for row, query_id in enumerate(query_ids, 1)}
-    called: dict[str, str] = defaultdict(lambda: f"d{len(called)}")
+    query_number = {query_id: str(number) for number, query_id in enumerate(query_ids, 1)}
+    doc_number: dict[str, str] = defaultdict(lambda: f"d{len(doc_number)}")
     grades = {
-        number[query_id]: {called[doc_id]: grade for doc_id, grade in docs.items()}
+        query_number[query_id]: {doc_number[doc_id]: grade for doc_id, grade in docs.items()}
         for query_id, docs in qrels.items()
     }
-    found = {
-        number[query_id]: dict(zip(map(called.__getitem__, doc_ids), scores.tolist(), strict=True))
-        for query_id, doc_ids, scores in run
-        if query_id in number and len(doc_ids)
+    scores = {
+        query_number[query_id]: dict(zip(map(doc_number.__getitem__, doc_ids), values.tolist(), strict=True))
+        for query_id, doc_ids, values in run
+        if query_id in query_number and len(doc_ids)
     }
-    for metric in ir_measures.iter_calc(list(measures), grades, found):
+    for metric in ir_measures.iter_calc(list(measures), grades, scores):
         yield query_ids[int(metric.query_id) - 1], str(metric.measure), metric.value

@@ -1,8 +1,8 @@
-"""The one canonical ranking: every run in this project is made here.
+"""The canonical ranking, which makes every run of this project.
 
-Tools break ties differently, and one tool may disagree with itself, so ties are broken once and
-written away: score descending, then document id descending as byte strings (trec_eval's rule), then
-scores that strictly decrease in float32, from which every tool rebuilds exactly this order.
+Tools break ties in different ways, and some tools contradict themselves. Therefore ties are broken once:
+documents are sorted by descending score, then by descending document id as a byte string (the rule of
+trec_eval). The scores are then made strictly decreasing in float32, so that every tool rebuilds this order.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from llara_eval.core.errors import DataError
 from llara_eval.core.types import Hits, Ids, Run, as_ids
 
 _LARGEST_FLOAT32 = 0x7F7FFFFF
-"""The bits of the largest finite float32: its steps above zero."""
+"""The bits of the largest finite float32, which are also its number of steps above zero."""
 
 _SIGN = np.int32(-(2**31))
 """The bit of a float32's sign."""
@@ -25,20 +25,20 @@ def rank(hits: Hits, *, depth: int, drop_own_ids: bool = False) -> Run:
     """Order hits canonically and cut each query's ranking.
 
     Args:
-        hits: What a retriever found. To see ties at the cut, it should hold one hit more than
-            ``depth`` (two more with ``drop_own_ids``) where the collection has that many.
-        depth: The most documents kept for one query.
-        drop_own_ids: Leave out a document whose id is the query's own id, for the data sets where
-            queries are documents (ArguAna, Quora).
+        hits: The hits of a retriever. To reveal ties at the cut, a query should have one hit more than
+            ``depth`` (two more with ``drop_own_ids``) if the collection has that many documents.
+        depth: The most documents kept for a query.
+        drop_own_ids: Whether to drop a document with the id of the query, for data sets whose queries are
+            documents (ArguAna, Quora).
 
     Returns:
-        A run over ``hits.query_ids``, in that order; a query without hits keeps an empty ranking.
+        A run over ``hits.query_ids``, in that order; a query without hits has an empty ranking.
 
     Raises:
         DataError: A score is NaN or infinite, or a document occurs twice for one query.
     """
     _refuse_non_finite(hits)
-    key = np.left_shift(hits.query, 32, dtype=np.int64)  # one integer: by query, then by score descending
+    key = np.left_shift(hits.query, 32, dtype=np.int64)  # sorts by query, then by descending score
     key -= _steps(hits.score)
     order = np.argsort(key, kind="stable")
     key, query, score = key[order], hits.query[order], hits.score[order]
@@ -63,40 +63,31 @@ def rank(hits: Hits, *, depth: int, drop_own_ids: bool = False) -> Run:
 
 
 def best_passages(hits: Hits) -> Hits:
-    """Bring passages together to documents: each gets the score of its best passage (MaxP).
+    """Turn hits of passages into hits of documents: a document has the score of its best passage (MaxP).
 
-    Dai and Callan, "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR
+    The ids of passages are ``<document id>#<number>``. A document occurs at most once for a query.
+    Source: Dai and Callan, "Deeper Text Understanding for IR with Contextual Neural Language Modeling", SIGIR
     2019.
-
-    Args:
-        hits: Of passages, whose ids are ``<document id>#<number>``.
-
-    Returns:
-        Hits of documents, each at most once for a query.
     """
-    owners = as_ids(doc_id.rpartition("#")[0] for doc_id in hits.doc_ids)
-    names, document = np.unique(owners, return_inverse=True)
-    doc = document[hits.doc]
+    doc_of_passage = as_ids(passage_id.rpartition("#")[0] for passage_id in hits.doc_ids)
+    doc_ids, doc_index = np.unique(doc_of_passage, return_inverse=True)
+    doc = doc_index[hits.doc]
     order = np.lexsort((-hits.score, doc, hits.query))
     query, doc, score = hits.query[order], doc[order], hits.score[order]
     first = np.ones(len(query), dtype=np.bool_)
     first[1:] = (query[1:] != query[:-1]) | (doc[1:] != doc[:-1])
-    return Hits(hits.query_ids, names, query[first], doc[first], score[first])
+    return Hits(hits.query_ids, doc_ids, query[first], doc[first], score[first])
 
 
 def strictly_decreasing(scores: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Lower tied scores by as few float32 steps as make each query's scores strictly decrease.
+    """Lower tied scores by as few float32 steps as make the scores of each query strictly decreasing.
 
-    On the number line of float32 values (each value mapped to an integer that counts representable
-    steps) the wanted sequence is ``t[i] = min(o[i], t[i-1] - 1)``; with ``i`` added to both sides
-    that is a running minimum.
+    Let ``o[i]`` be the number of float32 steps from zero to a score. The lowered scores are
+    ``t[i] = min(o[i], t[i-1] - 1)``, and ``t[i] + i`` is therefore a running minimum of ``o[i] + i``.
+    The scores (H,) are finite and non-increasing within a query; ``offsets`` are those of a :class:`Run`.
 
-    Args:
-        scores: (H,) non-increasing within a query, finite.
-        offsets: (Q + 1,) where each query's rows begin.
-
-    Returns:
-        (H,) float32, equal to ``scores`` wherever there was no tie.
+    Raises:
+        DataError: Too few float32 values are left below a tie.
     """
     steps = _steps(scores)
     for start, end in pairwise(offsets.tolist()):
@@ -109,46 +100,45 @@ def strictly_decreasing(scores: NDArray[np.float32], offsets: NDArray[np.int64])
 
 
 def _steps(scores: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Return how many representable steps each float32 is above zero."""
+    """Return how many float32 steps each score is above zero."""
     bits = (np.asarray(scores, dtype=np.float32) + np.float32(0.0)).view(np.int32)  # -0.0 becomes 0.0
     return np.where(bits >= 0, bits, -(bits & ~_SIGN))
 
 
 def _offsets(query: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return where the rows of each of so many queries begin, and their end, in a sorted column."""
+    """Return the positions (count + 1,) in a sorted column (H,) of query indices where each query begins."""
     return np.searchsorted(query, np.arange(count + 1)).astype(np.int64)
 
 
 def _break_ties(doc_ids: Ids, ties_next: NDArray[np.bool_]) -> None:
-    """Sort each stretch of tied documents in place, largest id first (code-point order is byte order)."""
-    edges = np.flatnonzero(np.diff(ties_next, prepend=False))
-    for start, last in edges.reshape(-1, 2).tolist():
+    """Sort tied documents in place by descending id (the order of code points is that of bytes)."""
+    bounds = np.flatnonzero(np.diff(ties_next, prepend=False))
+    for start, last in bounds.reshape(-1, 2).tolist():
         doc_ids[start : last + 1] = sorted(doc_ids[start : last + 1].tolist(), reverse=True)
 
 
 def _refuse_non_finite(hits: Hits) -> None:
     bad = np.flatnonzero(~np.isfinite(hits.score))
     if len(bad):
-        shown = ", ".join(
+        examples = ", ".join(
             f"query {hits.query_ids[hits.query[i]]!r} document {hits.doc_ids[hits.doc[i]]!r} "
             f"({hits.score[i]})"
             for i in bad[:3]
         )
-        raise DataError(f"{len(bad)} scores are NaN or infinite: {shown}")
+        raise DataError(f"{len(bad)} scores are NaN or infinite: {examples}")
 
 
 def _refuse_repeats(query_ids: Ids, offsets: NDArray[np.int64], doc_ids: Ids) -> None:
-    """Raise if a document occurs twice for one query, whatever its scores."""
-    repeats = [
-        (query_id, doc_id, times - 1)
-        for query_id, (start, end) in zip(query_ids, pairwise(offsets.tolist()), strict=True)
-        if len(set(found := doc_ids[start:end].tolist())) < len(found)
-        for doc_id, times in Counter(found).items()
-        if times > 1
-    ]
+    """Raise a DataError if a document occurs twice for one query, with any scores."""
+    repeats: list[tuple[str, str]] = []
+    for query_id, (start, end) in zip(query_ids, pairwise(offsets.tolist()), strict=True):
+        documents = doc_ids[start:end].tolist()
+        if len(set(documents)) < len(documents):
+            surplus = Counter(documents) - Counter(set(documents))
+            repeats += [(query_id, doc_id) for doc_id in surplus.elements()]
     if repeats:
-        query_id, doc_id, _ = repeats[0]
+        query_id, doc_id = repeats[0]
         raise DataError(
             f"document {doc_id!r} is ranked more than once for query {query_id!r} "
-            f"({sum(times for *_, times in repeats)} such repeats in the run)"
+            f"({len(repeats)} such repeats in the run)"
         )

@@ -1,4 +1,4 @@
-"""Intervals of means and paired tests between systems."""
+"""Confidence intervals of means, and paired tests between systems."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,10 +9,18 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 20_000
+"""The most assignments of signs that a randomisation test tries."""
 
 
 class Difference(NamedTuple):
-    """A paired difference of means, second minus first."""
+    """A difference of means over the same queries, second system minus first.
+
+    Attributes:
+        mean: The difference.
+        low: The lower end of its 95 % confidence interval.
+        high: The upper end.
+        p_value: The p-value of the hypothesis that the systems do not differ.
+    """
 
     mean: float
     low: float
@@ -21,15 +29,10 @@ class Difference(NamedTuple):
 
 
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a mean by Student's t over queries.
+    """Return the 95 % confidence interval (low, high) of the mean of values (Q,), by Student's t.
 
+    Both ends equal the mean if there are fewer than two values, or if all values are equal.
     Source: Sakai, "Laboratory Experiments in Information Retrieval" (2018), section 2.2.
-
-    Args:
-        values: (Q,) per-query values.
-
-    Returns:
-        (low, high); both equal the mean where there are fewer than two values or no spread.
     """
     mean = float(np.mean(values))
     if len(values) < 2 or np.ptp(values) == 0:
@@ -39,37 +42,36 @@ def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def paired_difference(first: NDArray[np.float64], second: NDArray[np.float64]) -> Difference:
-    """Compare two systems on the same queries.
+    """Compare the values (Q,) of two systems for the same queries in the same order.
 
-    The p-value is of the two-sided paired randomisation test (Smucker, Allan and Carterette, CIKM
-    2007), with a fixed seed, so that equal input gives an equal value; the interval is Student's t
-    of the per-query differences.
-
-    Args:
-        first: (Q,) values of the baseline.
-        second: (Q,) values of the other system, same queries in the same order.
+    The p-value is that of the two-sided paired randomisation test (Smucker, Allan and Carterette, "A
+    Comparison of Statistical Significance Tests for Information Retrieval Evaluation", CIKM 2007), with a
+    fixed seed, so that equal input gives an equal p-value. The interval is that of :func:`mean_interval`.
     """
-    delta = second - first
-    low, high = mean_interval(delta)
-    if len(delta) < 2 or not np.any(delta):
-        return Difference(float(np.mean(delta)), low, high, 1.0)
+    differences = second - first
+    mean, (low, high) = float(np.mean(differences)), mean_interval(differences)
+    if len(differences) < 2 or not np.any(differences):
+        return Difference(mean, low, high, 1.0)
     test = stats.permutation_test(
-        (delta,),
+        (differences,),
         np.mean,
         permutation_type="samples",
         vectorized=True,
         n_resamples=RESAMPLES,
-        batch=max(1, 2_000_000 // len(delta)),
+        batch=max(1, 2_000_000 // len(differences)),
         rng=np.random.default_rng(0),
     )
-    return Difference(float(np.mean(delta)), low, high, float(test.pvalue))
+    return Difference(mean, low, high, float(test.pvalue))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for multiple comparisons (Holm, Scandinavian Journal of Statistics 1979)."""
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for place, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
+    """Adjust p-values for multiple comparisons.
+
+    Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of
+    Statistics 1979.
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.maximum.accumulate(np.minimum(np.asarray(p_values)[order] * factors, 1.0))
+    return adjusted.tolist()

@@ -1,7 +1,7 @@
-"""Candidates: which documents of a block may be among the best of a query, and where they wait.
+"""Candidates: documents of a block that may be among the best of a query.
 
-A proposer multiplies a block with the queries in float32 and names the documents that reach a floor. A
-reservoir keeps them until more is known.
+A proposer multiplies a block with the queries in float32 and returns the documents whose scores reach a
+floor. A reservoir keeps these candidates until better documents displace them.
 
 Shapes: Q queries, n documents of a block, D width, P candidates.
 """
@@ -19,62 +19,56 @@ from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.encoding.devices import default_device
 
 Scored = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""(P,) positions in the flattened scores (Q, n) of a block, ascending, and (P,) scores."""
 
 
 class Proposer(Protocol):
-    """An object that finds the documents of a block that reach the floors of the queries.
+    """Finds the documents of a block whose scores reach the floors of the queries (Q, D), float32.
 
-    Args:
-        queries: (Q, D) float32.
-        depth: Documents wanted for each query.
-        size: The most documents of a block.
+    A search is for ``depth`` documents for each query, in blocks of at most ``size`` documents.
     """
 
     def __init__(self, queries: torch.Tensor, depth: int, size: int) -> None: ...
 
     def __call__(self, block: torch.Tensor, floor: NDArray[np.float32]) -> Scored:
-        """Return the documents of a block (n, D) that reach the floor of a query, (Q,).
-
-        Returns:
-            (P,) positions in the flattened scores (Q, n), ascending, and (P,) scores.
-        """
+        """Return the documents of a block (n, D) whose scores reach the floors (Q,)."""
 
 
 class TorchProposer:
-    """One matrix product, on the default device, into memory that is used again.
+    """Computes one matrix product on the default device, in memory that all blocks share.
 
-    On a processor numpy compares scores with the floor several times as fast as torch.
+    On a CPU, numpy compares scores with the floor several times as fast as torch.
     """
 
     def __init__(self, queries: torch.Tensor, depth: int, size: int) -> None:
         self._queries = queries.to(default_device())
         self._scores = torch.empty(len(queries) * size, device=self._queries.device)
-        self._reach = np.empty(0 if self._scores.is_cuda else len(self._scores), dtype=np.bool_)
+        self._reaches = np.empty(0 if self._scores.is_cuda else len(self._scores), dtype=np.bool_)
 
     def __call__(self, block: torch.Tensor, floor: NDArray[np.float32]) -> Scored:
-        """Multiply and compare."""
+        """Multiply the block with the queries, and compare the scores with the floors."""
         shape = len(self._queries), len(block)
         count = shape[0] * shape[1]
         scores = self._scores[:count]
         torch.mm(self._queries, block.T, out=scores.view(shape))
         if block.is_cuda:
-            least = torch.from_numpy(floor).to(block.device)
-            positions = (scores.view(shape) >= least[:, None]).flatten().nonzero()[:, 0]
-            return positions.cpu().numpy(), scores[positions].cpu().numpy()
-        values, reach = scores.numpy(), self._reach[:count]
-        np.greater_equal(values.reshape(shape), floor[:, None], out=reach.reshape(shape))
-        reaching = np.flatnonzero(reach)
-        return reaching, values[reaching]
+            floor_on_device = torch.from_numpy(floor).to(block.device)
+            on_device = (scores.view(shape) >= floor_on_device[:, None]).flatten().nonzero()[:, 0]
+            return on_device.cpu().numpy(), scores[on_device].cpu().numpy()
+        values, reaches = scores.numpy(), self._reaches[:count]
+        np.greater_equal(values.reshape(shape), floor[:, None], out=reaches.reshape(shape))
+        positions = np.flatnonzero(reaches)
+        return positions, values[positions]
 
 
 class FaissProposer:
-    """The flat search of faiss, over all documents where more than ``depth`` of them reach the floor."""
+    """Runs the flat search of faiss, which returns a fixed number of documents for each query."""
 
     def __init__(self, queries: torch.Tensor, depth: int, size: int) -> None:
         self._queries, self._depth = queries.numpy(), depth
 
     def __call__(self, block: torch.Tensor, floor: NDArray[np.float32]) -> Scored:
-        """Search, and search again for all documents where that is needed."""
+        """Search for the best documents, and again for all if more than these may reach a floor."""
         import faiss
 
         documents = block.cpu().numpy()
@@ -82,20 +76,20 @@ class FaissProposer:
             scores, rows = faiss.knn(self._queries, documents, count, metric=faiss.METRIC_INNER_PRODUCT)
             if (scores[:, -1] < floor).all():
                 break
-        reach = scores >= floor[:, None]
-        return (rows + np.arange(len(rows))[:, None] * len(block))[reach], scores[reach]
+        reaches = scores >= floor[:, None]
+        return (rows + np.arange(len(rows))[:, None] * len(block))[reaches], scores[reaches]
 
 
 PROPOSERS: Mapping[str, type[Proposer]] = MappingProxyType({"torch": TorchProposer, "faiss": FaissProposer})
-"""Name → the class that proposes candidates."""
+"""Name → proposer."""
 
 
 def proposer_named(name: str) -> type[Proposer]:
-    """Return a proposer by its name.
+    """Return the proposer with a name.
 
     Raises:
         UsageError: No proposer has that name.
-        MissingPartError: The library of the proposer is not installed.
+        MissingPartError: The proposer's library is not installed.
     """
     if name not in PROPOSERS:
         raise UsageError(f"search={name}: no such proposer; there are {', '.join(PROPOSERS)}")
@@ -109,7 +103,7 @@ def proposer_named(name: str) -> type[Proposer]:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Multiply in full float32 in the block, though the process may allow TF32 or bfloat16 elsewhere."""
+    """Multiply in full float32 in the block, even if the process allows TF32 or bfloat16 elsewhere."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -119,34 +113,30 @@ def full_precision() -> Iterator[None]:
 
 
 def rounding(width: int) -> float:
-    """Return the largest error of a float32 inner product of two unit vectors, summed in any order.
+    """Return a bound on the error of a float32 inner product of two unit vectors, summed in any order.
 
-    Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, section 3.1, with the inequality of
-    Cauchy and Schwarz. The bound allows eight roundings more than the sum has: for the lengths, for the
-    floor, and for scores that differ but are tied in float32.
+    Source: Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, section 3.1, with the
+    inequality of Cauchy and Schwarz. The bound allows eight roundings more than the sum has: those of the
+    lengths, of the floor, and of scores that differ but are tied in float32.
     """
     unit = float(np.finfo(np.float32).eps) / 2
     return (width + 8) * unit / (1 - (width + 8) * unit)
 
 
 _LOWEST = np.finfo(np.float32).min
-"""Every score reaches this; a free slot holds less."""
+"""Every score is at least this large; a free slot holds less."""
 
 
 class Reservoir:
-    """The best documents of Q queries so far: appended unordered, compared only when room is needed.
+    """The best documents of Q queries so far, unordered, and compared only if room is needed.
 
-    A document that reaches the floor of its query is appended. When another block might not find room, the
-    depth-th best score is found, and what lies further below it than rounding can explain is dropped. faiss
-    does so query by query (``ReservoirTopN``); here all queries are treated at once.
-
-    Args:
-        queries: Q.
-        depth: Documents wanted for each query.
-        block: The most candidates that a query gets from one block.
+    Candidates are appended. When the room might not suffice for another block, the depth-th best score of
+    each query is determined, and candidates further below than rounding can explain are dropped. faiss does
+    the same query by query (``ReservoirTopN``); this class treats all queries at once. A query gets at most
+    ``block`` candidates from one block.
 
     Attributes:
-        slack: (Q,) how far below the depth-th best score a candidate may lie and still belong to the best.
+        slack: (Q,) how far a candidate may lie below the depth-th best score and still be among the best.
     """
 
     def __init__(self, queries: int, depth: int, block: int) -> None:
@@ -156,26 +146,22 @@ class Reservoir:
         self._scores = np.full((queries, self._room), -np.inf, dtype=np.float32)
         self._rows = np.zeros((queries, self._room), dtype=np.int64)
         self._filled = np.zeros(queries, dtype=np.int64)
-        self._last = np.full(queries, -np.inf)  # the depth-th best, as far as known
+        self._last = np.full(queries, -np.inf)  # the depth-th best score so far
 
     @property
     def floor(self) -> NDArray[np.float32]:
-        """The scores (Q,) that a candidate must reach."""
+        """The scores (Q,) that candidates must reach."""
         return np.maximum(self._last - self.slack, _LOWEST).astype(np.float32)
 
     @property
     def crowded(self) -> NDArray[np.bool_]:
-        """The queries (Q,) that have no room for another block, as a mask."""
+        """The mask (Q,) of queries without room for another block."""
         return self._filled > self._room - self._block
 
     def add(self, positions: NDArray[np.int64], scores: NDArray[np.float32], first: int, width: int) -> None:
-        """Append candidates of a block.
+        """Append candidates of a block of ``width`` documents, whose first document is in row ``first``.
 
-        Args:
-            positions: (P,) positions in the flattened (Q, width) scores of the block, ascending.
-            scores: (P,) the scores of the candidates.
-            first: The row of the block's first document.
-            width: The number of documents of the block.
+        ``positions`` (P,), ascending, are positions in the flattened scores (Q, width) of the block.
         """
         queries = np.arange(len(self._filled))
         starts = np.searchsorted(positions, np.arange(len(self._filled) + 1) * width)
@@ -195,7 +181,7 @@ class Reservoir:
         return slots // self._room, self._rows.ravel()[slots]
 
     def keep(self, chosen: NDArray[np.bool_]) -> None:
-        """Keep some of :meth:`pairs`, a mask (P,), among them the depth-th best of each query."""
+        """Keep the :meth:`pairs` that a mask (P,) selects, which include the ``depth`` best of each query."""
         self._move(self._taken()[chosen])
 
     def _taken(self) -> NDArray[np.int64]:
@@ -203,7 +189,7 @@ class Reservoir:
         return np.flatnonzero(self._scores >= _LOWEST)
 
     def _move(self, kept: NDArray[np.int64]) -> None:
-        """Move the candidates in some slots to the front, and free all other slots."""
+        """Move the candidates of the slots ``kept`` to the front, and free all other slots."""
         scores, rows = self._scores.ravel()[kept], self._rows.ravel()[kept]
         self._scores.fill(-np.inf)
         self._filled[:] = 0
@@ -211,10 +197,9 @@ class Reservoir:
         self._scores.ravel()[slots], self._rows.ravel()[slots] = scores, rows
 
     def _free(self, starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Take the next free slots for the candidates ``starts[i]:starts[i + 1]`` of query i.
+        """Take free slots for the candidates ``starts[i]:starts[i + 1]`` of each query i.
 
-        Returns:
-            (P,) slots, and (Q,) how many of them each query takes.
+        The result is the slots (P,) and the number of slots of each query (Q,).
         """
         counts = np.diff(starts)
         shift = np.arange(len(counts)) * self._room + self._filled - starts[:-1]

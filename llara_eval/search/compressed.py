@@ -1,13 +1,13 @@
-"""Compressed vectors: fewer dimensions, a byte for each, or a bit; what they propose is scored in full.
+"""Compressed vectors: fewer dimensions, bytes, or bits; documents that they propose are scored in full.
 
 Documents become codes. The query stays float and is multiplied with the codes, which loses less than coding
 both (Dong, Charikar and Li, "Asymmetric Distance Estimation with Sketches for Similarity Search in
-High-Dimensional Spaces", SIGIR 2008). A code depends on its own vector and, for bytes, on the smallest and
-largest number of each dimension, so the order of the documents and their shards play no part. Products of a
-query with codes are as exact in float64 as those of vectors (:mod:`llara_eval.search.search`).
+High-Dimensional Spaces", SIGIR 2008). A code depends on its vector and, for bytes, on the smallest and
+largest number of each dimension, but not on the order or the shards of the documents. Products of a query
+with codes are as exact in float64 as those of vectors (:mod:`llara_eval.search.search`).
 
-The codes are written to a file of their own and mapped, so that the size and the time reported are those of
-the codes, and memory need not hold them. The file has no name, so nothing is left to become stale.
+The codes are written to a file and mapped into memory, so that the reported size and time are those of the
+codes, and the codes may be larger than memory. The file has no name, so no stale file can stay behind.
 
 Shapes: n vectors, D width.
 """
@@ -35,28 +35,28 @@ from llara_eval.search.search import (
     as_hits,
     as_tensor,
     first,
-    gather,
+    index_of,
     nearest,
+    read_queries,
     score,
-    stored,
 )
 from llara_eval.vectors.vector_store import Vectors, VectorStore
 
-Kind = Literal["fp16", "int8", "binary"]
+VectorFormat = Literal["fp16", "int8", "binary"]
 
 RESCORED = 4
-"""The number of documents scored with their full vectors for each that is wanted.
+"""Documents that are scored with their full vectors, for each document of the result.
 
-As many as in Shakir, Aarsen and Lee, "Binary and Scalar Embedding Quantization for Significantly Faster &
-Cheaper Retrieval", Hugging Face, 2024.
+Source: Shakir, Aarsen and Lee, "Binary and Scalar Embedding Quantization for Significantly Faster & Cheaper
+Retrieval", Hugging Face, 2024.
 """
 
 _LEVELS = 127
-"""Codes of a byte run from -127 to 127."""
+"""The codes of one byte are the integers from -127 to 127."""
 
 
 def check_dims(dims: int | None, width: int) -> None:
-    """Refuse to keep more dimensions than the vectors have, or none.
+    """Check the number of dimensions to keep of vectors with ``width`` dimensions; None keeps all.
 
     Raises:
         UsageError: ``dims`` is not between 1 and ``width``.
@@ -66,17 +66,9 @@ def check_dims(dims: int | None, width: int) -> None:
 
 
 def shorten(vectors: torch.Tensor, dims: int, *, unit: bool) -> torch.Tensor:
-    """Keep the first dimensions of vectors, and give unit vectors length 1 again.
+    """Keep the first ``dims`` dimensions of vectors (n, D) as float16, and scale unit vectors to length 1.
 
-    Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022.
-
-    Args:
-        vectors: (n, D).
-        dims: The number of dimensions to keep.
-        unit: Whether the vectors are unit vectors.
-
-    Returns:
-        (n, dims) float16.
+    Source: Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022.
     """
     kept = vectors[:, :dims].double()
     if unit:
@@ -85,14 +77,14 @@ def shorten(vectors: torch.Tensor, dims: int, *, unit: bool) -> torch.Tensor:
 
 
 class Grid(NamedTuple):
-    """The codes of one byte for numbers; each dimension has a range of its own.
+    """The byte codes of numbers; each dimension has its own range.
 
-    In embeddings of language models a few dimensions are much larger than the others, and one range for a
-    whole vector would leave the others few codes.
+    In embeddings of language models a few dimensions are much larger than the others. One range for all
+    dimensions would leave few codes for the others.
 
     Attributes:
         middle: (D,) float32, the number with code 0.
-        step: (D,) float16, from one code to the next; queries in such steps are exact in float32.
+        step: (D,) float16, the distance of two codes; its products with float16 numbers are exact in float32.
     """
 
     middle: torch.Tensor
@@ -100,7 +92,7 @@ class Grid(NamedTuple):
 
     @classmethod
     def between(cls, low: torch.Tensor, high: torch.Tensor) -> "Grid":
-        """Return the grid over the numbers from ``low`` to ``high``, both (D,) float16."""
+        """Return the grid for numbers from ``low`` to ``high``, both (D,) float16."""
         middle = (low.float() + high.float()) / 2
         step = ((high.float() - middle) / _LEVELS).half()
         return cls(middle, torch.nextafter(step, torch.full_like(step, torch.inf)))
@@ -111,22 +103,16 @@ class Grid(NamedTuple):
         return codes
 
     def query(self, vectors: torch.Tensor) -> NDArray[np.float32]:
-        """Return queries (n, D) in steps, which are multiplied with codes."""
-        steps: NDArray[np.float32] = (vectors.float() * self.step.float()).numpy()
-        return steps
+        """Return queries (n, D) in the form that is multiplied with codes."""
+        scaled: NDArray[np.float32] = (vectors.float() * self.step.float()).numpy()
+        return scaled
 
 
 def signs(vectors: torch.Tensor) -> NDArray[np.uint8]:
-    """Return a bit for each number, eight to a byte, that says whether the number is positive.
+    """Return bits of vectors (n, D), 1 for positive numbers, as bytes (n, D / 8, rounded up).
 
-    Yamada, Asai and Hajishirzi, "Efficient Passage Retrieval with Hashing for Open-domain Question
-    Answering", ACL 2021, whose reranking multiplies the query with such bits.
-
-    Args:
-        vectors: (n, D).
-
-    Returns:
-        (n, D / 8, rounded up).
+    Source: Yamada, Asai and Hajishirzi, "Efficient Passage Retrieval with Hashing for Open-domain Question
+    Answering", ACL 2021; its reranking multiplies the query with such bits.
     """
     return np.packbits((vectors > 0).numpy(), axis=1)
 
@@ -134,7 +120,8 @@ def signs(vectors: torch.Tensor) -> NDArray[np.uint8]:
 def bits(codes: NDArray[np.uint8], width: int) -> torch.Tensor:
     """Return the bits that :func:`signs` packed, as 0 and 1, (n, width).
 
-    With -1 in place of 0 all scores of a query would be twice as large, less the sum of its numbers.
+    With -1 instead of 0, a score would be twice as large minus the sum of the query's numbers, so that the
+    order of the documents would be the same.
     """
     return torch.from_numpy(np.unpackbits(codes, axis=1, count=width))
 
@@ -144,26 +131,26 @@ class Variant:
     """The form in which document vectors are searched.
 
     Attributes:
-        vectors: Each number is searched as it is stored (``fp16``), as a byte, or as a bit.
+        vectors: The form of each number: as stored (``fp16``), a byte (``int8``) or a bit (``binary``).
         dims: The number of dimensions kept; None keeps all.
-        unit: Whether vectors have length 1, also when they are shortened.
+        unit: Whether vectors have length 1, and are scaled to it when they are shortened.
     """
 
-    vectors: Kind = "fp16"
+    vectors: VectorFormat = "fp16"
     dims: int | None = None
     unit: bool = True
 
     def row_bytes(self, width: int) -> int:
-        """Return the bytes of one vector of ``width`` dimensions."""
+        """Return the size in bytes of a vector of ``width`` dimensions."""
         return {"fp16": 2 * width, "int8": width, "binary": -(-width // 8)}[self.vectors]
 
 
 class SearchOutcome(NamedTuple):
-    """The hits of a search, and what it cost.
+    """The hits of a search, and its cost.
 
     Attributes:
         hits: The first ``depth`` documents of each query in the canonical order; unordered.
-        phases: Seconds of ``quantise`` and ``search``, and the bytes searched, in all and of a document.
+        phases: The seconds of ``quantise`` and ``search``, and the bytes searched, in total and per document.
     """
 
     hits: Hits
@@ -180,49 +167,43 @@ def search_variant(
     proposer: str = "torch",
     progress: Progress = SILENT,
 ) -> SearchOutcome:
-    """Find the documents with the largest inner product, among those that compressed vectors propose.
+    """Find the documents with the largest inner products, among those that compressed vectors propose.
 
-    Args:
-        queries: A complete store of query vectors.
-        documents: A complete store of document vectors.
-        depth: Documents wanted for each query.
-        variant: The form in which document vectors are searched.
-        scratch: The folder for compressed vectors.
-        proposer: Who proposes candidates, ``torch`` or ``faiss``; both give the same hits.
-        progress: Where to show how far the work is.
+    Both stores are complete. Compressed vectors are written to the folder ``scratch``. The proposers
+    ``torch`` and ``faiss`` give the same hits.
 
     Raises:
         UsageError: No proposer has that name.
-        MissingPartError: The library of the proposer is not installed.
+        MissingPartError: The proposer's library is not installed.
         DataError: A vector is not finite.
     """
-    query_vectors, full = gather(queries), stored(documents)
+    query_vectors, full = read_queries(queries), index_of(documents)
     if variant.dims is not None:
         short = partial(shorten, dims=variant.dims, unit=variant.unit)
         shortened = short(torch.from_numpy(query_vectors.vectors)).numpy()
         query_vectors = query_vectors._replace(vectors=shortened)
         full = replace(full, decode=lambda rows: short(as_tensor(rows)))
     started = time.perf_counter()
-    with _compressed(variant, query_vectors, full, scratch, progress) as (coded, small):
-        ready = time.perf_counter()
+    with _compressed(variant, query_vectors, full, scratch, progress) as (scaled_queries, compressed):
+        quantised = time.perf_counter()
         if variant.vectors == "fp16":
-            pairs = nearest(coded, small, depth, proposer, progress)
+            pairs = nearest(scaled_queries, compressed, depth, proposer, progress)
         else:
-            near = nearest(coded, small, RESCORED * depth, proposer, progress)
-            pairs = score(query_vectors.vectors, full, near.query, near.row)
+            proposed = nearest(scaled_queries, compressed, RESCORED * depth, proposer, progress)
+            pairs = score(query_vectors.vectors, full, proposed.query, proposed.row)
             pairs = pairs.take(first(pairs, query_vectors, full, depth))
         ended = time.perf_counter()
     row_bytes = variant.row_bytes(query_vectors.vectors.shape[1])
     phases: dict[str, dict[str, float]] = {
         "search": {
-            "seconds": round(ended - ready, 3),
+            "seconds": round(ended - quantised, 3),
             "queries": len(query_vectors.ids),
             "bytes": row_bytes * full.size,
             "bytes_per_document": row_bytes,
         }
     }
-    if small is not full:
-        phases["quantise"] = {"seconds": round(ready - started, 3)}
+    if compressed is not full:
+        phases["quantise"] = {"seconds": round(quantised - started, 3)}
     return SearchOutcome(as_hits(pairs, query_vectors, full), phases)
 
 
@@ -230,7 +211,7 @@ def search_variant(
 def _compressed(
     variant: Variant, queries: Queries, full: Index, scratch: Path, progress: Progress
 ) -> Iterator[tuple[Queries, Index]]:
-    """Yield queries and documents as they are searched; ``full`` itself where nothing is compressed."""
+    """Yield the queries and documents to search; these are ``queries`` and ``full`` without compression."""
     encode: Callable[[torch.Tensor], Rows] = torch.Tensor.numpy
     decode = as_tensor
     if variant.vectors == "fp16" and variant.dims is None:
@@ -238,8 +219,8 @@ def _compressed(
         return
     if variant.vectors == "int8":
         grid = _grid(full)
-        in_steps = grid.query(torch.from_numpy(queries.vectors))
-        encode, queries = grid.codes, queries._replace(vectors=in_steps)
+        encode = grid.codes
+        queries = queries._replace(vectors=grid.query(torch.from_numpy(queries.vectors)))
     if variant.vectors == "binary":
         encode, decode = signs, partial(bits, width=queries.vectors.shape[1])
     scratch.mkdir(parents=True, exist_ok=True)
@@ -263,7 +244,7 @@ def _grid(full: Index) -> Grid:
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """Shards with codes in the place of vectors."""
+    """Shards with codes instead of vectors."""
 
     shards: Iterable[Vectors]
     codes: Rows

@@ -1,13 +1,13 @@
-"""Exact top-k search: all queries are held in memory, the documents are streamed in blocks.
+"""Exact top-k search: memory holds all queries, and the documents are streamed in blocks.
 
-A proposer multiplies a block in float32 and names what may be among the best
-(:mod:`llara_eval.search.candidates`). The error of such a product is bounded, so that nothing that belongs is
-lost; the candidates are then scored exactly, as float64 inner products rounded once to float32. The result
-therefore depends neither on the proposer, nor on shards, blocks or threads.
+A proposer multiplies a block in float32 and returns the candidates that may be among the best
+(:mod:`llara_eval.search.candidates`). The error of such a product is bounded, so that no document of the
+result is lost. The candidates are then scored exactly, as float64 inner products that are rounded once to
+float32. Therefore the result depends neither on the proposer, nor on shards, blocks or threads.
 
-Products of float16 numbers are multiples of 2⁻⁴⁸. Where the lengths of two vectors multiply to 32 at most, as
-those of unit vectors do, every sum of them is exact in float64, in any order; so a score depends on nothing
-but the two vectors.
+Products of float16 numbers are multiples of 2⁻⁴⁸. If the lengths of two vectors multiply to at most 32, as
+those of unit vectors do, every sum of such products is exact in float64, in any order, and a score depends on
+the two vectors alone.
 
 Shapes: Q queries, N documents, n documents of a shard or block, D width, P pairs.
 """
@@ -15,7 +15,8 @@ Shapes: Q queries, N documents, n documents of a shard or block, D width, P pair
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,16 +31,16 @@ from llara_eval.search.candidates import Proposer, Reservoir, full_precision, pr
 from llara_eval.vectors.vector_store import Vectors, VectorStore
 
 CANDIDATES = 3 << 23
-"""Candidates held at a time (300 MB): 10,000 queries of depth 1,000; more queries take another pass."""
+"""Candidates in memory (300 MB): 10,000 queries at depth 1,000; more queries take another pass."""
 
 SCORES, COMPONENTS = 1 << 20, 1 << 20
-"""The most scores, and components of documents, of one block: 4 MiB each."""
+"""The most scores and the most components of documents in one block: 4 MiB each."""
 
 SMALLEST, LARGEST = 256, 8_192
-"""Documents of a block, at least and at most; and queries of a pass, at least."""
+"""The fewest and most documents of a block; a pass has at least as many queries as ``SMALLEST``."""
 
 EXACT = 1 << 17
-"""Components of documents turned into float64 at a time (1 MiB), which stay in the cache as queries pass."""
+"""Components of documents that become float64 at a time: 1 MiB, which stays in the processor's cache."""
 
 Rows = NDArray[Any]
 Numbers = NDArray[np.int64]
@@ -52,7 +53,7 @@ class Index:
     Attributes:
         shards: The documents, in order; they are read more than once.
         size: N.
-        decode: Turns rows of a shard into a tensor (n, D), of a type whose values float32 holds exactly.
+        decode: Turns rows of a shard into a tensor (n, D), of a dtype whose values float32 holds exactly.
     """
 
     shards: Iterable[Vectors]
@@ -86,23 +87,23 @@ class Pairs(NamedTuple):
     score: NDArray[np.float32]
 
     def take(self, chosen: NDArray[np.bool_] | Numbers) -> "Pairs":
-        """Return the pairs that a mask (P,) or positions choose."""
+        """Return the pairs that a mask (P,) or positions select."""
         return Pairs(self.query[chosen], self.row[chosen], self.score[chosen])
 
 
 def as_tensor(rows: Rows) -> torch.Tensor:
-    """Return an array as a tensor on the same memory, which must not be written to."""
+    """Return an array as a tensor that shares its memory and must not be written to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(rows)
 
 
-def stored(documents: VectorStore) -> Index:
-    """Return the documents of a complete store as an index of their own vectors."""
-    return Index(documents, sum(piece.rows for piece in documents.listing.pieces), as_tensor)
+def index_of(documents: VectorStore) -> Index:
+    """Return an index of the vectors of a complete store, as they are stored."""
+    return Index(documents, sum(shard.rows for shard in documents.listing.shards), as_tensor)
 
 
-def gather(store: VectorStore) -> Queries:
+def read_queries(store: VectorStore) -> Queries:
     """Read a store of queries into memory."""
     shards = list(store)
     ids = np.concatenate([shard.ids for shard in shards])
@@ -112,16 +113,12 @@ def gather(store: VectorStore) -> Queries:
 def score(vectors: Rows, index: Index, query: Numbers, row: Numbers) -> Pairs:
     """Score pairs exactly, a few documents at a time.
 
-    Args:
-        vectors: (Q, D) vectors of queries.
-        index: The documents.
-        query: (P,) rows of queries, ascending.
-        row: (P,) rows of documents.
+    The pairs are rows ``query`` (P,), ascending, of ``vectors`` (Q, D) with rows ``row`` (P,) of the index.
     """
     order = np.argsort(row, kind="stable")
     used, bounds = np.unique(row[order], return_index=True)
     bounds = np.append(bounds, len(row))
-    queries, each = torch.from_numpy(vectors).double(), np.arange(len(vectors) + 1)
+    queries, query_numbers = torch.from_numpy(vectors).double(), np.arange(len(vectors) + 1)
     scores = np.empty(len(row), dtype=np.float32)
     step = max(1, EXACT // vectors.shape[1])
     start = 0
@@ -130,9 +127,10 @@ def score(vectors: Rows, index: Index, query: Numbers, row: Numbers) -> Pairs:
         for low in range(begin, end, step):
             high = min(low + step, end)
             documents = index.decode(shard.vectors[used[low:high] - start]).double()
-            here = np.sort(order[bounds[low] : bounds[high]])  # pairs of these documents, query after query
-            columns = np.searchsorted(used[low:high], row[here])
-            scores[here] = _products(queries, documents, np.searchsorted(query[here], each), columns)
+            pairs = np.sort(order[bounds[low] : bounds[high]])  # the pairs of these documents, by query
+            columns = np.searchsorted(used[low:high], row[pairs])
+            query_bounds = np.searchsorted(query[pairs], query_numbers)
+            scores[pairs] = _products(queries, documents, query_bounds, columns)
         start += len(shard.ids)
     return Pairs(query, row, scores)
 
@@ -157,7 +155,7 @@ def _products(
 
 
 def first(pairs: Pairs, queries: Queries, index: Index, depth: int) -> NDArray[np.bool_]:
-    """Return a mask (P,) of the pairs that are the first ``depth`` of their query in the canonical order."""
+    """Return the mask (P,) of the first ``depth`` pairs of each query in the canonical order."""
     chosen = np.ones(len(pairs.query), dtype=np.bool_)
     ties = []
     for group in np.split(np.arange(len(chosen)), np.flatnonzero(np.diff(pairs.query)) + 1):
@@ -177,7 +175,7 @@ def first(pairs: Pairs, queries: Queries, index: Index, depth: int) -> NDArray[n
 
 
 def as_hits(pairs: Pairs, queries: Queries, index: Index) -> Hits:
-    """Return pairs as hits, with the identifiers of their documents."""
+    """Return pairs as hits, which have the identifiers of the documents."""
     used, doc = np.unique(pairs.row, return_inverse=True)
     doc_ids = np.empty(len(used), dtype=object)
     start = 0
@@ -189,32 +187,25 @@ def as_hits(pairs: Pairs, queries: Queries, index: Index) -> Hits:
 
 
 def nearest(queries: Queries, index: Index, depth: int, proposer: str, progress: Progress) -> Pairs:
-    """Find the documents with the largest inner product.
+    """Find the documents with the largest inner products.
 
-    Args:
-        queries: The queries.
-        index: The documents.
-        depth: Documents wanted for each query.
-        proposer: Who proposes candidates, ``torch`` or ``faiss``; both give the same pairs.
-        progress: Where to show how far the work is.
-
-    Returns:
-        The first ``depth`` documents of each query in the canonical order, or all there are; unordered.
+    The result is the first ``depth`` documents of each query in the canonical order, or all documents if
+    there are fewer; it is unordered. The proposers ``torch`` and ``faiss`` give the same result.
 
     Raises:
         UsageError: No proposer has that name.
-        MissingPartError: The library of the proposer is not installed.
+        MissingPartError: The proposer's library is not installed.
         DataError: A vector is not finite.
     """
-    propose, depth = proposer_named(proposer), min(depth, index.size)
-    at_once = max(SMALLEST, CANDIDATES // (2 * (depth + SMALLEST)))
-    passes = range(0, len(queries.ids), at_once)
+    proposer_class, depth = proposer_named(proposer), min(depth, index.size)
+    batch_size = max(SMALLEST, CANDIDATES // (2 * (depth + SMALLEST)))
+    starts = range(0, len(queries.ids), batch_size)
     parts = []
-    with progress.task(f"search ({proposer})", index.size * len(passes)) as advance, full_precision():
-        for start in passes:
-            some = Queries(queries.ids[start : start + at_once], queries.vectors[start : start + at_once])
-            pairs = score(some.vectors, index, *_candidates(some, index, depth, propose, advance))
-            pairs = pairs.take(first(pairs, some, index, depth))
+    with progress.task(f"search ({proposer})", index.size * len(starts)) as advance, full_precision():
+        for start in starts:
+            batch = Queries(*(column[start : start + batch_size] for column in queries))
+            pairs = score(batch.vectors, index, *_candidates(batch, index, depth, proposer_class, advance))
+            pairs = pairs.take(first(pairs, batch, index, depth))
             parts.append(pairs._replace(query=pairs.query + start))
     return Pairs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
@@ -225,19 +216,14 @@ def _candidates(
     """Return every pair that may be among the best: rows of queries, ascending, and rows of documents."""
     vectors = torch.from_numpy(queries.vectors).float()
     count, width = vectors.shape
-    lengths = _lengths(vectors)
-    if (bad := _not_finite(lengths)) is not None:
-        raise DataError(f"the vector of query {queries.ids[bad]!r} is not finite")
+    query_lengths = _lengths(vectors, lambda row: f"query {queries.ids[row]!r}")
     size = max(min(SCORES // count, COMPONENTS // width, LARGEST), SMALLEST)
     propose = proposer(vectors, depth, size)
     reservoir = Reservoir(count, depth, size)
     row, longest = 0, 0.0
     for block in _blocks(index, size, width):
-        norms = _lengths(block)
-        if (bad := _not_finite(norms)) is not None:
-            raise DataError(f"the vector of document {_id(index, row + bad)!r} is not finite")
-        longest = max(longest, norms.max())
-        reservoir.slack = 2 * rounding(width) * lengths * longest
+        longest = max(longest, _lengths(block, partial(_document, index, row)).max())
+        reservoir.slack = 2 * rounding(width) * query_lengths * longest
         reservoir.add(*propose(block, reservoir.floor), row, len(block))
         if reservoir.crowded.any():
             reservoir.compress()
@@ -250,7 +236,7 @@ def _candidates(
 
 
 def _settle_ties(reservoir: Reservoir, queries: Queries, index: Index, depth: int) -> None:
-    """Keep the candidates that come first in the canonical order where a query has more ties than room."""
+    """For queries with more ties than room, keep the candidates that are first in the canonical order."""
     query, row = reservoir.pairs()
     crowded = reservoir.crowded[query]
     pairs = score(queries.vectors, index, query[crowded], row[crowded])
@@ -260,7 +246,7 @@ def _settle_ties(reservoir: Reservoir, queries: Queries, index: Index, depth: in
 
 
 def _blocks(index: Index, size: int, width: int) -> Iterator[torch.Tensor]:
-    """Yield documents as (n, D) float32 on the device, ``size`` at a time, in memory that is used again."""
+    """Yield blocks (n, D) of ``size`` documents in float32 on the device; all blocks share their memory."""
     block = torch.empty(size, width, device=default_device())
     filled = 0
     for shard in index.shards:
@@ -278,21 +264,19 @@ def _blocks(index: Index, size: int, width: int) -> Iterator[torch.Tensor]:
         yield block[:filled]
 
 
-def _lengths(vectors: torch.Tensor) -> NDArray[np.float64]:
+def _lengths(vectors: torch.Tensor, name_of: Callable[[int], str]) -> NDArray[np.float64]:
+    """Return the lengths (n,) of vectors (n, D).
+
+    Raises:
+        DataError: A vector is not finite; ``name_of`` turns its row into a name for the message.
+    """
     lengths: NDArray[np.float64] = torch.linalg.vector_norm(vectors, dim=1).double().cpu().numpy()
+    finite = np.isfinite(lengths)
+    if not finite.all():
+        raise DataError(f"the vector of {name_of(int(np.argmin(finite)))} is not finite")
     return lengths
 
 
-def _not_finite(lengths: NDArray[np.float64]) -> int | None:
-    """Return the first row whose length is not finite; None if there is none."""
-    finite = np.isfinite(lengths)
-    return None if finite.all() else int(np.argmin(finite))
-
-
-def _id(index: Index, row: int) -> str:
-    """Return the identifier of a document."""
-    for shard in index.shards:
-        if row < len(shard.ids):
-            return str(shard.ids[row])
-        row -= len(shard.ids)
-    raise IndexError(row)
+def _document(index: Index, first_row: int, row: int) -> str:
+    ids = chain.from_iterable(shard.ids for shard in index.shards)
+    return f"document {next(islice(ids, first_row + row, None))!r}"

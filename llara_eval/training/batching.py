@@ -1,4 +1,4 @@
-"""Which sequences make a micro-batch: by a token budget, with little padding or none."""
+"""Grouping of sequences into micro-batches within a token budget, with little padding or none."""
 
 from collections.abc import Sequence
 
@@ -11,49 +11,49 @@ def token_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
     Args:
         lengths: Tokens of each of n sequences.
-        budget: The most tokens of a batch, padding included; a longer sequence is a batch of its own.
+        budget: Most tokens of a batch, padding included; a longer sequence is a batch of its own.
 
     Returns:
-        Row numbers of each batch, longest sequences first; every row exactly once.
+        Numbers of the sequences of each batch, longest sequences first; every sequence is in one batch.
     """
     batches: list[list[int]] = []
-    longest = tokens = closed = 0  # of the batch that is filled: both; padding of those before it
-    seen = 0
-    for row in sorted(range(len(lengths)), key=lambda row: (-lengths[row], row)):
-        seen += lengths[row]
+    longest = tokens = 0  # of the sequences in the last batch
+    earlier_padding = total = 0
+    for number in sorted(range(len(lengths)), key=lambda number: (-lengths[number], number)):
+        total += lengths[number]
         padded = longest * (len(batches[-1]) + 1) if batches else 0
-        padding = closed + padded - tokens - lengths[row]
-        if not batches or padded > budget or padding > PADDING * (seen + padding):
-            closed += longest * len(batches[-1]) - tokens if batches else 0
+        padding = earlier_padding + padded - tokens - lengths[number]
+        if not batches or padded > budget or padding > PADDING * (total + padding):
+            earlier_padding += longest * len(batches[-1]) - tokens if batches else 0
             batches.append([])
-            longest, tokens = lengths[row], 0
-        batches[-1].append(row)
-        tokens += lengths[row]
+            longest, tokens = lengths[number], 0
+        batches[-1].append(number)
+        tokens += lengths[number]
     return batches
 
 
-def row_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group sequences that need no padding: as many as the budget takes, one after the other."""
+def packed_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Group sequences that need no padding, in their order, within a budget of tokens for each batch."""
     batches: list[list[int]] = []
-    left = 0
-    for row, length in enumerate(lengths):
-        if not batches or length > left:
+    remaining = 0
+    for number, length in enumerate(lengths):
+        if not batches or length > remaining:
             batches.append([])
-            left = budget
-        batches[-1].append(row)
-        left -= length
+            remaining = budget
+        batches[-1].append(number)
+        remaining -= length
     return batches
 
 
 def split_to(batches: Sequence[Sequence[int]], count: int) -> list[list[int]]:
-    """Cut the largest batches in two until there are ``count``: processes that shard must agree on it.
+    """Halve the largest batches until there are ``count``, which all processes of a sharded model share.
 
-    Some batches are empty if there are fewer rows than that.
+    Some batches are empty if there are fewer sequences than that.
     """
-    out = [list(batch) for batch in batches]
-    while len(out) < count:
-        largest = max(out, key=len)
+    halved = [list(batch) for batch in batches]
+    while len(halved) < count:
+        largest = max(halved, key=len)
         half = len(largest) // 2
-        out.append(largest[half:])
+        halved.append(largest[half:])
         del largest[half:]
-    return out
+    return halved

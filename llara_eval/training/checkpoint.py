@@ -1,4 +1,4 @@
-"""Checkpoints of training: the LoRA adapter is put on, and what is saved is loaded again and compared."""
+"""Checkpoints of training: put a LoRA adapter on a model; save a checkpoint, load it again and compare."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-from llara_eval.checkpoints.load import load, read_model, read_model_config
+from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import load, read_model
 from llara_eval.core.errors import CheckFailedError, UsageError
 from llara_eval.core.files import remove_drafts, write_json
 from llara_eval.core.folders import staging
@@ -17,7 +18,7 @@ from llara_eval.datasets.contamination import RECORD
 from llara_eval.encoding.check import check
 from llara_eval.encoding.devices import default_dtype
 from llara_eval.encoding.padded import embed
-from llara_eval.encoding.templates import Side, Templates
+from llara_eval.encoding.templates import SIDES, Side, Templates
 from llara_eval.training.config import LoRA
 from llara_eval.training.distributed import rank
 
@@ -29,7 +30,7 @@ SAMPLES = (
     "A violin and a cello are tuned in fifths and played with a bow; a guitar is plucked, and its frets "
     "say where a note lies. All three are made of spruce and maple.",
 )
-"""Texts on which a saved checkpoint is compared with the model in memory."""
+"""The texts on which a saved checkpoint is compared with the model in memory."""
 
 _TOLERANCE = 1e-5
 """Largest difference of a component of a unit embedding before and after saving, in float32."""
@@ -41,22 +42,22 @@ def add_lora(model: Any, lora: LoRA, new_tokens: Sequence[int] = ()) -> Any:
     Args:
         model: A transformers model.
         lora: The adapter's rank, scale, dropout and layers.
-        new_tokens: Ids of tokens that were just added: their embeddings are trained too.
+        new_tokens: Ids of new tokens, whose embeddings are trained too.
 
     Returns:
-        The peft model around it.
+        The peft model around the model.
 
     Raises:
-        UsageError: The model has no linear layer of one of the names.
+        UsageError: The model has no linear layer of one of the names in ``lora.targets``.
     """
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
-    head = model.get_output_embeddings()  # used by its weight, past any adapter
+    head = model.get_output_embeddings()  # our losses use the head's weight, without any adapter
     names = {
         name.rsplit(".", 1)[-1]
-        for name, part in model.named_modules()
-        if isinstance(part, nn.Linear | Conv1D) and part is not head
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
     }
     absent = [name for name in lora.targets if name not in names]
     if absent:
@@ -82,15 +83,14 @@ def sample_embeddings(model: Any, tokenizer: Any, templates: Templates) -> dict[
     """Return the embeddings of a few texts on both sides, each (n, D), without dropout.
 
     Args:
-        model: Called like a transformers base model; of a sharded one, all processes must take part.
+        model: Called like a transformers base model; all processes must take part if it is sharded.
         tokenizer: Its tokenizer.
         templates: Its templates.
     """
     training = model.training
     model.eval()
-    sides: tuple[Side, Side] = ("query", "document")
     embeddings = {}
-    for side in sides:
+    for side in SIDES:
         sequences = templates.of(side).token_ids(tokenizer, SAMPLES)
         embeddings[side] = embed(model, sequences, templates.of(side), causal=True).cpu()
     model.train(training)
@@ -107,16 +107,16 @@ def save_checkpoint(
     merge: bool,
     record: Mapping[str, Any],
 ) -> None:
-    """Save a checkpoint, load it again, compare, and only then let it appear.
+    """Save a checkpoint, load it again, compare, and only then move it to the output.
 
     Args:
-        model: A transformers model, or peft's around one; whole or in shards (all processes must call).
+        model: A transformers model, or peft's around one. All processes must take part if it is sharded.
         tokenizer: The tokenizer, saved beside the model.
         templates: The templates, saved as ``template.json``.
         output: The folder of the run; the files appear there, the record last.
-        expected: What :func:`sample_embeddings` gives for the model in memory.
+        expected: The :func:`sample_embeddings` of the model in memory.
         merge: Whether a LoRA adapter is merged into the base model; otherwise it is saved alone.
-        record: What ``training.json`` shall say of how the checkpoint was trained.
+        record: How the checkpoint was trained, for ``training.json``.
 
     Raises:
         CheckFailedError: The saved checkpoint does not give the same embeddings, or fails the check on
@@ -126,7 +126,7 @@ def save_checkpoint(
     if rank() != 0:
         return
     with staging(output) as unfinished:
-        model.save_pretrained(unfinished, state_dict=weights, **_extent(model))
+        model.save_pretrained(unfinished, state_dict=weights, **_embedding_option(model))
         tokenizer.save_pretrained(unfinished)
         templates.save(unfinished)
         (unfinished / "README.md").unlink(missing_ok=True)  # peft's empty model card
@@ -140,11 +140,11 @@ def save_checkpoint(
         if not difference <= _TOLERANCE:
             raise CheckFailedError(
                 f"the checkpoint saved for {output} gives other embeddings than the model in memory: they "
-                f"differ by {difference:.2e}, at most {_TOLERANCE:.0e} is rounding"
+                f"differ by {difference:.2e}, and rounding errors are at most {_TOLERANCE:.0e}"
             )
         check(encoder, SAMPLES)
         for file in sorted(unfinished.iterdir()):
-            file.chmod(0o644)  # safetensors are written for their owner alone
+            file.chmod(0o644)  # safetensors makes files that only their owner can read
             file.replace(output / file.name)
     remove_drafts(output, "new")
     write_json(output / RECORD, {**record, "reload_difference": difference})
@@ -152,23 +152,33 @@ def save_checkpoint(
 
 
 def _merge(folder: Path, *, head: bool) -> None:
-    """Put the merged model where its LoRA adapter is, with or without its language-model head."""
-    model, _ = read_model(folder, dtype=torch.float32, head=head)
+    """Replace a saved LoRA adapter by the merged model, with or without its LM head."""
+    model = read_model(Checkpoint(folder), dtype=torch.float32, head=head)
     for file in folder.glob("adapter_*"):
         file.unlink()
     model.save_pretrained(folder)
 
 
-def _extent(model: Any) -> dict[str, bool]:
-    """Return the option by which peft saves the embedding matrix where it has more rows than the base's."""
+def _embedding_option(model: Any) -> dict[str, bool]:
+    """Return peft's option to save the embedding matrix, which it needs if new rows were added."""
     if not hasattr(model, "peft_config"):
         return {}
-    base = read_model_config(Path(model.peft_config["default"].base_model_name_or_path))
+    base = Checkpoint(Path(model.peft_config["default"].base_model_name_or_path)).config
     return {"save_embedding_layers": model.config.vocab_size > base.vocab_size}
 
 
 def prepare(model: Any, lora: LoRA | None, new_tokens: Sequence[int], *, gradient_checkpointing: bool) -> Any:
-    """Return the model as it is trained: with a LoRA adapter on it, or every parameter."""
+    """Return the model for training: peft's around it with a LoRA adapter, or the model itself.
+
+    Args:
+        model: A transformers model, changed in place.
+        lora: The LoRA adapter to train; None trains every parameter.
+        new_tokens: Ids of new tokens, whose embeddings are trained too.
+        gradient_checkpointing: Whether activations are computed twice instead of being kept.
+
+    Raises:
+        UsageError: See :func:`add_lora`.
+    """
     model.config.use_cache = False
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -176,15 +186,14 @@ def prepare(model: Any, lora: LoRA | None, new_tokens: Sequence[int], *, gradien
 
 
 def precision_of(name: str | None, device: torch.device) -> torch.dtype:
-    """Return the dtype of products: the one named, or bfloat16 where the processor computes it fast.
+    """Return the dtype of matrix products: the named one, or bfloat16 where the device computes it fast.
 
     Raises:
         UsageError: Training does not support the dtype.
     """
-    usual = default_dtype(device)
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if name is None:
-        return torch.bfloat16 if usual == torch.bfloat16 else torch.float32
+        return torch.bfloat16 if default_dtype(device) == torch.bfloat16 else torch.float32
     if name not in dtypes:
         raise UsageError(f"training computes in {' or '.join(dtypes)}, not {name!r}")
     return dtypes[name]

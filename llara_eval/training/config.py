@@ -1,20 +1,29 @@
-"""What a training run is: small frozen dataclasses that recipes (named functions of the adapters) fill."""
+"""The settings of a training run: frozen dataclasses, most of which a recipe of the adapters fills."""
 
-from dataclasses import dataclass
-from math import isfinite
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from pathlib import Path
 
 from llara_eval.core.errors import UsageError
+from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.datasets.dataset import Dataset
+
+EXISTING = ("only-missing", "always", "never")
+"""What may be done where the output holds a run: see :class:`Conditions`."""
+
+_MICRO_TOKENS = {"cpu": 1_024, "cuda": 16_384}
+"""By device type. On a CPU 1,024 is as fast as any (docs/performance.md); memory grows with it."""
 
 ATTENTION_AND_MLP = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""The projections of a LLaMA-type layer."""
+"""Names of the linear layers of a LLaMA-type decoder layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoRA:
-    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685).
+    """A LoRA adapter: low-rank adaptation (Hu et al. 2021, arXiv 2106.09685).
 
     Attributes:
-        rank: r.
+        rank: Rank r of the adapter's matrices.
         alpha: Scale: the adapter's output is multiplied by alpha / rank.
         dropout: Dropout on the adapter's input.
         targets: Names of the linear layers that get an adapter.
@@ -26,7 +35,7 @@ class LoRA:
     targets: tuple[str, ...] = ATTENTION_AND_MLP
 
     def __post_init__(self) -> None:
-        """Refuse what makes no adapter.
+        """Refuse settings that make no adapter.
 
         Raises:
             UsageError: A value is out of range.
@@ -43,15 +52,15 @@ class Schedule:
     """How parameters are trained, the same for adaptation and fine-tuning.
 
     Attributes:
-        learning_rate: The highest, after warm-up; it decays linearly to zero.
+        learning_rate: The highest learning rate, after warm-up; it decays linearly to zero.
         batch_size: Rows of an optimizer step, over all processes.
         steps: Optimizer steps; None takes as many as ``epochs`` passes over the data need.
         epochs: Passes over the data, where ``steps`` is None.
-        warmup: Below 1 a share of all steps, otherwise a number of steps.
+        warmup: Length of the warm-up: below 1 a share of all steps, otherwise a number of steps.
         weight_decay: Weight decay of matrices (vectors such as norms have none).
-        max_grad_norm: Gradients are scaled down to this L2 norm.
+        max_grad_norm: Largest L2 norm of the gradient; a larger gradient is scaled down to it.
         lora: The LoRA adapter that is trained; None trains every parameter.
-        seed: Decides data order, negatives, dropout and new parameters.
+        seed: Seed of data order, negatives, dropout and new parameters.
     """
 
     learning_rate: float
@@ -65,20 +74,17 @@ class Schedule:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run.
+        """Refuse values that no run is possible with.
 
         Raises:
             UsageError: A value is out of range.
         """
-        positive = {"learning_rate": self.learning_rate, "batch_size": self.batch_size, "epochs": self.epochs}
-        positive["max_grad_norm"] = self.max_grad_norm
-        if self.steps is not None:
-            positive["steps"] = self.steps
-        for name, value in positive.items():
-            if not (value > 0 and isfinite(value)):
+        for name in ("learning_rate", "batch_size", "steps", "epochs", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and isfinite(value)):
                 raise UsageError(f"{name} must be a number above 0, found {value}")
-        others = {"warmup": self.warmup, "weight_decay": self.weight_decay, "seed": self.seed}
-        for name, value in others.items():
+        for name in ("warmup", "weight_decay", "seed"):
+            value = getattr(self, name)
             if not (value >= 0 and isfinite(value)):
                 raise UsageError(f"{name} must not be negative, found {value}")
 
@@ -86,7 +92,7 @@ class Schedule:
         """Return the number of optimizer steps for data of ``rows`` rows.
 
         Raises:
-            UsageError: The rows do not fill one batch.
+            UsageError: There are fewer rows than one batch has.
         """
         if rows < self.batch_size:
             raise UsageError(f"{rows} rows are fewer than one batch of {self.batch_size}")
@@ -95,15 +101,15 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
-    """Contrastive fine-tuning.
+    """The objective of contrastive fine-tuning.
 
     Attributes:
-        temperature: Cosines are divided by it (InfoNCE, van den Oord et al. 2018, arXiv 1807.03748).
-        group_size: Passages of a query: one positive, the others hard negatives where the data has them.
+        temperature: The divisor of cosines (InfoNCE, van den Oord et al. 2018, arXiv 1807.03748).
+        group_size: Passages of a query: one positive, and hard negatives as far as the data has them.
         query_length: Most tokens of a query, template included.
         passage_length: Most tokens of a passage, template included.
         in_batch: Whether passages of other queries are negatives too.
-        cross_device: Whether those of other processes are.
+        cross_device: Whether passages of other processes are negatives too.
         distillation: Weight of the KL divergence from the teacher's scores (``pos_scores``,
             ``neg_scores``); the contrastive term has weight 1.
     """
@@ -117,17 +123,72 @@ class Contrast:
     distillation: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run.
+        """Refuse values that no run is possible with.
 
         Raises:
             UsageError: A value is out of range.
         """
-        temperature, distillation = self.temperature, self.distillation
-        numbers = isfinite(temperature) and isfinite(distillation)
-        if not numbers or temperature <= 0 or self.group_size < 1 or distillation < 0:
+        if not (0 < self.temperature < inf and self.group_size >= 1 and 0 <= self.distillation < inf):
             raise UsageError(
                 f"temperature must be above 0, group_size at least 1 and distillation not negative, found "
-                f"{temperature}, {self.group_size}, {distillation}"
+                f"{self.temperature}, {self.group_size}, {self.distillation}"
             )
         if self.group_size == 1 and not self.in_batch:
             raise UsageError("a group of one passage without in-batch negatives has nothing to tell apart")
+
+
+def usual_micro_tokens() -> int:
+    """Return the usual number of tokens of a micro-batch on this machine's device."""
+    from llara_eval.encoding.devices import default_device
+
+    return _MICRO_TOKENS.get(default_device().type, 4_096)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """How a run is carried out.
+
+    Attributes:
+        output: The folder of the run, and of the checkpoint it ends with.
+        micro_tokens: Most tokens of a micro-batch, padding included.
+        dtype: The dtype of matrix products, ``float32`` or ``bfloat16`` (weights stay float32); None takes
+            the one that the device computes fast.
+        gradient_checkpointing: Whether activations are computed twice instead of being kept.
+        compiled: Whether the layers are compiled, which takes a minute or two, and saves time and memory
+            afterwards.
+        merge: Whether the LoRA adapter is merged into the base model in the end; otherwise it is saved alone.
+        save_minutes: Minutes between two training states.
+        evaluate_every: Optimizer steps between two evaluations; 0 evaluates before and after training only.
+        validate_on: A small data set on which each evaluation measures nDCG@10.
+        on_existing: ``only-missing`` continues a run or keeps a finished one, ``always`` starts again,
+            ``never`` refuses.
+        offline: Whether downloads are forbidden.
+        progress: Where progress is shown.
+    """
+
+    output: Path
+    micro_tokens: int = field(default_factory=usual_micro_tokens)
+    dtype: str | None = None
+    gradient_checkpointing: bool = False
+    compiled: bool = False
+    merge: bool = False
+    save_minutes: float = 15.0
+    evaluate_every: int = 0
+    validate_on: Dataset | None = None
+    on_existing: str = "only-missing"
+    offline: bool = False
+    progress: Progress = SILENT
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no run can be carried out with.
+
+        Raises:
+            UsageError: ``on_existing`` is unknown, or a number is out of range.
+        """
+        if self.on_existing not in EXISTING:
+            raise UsageError(f"on_existing {self.on_existing!r} is not one of {', '.join(EXISTING)}")
+        if min(self.micro_tokens, self.evaluate_every) < 0 or not self.save_minutes >= 0:
+            raise UsageError(
+                f"micro_tokens, save_minutes and evaluate_every must not be negative, found "
+                f"{self.micro_tokens}, {self.save_minutes}, {self.evaluate_every}"
+            )

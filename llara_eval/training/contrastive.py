@@ -1,23 +1,24 @@
-"""The contrastive objective: queries and passages through one encoder, InfoNCE over all of them."""
+"""The contrastive objective: one model embeds queries and passages, and InfoNCE compares all of them."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from math import nan
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from llara_eval.encoding.engines import can_pack
-from llara_eval.encoding.packed import Packed, embed_row
-from llara_eval.encoding.packed_attention import attending_in_rows
+from llara_eval.encoding.packed import PackedSequences, embed_packed
+from llara_eval.encoding.packed_attention import using_packed_attention
 from llara_eval.encoding.padded import embed
 from llara_eval.encoding.templates import Template, Templates
-from llara_eval.training.batching import row_batches, split_to, token_batches
+from llara_eval.training.batching import packed_batches, split_to, token_batches
 from llara_eval.training.config import Contrast
 from llara_eval.training.distributed import gather, largest, rank, synchronise, total, world
 from llara_eval.training.gradient_cache import cached_backward
 from llara_eval.training.groups import Group, draw
-from llara_eval.training.losses import NO_KEY, Labels, contrastive_loss, keys_of
+from llara_eval.training.losses import NO_KEY, Labels, contrastive_loss, key_of
 from llara_eval.training.objective import Numbered, Step
 
 
@@ -25,9 +26,10 @@ class Chunk(NamedTuple):
     """A micro-batch: sequences of one side that are embedded together.
 
     Attributes:
-        rows: Their numbers among all sequences, queries first; empty if only other processes have more.
-        sequences: Token ids.
-        template: Of their side.
+        rows: Numbers of the sequences among all sequences, queries first. There are none where other
+            processes have more micro-batches; then any one sequence is embedded.
+        sequences: Token ids of each sequence.
+        template: The template of the side.
     """
 
     rows: list[int]
@@ -39,10 +41,10 @@ class Drawn(NamedTuple):
     """The texts of an optimizer step.
 
     Attributes:
-        groups: A group for each query.
+        groups: The group of each query.
         queries: Token ids of each query.
         passages: Token ids of each passage, group after group.
-        known: For each group, token ids of all its positives.
+        known: Token ids of all positives of each group.
     """
 
     groups: list[Group]
@@ -55,13 +57,14 @@ class Finetune:
     """The contrastive objective; see :class:`llara_eval.training.objective.Objective`.
 
     Args:
-        model: A transformers base model of a causal decoder, peft around it or not, on its device.
+        model: A transformers base model of a causal decoder, or peft's around one, on its device.
         tokenizer: Its tokenizer.
         templates: Its templates, with the lengths of training.
-        contrast: What is learnt.
-        seed: Of the negatives drawn.
-        micro_tokens: Most tokens of a micro-batch, padding included; on a GPU there is none in bfloat16.
-        precision: bfloat16 computes products in it; weights stay float32.
+        contrast: The objective's settings.
+        seed: Seed of the draw of passages.
+        micro_tokens: Most tokens of a micro-batch, padding included. On a GPU, micro-batches in bfloat16 are
+            packed without padding.
+        precision: The dtype of matrix products, float32 or bfloat16; weights stay float32.
     """
 
     def __init__(
@@ -83,14 +86,14 @@ class Finetune:
         self.micro_tokens = micro_tokens
         self.precision = precision
         self.device: torch.device = next(model.parameters()).device
-        self._in_rows = (
-            self.device.type == "cuda"  # where rows have gradients
+        self._packed = (
+            self.device.type == "cuda"  # the packed attention of a CPU has no gradients
             and not getattr(model.config, "attention_dropout", 0.0)
             and can_pack(model, templates, causal=True, precision=precision)
         )
 
     def read(self, rows: Numbered, epoch: int) -> Drawn:
-        """Draw the passages of each row and tokenise."""
+        """Draw the passages of each row, and tokenise all texts."""
         groups = [
             draw(row, self.contrast.group_size, seed=self.seed, epoch=epoch, index=index)
             for index, row in rows
@@ -110,20 +113,20 @@ class Finetune:
         groups = drawn.groups
         queries = self._chunks(drawn.queries, self.templates.query, 0)
         chunks = [*queries, *self._chunks(drawn.passages, self.templates.document, len(groups))]
-        chunks.sort(key=_tokens)  # the last one is computed once: the largest
-        back = torch.tensor([row for chunk in chunks for row in chunk.rows]).argsort().to(self.device)
+        chunks.sort(key=_tokens)  # the last chunk, the largest one, is embedded only once
+        restore = torch.tensor([row for chunk in chunks for row in chunk.rows]).argsort().to(self.device)
         labels = self._labels(drawn)
         count = total(len(groups))
         terms = torch.zeros(2, device=self.device)
 
         def loss(embeddings: Tensor) -> Tensor:
-            query_vectors, passage_vectors = embeddings[back].tensor_split([len(groups)])
+            query_vectors, passage_vectors = embeddings[restore].tensor_split([len(groups)])
             losses = contrastive_loss(query_vectors, self._shared(passage_vectors), labels, self.contrast)
             terms.copy_(torch.stack(losses).detach() / count)
             # Sharding averages gradients over processes; the count is already that of all of them.
             return (losses.contrastive + self.contrast.distillation * losses.distillation) / count * world()
 
-        with attending_in_rows(self.model) if self._in_rows else nullcontext():
+        with using_packed_attention(self.model) if self._packed else nullcontext():
             cached_backward(chunks, self._embed, loss, lambda last: synchronise(self.model, last))
         contrastive, distillation = (total(value) for value in terms.tolist())
         logged = {"loss": contrastive + self.contrast.distillation * distillation}
@@ -132,31 +135,32 @@ class Finetune:
         return Step(
             terms=logged,
             tokens=sum(map(len, [*drawn.queries, *drawn.passages])),
-            padded=sum(map(_tokens if self._in_rows else _padded, chunks)),
+            padded=sum(map(_tokens if self._packed else _padded, chunks)),
         )
 
     def _embed(self, chunk: Chunk) -> Tensor:
-        """Return the embeddings of a chunk's rows, (n, D), n = 0 where it has none."""
+        """Return the embeddings (n, D) of the n rows of a chunk; n may be 0."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16):
-            if self._in_rows:
-                row = Packed(chunk.sequences, chunk.template, self.device).row(0, len(chunk.sequences))
-                embeddings = embed_row(self.model, row, chunk.template, causal=True)
+            if self._packed:
+                sequences = PackedSequences(chunk.sequences, chunk.template, self.device)
+                batch = sequences.batch(0, len(chunk.sequences))
+                embeddings = embed_packed(self.model, batch, chunk.template, causal=True)
             else:
                 embeddings = embed(self.model, chunk.sequences, chunk.template, causal=True)
         return embeddings[: len(chunk.rows)]
 
     def _chunks(self, sequences: list[list[int]], template: Template, first: int) -> list[Chunk]:
-        """Cut sequences of one side, numbered from ``first``, into chunks, as many in every process."""
-        group = row_batches if self._in_rows else token_batches
-        batches = group([len(sequence) for sequence in sequences], self.micro_tokens)
-        spare = min(sequences, key=len)
+        """Group sequences of one side, numbered from ``first``, into equally many chunks in every process."""
+        make_batches = packed_batches if self._packed else token_batches
+        batches = make_batches([len(sequence) for sequence in sequences], self.micro_tokens)
+        shortest = min(sequences, key=len)
         return [
-            Chunk([first + row for row in rows], [sequences[row] for row in rows] or [spare], template)
+            Chunk([first + row for row in rows], [sequences[row] for row in rows] or [shortest], template)
             for rows in split_to(batches, largest(len(batches)))
         ]
 
     def _labels(self, drawn: Drawn) -> Labels:
-        """Say which passages are whose, over all processes where negatives are shared."""
+        """Return the labels of the batch, over all processes where negatives are shared."""
 
         def tensor(values: Sequence[Any]) -> Tensor:
             return torch.tensor(values, device=self.device)
@@ -164,11 +168,9 @@ class Finetune:
         groups = drawn.groups
         sizes = torch.tensor([len(group.passages) for group in groups])
         numbers = torch.arange(len(groups)) * world() + rank()
-        teacher = [
-            score for group in groups for score in group.teacher or [float("nan")] * len(group.passages)
-        ]
-        queries = tensor(keys_of(drawn.queries))
-        known = [keys_of(texts) for texts in drawn.known]
+        teacher = [score for group in groups for score in group.teacher or [nan] * len(group.passages)]
+        queries = tensor([*map(key_of, drawn.queries)])
+        known = [[*map(key_of, texts)] for texts in drawn.known]
         width = largest(max(map(len, known)))
         return Labels(
             positives=(sizes.cumsum(0) - sizes).to(self.device) + self._rows_before(int(sizes.sum())),
@@ -176,17 +178,17 @@ class Finetune:
             queries=queries,
             all_queries=self._shared(queries),
             known=self._shared(tensor([keys + [NO_KEY] * (width - len(keys)) for keys in known])),
-            passages=self._shared(tensor(keys_of(drawn.passages))),
+            passages=self._shared(tensor([*map(key_of, drawn.passages)])),
             passage_groups=self._shared(numbers.repeat_interleave(sizes).to(self.device)),
             teacher=self._shared(tensor(teacher)),
         )
 
     def _shared(self, tensor: Tensor) -> Tensor:
-        """Return the rows of all processes where negatives are shared, else those of this one."""
+        """Return the rows of all processes where negatives are shared, otherwise those of this process."""
         return gather(tensor) if self.contrast.cross_device else tensor
 
     def _rows_before(self, rows: int) -> int:
-        """Return how many passages of other processes stand before those of this one."""
+        """Return how many passages of other processes come before those of this process."""
         counts = self._shared(torch.tensor([rows], device=self.device)).tolist()
         return sum(counts[: rank()]) if self.contrast.cross_device else 0
 

@@ -1,6 +1,6 @@
-"""The processes of a training run: joining them, sharding a model over them, talking to them.
+"""The processes of a training run: a model is sharded over them, and they exchange numbers and tensors.
 
-Alone, one process joins nobody, shards nothing, and each exchange returns what it was given.
+In a run of one process, nothing is sharded, and each exchange returns its argument.
 """
 
 import os
@@ -25,7 +25,7 @@ Value = TypeVar("Value")
 
 @contextmanager
 def processes() -> Iterator[torch.device]:
-    """Join the other processes if torchrun started some, and leave them at the end.
+    """Join the other processes that torchrun started, if any, and leave them at the end.
 
     Yields:
         The device of this process.
@@ -48,9 +48,9 @@ def processes() -> Iterator[torch.device]:
 
 @contextmanager
 def _repeatable() -> Iterator[None]:
-    """Let a GPU add in the same order every time, instead of as the numbers come."""
+    """Make sums on a GPU independent of the order in which threads finish."""
     settings: Any = deterministic
-    settings.fill_uninitialized_memory = False  # it finds mistakes, and costs time
+    settings.fill_uninitialized_memory = False  # filling helps to find mistakes, and costs time
     torch.use_deterministic_algorithms(True)
     try:
         yield
@@ -61,8 +61,8 @@ def _repeatable() -> Iterator[None]:
 def distribute(model: Model, device: torch.device) -> Model:
     """Move a model to its device, in place, and shard it if there are other processes.
 
-    Every layer of the decoder is gathered when it is needed; embedding matrix, final norm and head are
-    gathered with the outermost module.
+    The weights of a decoder layer are gathered when the layer is needed; those of embedding matrix, final
+    norm and LM head are gathered with the outermost module.
     """
     if not dist.is_initialized():
         return model.to(device)
@@ -74,15 +74,15 @@ def distribute(model: Model, device: torch.device) -> Model:
 
 
 def reshard(model: nn.Module) -> None:
-    """Release the parameters that a pass without gradients has gathered: an optimizer is made of shards."""
+    """Release the weights that a pass without gradients has gathered; an optimizer needs the shards."""
     if isinstance(model, FSDPModule):
         model.reshard()
 
 
-def synchronise(model: nn.Module, on: bool) -> None:
-    """Say whether the next backward pass shall exchange gradients between processes."""
+def synchronise(model: nn.Module, enabled: bool) -> None:
+    """Set whether the next backward pass exchanges gradients between processes."""
     if isinstance(model, FSDPModule):
-        model.set_requires_gradient_sync(on)
+        model.set_requires_gradient_sync(enabled)
 
 
 def world() -> int:
@@ -102,7 +102,7 @@ def barrier() -> None:
 
 
 def from_first(value: Value) -> Value:
-    """Return what the first process gave, in all processes; it must be picklable."""
+    """Return the first process's value in all processes; it must be picklable."""
     values = [value]
     if dist.is_initialized():
         dist.broadcast_object_list(values, src=0)
@@ -115,28 +115,28 @@ def total(value: float) -> float:
 
 
 def largest(value: int) -> int:
-    """Return the largest of a number over all processes."""
+    """Return the largest value of a number over all processes."""
     return int(_reduced(value, dist.ReduceOp.MAX))
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """Return the rows of all processes, in the order of their numbers.
+    """Return the rows of all processes, in the order of the processes.
 
-    Gradients go back to the process that gave a row, summed over all that used it: the plain
-    collective has no gradient at all.
+    The gradient of a row is summed over all processes and goes back to the process that the row came from;
+    ``torch.distributed.all_gather`` alone has no gradient.
 
     Args:
-        tensor: (n, …); n may differ between processes.
+        tensor: (n, …) rows of this process; n may differ between processes.
     """
     if world() == 1:
         return tensor
     size = torch.tensor([tensor.shape[0]], device=tensor.device)
     sizes = [torch.zeros_like(size) for _ in range(world())]
     dist.all_gather(sizes, size)
-    rows = [int(one) for one in sizes]
-    padding = tensor.new_zeros(max(rows) - tensor.shape[0], *tensor.shape[1:])
-    parts = cast("tuple[Tensor, ...]", all_gather(torch.cat([tensor, padding])))  # type: ignore[no-untyped-call]
-    return torch.cat([part[:count] for part, count in zip(parts, rows, strict=True)])
+    counts = [int(count) for count in sizes]
+    padding = tensor.new_zeros(max(counts) - tensor.shape[0], *tensor.shape[1:])
+    gathered = cast("tuple[Tensor, ...]", all_gather(torch.cat([tensor, padding])))  # type: ignore[no-untyped-call]
+    return torch.cat([rows[:count] for rows, count in zip(gathered, counts, strict=True)])
 
 
 def _reduced(value: float, operation: dist.ReduceOp.RedOpType) -> float:

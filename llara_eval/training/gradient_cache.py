@@ -1,8 +1,8 @@
-"""Gradients of a loss over a batch too large to keep: GradCache (Gao et al. 2021, arXiv 2101.06983).
+"""Gradients of a loss over a batch whose activations do not fit in memory.
 
-Chunks are embedded without a graph, the loss is taken over all embeddings, and each chunk is then
-embedded again and given its share of the gradient; only the last chunk's graph is kept from the start.
-The loss is the caller's function: there is no other.
+The method is GradCache (Gao et al. 2021, arXiv 2101.06983): chunks are embedded without a graph, the loss is
+computed from all embeddings, and each chunk is embedded again to pass the loss's gradient on to the
+parameters. The last chunk is embedded only once, with its graph.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,29 +23,29 @@ def cached_backward(
     """Leave in the parameters the gradients of a loss over the embeddings of all chunks.
 
     Args:
-        chunks: What is embedded at a time.
+        chunks: The micro-batches of the batch.
         embed: Returns the embeddings (n, D) of a chunk.
-        loss: Returns a scalar from the embeddings of all chunks, one after the other.
-        before_backward: Called before each backward pass; True for the last.
+        loss: Returns a scalar from the embeddings of all chunks, in their order.
+        before_backward: Called before each backward pass, with True before the last one.
 
     Returns:
         The loss, without graph.
     """
-    *cached, kept = chunks
+    *cached, last = chunks
     states, leaves = [], []
     for chunk in cached:
         states.append(_random_state())
         with torch.no_grad():
             leaves.append(embed(chunk))
-    value = loss(torch.cat([*(leaf.requires_grad_() for leaf in leaves), embed(kept)]))
+    value = loss(torch.cat([*(leaf.requires_grad_() for leaf in leaves), embed(last)]))
     before_backward(not cached)
     value.backward()  # type: ignore[no-untyped-call]
     after = _random_state()
     for number, (chunk, state, leaf) in enumerate(zip(cached, states, leaves, strict=True), 1):
-        _set_random_state(state)  # the same dropout as in the first pass
-        again = embed(chunk)
+        _set_random_state(state)  # for the dropout of the first pass
+        embeddings = embed(chunk)
         before_backward(number == len(cached))
-        again.backward(leaf.grad)  # type: ignore[no-untyped-call]
+        embeddings.backward(leaf.grad)  # type: ignore[no-untyped-call]
     _set_random_state(after)
     return value.detach()
 

@@ -1,8 +1,8 @@
-"""Training groups: a query, a positive passage, and hard negatives drawn for it."""
+"""Training groups: a query, a positive passage, and hard negatives that are drawn from a row."""
 
-import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,51 @@ from llara_eval.training.data import RowFormat
 
 
 @dataclass(frozen=True, slots=True)
+class GroupRow:
+    """A row of training data.
+
+    Attributes:
+        query: The query.
+        pos: Its positive passages, at least one.
+        neg: Its hard negatives.
+        pos_scores: A teacher's score of each positive.
+        neg_scores: A teacher's score of each hard negative.
+    """
+
+    query: str
+    pos: list[str]
+    neg: list[str] = field(default_factory=list)
+    pos_scores: list[float] | None = None
+    neg_scores: list[float] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a row that makes no group.
+
+        Raises:
+            ValueError: There is no positive, or there is not one finite score for each passage.
+        """
+        if not self.pos:
+            raise ValueError("pos: expected at least one text")
+        for name, texts, scores in (("pos", self.pos, self.pos_scores), ("neg", self.neg, self.neg_scores)):
+            if scores is not None and (len(scores) != len(texts) or not all(map(math.isfinite, scores))):
+                raise ValueError(
+                    f"{name}_scores: expected {len(texts)} numbers, one for each text, found {scores}"
+                )
+
+
+FORMAT = RowFormat("groups", GroupRow)
+"""Rows of ``query``, ``pos`` and, optionally, ``neg`` and a teacher's scores."""
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
-    """What is learnt from one row in one epoch.
+    """The texts that are learnt from one row in one epoch.
 
     Attributes:
         query: The query.
         passages: G passages, the positive first; fewer where the row has fewer negatives.
         known: All positives of the row; none of them is ever a negative of this query.
-        teacher: G scores of another model, or None.
+        teacher: A teacher's score of each of the G passages, or None.
     """
 
     query: str
@@ -27,47 +64,24 @@ class Group:
     teacher: tuple[float, ...] | None
 
 
-def problem_of(row: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with a row of ``query``, ``pos`` and, maybe, ``neg`` and scores, or return None."""
-    if not isinstance(row.get("query"), str):
-        return f"query: expected text, found {_shown(row.get('query'))}"
-    for field in ("pos", "neg"):
-        texts = row.get(field, [])
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            return f"{field}: expected a list of texts, found {_shown(texts)}"
-        scores = row.get(f"{field}_scores")
-        if scores is not None and (
-            not isinstance(scores, list)
-            or len(scores) != len(texts)
-            or not all(isinstance(score, int | float) and np.isfinite(score) for score in scores)
-        ):
-            return f"{field}_scores: expected {len(texts)} numbers, one for each text, found {_shown(scores)}"
-    if not row.get("pos"):
-        return "pos: expected at least one text"
-    return None
-
-
-FORMAT = RowFormat("groups", problem_of)
-"""Rows of ``query``, ``pos`` and, maybe, ``neg`` and a teacher's scores."""
-
-
 def draw(row: Mapping[str, Any], size: int, *, seed: int, epoch: int, index: int) -> Group:
     """Draw one positive and up to ``size`` − 1 distinct negatives.
 
     Args:
-        row: A row that :func:`problem_of` finds nothing wrong with.
+        row: A row of the form of :class:`GroupRow`.
         size: G, the number of passages.
-        seed: Of the run.
+        seed: The seed of the run.
         epoch: Number of passes over the data before this one.
-        index: The row's number; seed, epoch and index alone decide what is drawn.
+        index: The row's number. What is drawn depends on seed, epoch and index alone.
     """
     generator = np.random.default_rng(np.random.SeedSequence([seed, epoch, index]))
     positives, negatives = row["pos"], row.get("neg", [])
     positive = int(generator.integers(len(positives)))
-    first = {text: column for column, text in reversed(list(enumerate(negatives)))}
-    columns = [
-        column for text, column in sorted(first.items(), key=lambda item: item[1]) if text not in positives
-    ]
+    first: dict[str, int] = {}  # the first column of each distinct negative
+    for column, text in enumerate(negatives):
+        if text not in positives:
+            first.setdefault(text, column)
+    columns = list(first.values())
     drawn = [columns[i] for i in generator.permutation(len(columns))[: size - 1]]
     teacher = None
     if row.get("pos_scores") is not None and (row.get("neg_scores") is not None or not drawn):
@@ -75,7 +89,3 @@ def draw(row: Mapping[str, Any], size: int, *, seed: int, epoch: int, index: int
         teacher = tuple(float(score) for score in scores)
     passages = (positives[positive], *(negatives[column] for column in drawn))
     return Group(row["query"], passages, tuple(positives), teacher)
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)[:60]

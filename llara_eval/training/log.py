@@ -1,4 +1,4 @@
-"""The log of a training run: ``log.jsonl``, TensorBoard, and a line for people now and then."""
+"""The log of a training run: ``log.jsonl``, TensorBoard, and a message on the console now and then."""
 
 import json
 import logging
@@ -18,29 +18,32 @@ logger = logging.getLogger(__name__)
 LOG = "log.jsonl"
 
 _QUIET_SECONDS = 30.0
-"""Seconds between two lines that people see."""
+"""Seconds between two messages on the console."""
 
 
 class Journal:
-    """Writes one JSON object a line, and the same numbers for TensorBoard; only the first process does.
+    """Writes each entry as a line of JSON, and the same numbers for TensorBoard, in the first process alone.
 
     Args:
         output: The folder of the training run.
-        first: Optimizer steps done before; what an interrupted run logged beyond them is dropped.
-        steps: Optimizer steps altogether.
+        first: Optimizer steps done before. Entries of an interrupted run after this step are dropped.
+        steps: Optimizer steps of the whole run.
+
+    Raises:
+        DataError: The log of an interrupted run has a malformed line.
     """
 
     def __init__(self, output: Path, first: int, steps: int) -> None:
         self.steps = steps
         self._writes = rank() == 0
-        self._said = time.monotonic()
+        self._last_message = time.monotonic()
         if not self._writes:
             return
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = output / LOG
-        kept = _until(self._path, first) if first and self._path.is_file() else []
-        write_text(self._path, "".join(f"{line}\n" for line in kept))
+        lines = _lines_until(self._path, first) if first and self._path.is_file() else []
+        write_text(self._path, "".join(f"{line}\n" for line in lines))
         self._board = SummaryWriter(str(output / "tensorboard"), purge_step=first + 1)
 
     def __enter__(self) -> Self:
@@ -48,15 +51,15 @@ class Journal:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close what is open."""
+        """Close the TensorBoard log."""
         if self._writes:
             self._board.close()
 
     def step(self, step: int, values: Mapping[str, float]) -> None:
         """Log an optimizer step."""
         self._write("train", step, values)
-        if self._writes and time.monotonic() - self._said > _QUIET_SECONDS:
-            self._said = time.monotonic()
+        if self._writes and time.monotonic() - self._last_message > _QUIET_SECONDS:
+            self._last_message = time.monotonic()
             logger.info("step %d of %d: %s", step, self.steps, summary(values))
 
     def evaluation(self, step: int, values: Mapping[str, float]) -> None:
@@ -76,23 +79,19 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What every line of the log says."""
+    """The fields that every line of the log has."""
 
     kind: str
     step: int
 
 
-def _until(path: Path, last: int) -> list[str]:
-    """Return the lines of a log up to a step; a line that was being written when the process died is dropped.
-
-    Raises:
-        DataError: Another line is no entry.
-    """
+def _lines_until(path: Path, last: int) -> list[str]:
+    """Return the lines of a log up to a step, without a line that a killed process left unfinished."""
     lines = [(number, line) for number, line in text_lines(path) if line.endswith("}")]
     entries = [decode(parse_object(path, number, line), _Entry, f"{path}:{number}") for number, line in lines]
     return [line for (_, line), entry in zip(lines, entries, strict=True) if entry.step <= last]
 
 
 def summary(values: Mapping[str, float]) -> str:
-    """Return numbers for people."""
+    """Return named numbers as text."""
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -1,10 +1,11 @@
 """InfoNCE with hard, in-batch and cross-device negatives, and distillation: one pure function.
 
-Shapes: Q queries of this process; of all processes: R queries, P passages; D width, K known positives.
+Shapes: Q queries of this process, R queries and P passages of all processes, K known positives of a query,
+D hidden size.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,21 +15,21 @@ from torch import Tensor
 from llara_eval.training.config import Contrast
 
 NO_KEY = 0
-"""Padding of rows of keys; no text has this key."""
+"""Padding of lists of keys; no text has this key."""
 
 
 class Labels(NamedTuple):
-    """What is known about the queries and passages of a batch; a key stands for a text.
+    """The relevance of the passages of a batch to its queries; a text is represented by a key.
 
     Attributes:
-        positives: (Q,) the row of each query's positive among the passages.
+        positives: (Q,) the index of each query's positive among the passages.
         groups: (Q,) the number of each query's group.
         queries: (Q,) keys of the queries.
         all_queries: (R,) keys of the queries of all processes.
-        known: (R, K) keys of all positives of those, padded with ``NO_KEY``.
+        known: (R, K) keys of all positives of these queries, padded with ``NO_KEY``.
         passages: (P,) keys of the passages.
-        passage_groups: (P,) the group each passage was drawn for.
-        teacher: (P,) scores of another model for passage and query of a group; NaN where there are none.
+        passage_groups: (P,) the number of the group that each passage was drawn for.
+        teacher: (P,) a teacher's score of each passage for its group's query; NaN where there is none.
     """
 
     positives: Tensor
@@ -45,37 +46,32 @@ class Losses(NamedTuple):
     """Sums over the queries.
 
     Attributes:
-        contrastive: −log of the positive's share (InfoNCE, van den Oord et al. 2018, arXiv 1807.03748).
-        distillation: KL divergence of the model's shares within the group from the teacher's.
+        contrastive: InfoNCE (van den Oord et al. 2018, arXiv 1807.03748).
+        distillation: KL divergence of the model's distribution over a group from the teacher's.
     """
 
     contrastive: Tensor
     distillation: Tensor
 
 
-def key_of(text: Sequence[int]) -> int:
-    """Return the 63-bit key of a text given as token ids: what differs only behind the cut is the same."""
-    ids = np.fromiter(text, dtype=np.int64)
-    return int.from_bytes(hashlib.blake2b(ids.tobytes(), digest_size=8).digest()) >> 1 or 1
-
-
-def keys_of(texts: Iterable[Sequence[int]]) -> list[int]:
-    """Return the keys of texts, each given as token ids."""
-    return [key_of(text) for text in texts]
+def key_of(ids: Sequence[int]) -> int:
+    """Return the 63-bit key of a text from its token ids; texts that are equal up to the cut share a key."""
+    content = np.fromiter(ids, dtype=np.int64).tobytes()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest()) >> 1 or 1
 
 
 def candidates(labels: Labels, *, in_batch: bool) -> Tensor:
     """Return which passages each query is compared with: its positive and its negatives.
 
-    A known positive of the query, from any row of the batch with the same query, is no negative. A text
-    that occurs more than once counts once.
+    A positive of any row of the batch with the same query is no negative of the query. Of equal passages one
+    counts.
 
     Args:
-        labels: See :class:`Labels`.
-        in_batch: Whether passages drawn for other queries count.
+        labels: The relevance of passages to queries.
+        in_batch: Whether passages that were drawn for other queries count.
 
     Returns:
-        (Q, P) bool.
+        (Q, P) bool, True where query and passage are compared.
     """
     rows = torch.arange(len(labels.passages), device=labels.passages.device)
     if in_batch:
@@ -98,19 +94,20 @@ def contrastive_loss(queries: Tensor, passages: Tensor, labels: Labels, contrast
     softmax of the teacher's scores and q that of s.
 
     Args:
-        queries: (Q, D) unit vectors.
-        passages: (P, D) unit vectors.
-        labels: What is known about them.
-        contrast: Temperature, and which passages count.
+        queries: (Q, D) unit embeddings.
+        passages: (P, D) unit embeddings.
+        labels: The relevance of passages to queries.
+        contrast: The temperature, and which terms and passages count.
     """
     scores = queries @ passages.T / contrast.temperature
-    kept = candidates(labels, in_batch=contrast.in_batch)
-    shares = scores.masked_fill(~kept, -torch.inf).log_softmax(dim=1)
-    contrastive = -shares.gather(1, labels.positives[:, None]).sum()
+    compared = candidates(labels, in_batch=contrast.in_batch)
+    log_p = scores.masked_fill(~compared, -torch.inf).log_softmax(dim=1)
+    contrastive = -log_p.gather(1, labels.positives[:, None]).sum()
     if not contrast.distillation:
         return Losses(contrastive, torch.zeros_like(contrastive))
     taught = (labels.groups[:, None] == labels.passage_groups) & ~labels.teacher.isnan()
-    lowest = torch.finfo(scores.dtype).min  # not −∞: a query without a teacher has no passage here
+    # Not −∞: of a query without a teacher, all scores are masked, and the softmax would be NaN.
+    lowest = torch.finfo(scores.dtype).min
     student = scores.masked_fill(~taught, lowest).log_softmax(dim=1)
     teacher = labels.teacher.nan_to_num().expand_as(scores).masked_fill(~taught, lowest).log_softmax(dim=1)
     divergence = teacher.exp() * (teacher - student)

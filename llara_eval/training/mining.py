@@ -1,20 +1,20 @@
-"""Hard negatives for training pairs: what a system ranks high and nobody has called relevant.
+"""Hard negatives for training pairs: documents that a system ranks high and that nobody has judged relevant.
 
 A query of a test collection is never mined for. A document that may be relevant after all is left out: a
-known positive by its text, a near-duplicate of one by overlap, and what scores close to one by margin. When
-two texts are the same is decided by :func:`llara_eval.datasets.same_text.normalised`, as for overlap.
+known positive by its text, a near-duplicate of a positive by overlap, and a document that scores close to a
+positive by margin. :func:`llara_eval.datasets.same_text.normalised` decides when two texts are the same, as
+for overlap.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import refuse_inputs, write_json
@@ -29,15 +29,17 @@ from llara_eval.datasets.folder import splits
 from llara_eval.datasets.load import locate
 from llara_eval.datasets.same_text import normalised, words
 from llara_eval.scoring.ranking import rank
-from llara_eval.training.data import Rows
-from llara_eval.training.pairs import Documents, judged_queries, own_corpus, read_pairs, write_rows
+from llara_eval.training.data import Rows, write_rows
+from llara_eval.training.pairs import Documents, judged_queries, own_corpus, read_pairs
 
 logger = logging.getLogger(__name__)
 
 Sample = Literal["top", "random"]
 
 SELF = "self"
-"""Stands for the pairs' own positives where a corpus is named."""
+"""The name of the corpus of the pairs' own positives."""
+
+Shingles = set[tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +47,17 @@ class Mining:
     """How negatives are chosen.
 
     Attributes:
-        depth: Documents looked at for a query.
-        skip_top: The best documents passed over, known positives not counted.
-        negatives: The most negatives of a query.
-        margin: Only documents that score below this share of the best positive's score, the
-            ``TopK-PercPos`` of NV-Retriever (Moreira et al. 2024, arXiv 2407.15831, section 3.2; they find
-            0.95 best). A query none of whose positives is within the depth gets no negatives then.
-        max_overlap: Documents that share more than this part of their word trigrams with a positive (of
-            the shorter of both: containment, Broder 1997) are left out; 1 leaves out none.
-        sample: ``random`` draws from what is left, as the released LLaRA and FlagEmbedding code does;
-            ``top`` takes the best.
-        seed: Of the draw.
+        depth: Number of best documents that are candidates for a query.
+        skip_top: Number of best documents that are passed over, known positives not counted.
+        negatives: Most negatives of a query.
+        margin: Share of the best positive's score that a negative must score below, the ``TopK-PercPos`` of
+            NV-Retriever (Moreira et al. 2024, arXiv 2407.15831, section 3.2; they find 0.95 best). A query
+            without a positive within the depth then gets no negatives. None sets no bound.
+        max_overlap: Largest share of word trigrams that a negative may have in common with a positive,
+            counted in the shorter of both texts (containment, Broder 1997); 1 leaves out none.
+        sample: ``random`` draws from the remaining candidates, as the released LLaRA and FlagEmbedding code
+            does; ``top`` takes the best.
+        seed: Seed of the draw.
     """
 
     depth: int = 200
@@ -67,7 +69,7 @@ class Mining:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        """Refuse what leaves nothing.
+        """Refuse settings that leave no negatives.
 
         Raises:
             UsageError: A value is out of range.
@@ -89,7 +91,7 @@ class Mining:
 
 @dataclass(slots=True)
 class Counts:
-    """What became of rows and of the documents found for them.
+    """Counts of rows, and of the documents that were ranked for them.
 
     Attributes:
         rows: Rows read.
@@ -129,25 +131,24 @@ def mine(
 ) -> Counts:
     """Write training pairs with hard negatives: documents that a system ranks high and that are no positives.
 
-    ``llara-eval mine`` makes this call. Beside ``output`` a file of the same name that ends in ``.json`` says
-    how it was made.
+    A record of how they were made is written beside ``output``, with the suffix ``.json``.
 
     Args:
         retriever: The system that finds the negatives.
         data: Pairs: JSON Lines of ``query`` and ``pos``, or folders in BEIR layout (their training split).
-        corpus: Where negatives come from: a data set's name or folder, a ``corpus.jsonl``, or ``self`` for
+        corpus: The source of the negatives: a data set's name or folder, a ``corpus.jsonl``, or ``self`` for
             all positives.
         settings: How negatives are chosen.
         output: The ``.jsonl`` file to write, whole or not at all.
         exclude: Data sets whose judged queries must not be trained on, beside those of ``corpus`` and of
             folders in ``data``. Queries of their training splits stay.
-        data_dir: Where named data sets live; None takes ``LLARA_EVAL_DATA``.
+        data_dir: The folder of named data sets; None takes ``LLARA_EVAL_DATA``.
         offline: Whether downloads are forbidden.
         overwrite: Whether an earlier output may be replaced.
-        progress: Where to show progress.
+        progress: Where progress is shown.
 
     Returns:
-        What became of the rows, and of the documents found for them.
+        Counts of the rows, and of the documents that were ranked for them.
 
     Raises:
         UsageError: ``output`` does not end in ``.jsonl``, exists, or is one of the inputs; or a data set to
@@ -161,14 +162,17 @@ def mine(
     source, collections = _corpus(corpus, rows, cache, find)
     collections += [_with_judgements(name, find(str(name))) for name in exclude]
     forbidden = judged_queries([*collections, *(path for path in data if path.is_dir())])
-    counts = add_negatives(
-        retriever, rows, source, settings, output, forbidden=forbidden, cache=cache, progress=progress
-    )
+    if not forbidden:
+        logger.warning("no query is left out: name the sets this will be evaluated on with --exclude")
+    miner = _Miner(rows, forbidden, settings)
+    miner.search(retriever, source, cache, progress)
+    with progress.task("choose negatives", len(rows)) as advance:
+        write_rows(output, miner.rows_with_negatives(advance))
     write_json(
         record,
         {
             "settings": asdict(settings),
-            "counts": asdict(counts),
+            "counts": asdict(miner.counts),
             "system": retriever.name,
             "system_settings": dict(retriever.settings),
             "data": rows.fingerprint,
@@ -176,72 +180,101 @@ def mine(
             "provenance": describe(),
         },
     )
-    return counts
+    return miner.counts
 
 
-def add_negatives(
-    retriever: Retriever,
-    rows: Rows,
-    corpus: Corpus,
-    settings: Mining,
-    output: Path,
-    *,
-    forbidden: frozenset[str] = frozenset(),
-    cache: Path,
-    progress: Progress = SILENT,
-) -> Counts:
-    """Search every query, choose negatives, and write the rows with them (``neg``, ``neg_ids``).
-
-    Rows of one query share their positives. Scores of a teacher are not kept, since they are of other
-    negatives; a row for which nothing is left has an empty ``neg``.
+class _Miner:
+    """Chooses the negatives of each row. Rows of one query share their positives.
 
     Args:
-        retriever: The system that finds the negatives.
-        rows: Training pairs; see :func:`llara_eval.training.pairs.read_pairs`.
-        corpus: Where negatives come from.
-        settings: How they are chosen.
-        output: The JSON Lines file to write, whole or not at all.
-        forbidden: See :func:`llara_eval.training.pairs.judged_queries`.
-        cache: Folder for the index of the corpus.
-        progress: Where to show progress.
+        rows: Training pairs.
+        forbidden: Normalised queries that must not be trained on.
+        settings: How negatives are chosen.
 
     Raises:
-        DataError: The corpus is malformed, or every query is forbidden.
+        DataError: Every query is forbidden.
     """
-    if not forbidden:
-        logger.warning("no query is left out: name the sets this will be evaluated on with --exclude")
-    counts = Counts(rows=len(rows))
-    queries, positives = _queries(rows, forbidden)
-    retriever.index(corpus, progress)
-    run = rank(retriever.search(list(queries.values()), settings.depth, progress), depth=settings.depth)
-    ranked = {query_id: (doc_ids, scores) for query_id, doc_ids, scores in run}
-    documents = Documents(corpus, run.doc_ids, positives.values(), cache)
 
-    def written() -> Iterable[Mapping[str, Any]]:
-        with progress.task("choose negatives", len(rows)) as advance:
-            for number, row in enumerate(rows):
-                advance()
-                text = normalised(row["query"])
-                if text not in queries:
-                    counts.forbidden += 1
-                    continue
-                known = documents.same_as(positives[text])
-                left = _candidates(*ranked[queries[text].query_id], known, settings, counts)
-                if settings.sample == "random":
-                    left = np.random.default_rng([settings.seed, number]).permutation(left)
-                chosen = _choose(left, documents, positives[text], settings, counts)
-                counts.written += 1
-                counts.without += not chosen
-                counts.negatives += len(chosen)
-                kept = {name: value for name, value in row.items() if not name.endswith("_scores")}
-                yield {**kept, "neg": list(chosen.values()), "neg_ids": list(chosen)}
+    def __init__(self, rows: Rows, forbidden: frozenset[str], settings: Mining) -> None:
+        self.settings = settings
+        self.counts = Counts(rows=len(rows))
+        self._rows = rows
+        self._queries: dict[str, Query] = {}  # by normalised text
+        self._positives: dict[str, list[str]] = defaultdict(list)  # by normalised text of the query
+        for row in rows:
+            text = normalised(row["query"])
+            if text not in forbidden:
+                self._queries.setdefault(text, Query(str(len(self._queries)), row["query"]))
+                self._positives[text] += row["pos"]
+        if not self._queries:
+            raise DataError("every query of these pairs belongs to a test collection; nothing may be mined")
 
-    write_rows(output, written())
-    return counts
+    def search(self, retriever: Retriever, corpus: Corpus, cache: Path, progress: Progress) -> None:
+        """Rank the documents of the corpus for each query."""
+        depth = self.settings.depth
+        retriever.index(corpus, progress)
+        run = rank(retriever.search(list(self._queries.values()), depth, progress), depth=depth)
+        self._ranked = {query_id: (doc_ids, scores) for query_id, doc_ids, scores in run}
+        self._documents = Documents(corpus, run.doc_ids, self._positives.values(), cache)
+
+    def rows_with_negatives(self, advance: Callable[[], None]) -> Iterator[Mapping[str, Any]]:
+        """Yield the rows that may be trained on with ``neg`` and ``neg_ids``, which may be empty.
+
+        A teacher's scores are dropped, since they belong to other negatives.
+        """
+        for number, row in enumerate(self._rows):
+            advance()
+            text = normalised(row["query"])
+            if text not in self._queries:
+                self.counts.forbidden += 1
+                continue
+            candidates = self._candidates(text)
+            if self.settings.sample == "random":
+                candidates = np.random.default_rng([self.settings.seed, number]).permutation(candidates)
+            negatives = self._negatives(candidates, self._positives[text])
+            self.counts.written += 1
+            self.counts.without += not negatives
+            self.counts.negatives += len(negatives)
+            fields = {name: value for name, value in row.items() if not name.endswith("_scores")}
+            yield {**fields, "neg": list(negatives.values()), "neg_ids": list(negatives)}
+
+    def _candidates(self, text: str) -> Ids:
+        """Return the ranking of a query without positives, its top, and documents that score too high."""
+        doc_ids, scores = self._ranked[self._queries[text].query_id]
+        positive = np.isin(doc_ids, list(self._documents.same_as(self._positives[text])))
+        self.counts.positives += int(positive.sum())
+        best = scores[positive].max(initial=-np.inf)
+        doc_ids, scores = doc_ids[~positive], scores[~positive]
+        skip_top, margin = self.settings.skip_top, self.settings.margin
+        self.counts.skipped += len(doc_ids[:skip_top])
+        doc_ids, scores = doc_ids[skip_top:], scores[skip_top:]
+        if margin is not None:
+            # A share of the score's magnitude is subtracted: the bound of a score below zero is lower, too.
+            below = scores < best - (1 - margin) * abs(best)
+            self.counts.above_margin += int((~below).sum())
+            doc_ids = doc_ids[below]
+        return doc_ids
+
+    def _negatives(self, candidates: Ids, positives: Sequence[str]) -> dict[str, str]:
+        """Return the first distinct candidates that no positive overlaps too much, by identifier."""
+        negatives: dict[str, str] = {}
+        texts = {""}
+        positive_shingles = [_shingles(text) for text in positives]
+        for doc_id in candidates:
+            if len(negatives) == self.settings.negatives:
+                break
+            text = self._documents[doc_id]
+            shingles = _shingles(text)
+            if any(_containment(shingles, other) > self.settings.max_overlap for other in positive_shingles):
+                self.counts.overlapping += 1
+            elif normalised(text) not in texts:
+                texts.add(normalised(text))
+                negatives[doc_id] = text
+        return negatives
 
 
 def _record_of(output: Path, data: Sequence[Path], *, overwrite: bool) -> Path:
-    """Return the file that shall say how the output was made."""
+    """Return the file for the record of how the output was made."""
     record = output.with_suffix(".json")
     if output.suffix != ".jsonl" or ((output.exists() or record.exists()) and not overwrite):
         raise UsageError(
@@ -255,7 +288,7 @@ def _record_of(output: Path, data: Sequence[Path], *, overwrite: bool) -> Path:
 def _corpus(
     corpus: str | Path, rows: Rows, cache: Path, find: Callable[[str], Path]
 ) -> tuple[Corpus, list[Path]]:
-    """Return the corpus, and the test collection it belongs to, if any."""
+    """Return the corpus, and the test collection that it belongs to, if any."""
     if corpus == SELF:
         return own_corpus(rows, cache), []
     path = Path(corpus).expanduser()
@@ -266,7 +299,7 @@ def _corpus(
 
 
 def _with_judgements(name: str | Path, folder: Path) -> Path:
-    """Return the folder if excluding it leaves out any query."""
+    """Return the folder of a data set to exclude; raise a UsageError if it has no judgements."""
     if not splits(folder):
         raise UsageError(
             f"--exclude {name}: {folder} has no judgements (qrels/*.tsv) whose queries to leave out"
@@ -274,64 +307,12 @@ def _with_judgements(name: str | Path, folder: Path) -> Path:
     return folder
 
 
-def _queries(rows: Rows, forbidden: frozenset[str]) -> tuple[dict[str, Query], dict[str, list[str]]]:
-    """Return each different query that may be trained on, and all its positives, by its normalised text."""
-    queries: dict[str, Query] = {}
-    positives: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        text = normalised(row["query"])
-        if text not in forbidden:
-            queries.setdefault(text, Query(str(len(queries)), row["query"]))
-            positives[text] += row["pos"]
-    if not queries:
-        raise DataError("every query of these pairs belongs to a test collection; nothing may be mined")
-    return queries, positives
-
-
-def _candidates(
-    doc_ids: Ids, scores: NDArray[np.float32], known: set[str], settings: Mining, counts: Counts
-) -> Ids:
-    """Return what is left of a ranking when positives, its top, and what scores too high are taken out."""
-    positive = np.isin(doc_ids, list(known))
-    counts.positives += int(positive.sum())
-    best = scores[positive].max(initial=-np.inf)
-    doc_ids, scores = doc_ids[~positive], scores[~positive]
-    counts.skipped += len(doc_ids[: settings.skip_top])
-    doc_ids, scores = doc_ids[settings.skip_top :], scores[settings.skip_top :]
-    if settings.margin is not None:
-        # For a score below zero, a share of its size is taken off: the bound stays under the positive.
-        below = scores < best - (1 - settings.margin) * abs(best)
-        counts.above_margin += int((~below).sum())
-        doc_ids = doc_ids[below]
-    return doc_ids
-
-
-def _choose(
-    left: Ids, documents: Documents, positives: Sequence[str], settings: Mining, counts: Counts
-) -> dict[str, str]:
-    """Return the first negatives of a list that overlap too much with no positive, by identifier."""
-    chosen: dict[str, str] = {}
-    texts = {""}
-    positive_shingles = [_shingles(text) for text in positives]
-    for doc_id in left:
-        if len(chosen) == settings.negatives:
-            break
-        text = documents[doc_id]
-        shingles = _shingles(text)
-        if any(_containment(shingles, other) > settings.max_overlap for other in positive_shingles):
-            counts.overlapping += 1
-        elif normalised(text) not in texts:
-            texts.add(normalised(text))
-            chosen[doc_id] = text
-    return chosen
-
-
-def _shingles(text: str) -> set[tuple[str, ...]]:
+def _shingles(text: str) -> Shingles:
     """Return the word trigrams of a text, or all its words as one if there are fewer."""
     sequence = words(text)
     return set(zip(sequence, sequence[1:], sequence[2:], strict=False)) or {tuple(sequence)}
 
 
-def _containment(one: set[tuple[str, ...]], other: set[tuple[str, ...]]) -> float:
-    """Return the part of the smaller set that the other holds."""
+def _containment(one: Shingles, other: Shingles) -> float:
+    """Return the part of the smaller set that the other set holds (Broder 1997)."""
     return len(one & other) / min(len(one), len(other))

@@ -1,20 +1,21 @@
-"""What the training loop asks of an objective."""
+"""The interface between the training loop and an objective."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What computing the gradients of an optimizer step gave.
+    """What was computed for one optimizer step, for the log.
 
     Attributes:
-        terms: The loss and its terms over all processes, for the log; ``loss`` is among them.
+        terms: The loss over all processes, called ``loss``, and its terms.
         tokens: Tokens that this process computed, without padding.
-        padded: The same with padding.
+        padded: Tokens that this process computed, with padding.
     """
 
     terms: dict[str, float]
@@ -31,10 +32,14 @@ class Objective(Protocol):
 
     @property
     def model(self) -> nn.Module:
-        """What is trained, maybe in shards."""
+        """The model that is trained; its parameters may be sharded."""
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The dtype of matrix products, float32 or bfloat16; weights stay float32."""
 
     def read(self, rows: Numbered, epoch: int) -> Any:
-        """Return what :meth:`step` takes; called beside the step before, in another thread.
+        """Return the inputs of :meth:`step`; called in another thread during the step before.
 
         Args:
             rows: This process's rows.
@@ -42,8 +47,4 @@ class Objective(Protocol):
         """
 
     def step(self, inputs: Any) -> Step:
-        """Compute the gradients of one optimizer step.
-
-        Args:
-            inputs: What :meth:`read` returned.
-        """
+        """Compute the gradients of one optimizer step from what :meth:`read` returned."""

@@ -1,13 +1,11 @@
 """Training pairs: how they are read, which queries must not be among them, and the texts of their corpus."""
 
 import hashlib
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from llara_eval.core.files import atomic_write, sha256_of
+from llara_eval.core.files import sha256_of
 from llara_eval.core.lines import find_file
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Document, Ids
@@ -15,23 +13,19 @@ from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.folder import read_judged, splits
 from llara_eval.datasets.same_text import normalised
 from llara_eval.training import groups
-from llara_eval.training.data import RowFormat, Rows
+from llara_eval.training.data import RowFormat, Rows, write_rows
 
 TRAIN = "train"
 """The split whose queries may be trained on."""
-
-_CHECKED_ELSEWHERE = RowFormat("document", lambda row: None)
-"""Rows of a corpus, which its own reader has checked."""
 
 
 def read_pairs(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT) -> Rows:
     """Read training pairs.
 
     Args:
-        data: JSON Lines of ``query`` and ``pos``, or folders in BEIR layout, of which the training split is
-            taken.
-        cache: Folder for indexes, and for the pairs made of folders.
-        progress: Where to show progress.
+        data: JSON Lines of ``query`` and ``pos``, or folders in BEIR layout, whose training split is read.
+        cache: Folder for indexes, and for the pairs made from folders.
+        progress: Where progress is shown.
 
     Raises:
         DataError: A file is malformed, or a folder has no training split.
@@ -41,7 +35,7 @@ def read_pairs(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT
 
 
 def own_corpus(rows: Rows, cache: Path) -> Corpus:
-    """Return the distinct positives of the pairs themselves as a corpus."""
+    """Return the distinct positives of the pairs as a corpus, which is written to the cache once."""
     path = cache / f"positives-{rows.fingerprint[:16]}.jsonl"
     if not path.is_file():
         texts = dict.fromkeys(text for row in rows for text in row["pos"])
@@ -50,7 +44,7 @@ def own_corpus(rows: Rows, cache: Path) -> Corpus:
 
 
 def judged_queries(folders: Iterable[Path]) -> frozenset[str]:
-    """Return what may not be trained on: the normalised queries of all splits but ``train``.
+    """Return the queries that must not be trained on: those of all splits but ``train``, normalised.
 
     Args:
         folders: Test collections in BEIR layout.
@@ -75,33 +69,27 @@ class Documents:
     """
 
     def __init__(self, corpus: Corpus, doc_ids: Ids, positives: Iterable[Sequence[str]], cache: Path) -> None:
-        wanted = set(doc_ids)
+        requested = set(doc_ids)
         texts = {normalised(text) for group in positives for text in group}
         self._row: dict[str, int] = {}
         self._same: dict[str, list[str]] = defaultdict(list)
         for row, document in enumerate(corpus):
-            if document.doc_id in wanted:
+            if document.doc_id in requested:
                 self._row[document.doc_id] = row
             text = normalised(document.contents)
             if text in texts:
                 self._same[text].append(document.doc_id)
-        self._rows = Rows([corpus.path], _CHECKED_ELSEWHERE, cache=cache)
+        # Iterating over the corpus has checked its rows: here any object will do.
+        self._rows = Rows([corpus.path], RowFormat("document", dict), cache=cache)
 
     def same_as(self, texts: Sequence[str]) -> set[str]:
         """Return the identifiers of the documents whose text is the same as one of these."""
         return {doc_id for text in texts for doc_id in self._same.get(normalised(text), ())}
 
     def __getitem__(self, doc_id: str) -> str:
-        """Return what a system reads of a document."""
+        """Return title and text of a document, as a system reads them."""
         row = self._rows[self._row[doc_id]]
         return Document(doc_id, row.get("title") or "", row["text"] or "").contents
-
-
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as JSON Lines, whole or not at all."""
-    with atomic_write(path) as out:
-        for row in rows:
-            out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
 def _pairs_of(folder: Path, cache: Path) -> Path:
@@ -112,11 +100,11 @@ def _pairs_of(folder: Path, cache: Path) -> Path:
     path = cache / f"{folder.resolve().name}-{TRAIN}-{content[:16]}.jsonl"
     if not path.is_file():
         relevant = {
-            query_id: [doc_id for doc_id, grade in grades.items() if grade > 0]
-            for query_id, grades in qrels.items()
+            query_id: [doc_id for doc_id, relevance in judgements.items() if relevance > 0]
+            for query_id, judgements in qrels.items()
         }
-        wanted = {doc_id for doc_ids in relevant.values() for doc_id in doc_ids}
-        texts = {document.doc_id: document.contents for document in corpus if document.doc_id in wanted}
+        positive_ids = {doc_id for doc_ids in relevant.values() for doc_id in doc_ids}
+        texts = {document.doc_id: document.contents for document in corpus if document.doc_id in positive_ids}
         pairs = (
             {"query": query.text, "query_id": query.query_id, "pos": positives}
             for query in queries

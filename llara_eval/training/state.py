@@ -1,15 +1,15 @@
-"""The training state of an unfinished run, from which the same command goes on exactly.
+"""The training state of an unfinished run, from which the same command resumes the run exactly.
 
 ``state/step-00000120/`` holds the trained parameters and the optimizer's moments as safetensors (each
-process writes its shards) and ``run.json``. Nothing else needs keeping: data order, negatives and dropout
-are derived from the seed and the step.
+process writes its shards) and ``run.json``. Nothing else is saved, since data order, negatives and dropout
+follow from the seed and the step.
 """
 
 import json
 import shutil
 import warnings
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,11 @@ _RUN = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class SavedRun:
-    """What ``run.json`` says of a training state.
+    """The content of ``run.json``.
 
     Attributes:
         step: Optimizer steps done.
-        identity: What makes the run the one it is, as JSON values.
+        identity: What distinguishes the run from others, as JSON values.
     """
 
     step: int
@@ -52,65 +52,66 @@ class SavedRun:
 
 
 def save(output: Path, step: int, state: Mapping[str, Tensor], identity: Mapping[str, Any]) -> None:
-    """Keep the training state and drop the one before; whole or not at all.
+    """Save the training state, whole or not at all, and remove the one before.
 
     The first process makes the folder and gives it its name in the end; all processes write into it.
 
     Args:
         output: The folder of the run.
         step: Optimizer steps done.
-        state: Tensors by name; sharded ones are written by the processes that hold them.
-        identity: What makes this run the one it is, as JSON values.
+        state: Tensors by name; a sharded tensor is written by the processes that hold its shards.
+        identity: What distinguishes this run from others, as JSON values.
     """
     folder = output / _FOLDER / f"step-{step:08d}"
-    with atomic_folder(folder, replace=True) if rank() == 0 else nullcontext() as made:
-        unfinished = from_first(made)
-        with _no_remark_on_one_process():
+    with atomic_folder(folder, replace=True) if rank() == 0 else nullcontext() as draft:
+        unfinished = from_first(draft)
+        with _without_warning_of_one_process():
             save_shards(
                 dict(state),
                 storage_writer=HuggingFaceStorageWriter(str(unfinished), save_distributed=True),
             )
-        if made is not None:
-            write_json(made / _RUN, asdict(SavedRun(step, dict(identity))))
+        if draft is not None:
+            write_json(draft / _RUN, asdict(SavedRun(step, dict(identity))))
     if rank() == 0:
-        for earlier in _kept(output)[:-1]:
+        for earlier in _saved_states(output)[:-1]:
             shutil.rmtree(earlier)
     barrier()
 
 
 def restore(output: Path, state: Mapping[str, Tensor], identity: Mapping[str, Any]) -> int:
-    """Load the last training state into the tensors given.
+    """Load the last training state of a run into the tensors of ``state``, if one was saved.
 
     Returns:
-        The optimizer steps it was saved after; 0 if there is none.
+        The number of optimizer steps after which it was saved, or 0.
 
     Raises:
         UsageError: The training state belongs to another run.
         DataError: Its ``run.json`` is malformed.
     """
-    kept = _kept(output)
-    if not kept:
+    folders = _saved_states(output)
+    if not folders:
         return 0
-    saved = read_record(kept[-1] / _RUN, SavedRun)
+    saved = read_record(folders[-1] / _RUN, SavedRun)
     refuse_other(saved.identity, identity, f"{output} holds an unfinished run")
-    with _no_remark_on_one_process():
-        load(dict(state), storage_reader=HuggingFaceStorageReader(str(kept[-1])))
+    with _without_warning_of_one_process():
+        load(dict(state), storage_reader=HuggingFaceStorageReader(str(folders[-1])))
     return saved.step
 
 
-def refuse_other(record: Mapping[str, Any], identity: Mapping[str, Any], what: str) -> None:
-    """Raise if a record is of another run than this one.
+def refuse_other(record: Mapping[str, Any], identity: Mapping[str, Any], found: str) -> None:
+    """Raise if a record belongs to another run than this one.
 
     Args:
         record: The identity of the recorded run; it may have other fields, too.
         identity: The identity of this run.
-        what: Begins the message.
+        found: The beginning of the message, which names the recorded run.
 
     Raises:
         UsageError: The two identities differ.
     """
     recorded, current = (
-        _flat(json.loads(json.dumps({key: one.get(key) for key in identity}))) for one in (record, identity)
+        _flat(json.loads(json.dumps({key: values.get(key) for key in identity})))
+        for values in (record, identity)
     )
     differing = [
         f"{key} ({recorded.get(key, 'nothing')} there, {current.get(key, 'nothing')} now)"
@@ -119,13 +120,13 @@ def refuse_other(record: Mapping[str, Any], identity: Mapping[str, Any], what: s
     ]
     if differing:
         raise UsageError(
-            f"{what} with other {', '.join(differing)}; give the same command again, --on-existing always to "
-            "start again, or another --output"
+            f"{found} with other {', '.join(differing)}; give the same command again, --on-existing always "
+            "to start again, or another --output"
         )
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Return the values in nested dictionaries, each by its path."""
+    """Return the values in nested dictionaries by their dotted paths."""
     if not isinstance(value, dict):
         return {name: value}
     return {
@@ -136,17 +137,16 @@ def _flat(value: Any, name: str = "") -> dict[str, Any]:
 
 
 def discard(output: Path) -> None:
-    """Drop all training states of a run."""
+    """Remove all training states of a run."""
     shutil.rmtree(output / _FOLDER, ignore_errors=True)
 
 
-def _kept(output: Path) -> list[Path]:
+def _saved_states(output: Path) -> list[Path]:
     return sorted(path.parent for path in (output / _FOLDER).glob(f"step-*/{_RUN}"))
 
 
-class _no_remark_on_one_process(warnings.catch_warnings):
-    """Silences the library's remark that there is only one process, which is meant."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
+@contextmanager
+def _without_warning_of_one_process() -> Iterator[None]:
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield

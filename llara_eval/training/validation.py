@@ -1,6 +1,5 @@
-"""How well the model in training retrieves: nDCG@10 on a small data set, in memory."""
+"""Evaluation of a model in training: nDCG@10 on a small data set that fits in memory."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,6 @@ from llara_eval.scoring.ranking import rank
 _DEPTH = 10
 
 
-Validate = Callable[..., dict[str, float]]
-"""Measures a model in training: ``validate(model, tokenizer, templates, micro_tokens=…, precision=…)``."""
-
-
 def ndcg_at_10(
     dataset: Dataset,
     model: Any,
@@ -32,12 +27,12 @@ def ndcg_at_10(
     """Return mean nDCG@10 over the judged queries of a data set.
 
     Args:
-        dataset: Small: all its vectors are held in memory.
+        dataset: A small data set: all its vectors are held in memory.
         model: Called like a transformers base model; of a sharded one, all processes must take part.
         tokenizer: Its tokenizer.
         templates: Its templates.
         micro_tokens: Most tokens of a micro-batch.
-        precision: bfloat16 computes products in it.
+        precision: The dtype of matrix products, float32 or bfloat16.
     """
     training = model.training
     model.eval()
@@ -48,12 +43,13 @@ def ndcg_at_10(
         queries = encoder.encode([query.text for query in dataset.queries], "query")
     model.train(training)
     scores = queries @ vectors.T
-    kept = min(len(documents), _DEPTH + 2)  # one more shows ties, one more makes up for the query's own id
-    best = np.argpartition(-scores, kept - 1, axis=1)[:, :kept]
+    # One more hit shows ties, and another one makes up for a document with the query's own identifier.
+    count = min(len(documents), _DEPTH + 2)
+    best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
     hits = Hits(
         as_ids(query.query_id for query in dataset.queries),
         as_ids(document.doc_id for document in documents),
-        np.repeat(np.arange(len(queries)), kept),
+        np.repeat(np.arange(len(queries)), count),
         best.ravel(),
         np.take_along_axis(scores, best, axis=1).ravel(),
     )

@@ -1,11 +1,12 @@
-"""The folder of a store at a URL, with a local folder before it.
+"""The folder of a store at a URL, with a local folder that holds copies of its files.
 
-Stores write whole files and map them, so a remote store is a local one whose files are copied to the URL as
-they are made, and from it as they are needed. What is at the URL decides what is complete. What has been
-copied stays on this machine, since a search reads it twice, and the next evaluation again.
+Stores write complete files and map them into memory. A store at a URL is therefore a local store whose files
+are copied to the URL when they are made, and from the URL when they are needed. The files at the URL decide
+what is complete. Copies stay on this machine, because a search reads them twice and the next evaluation reads
+them again.
 
-Files are read, written and deleted by any file system of fsspec. Object storage neither renames nor locks,
-and its clock is unknown, so none of these is relied on.
+Files are read, written and deleted through any file system of fsspec. Object storage cannot rename or lock
+files, and its clock is unknown, so this module relies on none of these.
 """
 
 import json
@@ -21,30 +22,26 @@ from llara_eval.core.decode import plain
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.core.files import atomic_write
 from llara_eval.core.leases import Holder, Leases, is_alive
-from llara_eval.vectors.place import Folder
-from llara_eval.vectors.sealed import facts_of
+from llara_eval.vectors.sealed import decode_record
+from llara_eval.vectors.store_folder import StoreFolder
 
-_SIGNS = 10  # signs of life within the time after which a lease expires: each takes two requests
+_RENEWALS = 10
+"""The most renewals of a lease in the time after which it expires; each renewal takes two requests."""
 
 _clock = time.monotonic
 
 
-class Objects:
-    """The files of a folder at a URL.
+class RemoteFiles:
+    """The files of a folder ``root`` in a file system of fsspec."""
 
-    Args:
-        files: A file system of fsspec.
-        root: The path of the folder in it.
-    """
-
-    def __init__(self, files: Any, root: str) -> None:
-        self.files = files
+    def __init__(self, file_system: Any, root: str) -> None:
+        self.file_system = file_system
         self.root = root
-        self._is_made = False
+        self._exists = False
 
     @classmethod
-    def open(cls, url: str) -> "Objects":
-        """Return the folder at a URL.
+    def open(cls, url: str) -> "RemoteFiles":
+        """Return the files of the folder at a URL.
 
         Raises:
             UsageError: fsspec does not know the protocol.
@@ -53,89 +50,92 @@ class Objects:
         from fsspec.core import url_to_fs
 
         try:
-            files, root = url_to_fs(url, use_listings_cache=False)
+            file_system, root = url_to_fs(url, use_listings_cache=False)
         except ImportError as error:
             raise MissingPartError(f"{url}: {error}") from error
         except ValueError as error:
             raise UsageError(f"{url}: {error}") from error
-        return cls(files, root.rstrip("/"))
+        return cls(file_system, root.rstrip("/"))
 
-    def __truediv__(self, name: str) -> "Objects":
-        return Objects(self.files, f"{self.root}/{name}")
+    def __truediv__(self, name: str) -> "RemoteFiles":
+        return RemoteFiles(self.file_system, f"{self.root}/{name}")
 
     def __str__(self) -> str:
-        return str(self.files.unstrip_protocol(self.root))
+        return str(self.file_system.unstrip_protocol(self.root))
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a file; None if there is no such file."""
         with self._explained(f"read {name}"), suppress(FileNotFoundError):
-            return cast(bytes, self.files.cat_file(f"{self.root}/{name}"))
+            return cast(bytes, self.file_system.cat_file(f"{self.root}/{name}"))
         return None
 
     def has(self, name: str) -> bool:
-        """Whether a file exists."""
+        """Return whether a file exists."""
         with self._explained(f"look for {name}"):
-            return bool(self.files.exists(f"{self.root}/{name}"))
+            return bool(self.file_system.exists(f"{self.root}/{name}"))
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file that appears under its name only when it is whole, on any file system."""
-        self._make()
+        """Write a file that appears under its name only when it is complete, on any file system."""
+        self._make_folder()
         with self._explained(f"write {name}"):
             try:
                 self._write(name, data)
-            except FileNotFoundError:  # another worker took the draft for that of a killed writer
+            except FileNotFoundError:  # another worker took the draft for one of a killed writer
                 self._write(name, data)
 
     def _write(self, name: str, data: bytes) -> None:
         draft = f"{self.root}/.{name}.{uuid.uuid4().hex}.tmp"
         try:
-            self.files.pipe_file(draft, data)
-            self.files.mv(draft, f"{self.root}/{name}")
+            self.file_system.pipe_file(draft, data)
+            self.file_system.mv(draft, f"{self.root}/{name}")
         except BaseException:
             with suppress(Exception):
-                self.files.rm_file(draft)
+                self.file_system.rm_file(draft)
             raise
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file unless it exists, and return whether it was written.
+        """Write a file unless the file exists, and return whether it was written.
 
-        Of several workers at once one succeeds on S3 (s3fs 2025.7) and Google's storage (gcsfs 2024.12).
-        Where fsspec first looks and then writes, two may succeed: for leases, work is then done twice.
+        If several workers create a file at once, only one succeeds on S3 (s3fs 2025.7) and on Google's
+        storage (gcsfs 2024.12). On storage where fsspec looks first and writes then, two may succeed; two
+        workers then hold one lease, and the work is done twice.
         """
-        self._make()
+        self._make_folder()
         with self._explained(f"write {name}"):
             try:
-                self.files.pipe_file(f"{self.root}/{name}", data, mode="create")
+                self.file_system.pipe_file(f"{self.root}/{name}", data, mode="create")
             except FileExistsError:
                 return False
         return self.read(name) == data
 
     def delete(self, name: str) -> None:
-        """Delete a file if it exists."""
+        """Delete a file if the file exists."""
         with self._explained(f"delete {name}"), suppress(FileNotFoundError):
-            self.files.rm_file(f"{self.root}/{name}")
+            self.file_system.rm_file(f"{self.root}/{name}")
 
     def names(self) -> list[str]:
         """Return the names of all files."""
         with self._explained("list its files"), suppress(FileNotFoundError):
-            paths = self.files.ls(self.root, detail=False)
+            paths = self.file_system.ls(self.root, detail=False)
             return [str(path).rpartition("/")[2] for path in paths]
         return []
 
-    def remove_drafts(self, done: Container[str]) -> None:
-        """Remove the drafts of work that is done; the age of other drafts cannot be told without a clock.
+    def delete_leftovers(self, done: Container[str], ending: str) -> None:
+        """Delete the files of work that is done whose names have an ending, such as drafts (``.tmp``).
 
-        Their writers were killed, or make what is done already, and then write once more.
+        The writer of such a draft was killed, or it makes what is done already and then writes once more.
+        The age of other drafts is unknown without a clock, so they stay.
         """
         for file in self.names():
-            if file.endswith(".tmp") and _work(file) in done:
+            work = file.removeprefix(".").partition(".")[0]
+            if file.endswith(ending) and work in done:
                 self.delete(file)
 
-    def _make(self) -> None:
-        if not self._is_made:
+    def _make_folder(self) -> None:
+        if not self._exists:
             with self._explained("make it"):
-                self.files.makedirs(self.root, exist_ok=True)
-            self._is_made = True
+                self.file_system.makedirs(self.root, exist_ok=True)
+            self._exists = True
 
     @contextmanager
     def _explained(self, action: str) -> Iterator[None]:
@@ -149,176 +149,161 @@ class Objects:
             ) from error
 
 
-class ObjectLeases(Leases):
-    """Leases at a URL: a lease is left behind if its content stays the same for too long.
+class RemoteLeases(Leases):
+    """Leases at a URL: a lease counts as abandoned if its content stays the same for too long.
 
-    The clock of the storage is unknown. Each sign of life changes the content of a lease, and a worker that
-    waits for it measures with its own clock.
+    The clock of the storage is unknown. Therefore each renewal changes the content of a lease, and a worker
+    that waits for the lease measures the time with its own clock.
     """
 
-    def __init__(self, objects: Objects, *, expires: float) -> None:
-        super().__init__(Path(objects.root), expires=expires)
-        self._objects = objects
+    def __init__(self, files: RemoteFiles, *, expires: float) -> None:
+        super().__init__(Path(files.root), expires=expires)
+        self._files = files
         self._seen: dict[str, tuple[bytes, float]] = {}
-        self._signs: dict[str, float] = {}
+        self._renewed: dict[str, float] = {}
 
     def take(self, name: str) -> bool:
-        """Take a lease that is free or was left behind; return False if another worker holds it."""
+        """Take a lease that is free or abandoned; return False if another worker holds it."""
         file, now = f"{name}.lease", _clock()
-        held = self._objects.read(file)
-        if held is not None:
+        lease = self._files.read(file)
+        if lease is not None:
             before, since = self._seen.get(name, (b"", now))
-            if before != held:
-                self._seen[name] = held, (since := now)
-            holder = Holder.of(held)
-            here = holder.host == self._owner.host
-            if now - since <= self.expires and not (here and not is_alive(holder.pid)):
+            if before != lease:
+                self._seen[name] = lease, (since := now)
+            holder = Holder.of(lease)
+            is_dead = holder.host == self._owner.host and not is_alive(holder.pid)
+            if now - since <= self.expires and not is_dead:
                 return False
-            if self._objects.read(file) != held:  # another worker has taken it over
+            if self._files.read(file) != lease:  # another worker has taken the lease over
                 return False
-            self._objects.delete(file)
-        self._signs[name] = now
-        return self._objects.create(file, self._sign(now))
+            self._files.delete(file)
+        self._renewed[name] = now
+        return self._files.create(file, self._lease(now))
 
     def holder(self, name: str) -> Holder:
-        """Return the holder of a lease; nobody if it is free."""
-        return Holder.of(self._objects.read(f"{name}.lease") or b"")
+        """Return the holder of a lease; nobody if the lease is free."""
+        return Holder.of(self._files.read(f"{name}.lease") or b"")
 
-    def where(self, name: str) -> str:
+    def address(self, name: str) -> str:
         """Return the address of a lease."""
-        return f"{self._objects}/{name}.lease"
+        return f"{self._files}/{name}.lease"
 
     def renew(self, name: str) -> None:
-        """Give a sign of life, unless one was given a short while ago."""
+        """Renew a lease, unless it was renewed a short while ago."""
         now = _clock()
-        if now - self._signs[name] >= self.expires / _SIGNS and self._is_mine(name):
-            self._objects.write(f"{name}.lease", self._sign(now))
-            self._signs[name] = now
+        if now - self._renewed[name] >= self.expires / _RENEWALS and self._is_mine(name):
+            self._files.write(f"{name}.lease", self._lease(now))
+            self._renewed[name] = now
 
     def release(self, name: str) -> None:
-        """Give a lease back; one that another worker has taken over is left alone."""
+        """Give a lease back, unless another worker has taken it over."""
         if self._is_mine(name):
-            self._objects.delete(f"{name}.lease")
+            self._files.delete(f"{name}.lease")
 
-    def forget(self, done: Container[str]) -> None:
-        """Remove leases of work that is done, and drafts of them."""
-        for file in self._objects.names():
-            if _work(file) in done:
-                self._objects.delete(file)
+    def remove_leftovers(self, done: Container[str]) -> None:
+        """Remove the leases of work that is done, and the drafts of these leases."""
+        self._files.delete_leftovers(done, "")
 
     def _is_mine(self, name: str) -> bool:
         return self.holder(name).id == self._owner.id
 
-    def _sign(self, now: float) -> bytes:
+    def _lease(self, now: float) -> bytes:
         return json.dumps(plain(replace(self._owner, sign=now))).encode()
 
 
-def _work(file: str) -> str:
-    """Return the name of the work that a file, a lease, or a draft of either belongs to."""
-    return file.removeprefix(".").partition(".")[0]
+class RemoteFolder(StoreFolder):
+    """The files of a folder at a URL, and the local folder ``path`` of their copies."""
 
-
-class Remote(Folder):
-    """A folder at a URL, and the local folder before it.
-
-    Args:
-        path: The local folder.
-        objects: The folder at the URL.
-    """
-
-    def __init__(self, path: Path, objects: Objects) -> None:
+    def __init__(self, path: Path, files: RemoteFiles) -> None:
         super().__init__(path)
-        self._objects = objects
-        self._whole: set[str] = set()
+        self._files = files
+        self._checked: set[str] = set()
 
-    def __truediv__(self, name: str) -> "Remote":
-        return Remote(self.path / name, self._objects / name)
+    def __truediv__(self, name: str) -> "RemoteFolder":
+        return RemoteFolder(self.path / name, self._files / name)
 
     def __str__(self) -> str:
-        return str(self._objects)
+        return str(self._files)
 
     def claim(self, key: Mapping[str, Any]) -> None:
-        """Write the key that decides the content, or check it, on both sides."""
+        """Write the cache key of this folder, or compare it with the recorded key, here and at the URL."""
         super().claim(key)
-        shared = self._objects.read("key.json")
-        if shared is None:
-            self.share("key.json")
-        elif shared != (self.path / "key.json").read_bytes():
+        remote = self._files.read("key.json")
+        if remote is None:
+            self.upload("key.json")
+        elif remote != (self.path / "key.json").read_bytes():
             raise DataError(
-                f"{self}/key.json is of another key, or damaged; delete {self}, and it is made again"
+                f"{self}/key.json holds another key, or is damaged; delete {self} to make it again"
             )
 
-    def share(self, *names: str) -> None:
+    def upload(self, *names: str) -> None:
         """Copy files to the URL, in this order."""
         for name in names:
-            self._objects.write(name, (self.path / name).read_bytes())
+            self._files.write(name, (self.path / name).read_bytes())
 
-    def bring(self, *names: str) -> bool:
-        """Copy files from the URL; return whether all of them are on this machine now."""
+    def download(self, *names: str) -> bool:
+        """Copy files from the URL; return whether all of them are now on this machine."""
         for name in names:
-            data = self._objects.read(name)
+            data = self._files.read(name)
             if data is None:
                 return False
             with atomic_write(self.path / name) as file:
                 file.write(data)
         return True
 
-    def has(self, name: str, *, here: bool) -> bool:
-        """Whether a file is at the URL; if it is not, it is copied there from here, where it is whole."""
-        shared = self._objects.has(name)
-        if here and not shared:
-            self.share(name)
-        return here or shared
+    def has(self, name: str, *, is_local: bool) -> bool:
+        """Return whether all workers can read a file; a local file that the URL lacks is uploaded."""
+        is_remote = self._files.has(name)
+        if is_local and not is_remote:
+            self.upload(name)
+        return is_local or is_remote
 
-    def drop(self, name: str) -> None:
+    def delete_remote(self, name: str) -> None:
         """Delete a file at the URL."""
-        self._objects.delete(name)
+        self._files.delete(name)
 
-    def record(self, record: str, file: str) -> dict[str, Any] | None:
-        """Return the facts in a file's record at the URL; the file is checked when it is needed."""
-        local, shared = super().record(record, file), facts_of(self._objects.read(record) or b"")
-        if local is not None and (shared is None or not self._objects.has(file)):
-            self.share(file, record)
-        return local or shared
+    def facts(self, record: str, file: str) -> dict[str, Any] | None:
+        """Return the facts in a file's record at the URL; :meth:`fetch` checks the file itself."""
+        local, remote = super().facts(record, file), decode_record(self._files.read(record) or b"")
+        if local is not None and (remote is None or not self._files.has(file)):
+            self.upload(file, record)
+        return local or remote
 
-    def need(self, record: str, file: str) -> Path:
-        """Return the path on this machine of a file that has a record at the URL, copied and checked.
+    def fetch(self, record: str, file: str) -> Path:
+        """Copy a file that has a record at the URL to this machine, check the copy, and return its path.
 
         Raises:
-            DataError: The file is damaged at the URL.
+            DataError: The file at the URL is damaged.
         """
-        if file not in self._whole and super().record(record, file) is None:
-            self.bring(file, record)
-            if super().record(record, file) is None:
-                self.drop(record)
-                raise DataError(
-                    f"{self}: {file} is damaged there; give the same command again, and it is made anew"
-                )
-        self._whole.add(file)
+        if file not in self._checked and super().facts(record, file) is None:
+            self.download(file, record)
+            if super().facts(record, file) is None:
+                self.delete_remote(record)
+                raise DataError(f"{self}: {file} is damaged; give the same command again to make it again")
+        self._checked.add(file)
         return self.path / file
 
     def leases(self, seconds: float) -> Leases:
         """Return leases at the URL, which workers on all machines see."""
-        return ObjectLeases(self._objects / "leases", expires=seconds)
+        return RemoteLeases(self._files / "leases", expires=seconds)
 
-    def tidy(self, done: Container[str]) -> None:
-        """Remove what killed workers left; at the URL only of work that is done."""
-        super().tidy(done)
-        self._objects.remove_drafts(done)
+    def remove_leftovers(self, done: Container[str]) -> None:
+        """Remove the files of killed workers; at the URL, only those of work that is done."""
+        super().remove_leftovers(done)
+        self._files.delete_leftovers(done, ".tmp")
 
 
-def open_place(address: str | None, home: Path) -> Folder:
-    """Return the folder of all stores.
+def open_store_folder(address: str | None, home: Path) -> StoreFolder:
+    """Return the folder of all stores at an address: a local path, a URL of fsspec, or None.
 
-    Args:
-        address: A local folder, a URL of fsspec, or None for the cache folder.
-        home: The cache folder, where copies of what is at a URL are kept too.
+    None is the address of the cache folder ``home``, which also holds the copies of files at a URL.
 
     Raises:
         UsageError: fsspec does not know the protocol of the URL.
         MissingPartError: The library for the protocol is not installed.
     """
     if address is None:
-        return Folder(home)
-    is_url = "://" in address or "::" in address
-    return Remote(home, Objects.open(address)) if is_url else Folder(Path(address).expanduser())
+        return StoreFolder(home)
+    if "://" in address or "::" in address:
+        return RemoteFolder(home, RemoteFiles.open(address))
+    return StoreFolder(Path(address).expanduser())

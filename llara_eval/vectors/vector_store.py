@@ -1,21 +1,19 @@
 """Vectors on disk: content-addressed, in shards, resumable, never silently reused.
 
-A store is a folder named by the hash of everything that decides a text's vector. A shard is named by its
-texts and written whole or not at all, with a sidecar that holds its checksum and the cost of its vectors; the
-listing of a collection is written last. An interrupted encoding goes on at the first shard that is missing
-or damaged.
+A store is a folder that is named by the hash of everything that decides a text's vector. A shard is named by
+the hash of its texts. It appears only when it is complete, with a record that holds its checksum and the cost
+of its vectors; the listing of a collection is written last. An interrupted encoding goes on at the first
+shard that is missing or damaged.
 """
 
 import hashlib
 import io
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +25,9 @@ from llara_eval.core.protocols import SILENT, Advance, Progress
 from llara_eval.core.types import Ids
 from llara_eval.encoding.encoder import Encoder, Started
 from llara_eval.encoding.templates import Side
-from llara_eval.vectors.place import Folder
 from llara_eval.vectors.sealed import seal
 from llara_eval.vectors.shards import Listing
+from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.token_store import TokenStore
 
 _POLL = 0.5
@@ -49,58 +47,55 @@ class Vectors(NamedTuple):
 
 
 class VectorStore:
-    """The vectors of one collection in a folder of shards that others may share.
+    """The vectors of one collection in a folder of shards, which other collections may share.
 
     Args:
         root: The folder of all stores.
-        key: Everything that decides the vector of a text, as JSON values.
-        name: The name of the collection, by its content.
+        key: The cache key: everything that decides the vector of a text, in JSON types.
+        name: The name of the collection: a hash of its content.
+
+    Raises:
+        DataError: The store's folder has another key, or its key is damaged.
     """
 
-    def __init__(self, root: Path | Folder, key: Mapping[str, Any], name: str) -> None:
-        self.key = dict(key)
+    def __init__(self, root: StoreFolder, key: Mapping[str, Any], name: str) -> None:
         self.name = name
-        text = json.dumps(self.key, sort_keys=True, ensure_ascii=False)
-        self.place = Folder.of(root) / hashlib.sha256(text.encode()).hexdigest()[:32]
-        self.folder = self.place.path
-        self.place.claim(self.key)
+        self.folder = root.of_key(key)
+        self.folder.claim(key)
 
-    def sidecar(self, content: str) -> dict[str, Any] | None:
+    def record(self, content: str) -> dict[str, Any] | None:
         """Return the record of a shard; None if the shard or its record is missing or damaged."""
-        return self.place.record(f"{content}.json", f"{content}.npy")
+        return self.folder.facts(f"{content}.json", f"{content}.npy")
 
     def write(self, content: str, vectors: NDArray[np.float32], cost: Mapping[str, float]) -> None:
-        """Write one shard, its sidecar last, so that a shard with a sidecar is whole.
+        """Write the vectors (n, D) of a shard as float16, and then its record, which marks it as complete.
 
-        Args:
-            content: Hash of the shard's texts.
-            vectors: (n, D), kept as float16.
-            cost: Seconds and tokens that the vectors took, for the record.
+        ``content`` is the hash of the shard's texts; ``cost`` are seconds and tokens, for the record.
 
         Raises:
             CheckFailedError: A component is too large for float16.
         """
         with np.errstate(over="ignore"):
-            kept = vectors.astype(np.float16)
-        if (np.isinf(kept) & np.isfinite(vectors)).any():
+            stored = vectors.astype(np.float16)
+        if (np.isinf(stored) & np.isfinite(vectors)).any():
             raise CheckFailedError(
-                f"a vector has a component of {np.nanmax(np.abs(vectors)):.3g}, and float16, in which "
-                "vectors are kept, ends at 65,504; does the template lack normalize?"
+                f"a vector has a component of {np.nanmax(np.abs(vectors)):.3g}, but vectors are stored as "
+                "float16, which ends at 65,504; does the template lack normalize?"
             )
-        packed = io.BytesIO()
-        np.save(packed, kept, allow_pickle=False)
-        with atomic_write(self._file(content, "npy")) as file:
-            file.write(packed.getbuffer())
-        checksum = hashlib.sha256(packed.getbuffer())
-        seal(self._file(content, "json"), checksum, {"rows": len(vectors), **cost})
-        self.place.share(f"{content}.npy", f"{content}.json")
+        array = io.BytesIO()
+        np.save(array, stored, allow_pickle=False)
+        with atomic_write(self.folder.path / f"{content}.npy") as file:
+            file.write(array.getbuffer())
+        checksum = hashlib.sha256(array.getbuffer())
+        seal(self.folder.path / f"{content}.json", checksum, {"rows": len(vectors), **cost})
+        self.folder.upload(f"{content}.npy", f"{content}.json")
 
     def records(self) -> list[dict[str, Any]] | None:
         """Return the records of all shards; None if the store is incomplete or damaged."""
-        listing = Listing.load(self.place, self.name)
+        listing = Listing.load(self.folder, self.name)
         if listing is None:
             return None
-        records = [self.sidecar(piece.content) for piece in listing.pieces]
+        records = [self.record(shard.content) for shard in listing.shards]
         return None if None in records else [record for record in records if record]
 
     @property
@@ -110,9 +105,9 @@ class VectorStore:
         Raises:
             DataError: The store is not complete.
         """
-        listing = Listing.load(self.place, self.name)
+        listing = Listing.load(self.folder, self.name)
         if listing is None:
-            raise DataError(f"{self.folder} is not a complete store of vectors of {self.name}")
+            raise DataError(f"{self.folder} is not a complete store of the vectors of {self.name}")
         return listing
 
     def __iter__(self) -> Iterator[Vectors]:
@@ -122,13 +117,9 @@ class VectorStore:
             DataError: The store is not complete.
         """
         listing = self.listing
-        for number, piece in enumerate(listing.pieces):
-            file = self.place.need(f"{piece.content}.json", f"{piece.content}.npy")
-            vectors = np.load(file, mmap_mode="r", allow_pickle=False)
-            yield Vectors(listing.ids(number), vectors)
-
-    def _file(self, content: str, kind: str) -> Path:
-        return self.folder / f"{content}.{kind}"
+        for number, shard in enumerate(listing.shards):
+            file = self.folder.fetch(f"{shard.content}.json", f"{shard.content}.npy")
+            yield Vectors(listing.ids(number), np.load(file, mmap_mode="r", allow_pickle=False))
 
 
 def fill(
@@ -144,39 +135,35 @@ def fill(
 ) -> dict[str, float]:
     """Tokenise and encode the texts of a collection that a store still lacks.
 
-    Any number of processes may do this at the same time: each takes the shards that no other has taken.
-
-    Args:
-        store: The store; its complete shards are kept.
-        encoder: The encoder that the store's key describes.
-        tokens: Where token ids are kept, for the encoder's template.
-        items: (identifier, text) in a fixed order.
-        side: The template to use, of queries or of documents.
-        total: Number of items, for the progress shown.
-        lease_seconds: How long another worker may be silent before this one takes over its shard.
-        progress: Where to show how far the work is.
+    Any number of processes may do this at the same time: each takes the shards that no other has taken. The
+    store's key describes the encoder, and ``tokens`` belongs to the encoder's template for this side. The
+    items are as in :meth:`TokenStore.prepare`. Another worker's lease expires after ``lease_seconds``.
 
     Returns:
-        What the vectors cost when they were made: seconds, tokens, padded (tokens with padding) and rows; and
-        ``reused``, the rows that the store had before.
+        What the vectors cost when they were made: ``seconds``, ``tokens``, ``padded`` (tokens with padding)
+        and ``rows``; and ``reused``, the rows that the store had before.
+
+    Raises:
+        CheckFailedError: A vector is too large for float16.
+        DataError: A file is damaged after it was written, or a store's folder has another key.
     """
     records = store.records()
-    made = 0
+    encoded_rows = 0
     if records is None:
         listing = tokens.prepare(
             store.name, items, total=total, lease_seconds=lease_seconds, progress=progress
         )
-        leases = store.place.leases(lease_seconds)
+        leases = store.folder.leases(lease_seconds)
         with progress.task(f"encode {side}s", total) as advance:
-            made = _encode(store, encoder, tokens, listing, side, leases, advance)
-        listing.copy_to(store.place)
+            encoded_rows = _encode(store, encoder, tokens, listing, side, leases, advance)
+        listing.copy_to(store.folder)
         records = store.records()
         if records is None:
-            raise DataError(f"{store.folder}: a file reads back other than it was written; run this again")
-    tokens.place.tidy({store.name})
-    store.place.tidy({piece.content for piece in store.listing.pieces})
+            raise DataError(f"{store.folder}: a file differs from what was written; run this again")
+    tokens.folder.remove_leftovers({store.name})
+    store.folder.remove_leftovers({shard.content for shard in store.listing.shards})
     cost = {name: sum(record[name] for record in records) for name in ("seconds", "tokens", "padded", "rows")}
-    return {**cost, "reused": cost["rows"] - made}
+    return {**cost, "reused": cost["rows"] - encoded_rows}
 
 
 def _encode(
@@ -189,29 +176,39 @@ def _encode(
     advance: Advance,
 ) -> int:
     """Encode shards until the store has all; return the number of rows that this worker encoded."""
-    waiting = list({piece.content: piece for piece in listing.pieces}.values())
-    made = 0
-    with _Writer(store) as writer:
+    waiting = list({shard.content: shard for shard in listing.shards}.values())
+    encoded_rows, ready_times = 0, [0.0]
+    # A thread writes a shard while the next shard is encoded. At most two shards are in memory.
+    with ThreadPoolExecutor(1) as thread:
+        writing: Future[None] = thread.submit(lambda: None)
         while waiting:
             held_by_others = []
-            for piece in waiting:
-                if store.sidecar(piece.content) is None:
+            for shard in waiting:
+                if store.record(shard.content) is None:
                     with ExitStack() as lease:
-                        if not lease.enter_context(leases.hold(piece.content)):
-                            held_by_others.append(piece)
+                        if not lease.enter_context(leases.hold(shard.content)):
+                            held_by_others.append(shard)
                             continue
-                        if store.sidecar(piece.content) is None:  # nor made since it was looked for
-                            alive = partial(leases.renew, piece.content)
+                        # Another worker may have made the shard before this one took the lease.
+                        if store.record(shard.content) is None:
                             since = time.perf_counter()
-                            started = _start(encoder, tokens, piece.content, side, advance, alive)
-                            writer.put(piece.content, since, started, lease.pop_all())
-                            made += piece.rows
+                            renew = partial(leases.renew, shard.content)
+                            started = _start(encoder, tokens, shard.content, side, advance, renew)
+                            previous, writing = (
+                                writing,
+                                thread.submit(
+                                    _write, store, shard.content, since, started, lease.pop_all(), ready_times
+                                ),
+                            )
+                            previous.result()
+                            encoded_rows += shard.rows
                             continue
-                advance(piece.rows)
+                advance(shard.rows)
             if len(held_by_others) == len(waiting):
                 time.sleep(_POLL)
             waiting = held_by_others
-    return made
+    writing.result()
+    return encoded_rows
 
 
 def _start(
@@ -220,53 +217,35 @@ def _start(
     content: str,
     side: Side,
     advance: Advance,
-    alive: Callable[[], None],
+    renew: Callable[[], None],
 ) -> Started:
     sequences = tokens.read(content)
     if sequences is None:
         raise DataError(f"{tokens.folder}: the token ids of shard {content} are damaged; run this again")
 
     def report(n: int = 1, note: str = "") -> None:
-        alive()
+        renew()
         advance(n, note)
 
     return encoder.start(sequences, side, report)
 
 
-class _Writer:
-    """Waits for the vectors of a shard and writes them, in a thread, while the next shard is begun.
+def _write(
+    store: VectorStore,
+    content: str,
+    since: float,
+    started: Started,
+    lease: AbstractContextManager[object],
+    ready_times: list[float],
+) -> None:
+    """Write a shard when its vectors are ready, then release its lease.
 
-    At most two shards are under way, so memory does not grow and a GPU does not wait for the disk.
+    The cost of a shard does not include the time until the vectors of the previous shard were ready.
     """
-
-    def __init__(self, store: VectorStore) -> None:
-        self._store = store
-        self._thread = ThreadPoolExecutor(1)
-        self._last: Future[None] | None = None
-        self._ready = 0.0  # when the vectors of the last shard were ready
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self._thread.shutdown()
-        if error is None and self._last is not None:
-            self._last.result()
-
-    def put(
-        self, content: str, since: float, started: Started, lease: AbstractContextManager[object]
-    ) -> None:
-        """Write a shard after the one before it, then release its lease; raise an error of the one before."""
-        last, self._last = self._last, self._thread.submit(self._write, content, since, started, lease)
-        if last is not None:
-            last.result()
-
-    def _write(
-        self, content: str, since: float, started: Started, lease: AbstractContextManager[object]
-    ) -> None:
-        with lease:
-            vectors = started.vectors()
-            since, self._ready = max(since, self._ready), time.perf_counter()
-            seconds = round(self._ready - since, 3)
-            cost = {"seconds": seconds, "tokens": started.tokens, "padded": started.padded}
-            self._store.write(content, vectors, cost)
+    with lease:
+        vectors = started.vectors()
+        ready_times.append(time.perf_counter())
+        seconds = round(ready_times[-1] - max(since, ready_times[-2]), 3)
+        store.write(
+            content, vectors, {"seconds": seconds, "tokens": started.tokens, "padded": started.padded}
+        )

@@ -7,12 +7,12 @@ from pathlib import Path
 from fakes import FakeRetriever
 from tiny_training import WORDS, make_base, make_rows
 
-from adapters.finetune import RECIPES, finetune
-from adapters.llara.adapt import adapt, plan
+from adapters.finetune import RECIPES, FinetuningRun
+from adapters.llara.adapt import AdaptationRun
 from adapters.llara.recipes import released
 from llara_eval.checkpoints.load import load
 from llara_eval.training.checkpoint import RECORD
-from llara_eval.training.job import Conditions
+from llara_eval.training.config import Conditions
 from llara_eval.training.mining import Mining, mine
 
 
@@ -21,8 +21,9 @@ def test_a_base_model_is_adapted_mined_for_and_fine_tuned_in_three_calls(tmp_pat
     task, schedule = released()
     brief = replace(schedule, steps=1, batch_size=4)
     conditions = Conditions(output=tmp_path / "adapted", dtype="float32")
-    assert plan(base, texts, task, brief, conditions).steps == 1
-    adapted = adapt(base, texts, task, brief, conditions)
+    run = AdaptationRun(base, texts, task, brief, conditions)
+    assert run.plan().steps == 1
+    adapted = run.run()
     assert adapted == tmp_path / "adapted"
     record = json.loads((adapted / RECORD).read_text(encoding="utf-8"))
     assert record["task"]["max_length"] == 512, "as many tokens as the model has positions, below 1,024"
@@ -36,11 +37,11 @@ def test_a_base_model_is_adapted_mined_for_and_fine_tuned_in_three_calls(tmp_pat
     assert json.loads(mined.with_suffix(".json").read_text(encoding="utf-8"))["counts"]["rows"] == len(WORDS)
 
     contrast, schedule = RECIPES["llara"].settings()
-    tuned = finetune(
+    tuned = FinetuningRun(
         adapted,
         [mined],
         contrast,
         replace(schedule, steps=1, batch_size=4, lora=None),
         Conditions(output=tmp_path / "tuned", dtype="float32"),
-    )
+    ).run()
     assert load(tuned).encode(["sun"], "query").shape == (1, 32)

@@ -15,7 +15,7 @@ import scale
 import synthetic
 
 from llara_eval.checkpoints import load as checkpoints
-from llara_eval.checkpoints.folder import content_hash
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.datasets.load import load
 
 FILES = ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv")
@@ -137,7 +137,7 @@ def test_a_whole_evaluation_is_rehearsed(tmp_path) -> None:
     again = tmp_path / "again"
     texts = synthetic.texts(scale.TOKENS, SHORT, {}, 3)
     scale.write_checkpoint(again, texts, found["width"], 3)
-    assert content_hash(again) == content_hash(tmp_path / "model")
+    assert Checkpoint(again).content_hash == Checkpoint(tmp_path / "model").content_hash
     stored = next(path for path in tmp_path.glob("vectors/*/*.npy") if len(np.load(path)) == 2_000)
     corpus = load(str(tmp_path / "data"), data_dir=tmp_path).corpus
     vectors = checkpoints.load(again).encode([document.contents for document in corpus], "document")

@@ -1,5 +1,6 @@
-"""The exported folder against our own encoder: the same token ids, the same vectors, or nothing at all."""
+"""An exported folder gives the token ids and the vectors of our encoder, or is not written."""
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -26,13 +27,13 @@ from llara_eval.encoding.templates import Template, Templates
 SIDES = ("query", "document")
 TOKENIZER = make_tokenizer()
 ROWS = 300
-"""Rows of the tiny models' embedding table."""
+"""Rows of the tiny models' embedding matrix."""
 
-RELEASED = llara(TOKENIZER, query_length=90, passage_length=100)
+RELEASED = llara(TOKENIZER).cut_to(90, 100)
 PLAIN = Templates(*[Template(prefix=("<s>",), max_length=40)] * 2)
 TEMPLATES = {
     "released": RELEASED,
-    "paper": llara(TOKENIZER, PAPER, query_length=60, passage_length=70),
+    "paper": llara(TOKENIZER, PAPER).cut_to(60, 70),
     "repllama": repllama.templates(TOKENIZER, query_length=50, passage_length=50),
     "repllama, two lengths": repllama.templates(TOKENIZER, query_length=32, passage_length=50),
     "mean": PLAIN,
@@ -54,8 +55,8 @@ MIXED = [
 ]
 
 
-def make_checkpoint(folder: Path, templates: Templates, kind: str = "llama") -> Path:
-    save_checkpoint(folder, kind)
+def make_checkpoint(folder: Path, templates: Templates, architecture: str = "llama") -> Path:
+    save_checkpoint(folder, architecture)
     templates.save(folder)
     return folder
 
@@ -79,12 +80,11 @@ def ids_of(model, texts, side):
 
 
 def original(ids, template):
-    """Undo the ids of their own that pooled tokens have where several are pooled."""
-    suffix = template.suffix_ids(TOKENIZER)
-    if template.pooling != "last" or template.slots == 1:
+    """Return the token ids of the template, of which an export replaces those of several pooled tokens."""
+    if not template.pools_slots:
         return ids
     assert min(ids[-template.slots :]) >= ROWS > max(ids[: -template.slots])
-    return [*ids[: -template.slots], *suffix[-template.slots :]]
+    return [*ids[: -template.slots], *template.suffix_ids(TOKENIZER)[-template.slots :]]
 
 
 def cosine(a, b):
@@ -95,16 +95,16 @@ def cosine(a, b):
     scope="module",
     params=[
         *(("llama", name) for name in TEMPLATES),
-        *((kind, name) for kind in ("qwen2", "gemma2") for name in ("released", "repllama")),
+        *((architecture, name) for architecture in ("qwen2", "gemma2") for name in ("released", "repllama")),
         ("bert", "first, not normalised"),
     ],
     ids=lambda param: f"{param[0]}, {param[1]}",
 )
 def both(request, tmp_path_factory):
     """Return our encoder of a checkpoint and sentence-transformers' model of its export."""
-    kind, name = request.param
+    architecture, name = request.param
     folder = tmp_path_factory.mktemp("export")
-    checkpoint = make_checkpoint(folder / "checkpoint", TEMPLATES[name], kind)
+    checkpoint = make_checkpoint(folder / "checkpoint", TEMPLATES[name], architecture)
     export(checkpoint, folder / "exported")
     return checkpoints.load(checkpoint, dtype="float32"), load(folder / "exported")
 
@@ -125,8 +125,8 @@ def test_token_ids_are_those_of_the_template(both) -> None:
     encoder, model = both
     for side in SIDES:
         template = encoder.templates.of(side)
-        found = [original(ids, template) for ids in ids_of(model, MIXED, side)]
-        assert found == template.token_ids(encoder.tokenizer, MIXED)
+        token_ids = [original(ids, template) for ids in ids_of(model, MIXED, side)]
+        assert token_ids == template.token_ids(encoder.tokenizer, MIXED)
 
 
 def test_vectors_are_those_of_our_encoder(both) -> None:
@@ -139,18 +139,12 @@ def test_vectors_are_those_of_our_encoder(both) -> None:
         assert np.allclose(encode(model, [""], side), theirs[MIXED.index("")], atol=1e-4)
 
 
-def test_a_text_of_no_declared_side_is_a_document(both) -> None:
+def test_a_text_without_a_side_is_a_document(both) -> None:
     _, model = both
     assert np.allclose(model.encode(TEXTS), model.encode_document(TEXTS), atol=1e-6)
 
 
-LOADED = {}
-
-
-def load_once(folder):
-    if folder not in LOADED:
-        LOADED[folder] = load(folder)
-    return LOADED[folder]
+load_once = functools.cache(load)
 
 
 @settings(max_examples=20, deadline=None)
@@ -208,12 +202,12 @@ def test_an_export_with_one_template_is_read_by_our_own_loader(plain, tmp_path) 
     assert np.allclose(theirs.encode(MIXED, "query"), ours.encode(MIXED, "query"), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
-def test_weights_keep_the_type_they_were_stored_in(tmp_path, kind) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_weights_keep_the_dtype_they_were_stored_in(tmp_path, dtype) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", RELEASED)
-    AutoModel.from_pretrained(checkpoint, dtype=kind).save_pretrained(checkpoint)
+    AutoModel.from_pretrained(checkpoint, dtype=dtype).save_pretrained(checkpoint)
     export(checkpoint, tmp_path / "exported")
-    assert load(tmp_path / "exported").dtype == kind
+    assert load(tmp_path / "exported").dtype == dtype
 
 
 def test_the_chat_template_of_a_tokenizer_is_not_applied(tmp_path) -> None:
@@ -246,7 +240,7 @@ def test_a_tokenizer_that_pads_on_the_left_with_nothing_pads_on_the_right_with_i
         (Template(suffix=("</s>",), pooling="last", slots=2), "its suffix has 1"),
     ],
 )
-def test_a_template_without_equal_is_refused(tmp_path, template, reason) -> None:
+def test_a_template_that_sentence_transformers_cannot_apply_is_refused(tmp_path, template, reason) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", Templates(template, template))
     with pytest.raises(UsageError, match=reason):
         export(checkpoint, tmp_path / "exported")
@@ -255,7 +249,7 @@ def test_a_template_without_equal_is_refused(tmp_path, template, reason) -> None
 
 def test_other_vectors_leave_no_folder(plain, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(st_write, "_MODES", {"mean": "lasttoken"})
-    with pytest.raises(CheckFailedError, match="another document vector"):
+    with pytest.raises(CheckFailedError, match="another query vector"):
         export(plain, tmp_path / "exported")
     assert list(tmp_path.iterdir()) == []
 
@@ -273,7 +267,7 @@ def test_a_vector_of_another_length_fails_the_check(tmp_path, monkeypatch) -> No
     templates = TEMPLATES["first, not normalised"]
     checkpoint = make_checkpoint(tmp_path / "checkpoint", templates)
     parts = st_write._parts
-    monkeypatch.setattr(st_write, "_parts", lambda *given: {**parts(*given), "normalize": {}})
+    monkeypatch.setattr(st_write, "_parts", lambda *arguments: {**parts(*arguments), "normalize": {}})
     with pytest.raises(CheckFailedError):
         export(checkpoint, tmp_path / "exported")
 
@@ -297,13 +291,13 @@ def run(*arguments: object):
 
 def test_the_command_writes_refuses_and_overwrites(plain, tmp_path) -> None:
     exported = tmp_path / "exported"
-    given = ("--model", plain, "--output", exported, "--format", "sentence-transformers")
-    assert run(*given, "--quiet").exit_code == 0
+    arguments = ("--model", plain, "--output", exported, "--format", "sentence-transformers")
+    assert run(*arguments, "--quiet").exit_code == 0
     assert json.loads((exported / "modules.json").read_text())
     (exported / "left").touch()
-    assert run(*given).exit_code == 2
+    assert run(*arguments).exit_code == 2
     assert (exported / "left").exists()
-    assert run(*given, "--overwrite").exit_code == 0
+    assert run(*arguments, "--overwrite").exit_code == 0
     assert not (exported / "left").exists()
 
 

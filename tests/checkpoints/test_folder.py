@@ -1,55 +1,48 @@
-"""Where a checkpoint is, what its files say, and what its content hash is of."""
+"""How a checkpoint is found, what its files contain, and on which files its content hash depends."""
 
 import json
 import shutil
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
 
 import pytest
+import transformers
 from checkout import ROOT
 from tiny_models import (
     make_model,
     make_sentence_transformer,
-    save_checkpoint,
 )
 from transformers import AutoConfig, AutoTokenizer
 from typer.testing import CliRunner
 
 from adapters import checkpoint_folder
 from llara_eval.checkpoints import folder as folder_module
-from llara_eval.checkpoints.folder import Checkpoint, content_hash, resolve
-from llara_eval.checkpoints.load import load, read_tokenizer
+from llara_eval.checkpoints.folder import Checkpoint, resolve
+from llara_eval.checkpoints.gguf import convert_gguf
+from llara_eval.checkpoints.load import load
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding.templates import Templates
 
 
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory):
-    return save_checkpoint(tmp_path_factory.mktemp("models") / "bare")
-
-
-@pytest.fixture
-def copy(bare, tmp_path):
-    return shutil.copytree(bare, tmp_path / "copy")
-
-
-def test_content_hash_follows_weights_and_not_the_place(bare, copy) -> None:
-    assert content_hash(copy) == content_hash(bare)
+def test_the_content_hash_depends_on_weights_and_not_on_the_folder(bare, copy) -> None:
+    assert Checkpoint(copy).content_hash == Checkpoint(bare).content_hash
     make_model("llama", seed=1).save_pretrained(copy)
-    assert content_hash(copy) != content_hash(bare)
+    assert Checkpoint(copy).content_hash != Checkpoint(bare).content_hash
 
 
-def test_what_is_neither_folder_nor_hub_name(tmp_path) -> None:
+def test_a_name_of_neither_a_folder_nor_a_hub_model_is_refused(tmp_path) -> None:
     for name in (str(tmp_path / "nothing"), "./nothing", "a/b/c"):
         with pytest.raises(DataError, match="not a checkpoint folder"):
             resolve(name)
 
 
 def test_a_folder_without_configuration_is_no_checkpoint(tmp_path) -> None:
-    with pytest.raises(DataError, match="not a checkpoint folder: there is no config"):
+    with pytest.raises(DataError, match="not a checkpoint folder: it has no config"):
         resolve(str(tmp_path))
-    with pytest.raises(UsageError, match="'' names nothing"):
+    with pytest.raises(UsageError, match="--model is empty"):
         resolve("")
 
 
@@ -58,14 +51,14 @@ def test_a_hub_name_offline_says_so() -> None:
         resolve("someone/some-model", offline=True)
 
 
-def test_of_pickled_files_the_hub_is_asked_for_low_rank_updates_only(tmp_path, monkeypatch) -> None:
+def test_the_only_pickled_files_downloaded_from_the_hub_are_lora_adapters(tmp_path, monkeypatch) -> None:
     from huggingface_hub.utils import filter_repo_objects
 
-    asked = Mock(return_value=str(tmp_path))
-    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
+    download = Mock(return_value=str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert resolve("someone/some-model") == tmp_path
     files = ["adapter_model.bin", "adapter_model.safetensors", "pytorch_model.bin", "training_args.bin"]
-    patterns = asked.call_args.kwargs["allow_patterns"]
+    patterns = download.call_args.kwargs["allow_patterns"]
     assert list(filter_repo_objects(files, allow_patterns=patterns)) == files[:2]
 
 
@@ -84,12 +77,30 @@ def test_a_broken_gguf_file_is_a_data_error_and_leaves_nothing(tmp_path, own_hom
 
 
 def test_without_the_gguf_package_the_message_is_the_command_that_installs_it(tmp_path, monkeypatch) -> None:
-    from transformers import AutoModelForCausalLM
-
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Mock(side_effect=ImportError))
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", Mock(side_effect=ImportError))
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     with pytest.raises(MissingPartError, match=r"model\.gguf needs: pip install gguf"):
         resolve(str(tmp_path / "model.gguf"))
+
+
+def test_processes_that_need_one_gguf_file_at_once_convert_it_once(tmp_path, monkeypatch) -> None:
+    conversions = []
+
+    def read(*_, **__) -> Mock:
+        conversions.append(1)
+        time.sleep(0.2)
+        return Mock(save_pretrained=lambda folder, **_: (folder / "config.json").touch())
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", read)
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", Mock())
+    monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
+    (tmp_path / "model.gguf").write_bytes(b"weights")
+    with ThreadPoolExecutor(3) as threads:  # each takes a lease of its own
+        folders = set(threads.map(convert_gguf, [tmp_path / "model.gguf"] * 3))
+    assert len(conversions) == 1
+    assert [path for path in (tmp_path / "home").rglob("*.*") if path.is_file()] == [
+        folder / "config.json" for folder in folders
+    ]
 
 
 def test_bm25_has_no_checkpoint() -> None:
@@ -97,53 +108,51 @@ def test_bm25_has_no_checkpoint() -> None:
         checkpoint_folder("bm25")
 
 
-def test_texts_are_cut_at_their_end_whatever_a_tokenizer_was_saved_with(copy) -> None:
+def test_texts_are_truncated_at_their_end_whatever_the_tokenizer_says(copy) -> None:
     path = copy / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "truncation_side": "left"}))
-    tokenizer = read_tokenizer(copy)
+    tokenizer = Checkpoint(copy).tokenizer
     words = tokenizer("one two three", add_special_tokens=False)["input_ids"]
     cut = tokenizer("one two three", add_special_tokens=False, truncation=True, max_length=2)["input_ids"]
     assert cut == words[:2]
 
 
 @pytest.mark.parametrize("name", ["added_tokens.json", "spiece.model", "bpe.codes", "tokenizer.json"])
-def test_the_content_hash_is_of_every_file_of_a_tokenizer(copy, name) -> None:
+def test_the_content_hash_covers_every_file_of_a_tokenizer(copy, name) -> None:
     hashes = set()
     for content in ("1", "2"):
         (copy / name).write_text(content)
-        hashes.add(content_hash(copy))
+        hashes.add(Checkpoint(copy).content_hash)
     assert len(hashes) == 2
 
 
-def test_the_content_hash_is_of_modules_too_unless_they_take_a_mean_as_those_of_older_records_do(
-    bare, tmp_path
-) -> None:
+def test_the_content_hash_covers_modules_unless_they_take_a_plain_mean(bare, tmp_path) -> None:
     folder = make_sentence_transformer(tmp_path / "st", "llama")
-    hashes = [content_hash(folder)]
-    assert hashes == [content_hash(bare)]
+    hashes = [Checkpoint(folder).content_hash]
+    assert hashes == [Checkpoint(bare).content_hash]
     for config in ({"pooling_mode": "max"}, {"pooling_mode": "mean", "include_prompt": False}):
         (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
-        hashes.append(content_hash(folder))
+        hashes.append(Checkpoint(folder).content_hash)
     (folder / "3_Dense" / "within").mkdir(parents=True)
     modules = json.loads((folder / "modules.json").read_text())
     modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
     (folder / "modules.json").write_text(json.dumps(modules))
-    hashes.append(content_hash(folder))
+    hashes.append(Checkpoint(folder).content_hash)
     for file in ("config.json", "model.safetensors", "within/pytorch_model.bin"):
         for content in (b"1", b"2"):
             (folder / "3_Dense" / file).write_bytes(content)
-            hashes.append(content_hash(folder))
+            hashes.append(Checkpoint(folder).content_hash)
     (folder / "3_Dense" / "config.json").rename(folder / "2_Normalize" / "config.json")
-    hashes.append(content_hash(folder))
+    hashes.append(Checkpoint(folder).content_hash)
     assert len(set(hashes)) == len(hashes)
-    assert content_hash(shutil.copytree(folder, tmp_path / "copy")) == hashes[-1]
+    assert Checkpoint(shutil.copytree(folder, tmp_path / "copy")).content_hash == hashes[-1]
 
 
 def test_the_content_hash_of_a_recorded_model_is_still_that_of_its_record(packaged_model) -> None:
     name = packaged_model("all-minilm-l6-v2")
     record = ROOT / "runs" / name / "demo" / "result.json"
     expected = json.loads(record.read_text())["settings"]["checkpoint_sha256"]
-    assert content_hash(checkpoint_folder(name)) == expected
+    assert Checkpoint(checkpoint_folder(name)).content_hash == expected
 
 
 @pytest.fixture
@@ -165,14 +174,14 @@ def reads(monkeypatch) -> Counter[str]:
     return counts
 
 
-def test_nothing_is_read_before_it_is_asked_for_and_each_file_once(copy, reads) -> None:
+def test_each_file_is_read_when_it_is_needed_and_once(copy, reads) -> None:
     checkpoint = Checkpoint(copy)
     assert not reads
     for _ in range(2):
         assert checkpoint.config.model_type == "llama"
         assert len(checkpoint.tokenizer) > 200
         assert checkpoint.templates is None
-        assert checkpoint.content_hash == content_hash(copy)
+        assert checkpoint.content_hash == Checkpoint(copy).content_hash
     encoder = load(checkpoint, dtype="float32")
     assert encoder.tokenizer is checkpoint.tokenizer
     assert (reads["AutoConfig"], reads["AutoTokenizer"], reads["template.json"]) == (1, 1, 1)
@@ -186,7 +195,7 @@ def test_a_plan_opens_a_checkpoint_once(copy, reads) -> None:
     assert (reads["AutoConfig"], reads["AutoTokenizer"], reads["template.json"]) == (1, 1, 1)
 
 
-def test_lora_weights_without_a_tokenizer_have_that_of_their_base(bare, tmp_path) -> None:
+def test_an_adapter_without_a_tokenizer_has_that_of_its_base_model(bare, tmp_path) -> None:
     config = {"peft_type": "LORA", "base_model_name_or_path": str(bare)}
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     checkpoint = Checkpoint(tmp_path)
@@ -207,7 +216,7 @@ def test_lora_weights_without_a_tokenizer_have_that_of_their_base(bare, tmp_path
         ("router_config.json", '{"structure": null}', r"Expected `object`, got `null` - at `\$\.structure`"),
     ],
 )
-def test_what_a_sentence_transformers_folder_says_wrongly_is_named(copy, name, content, says) -> None:
+def test_errors_in_a_sentence_transformers_folder_are_named(copy, name, content, says) -> None:
     (copy / name).write_text(content)
     with pytest.raises(DataError, match=rf"{name}: .*{says}|{name}: {says}"):
         load(copy)

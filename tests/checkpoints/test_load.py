@@ -1,7 +1,6 @@
 """A folder on disk becomes an encoder; what cannot be read is named."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -16,22 +15,13 @@ from tiny_models import (
 )
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, T5Config
 
-from llara_eval.checkpoints.load import load, read_model, read_model_config
+from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import load, read_model
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Template, Templates
 from llara_eval.training.checkpoint import add_lora
 from llara_eval.training.config import LoRA
-
-
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory):
-    return save_checkpoint(tmp_path_factory.mktemp("models") / "bare")
-
-
-@pytest.fixture
-def copy(bare, tmp_path):
-    return shutil.copytree(bare, tmp_path / "copy")
 
 
 def test_a_bare_model_is_pooled_over_all_positions(bare) -> None:
@@ -41,8 +31,9 @@ def test_a_bare_model_is_pooled_over_all_positions(bare) -> None:
 
 
 def test_the_template_in_the_checkpoint_wins(copy) -> None:
-    asked, told = Template(prompt="query: ", max_length=32), Template(prompt="passage: ", max_length=64)
-    templates = Templates(query=asked, document=told)
+    templates = Templates(
+        query=Template(prompt="query: ", max_length=32), document=Template(prompt="passage: ", max_length=64)
+    )
     templates.save(copy)
     assert load(copy, dtype="float32").templates == templates
 
@@ -54,13 +45,13 @@ def test_changes_apply_to_both_sides(bare) -> None:
     }
 
 
-def test_a_model_reads_as_much_as_the_task_asks_and_it_can(bare) -> None:
+def test_a_model_reads_as_many_tokens_as_the_task_needs_and_it_can(bare) -> None:
     def limit(**options) -> int:
         return load(bare, dtype="float32", **options).templates.document.max_length
 
     assert limit(text_length=100) == 100
     assert limit(text_length=2_048) == 128, "the model has no more positions"
-    assert limit(text_length=2_048, changes={"max_length": 50}) == 50, "the user's own word counts"
+    assert limit(text_length=2_048, changes={"max_length": 50}) == 50, "the user's limit comes first"
 
 
 def test_weights_are_those_on_disk(bare) -> None:
@@ -69,20 +60,22 @@ def test_weights_are_those_on_disk(bare) -> None:
         assert torch.equal(loaded[name], value)
 
 
-@pytest.mark.parametrize("kind", ["llama", "gemma2"], ids=["head of its own", "head tied to the table"])
-def test_a_head_is_read_or_tied_but_not_made_up(tmp_path, kind) -> None:
-    folder = save_checkpoint(tmp_path / "decoder", kind)
-    if kind == "llama":
+@pytest.mark.parametrize(
+    "architecture", ["llama", "gemma2"], ids=["head of its own", "head tied to the embedding matrix"]
+)
+def test_a_head_is_read_or_tied_but_not_invented(tmp_path, architecture) -> None:
+    folder = save_checkpoint(tmp_path / "decoder", architecture)
+    if architecture == "llama":
         with pytest.raises(DataError, match=r"decoder lacks lm_head\.weight: adapt needs a whole checkpoint"):
-            read_model(folder, dtype=torch.float32, head=True)
+            read_model(Checkpoint(folder), dtype=torch.float32, head=True)
     else:
-        model, _ = read_model(folder, dtype=torch.float32, head=True)
+        model = read_model(Checkpoint(folder), dtype=torch.float32, head=True)
         assert model.lm_head.weight is model.get_input_embeddings().weight
 
 
-@pytest.mark.parametrize("kind", ["llama", "bert"])
-def test_weights_that_are_missing_are_not_made_up(tmp_path, kind) -> None:
-    folder = save_checkpoint(tmp_path / "model", kind)
+@pytest.mark.parametrize("architecture", ["llama", "bert"])
+def test_missing_weights_are_not_invented(tmp_path, architecture) -> None:
+    folder = save_checkpoint(tmp_path / "model", architecture)
     file = folder / "model.safetensors"
     weights = load_file(file)
     encoder = load(folder, dtype="float32")
@@ -134,16 +127,16 @@ def test_unknown_dtype(bare) -> None:
         load(bare, dtype="int3")
 
 
-@pytest.mark.parametrize("kind", ["bert", "qwen2", "gemma3", "mpnet", "llama"])
-def test_a_folder_without_a_tokenizer_is_refused(tmp_path, kind) -> None:
-    folder = save_checkpoint(tmp_path / "model", kind)
+@pytest.mark.parametrize("architecture", ["bert", "qwen2", "gemma3", "mpnet", "llama"])
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path, architecture) -> None:
+    folder = save_checkpoint(tmp_path / "model", architecture)
     for file in folder.glob("tokenizer*"):
         file.unlink()
     with pytest.raises(DataError, match="tokenizer"):
         load(folder)
 
 
-def test_a_tokenizer_of_another_model_is_named_where_the_model_has_no_row(tmp_path) -> None:
+def test_a_token_id_without_a_row_in_the_embedding_matrix_is_named(tmp_path) -> None:
     folder = save_checkpoint(tmp_path / "model")
     grown = make_tokenizer()
     grown.add_tokens([f"<new{number}>" for number in range(100)])
@@ -166,19 +159,18 @@ def test_weights_that_do_not_fit_or_need_a_package_are_named(copy, changes, erro
 
 
 def test_a_model_reads_no_more_tokens_than_it_has_positions(bare) -> None:
-    there = read_model_config(bare).max_position_embeddings
-    most = load(bare, changes={"max_length": there})
-    assert most.templates.document.max_length == there
-    with pytest.raises(UsageError, match=f"max_length {there + 1:,} is more than .* positions: {there:,}"):
-        load(bare, changes={"max_length": there + 1})
+    limit = Checkpoint(bare).config.max_position_embeddings
+    assert load(bare, changes={"max_length": limit}).templates.document.max_length == limit
+    with pytest.raises(UsageError, match=f"max_length {limit + 1:,} is more than .* positions: {limit:,}"):
+        load(bare, changes={"max_length": limit + 1})
 
 
-@pytest.mark.parametrize("kind", ["xlm-roberta", "mpnet", "bert", "llama"])
-def test_a_text_that_fills_all_positions_is_encoded(tmp_path, kind) -> None:
-    """Some models count positions from behind the padding token's id, and have as many less."""
-    folder = save_checkpoint(tmp_path / "model", kind)
+@pytest.mark.parametrize("architecture", ["xlm-roberta", "mpnet", "bert", "llama"])
+def test_a_text_that_fills_all_positions_is_encoded(tmp_path, architecture) -> None:
+    """Some models count positions from the padding token's id on, and have fewer positions therefore."""
+    folder = save_checkpoint(tmp_path / "model", architecture)
     encoder = load(folder, dtype="float32", text_length=1_000)
-    limit = {"xlm-roberta": 126, "mpnet": 126}.get(kind, 128)
+    limit = {"xlm-roberta": 126, "mpnet": 126}.get(architecture, 128)
     assert encoder.templates.document.max_length == limit
     assert load(folder, dtype="float32").templates.document.max_length == limit
     assert encoder.encode(["word " * 200], "document").shape == (1, 32)
@@ -186,11 +178,11 @@ def test_a_text_that_fills_all_positions_is_encoded(tmp_path, kind) -> None:
         load(folder, changes={"max_length": limit + 1})
 
 
-def test_templates_that_ask_for_more_positions_than_there_are_are_cut(copy) -> None:
-    there = read_model_config(copy).max_position_embeddings
-    Templates(Template(max_length=there - 1), Template(max_length=there + 1)).save(copy)
-    made = load(copy).templates
-    assert (made.query.max_length, made.document.max_length) == (there - 1, there)
+def test_limits_above_the_positions_of_the_model_are_lowered(copy) -> None:
+    limit = Checkpoint(copy).config.max_position_embeddings
+    Templates(Template(max_length=limit - 1), Template(max_length=limit + 1)).save(copy)
+    templates = load(copy).templates
+    assert (templates.query.max_length, templates.document.max_length) == (limit - 1, limit)
 
 
 def test_of_a_model_that_reads_pictures_too_the_language_model_is_read(tmp_path) -> None:
@@ -209,9 +201,11 @@ def test_of_a_model_that_reads_pictures_too_the_language_model_is_read(tmp_path)
     alone = Encoder(whole.model.language_model.eval(), encoder.tokenizer, encoder.templates)
     assert np.array_equal(encoder.encode(TEXTS, "query"), alone.encode(TEXTS, "query"))
     with pytest.raises(UsageError, match="gemma3 is more than a language model"):
-        read_model(tmp_path, dtype=torch.float32, head=True)
-    updated = add_lora(read_model(tmp_path, dtype=torch.float32)[0], LoRA(rank=4, alpha=8, dropout=0.0))
-    assert updated.peft_config["default"].base_model_name_or_path == str(tmp_path)
+        read_model(Checkpoint(tmp_path), dtype=torch.float32, head=True)
+    adapted = add_lora(
+        read_model(Checkpoint(tmp_path), dtype=torch.float32), LoRA(rank=4, alpha=8, dropout=0.0)
+    )
+    assert adapted.peft_config["default"].base_model_name_or_path == str(tmp_path)
 
 
 def test_a_model_of_encoder_and_decoder_is_refused(tmp_path) -> None:

@@ -12,31 +12,25 @@ from tiny_models import (
 
 from llara_eval.checkpoints.load import load
 from llara_eval.core.errors import UsageError
-from llara_eval.encoding.templates import Template
+from llara_eval.encoding.templates import SIDES, Template
 
 
 @pytest.mark.parity
 @pytest.mark.parametrize(("mode", "pooling"), [("mean", "mean"), ("cls", "first"), ("lasttoken", "last")])
-@pytest.mark.parametrize("kind", ["bert", "llama"])
-def test_a_sentence_transformers_folder_gives_its_own_vectors(tmp_path, kind, mode, pooling) -> None:
-    from sentence_transformers import SentenceTransformer
-
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+def test_a_sentence_transformers_folder_gives_its_own_vectors(tmp_path, architecture, mode, pooling) -> None:
     prompts = {"prompts": {"query": "search: ", "document": "text: "}}
-    folder = make_sentence_transformer(tmp_path / "st", kind, mode, config_sentence_transformers=prompts)
+    folder = make_sentence_transformer(
+        tmp_path / "st", architecture, mode, config_sentence_transformers=prompts
+    )
     encoder = load(folder, dtype="float32")
     assert encoder.templates.document == Template(pooling=pooling, prompt="text: ", max_length=48)
     peer = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    for side, ours in (
-        ("query", encoder.encode(TEXTS, "query")),
-        ("document", encoder.encode(TEXTS, "document")),
-    ):
-        theirs = peer.encode(TEXTS, prompt_name=side)
-        assert np.allclose(ours, theirs, atol=1e-5)
+    for side in SIDES:
+        assert np.allclose(encoder.encode(TEXTS, side), peer.encode(TEXTS, prompt_name=side), atol=1e-5)
 
 
 def test_a_limit_is_found_wherever_sentence_transformers_writes_it(tmp_path) -> None:
-    from sentence_transformers import SentenceTransformer
-
     older = make_sentence_transformer(tmp_path / "st", "bert")
     (older / "sentence_bert_config.json").rename(older / "sentence_roberta_config.json")
     peer = SentenceTransformer(str(older), device="cpu", local_files_only=True)
@@ -52,7 +46,7 @@ def test_a_limit_is_found_wherever_sentence_transformers_writes_it(tmp_path) -> 
 
 
 @pytest.mark.parametrize("backend", ["transformers", "sentence-transformers"])
-def test_texts_that_sentence_transformers_would_make_lower_case(tmp_path, backend) -> None:
+def test_a_setting_that_lowers_the_case_of_texts_is_refused(tmp_path, backend) -> None:
     settings = {"max_seq_length": 48, "do_lower_case": True}
     folder = make_sentence_transformer(tmp_path / "st", "bert", sentence_bert_config=settings)
     with pytest.raises(UsageError, match=r"do_lower_case.* save it again"):
@@ -60,18 +54,18 @@ def test_texts_that_sentence_transformers_would_make_lower_case(tmp_path, backen
     peer = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     peer.save(str(tmp_path / "again"))
     texts = ["The Moon And The EARTH"]
-    own = load(tmp_path / "again", dtype="float32", engine=backend).encode(texts, "document")
-    assert float((own * peer.encode(texts)).sum()) > 0.9999
+    vectors = load(tmp_path / "again", dtype="float32", engine=backend).encode(texts, "document")
+    assert float((vectors * peer.encode(texts)).sum()) > 0.9999
 
 
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
         ({"similarity_fn_name": "euclidean"}, "similarity_fn_name 'euclidean'; only cosine and dot"),
-        ({"truncate_dim": 8}, "ask for --dims 8"),
+        ({"truncate_dim": 8}, "use --dims 8"),
     ],
 )
-def test_what_sentence_transformers_would_do_to_vectors_is_not_passed_over(tmp_path, setting, says) -> None:
+def test_settings_that_change_vectors_or_scores_are_not_ignored(tmp_path, setting, says) -> None:
     folder = make_sentence_transformer(tmp_path / "st", "bert", config_sentence_transformers=setting)
     with pytest.raises(UsageError, match=says):
         load(folder)

@@ -12,8 +12,8 @@ from training_commands import QUICK, call, message, table_of
 from transformers import AutoModelForCausalLM
 
 from adapters.llara.recipes import contrastive, released
+from adapters.training import with_options
 from llara_eval.checkpoints.load import load
-from llara_eval.cli.training_options import settled
 from llara_eval.core.errors import UsageError
 from llara_eval.encoding.templates import Templates
 from llara_eval.training.checkpoint import RECORD
@@ -125,7 +125,7 @@ def test_prompts_and_slots_reach_the_checkpoint(tmp_path: Path, base: Path, text
     file.write_text(json.dumps({**own, "slot": 2}))
     refused = call(*words, "--output", tmp_path / "other")
     assert refused.exit_code == 3
-    assert "prompts.json: expected a JSON object with prefix, self_suffix" in message(refused)
+    assert "unknown field `slot` - at `$`; the fields are prefix, self_suffix" in message(refused)
 
 
 def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts: Path) -> None:
@@ -202,18 +202,18 @@ def test_a_folder_is_no_training_data(tmp_path: Path, base: Path, command: str) 
 
 def test_settings_replace_those_of_the_recipe() -> None:
     contrast, schedule = contrastive()
-    _, plain = settled(contrast, schedule, {"lora": "false"})
+    _, plain = with_options(contrast, schedule, {"lora": "false"})
     assert plain.lora is None
-    contrast, small = settled(contrast, schedule, {"lora_rank": "4", "group_size": "2", "warmup": "0.2"})
+    contrast, small = with_options(contrast, schedule, {"lora_rank": "4", "group_size": "2", "warmup": "0.2"})
     assert small.lora is not None
     assert (small.lora.rank, small.lora.alpha, small.warmup, contrast.group_size) == (4, 16, 0.2, 2)
-    _, longer = settled(*released(), {"epochs": "2"})
+    _, longer = with_options(*released(), {"epochs": "2"})
     assert (longer.steps, longer.total_steps(2560)) == (None, 2 * 2560 // longer.batch_size)
-    _, added = settled(*released(), {"lora_targets": "q_proj, v_proj"})
+    _, added = with_options(*released(), {"lora_targets": "q_proj, v_proj"})
     assert added.lora is not None
     assert added.lora.targets == ("q_proj", "v_proj")
     with pytest.raises(UsageError, match="no option 'rank'"):
-        settled(contrast, schedule, {"rank": "4"})
+        with_options(contrast, schedule, {"rank": "4"})
 
 
 def test_the_weights_that_are_trained_move(tmp_path: Path, base: Path, texts: Path) -> None:

@@ -78,9 +78,9 @@ def test_compare_does_not_choose_between_a_public_set_and_a_folder_called_like_i
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (["--qrels", "nothere"], "--qrels is what run files are scored against"),
-        (["--dataset", "tiny"], "--dataset and --split are of systems by name"),
-        (["--split", "dev"], "--dataset and --split are of systems by name"),
+        (["--qrels", "nothere"], "--qrels is for run files, and no run file is named"),
+        (["--dataset", "tiny"], "--dataset and --split are for systems"),
+        (["--split", "dev"], "--dataset and --split are for systems"),
     ],
 )
 def test_compare_drops_nothing_that_was_asked_for(two, given, says):
@@ -114,12 +114,12 @@ def test_compare_shows_a_table(two):
     ("words", "code", "says"),
     [
         (["words"], 2, "name at least two"),
-        (["words", "stems"], 2, "name a system together with --dataset"),
+        (["words", "stems"], 2, "if it is a system, name --dataset too"),
         (["words", "stems", "-d", "tiny", "-d", "other"], 2, "one data set at a time, not on tiny, other"),
-        (["words", "nobody", "-d", "tiny"], 3, "no result there"),
+        (["words", "nobody", "-d", "tiny"], 3, "the folder has no result"),
         (["words", "stems", "-d", "tiny", "--measure", "P@3"], 2, "has no P@3; it has nDCG@10"),
         (["words", "stems", "-d", "tiny", "--measure", "best"], 2, "'best' is not a measure"),
-        (["words/tiny/run.trec.gz", "stems/tiny"], 2, "--qrels says what to score it against"),
+        (["words/tiny/run.trec.gz", "stems/tiny"], 2, "name its judgements with --qrels"),
     ],
 )
 def test_compare_refuses(two, monkeypatch, words, code, says):

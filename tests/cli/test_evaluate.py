@@ -205,7 +205,7 @@ def test_a_file_in_the_place_of_the_runs_is_named(tmp_path, tiny, place):
     (tmp_path / "file").write_text("mine")
     result = call("evaluate", "--model", "words", "--dataset", tiny, "--runs-dir", tmp_path / place)
     assert result.exit_code == 1
-    assert "A file stands where a folder should be: move it away" in text_of(result)
+    assert "Move the file away that is in the place of a folder" in text_of(result)
 
 
 def test_a_measure_beyond_the_depth_is_not_left_out_silently(evaluate):

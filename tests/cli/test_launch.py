@@ -20,7 +20,7 @@ from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.datasets.load import locate
 from llara_eval.encoding import devices
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.engines import find_facts, open_stock
+from llara_eval.encoding.engines import find_facts
 from llara_eval.encoding.templates import Template, Templates
 
 
@@ -175,7 +175,7 @@ def test_with_other_threads_vectors_differ_in_the_last_bits_of_float16_at_most(k
     model = make_model(kind)
     templates = Templates(template, template)
     facts = find_facts(model, templates)
-    encoder = Encoder(model, make_tokenizer(), templates, facts=facts, engine=open_stock(model, facts))
+    encoder = Encoder(model, make_tokenizer(), templates, facts=facts)
     texts = [f"{'many words ' * (i % 7)}{i}" for i in range(200)]
     before, found = torch.get_num_threads(), []
     try:

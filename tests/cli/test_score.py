@@ -49,5 +49,5 @@ def test_score_does_not_replace_what_it_reads(tmp_path, input_file):
     before = files[input_file].read_text()
     result = call("score", "--run", files["run"], "--qrels", files["qrels"], "--per-query", files[input_file])
     assert result.exit_code == 2
-    assert "would replace what is read" in text_of(result)
+    assert "would replace an input" in text_of(result)
     assert files[input_file].read_text() == before

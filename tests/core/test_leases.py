@@ -91,7 +91,7 @@ def test_who_comes_late_does_not_remove_the_lease_of_who_was_first(two, tmp_path
     path = tmp_path / "a.lease"
     path.write_text(json.dumps(asdict(dead)))
     assert one.take("a")
-    other._remove(path, dead, time.time())
+    other._remove("a", dead, time.time())
     assert not other.take("a")
     right = tmp_path / "a.dead.takeover"  # somebody is about to remove it
     path.write_text(json.dumps(asdict(dead)))
@@ -120,23 +120,22 @@ def test_only_one_of_many_takes_over(tmp_path) -> None:
         assert times_taken(tmp_path, name, 8, tries=5) == 1
 
 
-def test_after_a_while_it_is_said_who_is_waited_for(two, monkeypatch, tmp_path) -> None:
-    said = ""
+def test_after_a_while_a_warning_names_the_holder(two, monkeypatch, tmp_path) -> None:
+    warnings = []
 
-    def hear(message: str) -> None:
-        nonlocal said
-        said = message
+    def release(message: str) -> None:
+        warnings.append(message)
         one.release("a")
 
     monkeypatch.setattr(module, "_PATIENCE", 0.0)
     monkeypatch.setattr(module, "_POLL", 0.01)
-    monkeypatch.setattr(module.logger, "warning", hear)
+    monkeypatch.setattr(module.logger, "warning", release)
     one, other = two
     one.take("a")
-    with other.hold("a", wait=True) as mine:
-        assert mine
-    assert f"waiting for process {os.getpid()} on {socket.gethostname()}" in said
-    assert f"{tmp_path / 'a.lease'}; delete that file" in said
+    with other.hold("a", wait=True) as taken:
+        assert taken
+    assert f"waiting for process {os.getpid()} on {socket.gethostname()}" in warnings[0]
+    assert f"{tmp_path / 'a.lease'}; delete that file" in warnings[0]
 
 
 def test_waiting_ends_when_the_holder_gives_it_back(two, monkeypatch) -> None:
@@ -144,8 +143,8 @@ def test_waiting_ends_when_the_holder_gives_it_back(two, monkeypatch) -> None:
     monkeypatch.setattr(module, "time", clock)
     one, other = two
     one.take("a")
-    with other.hold("a", wait=True) as mine:
-        assert mine
-    with one.hold("a") as mine, other.hold("a") as also:
-        assert (mine, also) == (True, False)
+    with other.hold("a", wait=True) as taken:
+        assert taken
+    with one.hold("a") as by_one, other.hold("a") as by_other:
+        assert (by_one, by_other) == (True, False)
     assert one.take("a")

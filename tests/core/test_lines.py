@@ -1,4 +1,4 @@
-"""The one reader of lines: gzipped or not, and every defect named with its file and line."""
+"""The reader of lines: gzipped or not; every error names the file and the line."""
 
 import gzip
 import json

@@ -9,7 +9,7 @@ import pytest
 from servers import CORPUS, WHOLE, make_zip
 
 from llara_eval.core.errors import DataError
-from llara_eval.core.files import HERE
+from llara_eval.core.files import HOST
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets.download import changes, fetch_archive, find_manifest, write_manifest
 from llara_eval.datasets.known import KnownDataset
@@ -120,7 +120,7 @@ def test_an_archive_that_reaches_outside_is_refused(server, tmp_path, member):
 
 def test_an_interrupted_unpacking_is_done_again(server, tmp_path):
     (tmp_path / "tiny.zip").write_bytes(WHOLE)
-    half = tmp_path / f".new.{HERE}.killed.tmp" / "tiny"
+    half = tmp_path / f".new.{HOST}.killed.tmp" / "tiny"
     half.mkdir(parents=True)
     (half / "corpus.jsonl").write_bytes(CORPUS[:10])
     (half / "stale").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""What only a GPU can show; all else runs there too, where there is one."""
+"""Tests that need a GPU; all other tests use one, too, if there is one."""
 
 import copy
 
@@ -11,7 +11,7 @@ from adapters.llara.templates import templates
 from llara_eval.encoding.check import check
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.engines import find_facts, open_stock
+from llara_eval.encoding.engines import find_facts
 from llara_eval.encoding.packed import PackedModel
 from llara_eval.encoding.padded import PaddedModel
 from llara_eval.encoding.templates import Template, Templates
@@ -33,19 +33,20 @@ MANY = [text for number in range(40) for text in (*TEXTS, f"text {number}", "")]
 
 def encoder_of(model, template: Template, **options) -> Encoder:
     both = Templates(template, template)
-    facts = find_facts(model, both)
-    return Encoder(model, TOKENIZER, both, facts=facts, engine=open_stock(model, facts), **options)
+    return Encoder(model, TOKENIZER, both, facts=find_facts(model, both), **options)
 
 
 def cosines(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     return (one * two).sum(axis=1)
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma3", "bert"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "bert"])
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_rows_on_a_gpu_have_the_vectors_of_the_processor(kind: str, pooling: str, dtype: torch.dtype) -> None:
-    model = make_model(kind).to(dtype)
+def test_packed_batches_on_a_gpu_have_the_vectors_of_a_cpu(
+    architecture: str, pooling: str, dtype: torch.dtype
+) -> None:
+    model = make_model(architecture).to(dtype)
     expected = encoder_of(copy.deepcopy(model).float(), POOLINGS[pooling]).encode(MANY, "document")
     encoder = encoder_of(model.cuda(), POOLINGS[pooling], batch_tokens=1024)
     assert isinstance(encoder.engine, PackedModel)
@@ -56,38 +57,39 @@ def test_rows_on_a_gpu_have_the_vectors_of_the_processor(kind: str, pooling: str
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("micro_tokens", [300, 100_000])
-def test_rows_in_training_have_the_gradients_of_the_processor(micro_tokens: int, compiled: bool) -> None:
-    found = []
+def test_packed_batches_in_training_have_the_gradients_of_a_cpu(micro_tokens: int, compiled: bool) -> None:
+    outcomes = []
     for device, precision in (("cpu", torch.float32), ("cuda", torch.bfloat16)):
         model = make_model("llama").to(device).train()
         if compiled and device == "cuda":
             compile_layers(model, torch.device(device))
-        made = {"seed": 1, "micro_tokens": micro_tokens, "precision": precision}
-        objective = Finetune(model, TOKENIZER, templates(TOKENIZER), Contrast(temperature=0.1), **made)
+        options = {"seed": 1, "micro_tokens": micro_tokens, "precision": precision}
+        objective = Finetune(model, TOKENIZER, templates(TOKENIZER), Contrast(temperature=0.1), **options)
         rows = [
             (n, {"query": f"text {n}", "pos": [TEXTS[n % 4]], "neg": [f"no {n}", "b " * n]}) for n in range(8)
         ]
         step = objective.step(objective.read(rows, 0))
-        found.append((torch.cat([weight.grad.flatten() for weight in model.parameters()]).cpu(), step))
-    (expected, plain), (slope, step) = found
-    assert torch.nn.functional.cosine_similarity(slope, expected, dim=0) > 0.99
-    assert step.terms["loss"] == pytest.approx(plain.terms["loss"], rel=0.03)
-    assert (step.tokens, step.padded) == (plain.tokens, plain.tokens)
+        gradient = torch.cat([weight.grad.flatten() for weight in model.parameters()])
+        outcomes.append((gradient.cpu(), step))
+    (expected, padded), (gradient, step) = outcomes
+    assert torch.nn.functional.cosine_similarity(gradient, expected, dim=0) > 0.99
+    assert step.terms["loss"] == pytest.approx(padded.terms["loss"], rel=0.03)
+    assert (step.tokens, step.padded) == (padded.tokens, padded.tokens)
 
 
-@pytest.mark.parametrize("kind", CAUSAL)
-def test_float32_is_padded_and_of_full_precision(kind: str) -> None:
-    model = make_model(kind)
+@pytest.mark.parametrize("architecture", CAUSAL)
+def test_float32_is_padded_and_has_full_precision(architecture: str) -> None:
+    model = make_model(architecture)
     expected = encoder_of(copy.deepcopy(model), POOLINGS["mean"]).encode(MANY, "document")
     encoder = encoder_of(model.cuda(), POOLINGS["mean"])
     assert isinstance(encoder.engine, PaddedModel)
     assert np.allclose(encoder.encode(MANY, "document"), expected, atol=1e-5)
 
 
-def test_a_gpu_is_not_waited_for_before_vectors_are_wanted() -> None:
+def test_a_gpu_is_not_waited_for_before_the_vectors_are_needed() -> None:
     encoder = encoder_of(make_model("llama").half().cuda(), POOLINGS["mean"], batch_tokens=512)
     sequences = POOLINGS["mean"].token_ids(TOKENIZER, MANY)
-    expected = encoder.encode_tokens(sequences, "document")
+    expected = encoder.start(sequences, "document").vectors()
     assert len(list(encoder.batches(sequences))) > 5
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -98,23 +100,23 @@ def test_a_gpu_is_not_waited_for_before_vectors_are_wanted() -> None:
         assert np.array_equal(started.vectors(), expected)
 
 
-def test_too_little_memory_makes_smaller_batches() -> None:
+def test_batches_become_smaller_if_memory_is_short() -> None:
     sequences = [[1 + number % 200] * 60 for number in range(2000)]
     model = make_model("llama").half().cuda()
-    expected = encoder_of(model, POOLINGS["mean"]).encode_tokens(sequences, "document")
+    expected = encoder_of(model, POOLINGS["mean"]).start(sequences, "document").vectors()
     encoder = encoder_of(model, POOLINGS["mean"], batch_tokens=1 << 17)
     torch.cuda.empty_cache()
     allowed = torch.cuda.memory_reserved() + (24 << 20)
     torch.cuda.set_per_process_memory_fraction(allowed / torch.cuda.mem_get_info()[1])
     try:
-        vectors = encoder.encode_tokens(sequences, "document")
+        vectors = encoder.start(sequences, "document").vectors()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert encoder._fitting < encoder.batch_tokens == 1 << 17
+    assert encoder._fitting_tokens < encoder.batch_tokens == 1 << 17
     assert cosines(vectors, expected).min() > 0.9999
 
 
-def test_compiled_layers_take_rows_of_any_length() -> None:
+def test_compiled_layers_take_packed_batches_of_any_length() -> None:
     encoder = encoder_of(make_model("llama").half().cuda(), POOLINGS["last"], batch_tokens=512)
     expected = encoder.encode(MANY, "document")
     compile_layers(encoder.model, encoder.device)

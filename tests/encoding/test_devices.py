@@ -1,4 +1,4 @@
-"""An import changes nothing in the process; what a model is computed with is set up where one is opened."""
+"""Imports change no setting of the process; settings of torch are changed when a checkpoint is opened."""
 
 import platform
 import subprocess
@@ -51,7 +51,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def test_importing_every_room_changes_neither_the_environment_nor_switches_of_torch() -> None:
+def test_imports_change_neither_the_environment_nor_settings_of_torch() -> None:
     names = [name for name in modules() if not name.endswith("__main__")]
     done = subprocess.run([sys.executable, "-c", IMPORTS, *names], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -66,7 +66,7 @@ def test_a_process_is_set_up_where_a_checkpoint_is_opened(tmp_path, monkeypatch)
     assert calls == [encoder.device]
 
 
-def test_on_a_gpu_products_repeat_and_attention_makes_no_plans(monkeypatch) -> None:
+def test_a_gpu_has_reproducible_products_and_no_attention_by_cudnn(monkeypatch) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", lambda on: calls.append(on))
     calls: list[bool] = []
@@ -77,7 +77,7 @@ def test_on_a_gpu_products_repeat_and_attention_makes_no_plans(monkeypatch) -> N
     assert calls == [False]
 
 
-def test_what_decides_the_last_bits_is_named() -> None:
+def test_the_description_of_a_cpu_names_what_decides_the_last_bits() -> None:
     described = devices.describe(torch.device("cpu"))
     assert described["device"] == "cpu"
     assert described["threads"] == torch.get_num_threads()
@@ -86,8 +86,8 @@ def test_what_decides_the_last_bits_is_named() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is meant")
-def test_tensors_take_the_place_of_freed_ones() -> None:
-    """Not from the first one on: the heap grows until a hole has room for the alignment too (2 to 9)."""
+def test_tensors_reuse_freed_memory() -> None:
+    """The first few tensors do not: the heap grows until a hole has room for the alignment too (2 to 9)."""
     mapped, kept = (
         int(subprocess.run([sys.executable, "-c", MEMORY, how], capture_output=True, check=True).stdout)
         for how in ("mapped", "kept")

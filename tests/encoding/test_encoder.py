@@ -29,38 +29,37 @@ POOLINGS = {
 
 
 def make_encoder(
-    kind: str = "llama", template: Template = POOLINGS["slots"], *, packed: bool = False, **options
+    architecture: str = "llama", template: Template = POOLINGS["slots"], *, packed: bool = False, **options
 ) -> Encoder:
-    model = make_model(kind)
-    facts = bare_facts(model)
-    backend = PackedModel(model, facts) if packed else None
-    return Encoder(model, TOKENIZER, Templates(template, template), facts=facts, engine=backend, **options)
+    model = make_model(architecture)
+    facts = replace(bare_facts(model), packs=packed)
+    return Encoder(model, TOKENIZER, Templates(template, template), facts=facts, **options)
 
 
 def oracle(encoder: Encoder, text: str, template: Template) -> np.ndarray:
-    """One text alone through the stock model, pooled by hand."""
+    """Return the vector of one text, computed by the stock model and pooled here."""
     (sequence,) = template.token_ids(TOKENIZER, [text])
     with torch.inference_mode():
         hidden = encoder.model(input_ids=torch.tensor([sequence])).last_hidden_state[0]
-    rows = {"mean": hidden, "first": hidden[:1], "last": hidden[-template.slots :]}[template.pooling]
-    vector = rows.mean(0)
+    pooled = {"mean": hidden, "first": hidden[:1], "last": hidden[-template.slots :]}[template.pooling]
+    vector = pooled.mean(0)
     return (vector / vector.norm()).numpy()
 
 
-@pytest.mark.parametrize("kind", CAUSAL)
+@pytest.mark.parametrize("architecture", CAUSAL)
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_a_ragged_batch_equals_each_text_alone(kind: str, pooling: str) -> None:
-    encoder = make_encoder(kind, POOLINGS[pooling])
+def test_a_ragged_batch_equals_each_text_alone(architecture: str, pooling: str) -> None:
+    encoder = make_encoder(architecture, POOLINGS[pooling])
     vectors = encoder.encode(TEXTS, "document")
     for text, vector in zip(TEXTS, vectors, strict=True):
         assert np.allclose(vector, oracle(encoder, text, POOLINGS[pooling]), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", CAUSAL)
+@pytest.mark.parametrize("architecture", CAUSAL)
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_padding_side_plays_no_part(kind: str, pooling: str) -> None:
+def test_the_padding_side_does_not_matter(architecture: str, pooling: str) -> None:
     template = POOLINGS[pooling]
-    encoder = make_encoder(kind, template)
+    encoder = make_encoder(architecture, template)
     sequences = template.token_ids(TOKENIZER, TEXTS)
     with torch.inference_mode():
         right, left = (
@@ -73,29 +72,29 @@ def test_padding_side_plays_no_part(kind: str, pooling: str) -> None:
     TOKENIZER.padding_side = "right"
 
 
-@pytest.mark.parametrize("kind", ["xlm-roberta", "mpnet"])
-def test_a_text_may_hold_the_token_of_padding(kind: str) -> None:
-    model, template, own = make_model(kind), POOLINGS["mean"], 1  # the id of padding
-    sequences = [[own, 30, own, own, 40], [50, own], [60, 61, 62]]
+@pytest.mark.parametrize("architecture", ["xlm-roberta", "mpnet"])
+def test_a_text_may_contain_the_padding_token(architecture: str) -> None:
+    model, template, padding = make_model(architecture), POOLINGS["mean"], 1
+    sequences = [[padding, 30, padding, padding, 40], [50, padding], [60, 61, 62]]
     with torch.inference_mode():
         alone = [model(input_ids=torch.tensor([ids])).last_hidden_state[0].mean(0) for ids in sequences]
         forms = [embed(model, sequences, template, causal=False, left=left) for left in (False, True)]
-    if kind == "xlm-roberta":
+    if architecture == "xlm-roberta":
         forms += PackedModel(model, bare_facts(model)).embeddings(sequences, template, [len(sequences)])
     for vectors in forms:
         assert torch.allclose(vectors, torch.nn.functional.normalize(torch.stack(alone), dim=-1), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", CAUSAL)
-def test_the_check_passes_on_a_sound_encoder(kind: str) -> None:
-    worst = check(make_encoder(kind), TEXTS)
-    assert set(worst) == {"batch of one", "left padding"}
-    assert min(worst.values()) > 0.9999
+@pytest.mark.parametrize("architecture", CAUSAL)
+def test_the_check_passes_on_a_sound_encoder(architecture: str) -> None:
+    cosines = check(make_encoder(architecture), TEXTS)
+    assert set(cosines) == {"batch of one", "left padding"}
+    assert min(cosines.values()) > 0.9999
 
 
 def test_the_check_finds_a_mask_that_is_missing() -> None:
     encoder = make_encoder("bert", POOLINGS["mean"])
-    encoder.engine = PaddedModel(encoder.model, replace(encoder.facts, causal=True))  # no mask is passed
+    encoder.engine = PaddedModel(encoder.model, replace(encoder.facts, causal=True))  # pads without a mask
     with pytest.raises(CheckFailedError, match="batch of one"):
         check(encoder, TEXTS)
 
@@ -135,15 +134,15 @@ def test_batches_keep_to_the_token_budget_and_lose_nothing() -> None:
     encoder = make_encoder(batch_tokens=128)
     sequences = [[1] * n for n in (5, 64, 3, 64, 200, 10, 10)]
     batches = list(encoder.batches(sequences))
-    assert sorted(row for batch in batches for row in batch) == list(range(len(sequences)))
+    assert sorted(number for batch in batches for number in batch) == list(range(len(sequences)))
     for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(len(sequences[row]) for row in batch) <= 128
+        assert len(batch) == 1 or len(batch) * max(len(sequences[number]) for number in batch) <= 128
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma3", "bert", "xlm-roberta"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma3", "bert", "xlm-roberta"])
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_packed_sequences_have_the_vectors_of_each_alone_and_no_padding(kind: str, pooling: str) -> None:
-    encoder = make_encoder(kind, POOLINGS[pooling], packed=True, batch_tokens=80)
+def test_a_packed_batch_equals_each_text_alone_and_has_no_padding(architecture: str, pooling: str) -> None:
+    encoder = make_encoder(architecture, POOLINGS[pooling], packed=True, batch_tokens=80)
     texts = [*TEXTS, *TEXTS[1:3], "", "a"]
     started = encoder.start(POOLINGS[pooling].token_ids(TOKENIZER, texts), "document")
     for text, vector in zip(texts, started.vectors(), strict=True):
@@ -151,20 +150,20 @@ def test_packed_sequences_have_the_vectors_of_each_alone_and_no_padding(kind: st
     assert started.padded == started.tokens
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_check_passes_on_packed_sequences(kind: str) -> None:
-    encoder = make_encoder(kind, packed=kind != "gemma2")
+@pytest.mark.parametrize("architecture", KINDS)
+def test_the_check_passes_on_packed_sequences(architecture: str) -> None:
+    encoder = make_encoder(architecture, packed=architecture != "gemma2")
     assert min(check(encoder, TEXTS).values()) > 0.9999
 
 
-def test_the_check_finds_sequences_that_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_finds_sequences_that_attend_to_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = make_encoder(packed=True)
-    together = packed_attention.attend
-    monkeypatch.setattr(
-        packed_attention,
-        "attend",
-        lambda q, k, v, cu_seqlens, *rest: together(q, k, v, cu_seqlens[[0, -1]], *rest),
-    )
+    attend = packed_attention.attend
+
+    def attend_to_all(query, key, value, cu_seqlens, *options):
+        return attend(query, key, value, cu_seqlens[[0, -1]], *options)
+
+    monkeypatch.setattr(packed_attention, "attend", attend_to_all)
     with pytest.raises(CheckFailedError, match="batch of one"):
         check(encoder, TEXTS)
 
@@ -180,7 +179,7 @@ def test_the_check_finds_sequences_that_see_each_other(monkeypatch: pytest.Monke
     ],
     ids=lambda config: config.model_type,
 )
-def test_models_that_know_no_rows_are_padded_and_vectors_are_as_wide_as_the_output(config) -> None:
+def test_models_that_cannot_pack_are_padded_and_vectors_are_as_wide_as_the_output(config) -> None:
     torch.manual_seed(0)
     model = AutoModel.from_config(config).eval()
     template = Template(max_length=64)
@@ -190,32 +189,25 @@ def test_models_that_know_no_rows_are_padded_and_vectors_are_as_wide_as_the_outp
     assert encoder.encode(TEXTS, "document").shape == (len(TEXTS), width)
 
 
-def test_a_packed_model_can_still_be_called_with_padding() -> None:
-    encoder = make_encoder("bert", POOLINGS["mean"], packed=True)
-    sequences = POOLINGS["mean"].token_ids(TOKENIZER, TEXTS)
-    packed = encoder.embed(sequences, POOLINGS["mean"])
-    with torch.inference_mode():
-        padded = embed(encoder.model, sequences, POOLINGS["mean"], causal=False)
-    assert torch.allclose(packed, padded, atol=1e-5)
-
-
 @pytest.mark.slow
-def test_compiled_layers_give_the_vectors_of_those_that_are_not() -> None:
+def test_compiled_layers_give_the_same_vectors() -> None:
     encoder = make_encoder(template=POOLINGS["last"], packed=True, batch_tokens=80)
     expected = encoder.encode(TEXTS, "document")
     compile_layers(encoder.model, encoder.device)
     assert np.allclose(encoder.encode(TEXTS, "document"), expected, atol=1e-5)
 
 
-def test_less_memory_makes_smaller_batches_and_counts_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_become_smaller_if_memory_is_short_and_no_text_counts_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     encoder = make_encoder(packed=True, batch_tokens=80)
     sequences = POOLINGS["mean"].token_ids(TOKENIZER, TEXTS)
     expected, shown = encoder.start(sequences, "document"), []
-    usual = encoder.engine.embeddings
+    embeddings = encoder.engine.embeddings
 
     def limited(sequences, template, sizes):
-        for number, part in enumerate(usual(sequences, template, sizes)):
-            if number and encoder._fitting > 40:
+        for number, part in enumerate(embeddings(sequences, template, sizes)):
+            if number and encoder._fitting_tokens > 40:
                 raise torch.OutOfMemoryError
             yield part
 
@@ -225,17 +217,16 @@ def test_less_memory_makes_smaller_batches_and_counts_nothing_twice(monkeypatch:
     assert sum(shown) == len(TEXTS)
     assert np.allclose(started.vectors(), expected.vectors(), atol=1e-5)
     assert started[1:] == expected[1:]
-    assert encoder.batch_tokens == 80, "what vectors are recorded under stays"
+    assert encoder.batch_tokens == 80, "the recorded size stays"
 
 
 def test_vectors_do_not_depend_on_order_or_budget() -> None:
-    one, other = make_encoder(batch_tokens=64), make_encoder(batch_tokens=4096)
-    forward = one.encode(TEXTS, "document")
-    backward = other.encode(TEXTS[::-1], "document")[::-1]
+    forward = make_encoder(batch_tokens=64).encode(TEXTS, "document")
+    backward = make_encoder(batch_tokens=4096).encode(TEXTS[::-1], "document")[::-1]
     assert np.allclose(forward, backward, atol=1e-5)
 
 
-def test_work_counts_real_and_padded_tokens() -> None:
+def test_real_and_padded_tokens_are_counted() -> None:
     encoder = make_encoder(template=POOLINGS["mean"])
     started = encoder.start(POOLINGS["mean"].token_ids(TOKENIZER, ["ab", "abcd"]), "document")
     assert (started.tokens, started.padded) == (6, 8)

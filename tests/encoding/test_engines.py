@@ -1,4 +1,4 @@
-"""Whoever computes them, the vectors are those of the texts, and the check before a corpus finds others."""
+"""All engines give the vectors of the stock model, or the check finds the difference."""
 
 import json
 import sys
@@ -48,11 +48,13 @@ def peer(folder: Path):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("kind", ["bert", "llama"])
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
 @pytest.mark.parametrize("pooling", ["mean", "lasttoken"])
-def test_sentence_transformers_gives_our_vectors_where_we_know_its_modules(tmp_path, kind, pooling) -> None:
+def test_sentence_transformers_gives_our_vectors_where_we_know_its_modules(
+    tmp_path, architecture, pooling
+) -> None:
     files = {"config_sentence_transformers": PROMPTS}
-    folder = make_sentence_transformer(tmp_path / "st", kind, pooling, **files)
+    folder = make_sentence_transformer(tmp_path / "st", architecture, pooling, **files)
     stock, theirs = (checkpoints.load(folder, dtype="float32", engine=name) for name in ("transformers", ST))
     for side in ("query", "document"):
         assert np.allclose(stock.encode(TEXTS, side), theirs.encode(TEXTS, side), atol=1e-5)
@@ -73,7 +75,7 @@ def test_modules_that_only_sentence_transformers_has_are_run_by_it(tmp_path) -> 
     assert set(check(encoder, TEXTS)) == {"batch of one"}
 
 
-def test_vectors_of_a_folder_whose_projection_was_replaced_are_made_anew(tmp_path, make_collection) -> None:
+def test_vectors_are_computed_again_after_a_projection_was_replaced(tmp_path, make_collection) -> None:
     folder = add_dense(make_sentence_transformer(tmp_path / "st"))
     collection = make_collection({"d": "text"}, {"q": "what"}, {"q": {"d": 1}})
     corpus = load(str(collection), data_dir=tmp_path).corpus
@@ -88,7 +90,7 @@ def test_vectors_of_a_folder_whose_projection_was_replaced_are_made_anew(tmp_pat
     assert reused() == 0
 
 
-def test_a_prompt_that_is_not_pooled_is_left_out_by_sentence_transformers(tmp_path) -> None:
+def test_sentence_transformers_pools_without_the_prompt_if_the_folder_says_so(tmp_path) -> None:
     folder = make_sentence_transformer(tmp_path / "st", config_sentence_transformers=PROMPTS)
     pooling = json.loads((folder / "1_Pooling" / "config.json").read_text())
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({**pooling, "include_prompt": False}))
@@ -98,18 +100,18 @@ def test_a_prompt_that_is_not_pooled_is_left_out_by_sentence_transformers(tmp_pa
 
 
 def test_an_export_is_run_by_the_route_of_each_side(tmp_path) -> None:
-    folder = save_checkpoint(tmp_path / "own", "llama")
+    folder = save_checkpoint(tmp_path / "checkpoint", "llama")
     query, document = (Template(suffix=(end,), pooling="last", max_length=64) for end in ("</s>", "<s1>"))
     Templates(query, document).save(folder)
     export(folder, tmp_path / "exported")
-    own = checkpoints.load(folder, dtype="float32")
+    stock = checkpoints.load(folder, dtype="float32")
     exported = checkpoints.load(tmp_path / "exported", dtype="float32", engine=ST)
     for side in ("query", "document"):
-        assert np.allclose(own.encode(TEXTS, side), exported.encode(TEXTS, side), atol=1e-5)
+        assert np.allclose(stock.encode(TEXTS, side), exported.encode(TEXTS, side), atol=1e-5)
 
 
-def test_slots_are_pooled_by_the_stock_model_alone(tmp_path) -> None:
-    folder = save_checkpoint(tmp_path / "own", "llama")
+def test_only_the_stock_model_pools_slots(tmp_path) -> None:
+    folder = save_checkpoint(tmp_path / "checkpoint", "llama")
     Templates(SLOTS, SLOTS).save(folder)
     export(folder, tmp_path / "exported")
     with pytest.raises(UsageError, match="slots"):
@@ -117,10 +119,10 @@ def test_slots_are_pooled_by_the_stock_model_alone(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", [ST, "vllm"])
-def test_low_rank_updates_are_never_left_out(tmp_path, name) -> None:
+def test_lora_adapters_are_never_ignored(tmp_path, name) -> None:
     folder = make_sentence_transformer(tmp_path / "st")
     (folder / "adapter_config.json").write_text("{}")
-    with pytest.raises(UsageError, match="LoRA weights"):
+    with pytest.raises(UsageError, match="LoRA adapter"):
         open_engine(name, folder, None, None, Templates(SLOTS, SLOTS), torch.device("cpu"))
 
 
@@ -144,7 +146,7 @@ def test_compiling_is_for_transformers(tmp_path) -> None:
 
 
 class Engine:
-    """What vLLM documents of its pooling runner: hidden states of each token of each prompt."""
+    """The documented interface of vLLM's pooling runner: hidden states of each token of each prompt."""
 
     shift = 0.0
 
@@ -170,7 +172,7 @@ class Engine:
 
 @pytest.fixture
 def vllm(monkeypatch):
-    """Put a stand-in with vLLM's interface in its place: the package needs a GPU."""
+    """Replace vLLM, which needs a GPU, by a class of the same interface."""
     module = ModuleType("vllm")
     module.LLM, module.PoolingParams = Engine, SimpleNamespace
     monkeypatch.setitem(sys.modules, "vllm", module)
@@ -180,7 +182,7 @@ def vllm(monkeypatch):
     "template", [SLOTS, Template(max_length=100), Template(pooling="first", max_length=100)]
 )
 def test_vllm_hidden_states_are_pooled_as_the_template_says(tmp_path, vllm, template) -> None:
-    folder = save_checkpoint(tmp_path / "own", "llama")
+    folder = save_checkpoint(tmp_path / "checkpoint", "llama")
     Templates(template, template).save(folder)
     stock = checkpoints.load(folder, dtype="float32")
     served = checkpoints.load(folder, dtype="float32", engine="vllm")
@@ -191,12 +193,14 @@ def test_vllm_hidden_states_are_pooled_as_the_template_says(tmp_path, vllm, temp
 
 def test_the_check_finds_a_backend_that_computes_something_else(tmp_path, vllm, monkeypatch) -> None:
     monkeypatch.setattr(Engine, "shift", 1.0)
-    served = checkpoints.load(save_checkpoint(tmp_path / "own", "llama"), dtype="float32", engine="vllm")
+    served = checkpoints.load(
+        save_checkpoint(tmp_path / "checkpoint", "llama"), dtype="float32", engine="vllm"
+    )
     with pytest.raises(CheckFailedError, match="batch of one gives other vectors"):
         check(served, TEXTS)
 
 
-def test_vllm_that_is_missing_says_how_to_install_it(tmp_path, monkeypatch) -> None:
+def test_without_vllm_the_command_that_installs_it_is_named(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(MissingPartError, match="pip install"):
-        checkpoints.load(save_checkpoint(tmp_path / "own", "llama"), engine="vllm")
+        checkpoints.load(save_checkpoint(tmp_path / "checkpoint", "llama"), engine="vllm")

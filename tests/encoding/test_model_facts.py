@@ -1,4 +1,4 @@
-"""What a model can do is found once, in few forward passes, and a question changes nothing."""
+"""The facts about a model are found in few forward passes that do not change the model."""
 
 import sys
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ PACKABLE = ["llama", "qwen2", "gemma3", "bert", "xlm-roberta"]
 
 @contextmanager
 def counting() -> Iterator[list[str]]:
-    """Collect the classes of the models that are run in the meantime, one for each forward pass."""
+    """Collect the class of the model of each forward pass in the block."""
     passes: list[str] = []
 
     def note(module: torch.nn.Module, _: object) -> None:
@@ -46,18 +46,18 @@ def hooks(model: torch.nn.Module) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("architecture", KINDS)
 def test_a_load_takes_three_forward_passes_at_most_and_leaves_the_model_as_it_is_on_disk(
-    tmp_path, kind
+    tmp_path, architecture
 ) -> None:
-    folder = save_checkpoint(tmp_path / "model", kind)
+    folder = save_checkpoint(tmp_path / "model", architecture)
     with counting() as passes:
         encoder = checkpoints.load(folder, dtype="float32", changes={"max_length": 64})
     assert 1 <= len(passes) <= 3, passes
     assert not hooks(encoder.model)
     assert not any(module.training for module in encoder.model.modules())
-    assert encoder.model.config._attn_implementation == make_model(kind).config._attn_implementation
-    for name, value in make_model(kind).state_dict().items():
+    assert encoder.model.config._attn_implementation == make_model(architecture).config._attn_implementation
+    for name, value in make_model(architecture).state_dict().items():
         assert torch.equal(encoder.model.state_dict()[name], value), name
 
 
@@ -68,14 +68,14 @@ def test_other_engines_take_one_forward_pass_of_the_stock_model(tmp_path) -> Non
     assert passes == ["BertModel"]
 
 
-@pytest.mark.parametrize("kind", CAUSAL)
-def test_what_a_model_can_do(kind: str) -> None:
-    facts = find_facts(make_model(kind), BOTH)
-    assert facts.causal is CAUSAL[kind]
-    assert facts.packs is (kind in PACKABLE)
+@pytest.mark.parametrize("architecture", CAUSAL)
+def test_facts_of_each_architecture(architecture: str) -> None:
+    facts = find_facts(make_model(architecture), BOTH)
+    assert facts.causal is CAUSAL[architecture]
+    assert facts.packs is (architecture in PACKABLE)
     assert (facts.width, facts.layers) == (32, 3)
-    assert facts.positions == (126 if kind in ("xlm-roberta", "mpnet") else 128)
-    assert facts.padding_position == (1 if kind in ("xlm-roberta", "mpnet") else None)
+    assert facts.positions == (126 if architecture in ("xlm-roberta", "mpnet") else 128)
+    assert facts.padding_position == (1 if architecture in ("xlm-roberta", "mpnet") else None)
 
 
 def test_outputs_may_be_narrower_than_layers_and_positions_without_a_limit() -> None:
@@ -88,7 +88,7 @@ def test_outputs_may_be_narrower_than_layers_and_positions_without_a_limit() -> 
     assert bare_facts(bloom).positions == sys.maxsize
 
 
-def test_a_question_changes_no_mode_and_no_hook_and_draws_no_number() -> None:
+def test_finding_facts_changes_no_mode_and_no_hook_and_draws_no_random_number() -> None:
     model = make_model("llama").train()
     model.layers[1].eval()  # modes may be mixed
     modes = [module.training for module in model.modules()]
@@ -107,7 +107,7 @@ def test_modes_are_restored_after_an_error() -> None:
     assert all(module.training for module in model.modules())
 
 
-def test_dropout_does_not_hide_what_a_model_can_do() -> None:
+def test_facts_do_not_depend_on_dropout() -> None:
     model = make_model("llama")
     model.config.attention_dropout = 0.5
     for layer in model.layers:
@@ -122,10 +122,10 @@ def test_a_packed_model_has_hooks_while_it_computes_and_none_afterwards() -> Non
     sequences = [[5, 6, 7], [8, 9]]
     list(PackedModel(model, bare_facts(model)).embeddings(sequences, last, [2]))
     assert seen[-1] > 1
-    assert hooks(model) == [""], "its own one that counts"
+    assert hooks(model) == [""], "the hook of this test"
 
 
-def test_a_window_that_texts_do_not_fit_into_is_refused_without_a_trial() -> None:
+def test_a_window_shorter_than_texts_prevents_packing_without_a_trial() -> None:
     model = make_model("gemma3")  # its window is of 64 tokens
     longer = Template(max_length=65)
     with counting() as passes:

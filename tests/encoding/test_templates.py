@@ -67,23 +67,22 @@ def test_impossible_values_are_refused(change: dict) -> None:
 def test_templates_travel_as_json(tmp_path) -> None:
     templates = Templates(query=Template(prompt="query: "), document=LLARA)
     templates.save(tmp_path)
-    stored = json.loads((tmp_path / "template.json").read_text())
-    assert Templates.from_json(stored, tmp_path) == templates
+    assert Templates.load(tmp_path) == templates
 
 
 @pytest.mark.parametrize(
     ("side", "field", "content", "says"),
     [
-        ("query", "max_length", '"many"', r"query: Expected `int`, got `str` - at `\$\.max_length`"),
-        ("query", "max_length", "NaN", r"query: Expected `int`, got `float` - at `\$\.max_length`"),
-        ("query", "max_length", "0", r"query: slots and max_length must be at least 1, found 8, 0"),
-        ("query", "slots", "true", r"query: Expected `int`, got `bool` - at `\$\.slots`"),
-        ("query", "normalize", '"false"', r"query: Expected `bool`, got `str` - at `\$\.normalize`"),
-        ("document", "prompt", "null", r"document: Expected `str`, got `null` - at `\$\.prompt`"),
-        ("document", "prefix", '"<s>"', r"document: Expected `array`, got `str` - at `\$\.prefix`"),
-        ("document", "suffix", "[1]", r"document: Expected `str`, got `int` - at `\$\.suffix\[0\]`"),
-        ("document", "pooling", '"max"', r"document: Invalid enum value 'max' - at `\$\.pooling`"),
-        ("document", "colour", '"blue"', r"document: Object contains unknown field `colour` - at `\$`"),
+        ("query", "max_length", '"many"', r"Expected `int`, got `str` - at `\$\.query\.max_length`"),
+        ("query", "max_length", "NaN", r"Expected `int`, got `float` - at `\$\.query\.max_length`"),
+        ("query", "max_length", "0", r"slots and max_length must be at least 1, found 8, 0"),
+        ("query", "slots", "true", r"Expected `int`, got `bool` - at `\$\.query\.slots`"),
+        ("query", "normalize", '"false"', r"Expected `bool`, got `str` - at `\$\.query\.normalize`"),
+        ("document", "prompt", "null", r"Expected `str`, got `null` - at `\$\.document\.prompt`"),
+        ("document", "prefix", '"<s>"', r"Expected `array`, got `str` - at `\$\.document\.prefix`"),
+        ("document", "suffix", "[1]", r"Expected `str`, got `int` - at `\$\.document\.suffix\[0\]`"),
+        ("document", "pooling", '"max"', r"Invalid enum value 'max' - at `\$\.document\.pooling`"),
+        ("document", "colour", '"blue"', r"Object contains unknown field `colour` - at `\$\.document`"),
     ],
 )
 def test_a_field_that_is_wrong_is_named_with_file_and_side(tmp_path, side, field, content, says) -> None:
@@ -94,13 +93,6 @@ def test_a_field_that_is_wrong_is_named_with_file_and_side(tmp_path, side, field
         Templates.load(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["[]", "null", "{", "1", '{"version": 1, "query": [], "document": {}}'])
-def test_a_file_of_something_else_is_a_data_error(tmp_path, content) -> None:
-    (tmp_path / "template.json").write_text(content)
-    with pytest.raises(DataError, match=r"template\.json: "):
-        Templates.load(tmp_path)
-
-
 def test_fields_that_are_left_out_have_their_usual_values(tmp_path) -> None:
     (tmp_path / "template.json").write_text('{"version": 1, "query": {}, "document": {"slots": 2}}')
     assert Templates.load(tmp_path) == Templates(Template(), Template(slots=2))
@@ -108,19 +100,13 @@ def test_fields_that_are_left_out_have_their_usual_values(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [
-        lambda value: value.pop("query"),
-        lambda value: value.update(version=99),
-        lambda value: value["query"].update(colour="blue"),
-        lambda value: value["document"].update(max_length="many"),
-    ],
+    "content",
+    ["[]", "null", "{", "1", '{"version": 1, "query": {}}', '{"version": 99, "query": {}, "document": {}}'],
 )
-def test_a_damaged_template_is_a_data_error(tmp_path, damage) -> None:
-    value = json.loads(json.dumps(Templates(LLARA, LLARA).as_json()))
-    damage(value)
-    with pytest.raises(DataError, match=r"template\.json"):
-        Templates.from_json(value, tmp_path / "template.json")
+def test_a_file_of_something_else_is_a_data_error(tmp_path, content) -> None:
+    (tmp_path / "template.json").write_text(content)
+    with pytest.raises(DataError, match=r"template\.json: "):
+        Templates.load(tmp_path)
 
 
 def test_special_tokens_a_tokenizer_adds_become_prefix_and_suffix() -> None:

@@ -40,9 +40,8 @@ def read_batch(reference: dict[str, Tensor]) -> Batch:
     ids, mask, labels = (reference[name].long() for name in ("input_ids", "attention_mask", "labels"))
     around = len(FRAME.self_suffix) + len(FRAME.next_suffix)
     rows = [row[real.bool()].tolist() for row, real in zip(ids, mask, strict=True)]
-    joint = lay_out([row[len(FRAME.prefix) : len(row) - around] for row in rows], FRAME, left=True)
-    width = joint.ids.shape[1]  # the reference pads further, to a multiple of eight
-    if not torch.equal(joint.ids * (joint.segments > 0), (ids * mask)[:, -width:]):
+    joint = lay_out([row[len(FRAME.prefix) : len(row) - around] for row in rows], FRAME)
+    if not torch.equal(joint.ids[joint.segments > 0], ids[mask.bool()]):
         raise ValueError("the joint sequences are not prefix + text + SELF + NEXT as described")
     if not torch.equal(joint.labels, labels[labels >= 0]):
         raise ValueError("the language-model labels are not the text tokens")
@@ -86,10 +85,9 @@ def compare(folder: Path) -> dict[str, float]:
         "ebar": terms.ebar * shares,
         "self_embedding": embeddings(hidden, batch.joint.self_slots, pooled),
         "next_embedding": embeddings(hidden, batch.joint.next_slots, pooled),
-        "hidden_last": hidden * (batch.joint.segments > 0)[:, :, None],
+        "hidden_last": hidden[batch.joint.segments > 0],
     }
-    real = reference["hidden_last"] * reference["attention_mask"][:, :, None]
-    reference["hidden_last"] = real[:, -hidden.shape[1] :]
+    reference["hidden_last"] = reference["hidden_last"][reference["attention_mask"].bool()]
     for name in reference:
         if name.startswith("grad_"):
             ours[name] = model.model.get_parameter(parameter_of(name)).grad

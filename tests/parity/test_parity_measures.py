@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stores import search, store_vectors
 
 from llara_eval.core.errors import DataError
-from llara_eval.core.types import Hits, as_ids
+from llara_eval.core.types import Hits
 from llara_eval.scoring.formulas import FORMULAS
 from llara_eval.scoring.measures import DEFAULT_MEASURES, score
 from llara_eval.scoring.ranking import rank
@@ -28,18 +28,8 @@ MEASURES = [*DEFAULT_MEASURES, "RR"]
 
 def rank_of(results, *, depth=1000, drop_own_ids=False):
     """Rank query → document → score, the form in which the other tools take a run."""
-    doc_ids = sorted({doc_id for docs in results.values() for doc_id in docs})
-    place = {doc_id: row for row, doc_id in enumerate(doc_ids)}
-    rows = [(i, place[d], value) for i, docs in enumerate(results.values()) for d, value in docs.items()]
-    query, doc, value = zip(*rows, strict=True) if rows else ([], [], [])
-    hits = Hits(
-        as_ids(results),
-        as_ids(doc_ids),
-        np.array(query, dtype=np.int64),
-        np.array(doc, dtype=np.int64),
-        np.array(value, dtype=np.float32),
-    )
-    return rank(hits, depth=depth, drop_own_ids=drop_own_ids)
+    rows = ((query_id, doc_id, value) for query_id, docs in results.items() for doc_id, value in docs.items())
+    return rank(Hits.of_rows(rows, results), depth=depth, drop_own_ids=drop_own_ids)
 
 
 def as_results(run):

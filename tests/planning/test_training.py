@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,18 @@ from tiny_training import make_base, make_groups, make_rows, read_log
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, AutoModelForCausalLM
 
-from adapters import finetune
-from adapters.llara import adapt
+from adapters.finetune import RECIPES, FinetuningRun
+from adapters.llara.adapt import AdaptationRun
 from adapters.llara.config import Adaptation
 from adapters.llara.templates import add_tokens, fit_embeddings
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import read_model
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.planning import training as planning
 from llara_eval.planning.training import Plan, make_plan
 from llara_eval.training.checkpoint import add_lora, prepare
-from llara_eval.training.config import Contrast, LoRA, Schedule
-from llara_eval.training.job import Conditions
+from llara_eval.training.config import Conditions, Contrast, LoRA, Schedule
 
 LORA = LoRA(rank=4, alpha=8, dropout=0.0)
 SCHEDULE = Schedule(learning_rate=1e-3, batch_size=8, steps=2)
@@ -69,7 +68,7 @@ def save_causal(folder: Path, kind: str) -> Path:
 
 def counts(folder: Path, lora: LoRA | None, new: Sequence[int], head: bool) -> tuple[int, int]:
     """Return all and the trained parameters of the model that training would make."""
-    model, _ = read_model(folder, dtype=torch.float32, head=head)
+    model = read_model(Checkpoint(folder), dtype=torch.float32, head=head)
     fit_embeddings(model, new)
     sizes = [
         (weight.numel(), weight.requires_grad)
@@ -186,7 +185,7 @@ def test_activations_are_those_that_a_layer_keeps(tmp_path: Path, compiled: bool
 
 def test_weights_are_kept_in_bfloat16_too_unless_layers_are_compiled(tmp_path: Path) -> None:
     folder = save_causal(tmp_path / "base", "llama")
-    model, _ = read_model(folder, dtype=torch.float32, head=True)
+    model = read_model(Checkpoint(folder), dtype=torch.float32, head=True)
     states = {"input_ids": torch.ones(1, 4, dtype=torch.long)}
     with kept_for_backward(model) as kept, torch.autocast("cpu", torch.bfloat16):
         model(**states)
@@ -203,7 +202,7 @@ def test_weights_are_kept_in_bfloat16_too_unless_layers_are_compiled(tmp_path: P
 @pytest.mark.parametrize("head", [False, True], ids=["decoder", "with head"])
 def test_time_is_that_of_the_products_of_an_update(tmp_path: Path, kind: str, head: bool) -> None:
     folder = save_causal(tmp_path / "base", kind)
-    model, _ = read_model(folder, dtype=torch.float32, head=head)
+    model = read_model(Checkpoint(folder), dtype=torch.float32, head=head)
     with FlopCounterMode(display=False) as counter:
         model(torch.ones(8, 4, dtype=torch.long))[0].sum().backward()
     found = plan(folder, head=head, lengths=[4])
@@ -214,9 +213,9 @@ def test_time_is_that_of_the_products_of_an_update(tmp_path: Path, kind: str, he
 def test_tokens_of_an_adaptation_are_those_of_its_log(tmp_path: Path) -> None:
     base, rows = make_base(tmp_path / "base"), [make_rows(tmp_path / "rows.jsonl", 8)]
     task, conditions = Adaptation(max_length=180), Conditions(output=tmp_path / "out", micro_tokens=512)
-    found = adapt.plan(base, rows, task, SCHEDULE, conditions)
-    adapt.adapt(base, rows, task, SCHEDULE, conditions)
-    assert [entry["tokens"] for entry in read_log(tmp_path / "out")] == [found.tokens_per_step] * 2
+    run = AdaptationRun(base, rows, task, SCHEDULE, conditions)
+    tokens = run.plan().tokens_per_step
+    assert [entry["tokens"] for entry in read_log(run.run())] == [tokens] * 2
 
 
 def test_tokens_of_a_fine_tuning_are_those_of_its_log(tmp_path: Path) -> None:
@@ -224,9 +223,9 @@ def test_tokens_of_a_fine_tuning_are_those_of_its_log(tmp_path: Path) -> None:
     contrast = Contrast(group_size=3, query_length=90)
     conditions = Conditions(output=tmp_path / "out", micro_tokens=512)
     schedule = replace(SCHEDULE, steps=1)
-    found = finetune.plan(base, rows, contrast, schedule, conditions)
-    finetune.finetune(base, rows, contrast, schedule, conditions)
-    assert [entry["tokens"] for entry in read_log(tmp_path / "out")] == [found.tokens_per_step]
+    run = FinetuningRun(base, rows, contrast, schedule, conditions)
+    tokens = run.plan().tokens_per_step
+    assert [entry["tokens"] for entry in read_log(run.run())] == [tokens]
 
 
 def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
@@ -260,8 +259,7 @@ def test_what_nothing_would_be_learnt_from_is_refused_before_anything_is_read(
     (tmp_path / "groups.jsonl").write_text(
         4 * (json.dumps({"query": "tides", "pos": ["moon"], **row}) + "\n")
     )
-    plan = partial(
-        finetune.plan,
+    run = FinetuningRun(
         make_base(tmp_path / "base"),
         [tmp_path / "groups.jsonl"],
         Contrast(**{"query_length": 128, **contrast}),
@@ -269,23 +267,23 @@ def test_what_nothing_would_be_learnt_from_is_refused_before_anything_is_read(
         Conditions(output=tmp_path / "out", micro_tokens=512),
     )
     if says is None:
-        assert plan().steps == 1
+        assert run.plan().steps == 1
     else:
         with pytest.raises(UsageError, match=says):
-            plan()
+            run.plan()
 
 
 def test_models_whose_tokens_see_what_follows_are_not_fine_tuned(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "bert", "bert")
     with pytest.raises(UsageError, match="BertModel cannot be fine-tuned"):
-        finetune.finetune(
+        FinetuningRun(
             tmp_path / "bert",
             [make_groups(tmp_path / "groups.jsonl")],
             Contrast(passage_length=128),
             Schedule(learning_rate=1e-3, batch_size=4, steps=1),
             Conditions(output=tmp_path / "out", micro_tokens=512),
-            recipe=finetune.RECIPES["repllama"],
-        )
+            RECIPES["repllama"],
+        ).run()
 
 
 def test_this_machine_multiplies_at_some_speed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny_models import make_tokenizer
 
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.core.errors import DataError
 from llara_eval.datasets.known import BEIR, CQADUPSTACK, expand, find
 from llara_eval.encoding.templates import Template, Templates
@@ -138,7 +139,7 @@ def test_the_table_agrees_with_real_texts(real_data, packaged_model) -> None:
     from adapters import checkpoint_folder, checkpoint_texts
 
     model = packaged_model("all-minilm-l6-v2")
-    tokenizer, templates = checkpoint_texts(model, {}, checkpoint_folder(model, offline=True))
+    tokenizer, templates = checkpoint_texts(model, {}, Checkpoint(checkpoint_folder(model, offline=True)))
     how = Reading(templates.with_changes(max_length=512 - corpus_sizes.TEMPLATE_TOKENS + 2), tokenizer)
     for name in ("scifact", "arguana"):
         (load,) = workloads([name], how, data_dir=real_data)

@@ -71,7 +71,7 @@ def test_one_name_does_not_stand_for_two_things(changes, what) -> None:
     second = make_result(**{"settings": {"checkpoint_sha256": "a"}, **changes})
     entries = [(Path("runs/first"), first), (Path("runs/second"), second)]
     with pytest.raises(
-        DataError, match=f"first and runs/second are of {what}|second and runs/first are of {what}"
+        DataError, match=f"first and runs/second have {what}|second and runs/first have {what}"
     ):
         render(entries, [], Path("leaderboard.md"))
     same = make_result(system="third", dataset="tiny", settings={"checkpoint_sha256": "c"})

@@ -7,19 +7,15 @@ import pytest
 import pytrec_eval
 
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.core.types import Hits, as_ids
+from llara_eval.core.types import as_ids
 from llara_eval.scoring import measures as measure
+from llara_eval.scoring.inputs import as_run
 from llara_eval.scoring.measures import DEFAULT_MEASURES, parse_measures, score, within_depth
-from llara_eval.scoring.ranking import rank
 
 
 def run_of(rankings):
     """Make a run from query → document ids, best first."""
-    doc_ids = sorted({doc_id for docs in rankings.values() for doc_id in docs})
-    place = {doc_id: row for row, doc_id in enumerate(doc_ids)}
-    rows = [(i, place[d], -r) for i, docs in enumerate(rankings.values()) for r, d in enumerate(docs)]
-    query, doc, value = np.array(rows, dtype=np.int64).reshape(-1, 3).T
-    return rank(Hits(as_ids(rankings), as_ids(doc_ids), query, doc, value.astype(np.float32)), depth=5000)
+    return as_run({query: {doc: -rank for rank, doc in enumerate(docs)} for query, docs in rankings.items()})
 
 
 def value_of(qrels, ranking, measure) -> float:
@@ -89,11 +85,11 @@ def test_judged_counts_the_first_ten_only() -> None:
 
 def test_ndcg_has_linear_gains() -> None:
     qrels = {"a": 3, "b": 2, "c": 1, "missed": 1}
-    found = value_of(qrels, ["c", "x", "a", "b"], "nDCG@10")
+    value = value_of(qrels, ["c", "x", "a", "b"], "nDCG@10")
     gain = 1 + 3 / log2(4) + 2 / log2(5)
     best = 3 + 2 / log2(3) + 1 / log2(4) + 1 / log2(5)
-    assert found == pytest.approx(gain / best, abs=1e-15)
-    assert found == pytest.approx(3.361353 / 5.192536, abs=1e-6)
+    assert value == pytest.approx(gain / best, abs=1e-15)
+    assert value == pytest.approx(3.361353 / 5.192536, abs=1e-6)
 
 
 def test_ndcg_is_cut_on_both_sides() -> None:
@@ -174,30 +170,9 @@ def test_measures_keep_their_order_without_repeats() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *(
-            "foo",
-            "",
-            "nDCG@",
-            "nDCG@x",
-            "ndcg@10",
-            "P@5@6",
-            "nDCG@10,RR@10",
-            "import os",
-            "__class__",
-            "None",
-        ),
-        *(
-            "nDCG@0",
-            "nDCG@-1",
-            "RR@0",
-            "nDCG@10.5",
-            "R",
-            "P",
-            "R(rel=0)@10",
-            "R(rel='x')@10",
-            "nDCG(foo=1)@10",
-        ),
-        "RBP",
+        *("foo", "", "nDCG@", "nDCG@x", "ndcg@10", "P@5@6", "nDCG@10,RR@10", "import os", "__class__"),
+        *("None", "nDCG@0", "nDCG@-1", "RR@0", "nDCG@10.5", "R", "P", "R(rel=0)@10", "R(rel='x')@10"),
+        *("nDCG(foo=1)@10", "RBP"),
     ],
 )
 def test_what_is_no_measure_is_refused_by_its_name(name) -> None:
@@ -236,10 +211,10 @@ def test_what_was_pooled_and_not_judged_is_not_judged_irrelevant() -> None:
     """TREC's sampled judgements say −1 of it, and infAP and bpref are made for them."""
     grades = {f"d{number}": (1, 0, -1, -1)[number % 4] for number in range(40)}
     docs = [f"d{number}" for number in sorted(range(40), key=lambda number: number * 7 % 40)]
-    found = score({"1": grades}, run_of({"1": docs}), ["infAP", "Bpref"]).means
+    means = score({"1": grades}, run_of({"1": docs}), ["infAP", "Bpref"]).means
     results = {"1": {doc: float(-rank) for rank, doc in enumerate(docs)}}
-    theirs = pytrec_eval.RelevanceEvaluator({"1": grades}, {"infAP", "bpref"}).evaluate(results)["1"]
-    assert found == {"infAP": pytest.approx(theirs["infAP"]), "Bpref": pytest.approx(theirs["bpref"])}
+    expected = pytrec_eval.RelevanceEvaluator({"1": grades}, {"infAP", "bpref"}).evaluate(results)["1"]
+    assert means == {"infAP": pytest.approx(expected["infAP"]), "Bpref": pytest.approx(expected["bpref"])}
 
 
 def test_measures_beyond_the_depth_of_a_run_are_left_out() -> None:
@@ -256,12 +231,12 @@ def test_measures_of_gdeval_take_any_identifiers() -> None:
     names = ["ERR@10", "nDCG(dcg='exp-log2')@10"]
     expected = score(numbered, run_of(ranked), names)
     assert 0 < expected.means["ERR@10"] < 1
-    called = {"1": "PLAIN-1 a", "2": "é", "d1": "doc 1", "d2": "2", "d3": "doc 3", "d4": "#"}
+    rename = {"1": "PLAIN-1 a", "2": "é", "d1": "doc 1", "d2": "2", "d3": "doc 3", "d4": "#"}
     named = {
-        called[query]: {called[doc]: grade for doc, grade in docs.items()} for query, docs in numbered.items()
+        rename[query]: {rename[doc]: grade for doc, grade in docs.items()} for query, docs in numbered.items()
     }
-    found = score(
-        named, run_of({called[q]: [called[doc] for doc in docs] for q, docs in ranked.items()}), names
+    scores = score(
+        named, run_of({rename[q]: [rename[doc] for doc in docs] for q, docs in ranked.items()}), names
     )
     for name in names:
-        assert found.values[name].tolist() == expected.values[name].tolist()
+        assert scores.values[name].tolist() == expected.values[name].tolist()

@@ -18,30 +18,21 @@ scores = st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.5, DENORMAL, -DENORMAL, 1.0 - 
 rankings = st.dictionaries(identifiers, st.dictionaries(identifiers, scores, max_size=15), max_size=4)
 
 
-def as_hits(found, order=None) -> Hits:
-    """Turn query → document → score into hits; ``order`` shuffles documents and rows."""
-    doc_ids = sorted({doc_id for docs in found.values() for doc_id in docs})
-    rows = [(query, doc, score) for query, docs in enumerate(found.values()) for doc, score in docs.items()]
+def as_hits(scores, order=None) -> Hits:
+    """Turn query → document → score into hits; ``order`` shuffles them."""
+    rows = [(query, doc, score) for query, docs in scores.items() for doc, score in docs.items()]
     if order is not None:
-        order.shuffle(doc_ids)
         order.shuffle(rows)
-    place = {doc_id: row for row, doc_id in enumerate(doc_ids)}
-    return Hits(
-        query_ids=as_ids(found),
-        doc_ids=as_ids(doc_ids),
-        query=np.array([row[0] for row in rows], dtype=np.int64),
-        doc=np.array([place[row[1]] for row in rows], dtype=np.int64),
-        score=np.array([row[2] for row in rows], dtype=np.float32),
-    )
+    return Hits.of_rows(rows, scores)
 
 
-def ranked(found, depth=1000, drop_own_ids=False, order=None):
-    run = rank(as_hits(found, order), depth=depth, drop_own_ids=drop_own_ids)
+def ranked(scores, depth=1000, drop_own_ids=False, order=None):
+    run = rank(as_hits(scores, order), depth=depth, drop_own_ids=drop_own_ids)
     return {query_id: list(zip(docs, values.tolist(), strict=True)) for query_id, docs, values in run}
 
 
-def order_of(docs, **how) -> list[str]:
-    return [doc_id for doc_id, _ in ranked({"q": docs}, **how)["q"]]
+def order_of(docs, **options) -> list[str]:
+    return [doc_id for doc_id, _ in ranked({"q": docs}, **options)["q"]]
 
 
 def scores_of(docs) -> list[float]:
@@ -49,28 +40,28 @@ def scores_of(docs) -> list[float]:
 
 
 def naive(docs, depth=1000):
-    """Rank one query by the words of the rule: sort, then step below the document before if need be."""
-    out = []
+    """Rank one query naively: sort, then lower a tied score by one step below the document before."""
+    ranking = []
     for doc_id, score in sorted(docs.items(), key=lambda row: (row[1], row[0].encode()), reverse=True)[
         :depth
     ]:
         value = np.float32(score)
-        if out and value >= np.float32(out[-1][1]):
-            value = np.nextafter(np.float32(out[-1][1]), np.float32(-np.inf))
-        out.append((doc_id, float(value)))
-    return out
+        if ranking and value >= np.float32(ranking[-1][1]):
+            value = np.nextafter(np.float32(ranking[-1][1]), np.float32(-np.inf))
+        ranking.append((doc_id, float(value)))
+    return ranking
 
 
-def ties_at(docs_by_query, cutoff=10, **how) -> float:
-    return rank(as_hits(docs_by_query), **how).ties_at(cutoff)
+def ties_at(docs_by_query, cutoff=10, **options) -> float:
+    return rank(as_hits(docs_by_query), **options).ties_at(cutoff)
 
 
-def tied(size, *places, prefix="d"):
-    """Make a ranking of ``size`` documents where the document at each given place ties with the next."""
+def tied(size, *ranks):
+    """Make a ranking of ``size`` documents in which the document at each given rank ties with the next."""
     docs, score = {}, 0.0
-    for place in range(1, size + 1):
-        docs[f"{prefix}{999 - place}"] = score
-        score -= place not in places
+    for position in range(1, size + 1):
+        docs[f"d{999 - position}"] = score
+        score -= position not in ranks
     return docs
 
 
@@ -103,14 +94,14 @@ def test_a_tie_is_lowered_by_single_steps(score) -> None:
 
 def test_a_huge_run_of_ties_stays_strict_and_in_order() -> None:
     docs = {f"{i:06d}": 0.25 for i in range(100_000)} | {"above": 0.5, "below": 0.125}
-    found = ranked({"q": docs}, depth=200_000)["q"]
-    assert [doc_id for doc_id, _ in found] == [
+    ranking = ranked({"q": docs}, depth=200_000)["q"]
+    assert [doc_id for doc_id, _ in ranking] == [
         "above",
         *(f"{i:06d}" for i in reversed(range(100_000))),
         "below",
     ]
-    assert (np.diff(np.array([score for _, score in found], dtype=np.float32)) < 0).all()
-    assert (found[0][1], found[1][1], found[-1][1]) == (0.5, 0.25, 0.125)
+    assert (np.diff(np.array([score for _, score in ranking], dtype=np.float32)) < 0).all()
+    assert (ranking[0][1], ranking[1][1], ranking[-1][1]) == (0.5, 0.25, 0.125)
 
 
 def test_scores_without_ties_are_unchanged() -> None:
@@ -127,10 +118,10 @@ def test_a_lowered_score_pushes_a_close_neighbour_down() -> None:
 
 
 def test_each_query_is_on_its_own() -> None:
-    found = ranked({"q1": {"a": 1.0, "b": 0.5}, "q2": {"b": 0.5, "a": 0.5}, "q3": {"c": 0.5}})
-    assert found["q1"] == [("a", 1.0), ("b", 0.5)]
-    assert found["q2"][0] == ("b", 0.5)
-    assert found["q3"] == [("c", 0.5)]
+    rankings = ranked({"q1": {"a": 1.0, "b": 0.5}, "q2": {"b": 0.5, "a": 0.5}, "q3": {"c": 0.5}})
+    assert rankings["q1"] == [("a", 1.0), ("b", 0.5)]
+    assert rankings["q2"][0] == ("b", 0.5)
+    assert rankings["q3"] == [("c", 0.5)]
 
 
 def test_no_room_below_the_smallest_score_is_an_error() -> None:
@@ -140,22 +131,22 @@ def test_no_room_below_the_smallest_score_is_an_error() -> None:
 
 @quiet
 @given(rankings, st.integers(1, 12))
-def test_equals_the_naive_rule(found, depth) -> None:
-    assert ranked(found, depth) == {query_id: naive(docs, depth) for query_id, docs in found.items()}
+def test_equals_the_naive_rule(scores, depth) -> None:
+    assert ranked(scores, depth) == {query_id: naive(docs, depth) for query_id, docs in scores.items()}
 
 
 @quiet
 @given(rankings, st.randoms(use_true_random=False), st.integers(1, 12))
-def test_input_order_does_not_matter(found, order, depth) -> None:
-    assert ranked(found, depth, order=order) == ranked(found, depth)
-    one, other = (rank(as_hits(found, shuffle), depth=depth) for shuffle in (None, order))
+def test_input_order_does_not_matter(scores, order, depth) -> None:
+    assert ranked(scores, depth, order=order) == ranked(scores, depth)
+    one, other = (rank(as_hits(scores, shuffle), depth=depth) for shuffle in (None, order))
     assert one.ties_next.tolist() == other.ties_next.tolist()
 
 
 @quiet
 @given(rankings)
-def test_ranking_twice_changes_nothing(found) -> None:
-    once = ranked(found)
+def test_ranking_twice_changes_nothing(scores) -> None:
+    once = ranked(scores)
     assert ranked({query_id: dict(docs) for query_id, docs in once.items()}) == once
 
 
@@ -173,15 +164,9 @@ def test_many_bad_scores_are_counted_and_a_few_named() -> None:
 
 @pytest.mark.parametrize("second_score", [1.0, 0.5])
 def test_a_document_found_twice_is_an_error(second_score) -> None:
-    hits = Hits(
-        query_ids=as_ids(["q1", "q2"]),
-        doc_ids=as_ids(["a", "b", "c"]),
-        query=np.array([0, 0, 1, 1, 1]),
-        doc=np.array([1, 2, 1, 0, 1]),
-        score=np.array([1, 1, 1, 2, second_score], dtype=np.float32),
-    )
+    rows = [("q1", "b", 1), ("q1", "c", 1), ("q2", "b", 1), ("q2", "a", 2), ("q2", "b", second_score)]
     with pytest.raises(DataError, match=r"document 'b' .* query 'q2' \(1 such"):
-        rank(hits, depth=1)
+        rank(Hits.of_rows(rows), depth=1)
 
 
 def test_a_document_is_its_id_whatever_row_it_stands_in() -> None:
@@ -205,9 +190,9 @@ def test_queries_without_hits_keep_an_empty_ranking_in_their_place() -> None:
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 def test_depth_cuts_each_query(depth) -> None:
-    found = ranked({"q1": {"a": 1, "b": 2, "c": 3}, "q2": {"a": 1}}, depth)
-    assert [doc_id for doc_id, _ in found["q1"]] == ["c", "b", "a"][:depth]
-    assert found["q2"] == [("a", 1.0)]
+    rankings = ranked({"q1": {"a": 1, "b": 2, "c": 3}, "q2": {"a": 1}}, depth)
+    assert [doc_id for doc_id, _ in rankings["q1"]] == ["c", "b", "a"][:depth]
+    assert rankings["q2"] == [("a", 1.0)]
 
 
 def test_own_id_is_dropped_and_depth_documents_remain() -> None:
@@ -222,8 +207,8 @@ def test_own_id_below_the_cut_costs_nothing() -> None:
 
 def test_only_the_exact_own_id_is_dropped() -> None:
     near = {"q": ["Q", "q ", " q", "qq", "q1"], "1": ["01", "1.0", "11", "q"], "é": ["e\u0301", "e"]}
-    found = {query_id: dict.fromkeys([query_id, *ids], 1.0) for query_id, ids in near.items()}
-    kept = ranked(found, drop_own_ids=True)
+    hits = {query_id: dict.fromkeys([query_id, *ids], 1.0) for query_id, ids in near.items()}
+    kept = ranked(hits, drop_own_ids=True)
     assert {query_id: {doc_id for doc_id, _ in docs} for query_id, docs in kept.items()} == {
         query_id: set(ids) for query_id, ids in near.items()
     }
@@ -266,8 +251,8 @@ def test_ties_at_ten(docs, depth, expected) -> None:
 
 
 def test_ties_at_is_a_share_of_all_queries() -> None:
-    found = {"q1": tied(20, 10), "q2": tied(20), "q3": {}, "q4": tied(5, 1, 2, 3, 4)}
-    assert ties_at(found, depth=10) == 0.25
+    hits = {"q1": tied(20, 10), "q2": tied(20), "q3": {}, "q4": tied(5, 1, 2, 3, 4)}
+    assert ties_at(hits, depth=10) == 0.25
     assert ties_at({}, depth=10) == 0.0
 
 

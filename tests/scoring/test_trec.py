@@ -9,8 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llara_eval.core.errors import DataError
-from llara_eval.core.types import Hits, as_ids
+from llara_eval.core.types import Hits
 from llara_eval.scoring import trec
+from llara_eval.scoring.inputs import as_run
 from llara_eval.scoring.ranking import rank
 from llara_eval.scoring.trec import read_qrels, read_run, write_run
 
@@ -29,19 +30,6 @@ ODD_IDS = [
     '"q"',
     "#1",
 ]
-
-
-def run_of(found, depth=1000):
-    doc_ids = sorted({doc_id for docs in found.values() for doc_id in docs})
-    place = {doc_id: row for row, doc_id in enumerate(doc_ids)}
-    rows = [
-        (i, place[doc_id], score) for i, docs in enumerate(found.values()) for doc_id, score in docs.items()
-    ]
-    query, doc, score = zip(*rows, strict=True)
-    hits = Hits(
-        as_ids(found), as_ids(doc_ids), np.array(query), np.array(doc), np.array(score, dtype=np.float32)
-    )
-    return rank(hits, depth=depth)
 
 
 def as_lists(run):
@@ -69,7 +57,7 @@ TREC_AS_LISTS = [("q1", ["b", "a"], [2.5, 1.5]), ("q2", ["a"], [-0.5])]
 
 @pytest.mark.parametrize("name", ["run.txt", "run.trec.gz"])
 def test_a_written_run_reads_back_the_same(tmp_path, name) -> None:
-    run = run_of({query_id: {d: float(len(d) % 3) for d in ODD_IDS} for query_id in reversed(ODD_IDS)})
+    run = as_run({query_id: {d: float(len(d) % 3) for d in ODD_IDS} for query_id in reversed(ODD_IDS)})
     write_run(tmp_path / name, run, "tag")
     back = read_run(tmp_path / name)
     assert as_lists(back) == as_lists(run)
@@ -85,20 +73,20 @@ def test_every_float32_score_survives(tmp_path) -> None:
     bits = np.random.default_rng(0).integers(0, 2**32, 30_000, dtype=np.uint32)
     values = bits.view(np.float32)
     values = np.unique(np.append(values[np.isfinite(values)], np.float32([1e-45, -1e-45, 3.4028235e38, 0.1])))
-    run = run_of({"q": {f"d{i}": value for i, value in enumerate(values.tolist())}}, depth=len(values))
+    run = as_run({"q": {f"d{i}": value for i, value in enumerate(values.tolist())}})
     write_run(tmp_path / "run", run, "t")
     assert (read_run(tmp_path / "run").scores == values[::-1]).all()
 
 
 def test_the_file_is_tab_separated_trec_with_ranks_from_one(tmp_path) -> None:
-    write_run(tmp_path / "run", run_of({"q 1": {"a": 0.1, "b b": 1.0, "c": 0.1}}), "my  tag\n")
+    write_run(tmp_path / "run", as_run({"q 1": {"a": 0.1, "b b": 1.0, "c": 0.1}}), "my  tag\n")
     assert (tmp_path / "run").read_text() == (
         "q 1\tQ0\tb b\t1\t1.0\tmy_tag\nq 1\tQ0\tc\t2\t0.1\tmy_tag\nq 1\tQ0\ta\t3\t0.099999994\tmy_tag\n"
     )
 
 
 def test_a_run_is_written_without_holding_its_lines(tmp_path):
-    run = run_of({f"q{i}": {f"d{j}": float(j) for j in range(50)} for i in range(400)})
+    run = as_run({f"q{i}": {f"d{j}": float(j) for j in range(50)} for i in range(400)})
     tracemalloc.start()
     write_run(tmp_path / "run.gz", run, "t")
     peak = tracemalloc.get_traced_memory()[1]
@@ -107,7 +95,7 @@ def test_a_run_is_written_without_holding_its_lines(tmp_path):
 
 
 def test_compressed_runs_are_equal_byte_for_byte(tmp_path) -> None:
-    run = run_of({"q": {"a": 1.0, "b": 2.0}})
+    run = as_run({"q": {"a": 1.0, "b": 2.0}})
     for name in ("one.gz", "two.gz"):
         write_run(tmp_path / name, run, "t")
     data = (tmp_path / "one.gz").read_bytes()
@@ -117,25 +105,25 @@ def test_compressed_runs_are_equal_byte_for_byte(tmp_path) -> None:
 
 @pytest.mark.parity
 def test_other_tools_rebuild_the_same_order(tmp_path) -> None:
-    found = {"q1": {f"d{i}": 0.25 for i in range(40)}, "q2": {f"d{i}": -float(i % 4) for i in range(40)}}
-    found["q3"] = {f"d{i}": 0.0 for i in range(20)} | {f"e{i}": -1e-45 for i in range(20)}
-    run = run_of(found)
+    scores = {"q1": {f"d{i}": 0.25 for i in range(40)}, "q2": {f"d{i}": -float(i % 4) for i in range(40)}}
+    scores["q3"] = {f"d{i}": 0.0 for i in range(20)} | {f"e{i}": -1e-45 for i in range(20)}
+    run = as_run(scores)
     write_run(tmp_path / "run", run, "t")
     text = (tmp_path / "run").read_text()
-    theirs = pytrec_eval.parse_run(text.splitlines())
-    also = list(ir_measures.read_trec_run(str(tmp_path / "run")))
+    by_trec_eval = pytrec_eval.parse_run(text.splitlines())
+    by_ir_measures = list(ir_measures.read_trec_run(str(tmp_path / "run")))
     for query_id, docs, _ in run:
-        for place, doc_id in enumerate(docs, 1):
+        for position, doc_id in enumerate(docs, 1):
             qrels = {query_id: {doc_id: 1}}
-            found_at = pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank"}).evaluate(theirs)
-            assert found_at[query_id]["recip_rank"] == 1 / place
-        rows = sorted((row for row in also if row.query_id == query_id), key=lambda row: -row.score)
+            values = pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank"}).evaluate(by_trec_eval)
+            assert values[query_id]["recip_rank"] == 1 / position
+        rows = sorted((row for row in by_ir_measures if row.query_id == query_id), key=lambda row: -row.score)
         assert [row.doc_id for row in rows] == list(docs)
-        for place in (1, 2, 10, 11, 39, 40):
+        for position in (1, 2, 10, 11, 39, 40):
             values = ir_measures.calc_aggregate(
-                [ir_measures.RR @ 100, ir_measures.RR], {query_id: {docs[place - 1]: 1}}, also
+                [ir_measures.RR @ 100, ir_measures.RR], {query_id: {docs[position - 1]: 1}}, by_ir_measures
             )
-            assert set(values.values()) == {1 / place}
+            assert set(values.values()) == {1 / position}
 
 
 @pytest.mark.parametrize(
@@ -194,8 +182,8 @@ def test_all_dialects_of_trec_give_the_same_run(put, content, name) -> None:
 @pytest.mark.parametrize("name", ["run", "run.gz"])
 def test_plain_files_are_read_by_column(put, monkeypatch, content, name) -> None:
     path = put(content, name)
-    expected = as_lists(rank(trec._hits_by_line(path, *trec._sniff(path)), depth=9))
-    monkeypatch.setattr(trec, "_hits_by_line", None)
+    expected = as_lists(rank(Hits.of_rows(trec._run_rows(path, *trec._sniff(path))), depth=9))
+    monkeypatch.setattr(trec, "_run_rows", None)
     assert as_lists(read_run(path)) == expected
 
 
@@ -234,9 +222,9 @@ def test_both_readers_agree_on_whatever_stands_in_a_file(tmp_path_factory, rows,
     columns, separator, end = dialect
     cells = [(q, "Q0", d, "1", str(v), "t") if columns == 6 else (q, d, str(v)) for q, d, v in rows]
     text = "".join(separator.join(row) + end for row in cells)
-    for place, inserted in odd:
-        place %= len(text) + 1
-        text = text[:place] + inserted + text[place:]
+    for position, inserted in odd:
+        position %= len(text) + 1
+        text = text[:position] + inserted + text[position:]
     data = text.encode()
     path = tmp_path_factory.getbasetemp() / "odd.run"
     path.write_bytes(data if raw is None else data[:raw] + b"\xff" + data[raw:])
@@ -250,9 +238,9 @@ def test_both_readers_agree_on_whatever_stands_in_a_file(tmp_path_factory, rows,
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trec, "_BLOCK", block)
-        found = outcome()
+        by_column = outcome()
         patch.setattr(trec, "_hits_by_column", lambda *_: None)
-        assert found == outcome()
+        assert by_column == outcome()
 
 
 def test_scores_not_ranks_decide_and_ties_are_broken(put) -> None:
@@ -313,9 +301,12 @@ LATIN = "q Q0 café 2 1.0 t\n".encode("latin-1")
     ],
 )
 def test_a_malformed_run_names_file_line_and_value(put, content, line, problem) -> None:
-    path = put(content)
+    refuses(read_run, put(content), line, problem)
+
+
+def refuses(read, path, line, problem) -> None:
     with pytest.raises(DataError) as caught:
-        read_run(path)
+        read(path)
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert problem in str(caught.value)
 
@@ -341,7 +332,7 @@ def test_an_empty_file_is_an_error(put, read, content, name) -> None:
 def test_a_missing_file_is_an_error(tmp_path, read) -> None:
     with pytest.raises(DataError, match="absent: no such file"):
         read(tmp_path / "absent")
-    with pytest.raises(DataError, match="not a file that can be read twice"):
+    with pytest.raises(DataError, match="not a regular file; write the text to one"):
         read(tmp_path)
 
 
@@ -447,11 +438,7 @@ def test_the_same_judgement_twice_is_accepted(put) -> None:
     ],
 )
 def test_malformed_judgements_name_file_line_and_value(put, content, line, problem) -> None:
-    path = put(content)
-    with pytest.raises(DataError) as caught:
-        read_qrels(path)
-    assert str(caught.value).startswith(f"{path}:{line}: ")
-    assert problem in str(caught.value)
+    refuses(read_qrels, put(content), line, problem)
 
 
 def test_a_header_alone_is_no_judgement(put) -> None:

@@ -33,7 +33,7 @@ def half(vectors) -> torch.Tensor:
     return torch.from_numpy(np.asarray(vectors, dtype=np.float16))
 
 
-def found(tmp_path, documents, depth, variant, **options):
+def search_in(tmp_path, documents, depth, variant, **options):
     return search_variant(QUERIES, documents, depth, variant, scratch=tmp_path, **options)
 
 
@@ -47,22 +47,22 @@ def recall(expected, hits) -> float:
 
 @every
 def test_shards_blocks_and_proposers_play_no_part(tmp_path, variant, monkeypatch) -> None:
-    one = as_lists(found(tmp_path, Shards(DOCUMENTS, ()), 10, variant).hits)
+    one = as_lists(search_in(tmp_path, Shards(DOCUMENTS, ()), 10, variant).hits)
     monkeypatch.setattr("llara_eval.search.search.SMALLEST", 64)
     monkeypatch.setattr("llara_eval.search.search.SCORES", 64)
     many = Shards(DOCUMENTS, (0.1, 0.11, 0.8))
-    assert as_lists(found(tmp_path, many, 10, variant, proposer="faiss").hits) == one
-    assert as_lists(found(tmp_path, many, 10, variant).hits) == one
+    assert as_lists(search_in(tmp_path, many, 10, variant, proposer="faiss").hits) == one
+    assert as_lists(search_in(tmp_path, many, 10, variant).hits) == one
     assert list(tmp_path.iterdir()) == [], "nothing is left"
 
 
-@pytest.mark.parametrize("kind", ["int8", "binary"])
-def test_what_is_proposed_is_scored_with_the_full_vectors(tmp_path, kind) -> None:
+@pytest.mark.parametrize("form", ["int8", "binary"])
+def test_what_is_proposed_is_scored_with_the_full_vectors(tmp_path, form) -> None:
     documents = Shards(DOCUMENTS[: 10 * RESCORED])
     exact = as_lists(search(QUERIES, documents, 10))
-    assert as_lists(found(tmp_path, documents, 10, Variant(kind)).hits) == exact, "all are proposed"
+    assert as_lists(search_in(tmp_path, documents, 10, Variant(form)).hits) == exact, "all are proposed"
     all_documents = Shards(DOCUMENTS)
-    some = as_lists(found(tmp_path, all_documents, 10, Variant(kind)).hits)
+    some = as_lists(search_in(tmp_path, all_documents, 10, Variant(form)).hits)
     exact_scores = {q: dict(hits) for q, hits in as_lists(search(QUERIES, all_documents, 3000)).items()}
     assert all(exact_scores[q][d] == value for q, hits in some.items() for d, value in hits)
 
@@ -70,8 +70,8 @@ def test_what_is_proposed_is_scored_with_the_full_vectors(tmp_path, kind) -> Non
 def test_bytes_lose_next_to_nothing_and_bits_more(tmp_path) -> None:
     documents = Shards(DOCUMENTS)
     exact = as_lists(search(QUERIES, documents, 10))
-    assert recall(exact, as_lists(found(tmp_path, documents, 10, Variant("int8")).hits)) == 1
-    assert 0.5 < recall(exact, as_lists(found(tmp_path, documents, 10, Variant("binary")).hits)) < 1
+    assert recall(exact, as_lists(search_in(tmp_path, documents, 10, Variant("int8")).hits)) == 1
+    assert 0.5 < recall(exact, as_lists(search_in(tmp_path, documents, 10, Variant("binary")).hits)) < 1
 
 
 def test_a_variant_says_what_it_searched(tmp_path) -> None:
@@ -84,7 +84,7 @@ def test_a_variant_says_what_it_searched(tmp_path) -> None:
         (Variant("int8", 20), 20),
         (Variant("binary", 20), 3),
     ]:
-        phases = found(tmp_path, documents, 10, variant).phases
+        phases = search_in(tmp_path, documents, 10, variant).phases
         assert phases["search"]["bytes_per_document"] == size
         assert phases["search"]["bytes"] == 3000 * size
         assert ("quantise" in phases) == (variant != Variant())

@@ -12,7 +12,7 @@ from stores import Shards, as_lists, search, search_mapped, sorted_exactly, unit
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.search import search as module
 from llara_eval.search.candidates import TorchProposer, rounding
-from llara_eval.search.search import score, stored
+from llara_eval.search.search import index_of, score
 
 DOCUMENTS, QUERIES = unit(3000, 24), Shards(unit(40, 24, seed=1), letter="q")
 
@@ -50,11 +50,11 @@ def test_equals_faiss_flat() -> None:
     index = faiss.IndexFlatIP(96)
     index.add(documents.vectors.astype(np.float32))
     scores, rows = index.search(queries.vectors.astype(np.float32), 101)
-    found = as_lists(search(queries, documents, 100))
-    for query, (mine, theirs) in enumerate(zip(found.values(), scores, strict=True)):
-        assert np.allclose([value for _, value in mine], theirs[:100], atol=1e-6)
-        assert theirs[99] - theirs[100] > 1e-6, "no tie at the cut"
-        assert {doc_id for doc_id, _ in mine} == {f"d{row:05d}" for row in rows[query, :100]}
+    hits = as_lists(search(queries, documents, 100))
+    for query, (best, by_faiss) in enumerate(zip(hits.values(), scores, strict=True)):
+        assert np.allclose([value for _, value in best], by_faiss[:100], atol=1e-6)
+        assert by_faiss[99] - by_faiss[100] > 1e-6, "no tie at the cut"
+        assert {doc_id for doc_id, _ in best} == {f"d{row:05d}" for row in rows[query, :100]}
 
 
 @both
@@ -66,34 +66,34 @@ def test_equal_scores_that_float32_sums_tell_apart_are_ties(proposer, small_bloc
     sums = queries.vectors.astype(np.float32) @ documents.vectors.astype(np.float32).T
     assert len(np.unique(sums)) > 4
     last = {query_id: [f"d{row:05d}" for row in range(599, 579, -1)] for query_id in queries.ids}
-    found = as_lists(search(queries, documents, 20, proposer=proposer))
-    assert {query_id: [doc_id for doc_id, _ in hits] for query_id, hits in found.items()} == last
+    hits = as_lists(search(queries, documents, 20, proposer=proposer))
+    assert {query_id: [doc_id for doc_id, _ in best] for query_id, best in hits.items()} == last
 
 
 @both
 def test_of_more_ties_than_there_is_room_for_the_largest_ids_stay(proposer, small_blocks) -> None:
     documents = Shards(np.concatenate([np.repeat(unit(1, 24), 900, axis=0), DOCUMENTS[1:201]]))
     queries = Shards([*unit(1, 24), np.zeros(24), *unit(3, 24, seed=4)], letter="q")
-    found = as_lists(search(queries, documents, 10, proposer=proposer))
-    assert found == sorted_exactly(queries, documents, 10)
-    assert [doc_id for doc_id, _ in found["q00000"]] == [f"d{row:05d}" for row in range(899, 889, -1)]
-    assert found["q00001"] == [(f"d{row:05d}", 0.0) for row in range(1099, 1089, -1)]
+    hits = as_lists(search(queries, documents, 10, proposer=proposer))
+    assert hits == sorted_exactly(queries, documents, 10)
+    assert [doc_id for doc_id, _ in hits["q00000"]] == [f"d{row:05d}" for row in range(899, 889, -1)]
+    assert hits["q00001"] == [(f"d{row:05d}", 0.0) for row in range(1099, 1089, -1)]
 
 
 @both
-@pytest.mark.parametrize(("size", "asked"), [(7, 40), (1, 1), (3000, 1)])
-def test_fewer_documents_than_asked_for_and_a_single_query(proposer, size, asked) -> None:
-    documents, queries = Shards(DOCUMENTS[:size]), Shards(QUERIES.vectors[:asked], letter="q")
-    found = as_lists(search(queries, documents, 100, proposer=proposer))
-    assert found == sorted_exactly(queries, documents, 100)
-    assert {len(hits) for hits in found.values()} == {min(size, 100)}
+@pytest.mark.parametrize(("size", "count"), [(7, 40), (1, 1), (3000, 1)])
+def test_fewer_documents_than_the_depth_and_a_single_query(proposer, size, count) -> None:
+    documents, queries = Shards(DOCUMENTS[:size]), Shards(QUERIES.vectors[:count], letter="q")
+    hits = as_lists(search(queries, documents, 100, proposer=proposer))
+    assert hits == sorted_exactly(queries, documents, 100)
+    assert {len(best) for best in hits.values()} == {min(size, 100)}
 
 
 @both
 def test_a_depth_beyond_the_documents_takes_no_room(proposer) -> None:
     documents, queries = Shards(DOCUMENTS[:7]), Shards(QUERIES.vectors[:2], letter="q")
-    found = search(queries, documents, 10**9, proposer=proposer)
-    assert as_lists(found) == sorted_exactly(queries, documents, 7)
+    hits = search(queries, documents, 10**9, proposer=proposer)
+    assert as_lists(hits) == sorted_exactly(queries, documents, 7)
 
 
 def test_vectors_of_any_length() -> None:
@@ -116,10 +116,10 @@ def test_vectors_that_are_not_finite_are_named(proposer) -> None:
 def test_exact_scores_are_sums_without_error() -> None:
     documents, queries = unit(20, 4096).astype(np.float16), unit(3, 4096, seed=1).astype(np.float16)
     query, row = np.repeat(np.arange(3), 20), np.tile(np.arange(20), 3)
-    found = score(queries, stored(Shards(documents)), query, row).score
+    scores = score(queries, index_of(Shards(documents)), query, row).score
     for pair, (i, j) in enumerate(zip(query, row, strict=True)):
         products = queries[i].astype(np.float64) * documents[j].astype(np.float64)
-        assert found[pair] == np.float32(math.fsum(products))
+        assert scores[pair] == np.float32(math.fsum(products))
 
 
 def test_no_float32_product_is_further_off_than_is_allowed_for() -> None:

@@ -3,18 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from llara_eval.core.errors import DataError, MissingPartError
 from llara_eval.core.protocols import SILENT, Progress
-from llara_eval.core.types import Hits, Query, as_ids
+from llara_eval.core.types import Hits, Query
 from llara_eval.datasets.corpus import Corpus
 
 ScoreTable = Mapping[str, Mapping[str, float]]
 
 
 class FakeRetriever:
-    """Answers with the scores it was given: query_id → doc_id → score."""
+    """Answers with the scores it was options: query_id → doc_id → score."""
 
     def __init__(self, scores: ScoreTable, *, name: str = "fake", **settings: Any) -> None:
         self.name = name
@@ -30,16 +28,8 @@ class FakeRetriever:
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
         self.depths.append(depth)
-        rows = [(row, doc, score) for row, query in enumerate(queries) for doc, score in self.answer(query)]
-        docs = list(dict.fromkeys(doc for _, doc, _ in rows))
-        place = {doc: i for i, doc in enumerate(docs)}
-        return Hits(
-            as_ids(query.query_id for query in queries),
-            as_ids(docs),
-            np.array([row for row, _, _ in rows], dtype=np.int64),
-            np.array([place[doc] for _, doc, _ in rows], dtype=np.int64),
-            np.array([score for _, _, score in rows], dtype=np.float32),
-        )
+        rows = ((query.query_id, doc, score) for query in queries for doc, score in self.answer(query))
+        return Hits.of_rows(rows, (query.query_id for query in queries))
 
     def answer(self, query: Query) -> list[tuple[str, float]]:
         return list(self.scores.get(query.query_id, {}).items())
@@ -66,17 +56,17 @@ class WordOverlap(FakeRetriever):
         return {word[: self.letters] for word in text.lower().split()}
 
 
-def open_words(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Any) -> WordOverlap:
+def open_words(name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Any) -> WordOverlap:
     """Open a working system."""
-    return WordOverlap(name=name, **base, **given)
+    return WordOverlap(name=name, **base, **options)
 
 
-def open_broken(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Any) -> WordOverlap:
+def open_broken(name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Any) -> WordOverlap:
     """Open a system whose data are corrupt."""
     raise DataError("vectors.npy: the checksum is wrong")
 
 
-def open_missing(name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Any) -> WordOverlap:
+def open_missing(name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Any) -> WordOverlap:
     """Open a system that needs a part that is not there."""
     raise MissingPartError("needs its weights: pip install the-weights")
 
@@ -87,7 +77,7 @@ class _Interrupted(WordOverlap):
 
 
 def open_interrupted(
-    name: str, base: Mapping[str, Any], given: Mapping[str, Any], context: Any
+    name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Any
 ) -> WordOverlap:
     """Open a system during whose search somebody presses Ctrl-C."""
     return _Interrupted(name=name)

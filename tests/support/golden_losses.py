@@ -10,11 +10,10 @@ from types import MappingProxyType
 
 from tiny_training import WORDS, make_base, make_rows, read_log
 
-from adapters import finetune
-from adapters.llara.adapt import adapt
+from adapters.finetune import FinetuningRun
+from adapters.llara.adapt import AdaptationRun
 from adapters.llara.config import Adaptation
-from llara_eval.training.config import Contrast, LoRA, Schedule
-from llara_eval.training.job import Conditions
+from llara_eval.training.config import Conditions, Contrast, LoRA, Schedule
 
 STEPS = 20
 TERMS = ("loss", "language_model", "ebae", "ebar", "distillation", "grad_norm", "tokens")
@@ -34,13 +33,13 @@ def _curve(output: Path) -> Curve:
 
 def adapt_curve(folder: Path) -> Curve:
     """Adapt every parameter of a tiny model."""
-    adapt(
+    AdaptationRun(
         make_base(folder / "base"),
         [make_rows(folder / "rows.jsonl")],
         Adaptation(max_length=300),
         Schedule(learning_rate=1e-3, batch_size=8, steps=STEPS),
         _conditions(folder),
-    )
+    ).run()
     return _curve(folder / "out")
 
 
@@ -60,13 +59,13 @@ def finetune_curve(folder: Path) -> Curve:
     ]
     path = folder / "groups.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    finetune.finetune(
+    FinetuningRun(
         make_base(folder / "base"),
         [path],
         Contrast(group_size=3, temperature=0.05, distillation=0.5),
         Schedule(learning_rate=1e-3, batch_size=8, steps=STEPS, lora=LoRA(rank=4, alpha=8, dropout=0.0)),
         _conditions(folder),
-    )
+    ).run()
     return _curve(folder / "out")
 
 

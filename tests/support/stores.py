@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from llara_eval.core.types import Hits, as_ids
 from llara_eval.encoding.encoder import Started
 from llara_eval.search.compressed import Variant, search_variant
-from llara_eval.vectors.shards import Listing, Piece, Shard
+from llara_eval.vectors.shards import Listing, Shard, ShardEntry
+from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.vector_store import Vectors, VectorStore
 
 
@@ -21,7 +22,7 @@ def store_vectors(
     root: Path, ids: Sequence[str], vectors: NDArray[np.float32], ends: Iterable[int], name: str = "made"
 ) -> VectorStore:
     """Return a complete store whose shards end at the given rows."""
-    store = VectorStore(root, {"ends": (ends := list(ends)), "name": name}, name)
+    store = VectorStore(StoreFolder(root), {"ends": (ends := list(ends)), "name": name}, name)
     with Listing.writer(store.folder, name) as add:
         for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
             shard = Shard(f"{name}{number}", ids[begin:end], [])
@@ -55,8 +56,8 @@ class Shards:
         self.vectors.setflags(write=False)
         self.ids = as_ids(f"{letter}{row:05d}" for row in range(len(vectors)))
         self.bounds = [0, *(int(cut * len(vectors)) for cut in cuts), len(vectors)]
-        pieces = [Piece("", end - start, 0) for start, end in pairwise(self.bounds)]
-        self.listing = SimpleNamespace(pieces=pieces)
+        entries = [ShardEntry("", end - start, 0) for start, end in pairwise(self.bounds)]
+        self.listing = SimpleNamespace(shards=entries)
 
     def __iter__(self):
         for start, end in pairwise(self.bounds):

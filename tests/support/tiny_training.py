@@ -7,17 +7,18 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from tiny_models import make_config, make_tokenizer
 from transformers import AutoModelForCausalLM
 
-from adapters import finetune
-from adapters.llara.adapt import adapt
+from adapters.finetune import FinetuningRun
+from adapters.llara.adapt import AdaptationRun
 from adapters.llara.config import Adaptation
 from llara_eval.datasets.load import load
-from llara_eval.training.config import Contrast, LoRA, Schedule
-from llara_eval.training.job import Conditions
+from llara_eval.training import job
+from llara_eval.training.config import Conditions, Contrast, LoRA, Schedule
 from llara_eval.training.log import LOG
 from llara_eval.training.validation import ndcg_at_10
 
@@ -85,15 +86,14 @@ def run(
         merge=merge,
         compiled=compiled,
     )
-    adapt(
+    return AdaptationRun(
         make_base(folder / "base"),
         [make_rows(folder / "rows.jsonl")],
         Adaptation(max_length=300),
         schedule,
         conditions,
         held_out=8,
-    )
-    return folder / "out"
+    ).run()
 
 
 def make_task(folder: Path) -> Path:
@@ -115,7 +115,7 @@ def make_task(folder: Path) -> Path:
 
 
 def tune(folder: Path, *, stopped: bool = False) -> Path:
-    """Fine-tune low-rank updates and slot tokens for three steps, and return the folder of the checkpoint.
+    """Fine-tune a LoRA adapter and slot tokens for three steps, and return the folder of the checkpoint.
 
     Args:
         folder: See :func:`make_task`.
@@ -123,21 +123,20 @@ def tune(folder: Path, *, stopped: bool = False) -> Path:
     """
     dataset = load(str(folder), data_dir=folder, offline=True)
 
-    def validate(*model: Any, **how: Any) -> dict[str, float]:
-        if stopped:
-            signal.raise_signal(signal.SIGINT)
-        return ndcg_at_10(dataset, *model, **how)
+    def interrupted(*model: Any, **settings: Any) -> dict[str, float]:
+        signal.raise_signal(signal.SIGINT)
+        return ndcg_at_10(*model, **settings)
 
     lora = LoRA(rank=4, alpha=8, dropout=0.0)
-    finetune.finetune(
+    run = FinetuningRun(
         folder / "model",
         [folder / "groups.jsonl"],
         Contrast(group_size=16, temperature=0.05),
         Schedule(learning_rate=1e-3, batch_size=2, steps=3, lora=lora),
-        Conditions(output=folder / "out", micro_tokens=512, dtype="float32"),
-        validate=validate,
+        Conditions(output=folder / "out", micro_tokens=512, dtype="float32", validate_on=dataset),
     )
-    return folder / "out"
+    with patch.object(job, "ndcg_at_10", interrupted if stopped else ndcg_at_10):
+        return run.run()
 
 
 def read_log(output: Path) -> list[dict[str, Any]]:

@@ -28,8 +28,9 @@ from llara_eval.encoding.templates import Template
 from llara_eval.evaluation import evaluate, suite
 from llara_eval.evaluation.record import RUN
 from llara_eval.vectors import shards, vector_store
-from llara_eval.vectors.sealed import claim, seal, sealed
+from llara_eval.vectors.sealed import seal, sealed
 from llara_eval.vectors.shards import Listing, Shard
+from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill
 
@@ -38,8 +39,8 @@ TEMPLATE = Template(suffix=("</s>",), max_length=16)
 
 
 def fill_store(root: Path, encoder=None) -> tuple[VectorStore, TokenStore]:
-    store = VectorStore(root / "vectors", {"checkpoint": "abc"}, "x")
-    tokens = TokenStore(root / "tokens", make_tokenizer(), TEMPLATE)
+    store = VectorStore(StoreFolder(root / "vectors"), {"checkpoint": "abc"}, "x")
+    tokens = TokenStore(StoreFolder(root / "tokens"), make_tokenizer(), TEMPLATE)
     fill(store, encoder or CountingEncoder(), tokens, iter(ITEMS), "document", total=len(ITEMS))
     return store, tokens
 
@@ -74,7 +75,7 @@ with draft(Path({str(target)!r})) as (file, name):
 def test_what_another_machine_writes_is_let_be_where_its_lock_is_not_seen(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(files, "HERE", "other")
+        elsewhere.setattr(files, "HOST", "other")
         writer = atomic_write(tmp_path / "a")
         writer.__enter__().write(b"theirs")
     write_text(tmp_path / "a", "ours")
@@ -129,7 +130,7 @@ def test_a_folder_that_cannot_be_synchronised_is_no_error(tmp_path, monkeypatch)
 
 def test_a_full_disk_is_a_sentence_that_is_true_of_every_command(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
-    with pytest.raises(LlaraEvalError, match=r"a cannot be written \(No space .*Make room there") as caught:
+    with pytest.raises(LlaraEvalError, match=r"a cannot be written \(No space .*Free some space") as caught:
         write_text(tmp_path / "a", "text")
     assert "--" not in str(caught.value), "not every command has that option"
 
@@ -175,12 +176,12 @@ def test_what_is_not_a_record_is_none(record, text) -> None:
 @pytest.mark.parametrize("text", ["", '{"checkpoint": "ab', '{"checkpoint": "other"}', "[]", "\udcff"])
 def test_a_folder_of_another_key_or_a_damaged_one_is_refused(tmp_path, text) -> None:
     store, tokens = fill_store(tmp_path)
-    for folder in (tokens.folder, store.folder):
+    for folder in (tokens.folder.path, store.folder.path):
         key = folder / "key.json"
         whole = key.read_bytes()
         key.write_bytes(text.encode(errors="surrogateescape"))
-        with pytest.raises(DataError, match=r"key\.json is of another key, or damaged; delete "):
-            TokenStore(tmp_path / "tokens", make_tokenizer(), TEMPLATE).prepare("y", iter(ITEMS), total=None)
+        with pytest.raises(DataError, match=r"key\.json holds another key, or is damaged; delete "):
+            tokens.prepare("y", iter(ITEMS), total=None)
             fill_store(tmp_path)
         key.write_bytes(whole)
     fill_store(tmp_path)
@@ -188,23 +189,23 @@ def test_a_folder_of_another_key_or_a_damaged_one_is_refused(tmp_path, text) -> 
 
 def test_a_key_is_compared_as_it_reads_back(tmp_path) -> None:
     for _ in range(2):
-        claim(tmp_path, {"b": (1, 2), "a": "é"})
+        StoreFolder(tmp_path).claim({"b": (1, 2), "a": "é"})
     with pytest.raises(DataError):
-        claim(tmp_path, {"b": (1, 3), "a": "é"})
+        StoreFolder(tmp_path).claim({"b": (1, 3), "a": "é"})
 
 
 # Shards
 
 
 def test_a_listing_whose_numbers_were_changed_is_not_whole(tmp_path) -> None:
-    with Listing.writer(tmp_path, "x") as add:
+    with Listing.writer(StoreFolder(tmp_path), "x") as add:
         add(Shard("one", ["d1", "d2"], []))
         add(Shard("two", ["d3"], []))
     path = tmp_path / "x.json"
     value = json.loads(path.read_text())
     value["shards"][0][2] += 1
     write_json(path, value)
-    assert Listing.load(tmp_path, "x") is None
+    assert Listing.load(StoreFolder(tmp_path), "x") is None
 
 
 def test_identifiers_that_rot_while_their_texts_are_encoded_are_not_taken_over(tmp_path) -> None:
@@ -214,39 +215,39 @@ def test_identifiers_that_rot_while_their_texts_are_encoded_are_not_taken_over(t
             path.write_bytes(path.read_bytes().replace(b"d7\n", b"d9\n"))
             return super().start(*arguments)
 
-    with pytest.raises(DataError, match="reads back other than it was written; run this again"):
+    with pytest.raises(DataError, match="a file differs from what was written; run this again"):
         fill_store(tmp_path, Rotting())
     store, _ = fill_store(tmp_path)
     assert [identifier for shard in store for identifier in shard.ids] == [name for name, _ in ITEMS]
 
 
 def test_any_bit_of_the_directory_of_a_shard_of_token_ids_may_flip(tmp_path) -> None:
-    tokens = TokenStore(tmp_path, make_tokenizer(), TEMPLATE)
-    (piece,) = tokens.prepare("x", iter(ITEMS[:2]), total=None).pieces
-    before = [list(row) for row in tokens.read(piece.content)]
-    path = tokens.folder / f"{piece.content}.npz"
+    tokens = TokenStore(StoreFolder(tmp_path), make_tokenizer(), TEMPLATE)
+    (shard,) = tokens.prepare("x", iter(ITEMS[:2]), total=None).shards
+    before = [list(row) for row in tokens.read(shard.content)]
+    path = tokens.folder.path / f"{shard.content}.npz"
     whole = path.read_bytes()
     for bit in range(8 * whole.index(b"PK\1\2"), 8 * len(whole)):
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
-        after = tokens.read(piece.content)
+        after = tokens.read(shard.content)
         assert after is None or [list(row) for row in after] == before
 
 
 def test_a_shard_that_is_written_again_is_whole_at_any_instant(tmp_path, monkeypatch) -> None:
     store, _ = fill_store(tmp_path)
-    piece = store.listing.pieces[1]
-    again = np.load(store.folder / f"{piece.content}.npy").astype(np.float32)
+    shard = store.listing.shards[1]
+    again = np.load(store.folder.path / f"{shard.content}.npy").astype(np.float32)
     seen = []
 
     def write(path):
-        seen.append(store.sidecar(piece.content) is not None)
+        seen.append(store.record(shard.content) is not None)
         return atomic_write(path)
 
     monkeypatch.setattr(vector_store, "atomic_write", write)
-    store.write(piece.content, again, {"seconds": 0.0, "tokens": 1, "padded": 1})
-    seen.append(store.sidecar(piece.content) is not None)
+    store.write(shard.content, again, {"seconds": 0.0, "tokens": 1, "padded": 1})
+    seen.append(store.record(shard.content) is not None)
     assert seen == [True, True]
 
 
@@ -271,12 +272,12 @@ Leases(Path({str(tmp_path)!r})).take("a")
 def test_what_killed_workers_left_in_a_store_that_others_completed_is_removed(tmp_path) -> None:
     store, tokens = fill_store(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    for folder, work in ((store.folder, store.listing.pieces[0].content), (tokens.folder, "x")):
+    for folder, work in ((store.folder.path, store.listing.shards[0].content), (tokens.folder.path, "x")):
         Leases(folder / "leases").take(work)
         for left in (folder / ".key.json.abc.tmp", folder / "leases" / f".{work}.lease.abc.tmp"):
             left.touch()
             os.utime(left, (0, 0))
-    Leases(store.folder / "leases").take("another collection's shard")
+    Leases(store.folder.path / "leases").take("another collection's shard")
     fill_store(tmp_path)
     added = set(tmp_path.rglob("*")) - set(before)
     assert [path.name for path in added] == ["another collection's shard.lease"]

@@ -220,7 +220,7 @@ def test_without_room_for_a_file_a_sentence_names_it_and_nothing_half_written_st
         name = lab.report.split(" cannot be written")[0]
         assert Path(name.removeprefix("LlaraEvalError: ")).match(pattern), lab.report
         assert "(No space left on device; it takes " in lab.report
-        assert "Make room there" in lab.report
+        assert "Free some space" in lab.report
         assert set(lab.contents()) <= set(lab.alone)
     assert lab.run() == 0
     assert lab.is_as_if_left_alone()

@@ -3,7 +3,7 @@
 import gzip
 import json
 import random
-from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,43 +14,47 @@ from checkout import SHARED
 from adapters.llara import data
 from adapters.llara.data import build, prepare
 from adapters.llara.stop_words import STOP_WORDS, without_stop_words
+from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError
 from llara_eval.training import groups
-from llara_eval.training.batching import PADDING, row_batches, split_to, token_batches
+from llara_eval.training.batching import PADDING, packed_batches, split_to, token_batches
 from llara_eval.training.data import RowFormat, Rows, order
-from llara_eval.training.groups import draw
+from llara_eval.training.groups import GroupRow, draw
 
 
-def has_text(row: Mapping[str, Any]) -> str | None:
-    return None if "text" in row else f"text is missing, found {', '.join(row)}"
+@dataclass
+class TextRow:
+    text: str
 
 
-HAS_TEXT = RowFormat("text", has_text)
+TEXT_ROWS = RowFormat("text", TextRow)
 
 
 def rows_of(folder: Path, *contents: bytes, ending: str = "jsonl") -> Rows:
     paths = [folder / f"rows{number}.{ending}" for number in range(len(contents))]
     for path, content in zip(paths, contents, strict=True):
         path.write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
-    return Rows(paths, HAS_TEXT, cache=folder / "cache")
+    return Rows(paths, TEXT_ROWS, cache=folder / "cache")
 
 
 LINES = b'\xef\xbb\xbf{"text": "one"}\n\n  \r\n{"text": "zw\xc3\xb6lf"}\r\n{"text": "three"}'
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz"])
-def test_rows_are_read_by_place_whatever_marks_blank_lines_and_endings(tmp_path: Path, ending: str) -> None:
+def test_rows_are_read_by_number_whatever_the_byte_order_mark_blank_lines_and_line_ends(
+    tmp_path: Path, ending: str
+) -> None:
     rows = rows_of(tmp_path, LINES, b'{"text": "four"}\n', ending=ending)
     assert len(rows) == 4
-    assert [rows[place]["text"] for place in (3, 1, 0, 2)] == ["four", "zwölf", "one", "three"]
-    assert rows.place(1) == f"{tmp_path / f'rows0.{ending}'}:4"
-    assert rows.place(3) == f"{tmp_path / f'rows1.{ending}'}:1"
+    assert [rows[number]["text"] for number in (3, 1, 0, 2)] == ["four", "zwölf", "one", "three"]
+    assert rows.location(1) == f"{tmp_path / f'rows0.{ending}'}:4"
+    assert rows.location(3) == f"{tmp_path / f'rows1.{ending}'}:1"
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b'{"text": "a"}\n{"txt": 1}\n', "rows0.jsonl:2: text is missing, found txt"),
+        (b'{"text": "a"}\n{"txt": 1}\n', "rows0.jsonl:2: Object missing required field `text`"),
         (b'{"text": "a"}\n\n{"text": \n', "rows0.jsonl:3: not valid JSON"),
         (b'["text"]\n', "rows0.jsonl:1: expected a JSON object, found"),
         (b'{"text": "\xff"}\n', "rows0.jsonl:1: not UTF-8"),
@@ -81,15 +85,19 @@ def test_a_cut_off_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(LINES * 100)[:-20])
     with pytest.raises(DataError, match="cannot be decompressed"):
-        Rows([path], HAS_TEXT, cache=tmp_path / "cache")
+        Rows([path], TEXT_ROWS, cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*"))
 
 
 def test_a_file_is_checked_once_and_again_when_it_has_changed(tmp_path: Path) -> None:
     checked = []
 
-    def check(row: Mapping[str, Any]) -> None:
-        checked.append(row["text"])
+    @dataclass
+    class Checked:
+        text: str
+
+        def __post_init__(self) -> None:
+            checked.append(self.text)
 
     path = tmp_path / "rows.jsonl"
     for content, seen in (
@@ -98,9 +106,9 @@ def test_a_file_is_checked_once_and_again_when_it_has_changed(tmp_path: Path) ->
         (b'{"text": "b"}\n', ["a", "b"]),
     ):
         path.write_bytes(content)
-        Rows([path], RowFormat("checked", check), cache=tmp_path / "cache")
+        Rows([path], RowFormat("checked", Checked), cache=tmp_path / "cache")
         assert checked == seen
-    Rows([path], RowFormat("checked-2", check), cache=tmp_path / "cache")
+    Rows([path], RowFormat("checked-2", Checked), cache=tmp_path / "cache")
     assert checked == ["a", "b", "b"], "a cached index belongs to a format's name, and to nothing else"
 
 
@@ -127,18 +135,23 @@ def test_the_order_of_an_epoch_is_a_permutation_decided_by_seed_and_epoch() -> N
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"pos": ["a"]}, "query: expected text, found null"),
-        ({"query": "q"}, "pos: expected at least one text"),
+        ({"pos": ["a"]}, "missing required field `query`"),
+        ({"query": "q"}, "missing required field `pos`"),
         ({"query": "q", "pos": []}, "pos: expected at least one text"),
-        ({"query": "q", "pos": "a"}, 'pos: expected a list of texts, found "a"'),
-        ({"query": "q", "pos": ["a"], "neg": [1]}, "neg: expected a list of texts, found [1]"),
+        ({"query": "q", "pos": "a"}, "Expected `array`, got `str` - at `$.pos`"),
+        ({"query": "q", "pos": ["a"], "neg": [1]}, "Expected `str`, got `int` - at `$.neg[0]`"),
         ({"query": "q", "pos": ["a"], "pos_scores": [1, 2]}, "pos_scores: expected 1 numbers"),
         ({"query": "q", "pos": ["a"], "pos_scores": [float("nan")]}, "pos_scores: expected 1 numbers"),
-        ({"query": "q", "pos": ["a"], "neg": ["b"], "neg_scores": ["high"]}, "neg_scores: expected 1"),
+        (
+            {"query": "q", "pos": ["a"], "neg": ["b"], "neg_scores": ["high"]},
+            "Expected `float`, got `str` - at `$.neg_scores[0]`",
+        ),
     ],
 )
 def test_a_malformed_group_is_explained(row: dict[str, Any], says: str) -> None:
-    assert says in (groups.problem_of(row) or "")
+    with pytest.raises(DataError) as error:
+        decode(row, GroupRow, "rows.jsonl:1")
+    assert says in str(error.value)
 
 
 def test_a_group_is_one_positive_and_different_negatives_with_their_scores() -> None:
@@ -150,7 +163,7 @@ def test_a_group_is_one_positive_and_different_negatives_with_their_scores() -> 
         "pos_scores": [10.0, 11.0],
         "neg_scores": [0.0, 1.0, 1.5, 9.0, 2.0, 3.0],
     }
-    assert groups.problem_of(row) is None
+    decode(row, GroupRow, "row")
     scores = {"p0": 10.0, "p1": 11.0, "n0": 0.0, "n1": 1.0, "n2": 2.0, "n3": 3.0}
     seen = set()
     for epoch in range(20):
@@ -190,8 +203,8 @@ def test_equal_lengths_fill_the_budget() -> None:
 
 
 def test_rows_without_padding_take_what_the_budget_holds_in_order() -> None:
-    assert row_batches([3, 4, 3, 20, 1, 9], 10) == [[0, 1, 2], [3], [4, 5]]
-    assert row_batches([], 10) == []
+    assert packed_batches([3, 4, 3, 20, 1, 9], 10) == [[0, 1, 2], [3], [4, 5]]
+    assert packed_batches([], 10) == []
 
 
 def test_batches_are_cut_until_there_are_enough_for_all_processes() -> None:
@@ -208,7 +221,7 @@ def test_chunks_follow_each_other_within_one_source_only(tmp_path: Path) -> None
     lines = [{"source": name, "text": text} for name, texts in sources.items() for text in texts]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     rows = list(build(path, 24))  # eight words a sentence: three make a chunk
-    assert all(data.problem_of(row) is None for row in rows)
+    decode(rows, list[data.AdaptationRow], "rows")
     assert all(row["input"] == row["output_summarize"] for row in rows)
     assert rows[0]["input"] == " ".join(SENTENCES[:3])
     for name, texts in sources.items():

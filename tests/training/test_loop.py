@@ -19,15 +19,16 @@ from safetensors.torch import load_file
 from tiny_training import make_base, make_rows, read_log, run
 from transformers import AutoModelForCausalLM
 
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import load, read_model
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.core.files import sha256_of
 from llara_eval.training import checkpoint
-from llara_eval.training.config import Schedule
+from llara_eval.training.config import Conditions, Schedule
 from llara_eval.training.data import RowFormat, Rows
 from llara_eval.training.loop import batch_of, train
 from llara_eval.training.objective import Numbered, Step
-from llara_eval.training.optimiser import learning_rate, make_optimiser
+from llara_eval.training.optimizer import learning_rate, make_optimizer
 
 SCRIPT = Path(tiny_training.__file__)
 WEIGHTS = "model.safetensors"
@@ -134,7 +135,7 @@ def test_low_rank_updates_are_kept_apart_or_merged(tmp_path: Path, merge: bool) 
     assert record["reload_difference"] < 1e-5
     assert load(out, dtype="float32").templates.document.slots == 8
     head, base = "lm_head.weight", tmp_path / "base"
-    model, _ = read_model(out, dtype=torch.float32, head=True)
+    model = read_model(Checkpoint(out), dtype=torch.float32, head=True)
     assert torch.equal(model.get_parameter(head), load_file(base / WEIGHTS)[head])
 
 
@@ -173,6 +174,7 @@ class Falling:
 
     def __init__(self, broken: bool = False) -> None:
         self.model = torch.nn.Linear(1, 1)
+        self.precision = torch.float32
         self.broken = broken
         self.seen: list[int] = []
 
@@ -189,7 +191,7 @@ class Falling:
 def rows_of(tmp_path: Path, count: int) -> Rows:
     return Rows(
         [make_rows(tmp_path / f"{count}.jsonl", count)],
-        RowFormat("any", lambda row: None),
+        RowFormat("any", dict),
         cache=tmp_path / "cache",
     )
 
@@ -211,7 +213,14 @@ def test_the_next_update_is_read_beside_this_one_but_never_beside_an_evaluation(
 
     schedule, slow = Schedule(learning_rate=1.0, batch_size=2, steps=5), Slow()
     rows = rows_of(tmp_path, 10)
-    train(slow, rows, schedule, tmp_path / "out", identity={}, evaluate=evaluate, evaluate_every=1)
+    train(
+        slow,
+        rows,
+        schedule,
+        Conditions(output=tmp_path / "out", evaluate_every=1),
+        identity={},
+        measures=[evaluate],
+    )
     assert threading.get_ident() not in readers
     assert slow.seen == [row for step in range(5) for row in batch_of(step, schedule, 10)[1]]
 
@@ -223,19 +232,25 @@ def test_a_row_that_cannot_be_read_stops_the_run(tmp_path: Path) -> None:
 
     schedule = Schedule(learning_rate=1.0, batch_size=2, steps=3)
     with pytest.raises(UsageError, match="no room for text"):
-        train(Choosy(), rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={})
+        train(Choosy(), rows_of(tmp_path, 10), schedule, Conditions(output=tmp_path / "out"), identity={})
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
     schedule = Schedule(learning_rate=1.0, batch_size=2, steps=3)
     with pytest.raises(CheckFailedError, match=r"step 1: loss nan.*10\.jsonl:\d+"):
-        train(Falling(broken=True), rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={})
+        train(
+            Falling(broken=True),
+            rows_of(tmp_path, 10),
+            schedule,
+            Conditions(output=tmp_path / "out"),
+            identity={},
+        )
 
 
 def test_data_smaller_than_a_batch_are_refused(tmp_path: Path) -> None:
     schedule = Schedule(learning_rate=1.0, batch_size=20, steps=3)
     with pytest.raises(UsageError, match="10 rows are fewer than one batch of 20"):
-        train(Falling(), rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={})
+        train(Falling(), rows_of(tmp_path, 10), schedule, Conditions(output=tmp_path / "out"), identity={})
 
 
 def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -246,11 +261,25 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
 
     schedule = Schedule(learning_rate=1.0, batch_size=2, steps=3)
     with pytest.raises(KeyboardInterrupt):
-        train(Stopping(), rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={"data": "a"})
+        train(
+            Stopping(),
+            rows_of(tmp_path, 10),
+            schedule,
+            Conditions(output=tmp_path / "out"),
+            identity={"data": "a"},
+        )
     with pytest.raises(UsageError, match=r"other data \(a there, b now\); give the same command again"):
-        train(Falling(), rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={"data": "b"})
+        train(
+            Falling(),
+            rows_of(tmp_path, 10),
+            schedule,
+            Conditions(output=tmp_path / "out"),
+            identity={"data": "b"},
+        )
     going_on = Falling()
-    train(going_on, rows_of(tmp_path, 10), schedule, tmp_path / "out", identity={"data": "a"})
+    train(
+        going_on, rows_of(tmp_path, 10), schedule, Conditions(output=tmp_path / "out"), identity={"data": "a"}
+    )
     assert len(going_on.seen) == 4
 
 
@@ -272,10 +301,10 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
 
 def test_vectors_do_not_decay() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2))
-    optimiser = make_optimiser(model, Schedule(learning_rate=1.0, batch_size=1, weight_decay=0.1))
+    optimizer = make_optimizer(model, Schedule(learning_rate=1.0, batch_size=1, weight_decay=0.1))
     decays = {
         tuple(weight.shape): group["weight_decay"]
-        for group in optimiser.param_groups
+        for group in optimizer.param_groups
         for weight in group["params"]
     }
     assert decays == {(2, 2): 0.1, (2,): 0.0}

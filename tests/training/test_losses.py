@@ -23,7 +23,7 @@ from llara_eval.training.config import Contrast, LoRA
 from llara_eval.training.contrastive import Finetune
 from llara_eval.training.gradient_cache import cached_backward
 from llara_eval.training.groups import draw
-from llara_eval.training.losses import NO_KEY, Labels, candidates, contrastive_loss, key_of, keys_of
+from llara_eval.training.losses import NO_KEY, Labels, candidates, contrastive_loss, key_of
 from llara_eval.training.objective import Step
 
 TOKENIZER = make_tokenizer()
@@ -42,7 +42,7 @@ GROUPS: list[Group] = [
 
 def labels_of(groups: Sequence[Group]) -> Labels:
     sizes = torch.tensor([len(passages) for _, passages, _, _ in groups])
-    queries = torch.tensor(keys_of(query.encode() for query, *_ in groups))
+    queries = torch.tensor([key_of(query.encode()) for query, *_ in groups])
     width = max(len(known) for _, _, known, _ in groups)
     return Labels(
         positives=sizes.cumsum(0) - sizes,
@@ -50,9 +50,12 @@ def labels_of(groups: Sequence[Group]) -> Labels:
         queries=queries,
         all_queries=queries,
         known=torch.tensor(
-            [keys_of(map(str.encode, known)) + [NO_KEY] * (width - len(known)) for _, _, known, _ in groups]
+            [
+                [key_of(text.encode()) for text in known] + [NO_KEY] * (width - len(known))
+                for _, _, known, _ in groups
+            ]
         ),
-        passages=torch.tensor(keys_of(text.encode() for _, passages, _, _ in groups for text in passages)),
+        passages=torch.tensor([key_of(text.encode()) for _, passages, _, _ in groups for text in passages]),
         passage_groups=torch.arange(len(groups)).repeat_interleave(sizes),
         teacher=torch.tensor(
             [score for _, texts, _, taught in groups for score in taught or [math.nan] * len(texts)]

@@ -9,13 +9,14 @@ from fakes import FakeRetriever, WordOverlap
 from typer.testing import CliRunner
 
 from llara_eval.cli import app
+from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.load import load
 from llara_eval.datasets.overlap import compare, items
 from llara_eval.datasets.same_text import Index
-from llara_eval.training.groups import problem_of
-from llara_eval.training.mining import Counts, Mining, add_negatives, mine
+from llara_eval.training.groups import GroupRow
+from llara_eval.training.mining import Counts, Mining, mine
 from llara_eval.training.pairs import judged_queries, own_corpus, read_pairs
 
 DOCUMENTS = {
@@ -46,11 +47,10 @@ def corpus(make_collection) -> Corpus:
 def mined(tmp_path, corpus):
     """Return a function that mines for pairs and returns the rows written, and the counts."""
 
-    def go(settings=PLAIN, *rows, retriever=None, **more) -> tuple[list[dict[str, object]], Counts]:
-        read = read_pairs([pairs(tmp_path / "pairs.jsonl", *(rows or [PAIR]))], cache=tmp_path / "cache")
-        output = tmp_path / "out.jsonl"
+    def go(settings=PLAIN, *rows, retriever=None, exclude=()) -> tuple[list[dict[str, object]], Counts]:
+        data, output = [pairs(tmp_path / "pairs.jsonl", *(rows or [PAIR]))], tmp_path / "out.jsonl"
         system = retriever or FakeRetriever(SCORES)
-        counts = add_negatives(system, read, corpus, settings, output, cache=tmp_path / "cache", **more)
+        counts = mine(system, data, corpus.path, settings, output, exclude=exclude, overwrite=True)
         return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()], counts
 
     return go
@@ -60,7 +60,7 @@ def test_known_positives_are_no_negatives_whatever_their_id_case_and_space(mined
     (row,), counts = mined()
     assert row["neg_ids"] == ["near", "a", "b", "c", "d"]
     assert row["neg"][1] == "the moon has no water"
-    assert problem_of(row) is None
+    decode(row, GroupRow, "row")
     assert (counts.positives, counts.negatives, counts.written) == (2, 5, 1)
 
 
@@ -128,11 +128,11 @@ def test_a_query_of_a_test_collection_is_never_mined_for(mined, make_collection,
     folder = make_collection({"x": "x"}, {"q": query}, {"q": {"x": 1}}, name="judged")
     other = {"query": "another", "pos": ["something"]}
     system = FakeRetriever({"0": {"a": 1.0}})
-    rows, counts = mined(PLAIN, PAIR, other, retriever=system, forbidden=judged_queries([folder]))
+    rows, counts = mined(PLAIN, PAIR, other, retriever=system, exclude=[folder])
     assert [row["query"] for row in rows] == ["another"]
     assert (counts.forbidden, counts.written) == (1, 1)
     with pytest.raises(DataError, match="belongs to a test collection"):
-        mined(PLAIN, PAIR, forbidden=judged_queries([folder]))
+        mined(PLAIN, PAIR, exclude=[folder])
 
 
 def test_overlap_finds_no_query_among_those_mining_kept(tmp_path, make_collection) -> None:
@@ -184,7 +184,7 @@ def test_what_is_read_is_never_replaced(tmp_path, read, written) -> None:
     words = ["--data", data, "--corpus", "self", "--output", tmp_path / written, "--overwrite"]
     refused = CliRunner().invoke(app, ["mine", "-m", "bm25", *map(str, words)])
     assert refused.exit_code == 2
-    assert "would replace what is read" in refused.stderr.replace("\n", " ")
+    assert "would replace an input" in refused.stderr.replace("\n", " ")
 
 
 def test_the_command_writes_rows_and_how_they_were_made(tmp_path, corpus, monkeypatch) -> None:

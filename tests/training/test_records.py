@@ -12,6 +12,7 @@ from llara_eval.core.errors import DataError, UsageError
 from llara_eval.datasets import contamination
 from llara_eval.datasets.contamination import RECORD, Finding, declared
 from llara_eval.training import job, state
+from llara_eval.training.config import Conditions
 from llara_eval.training.log import LOG, Journal
 
 WEIGHTS = {"weight": torch.ones(2, 3)}
@@ -87,7 +88,7 @@ def test_a_malformed_declaration_is_named(tmp_path: Path, record: str, says: str
 def test_a_malformed_record_of_a_finished_run_is_named(tmp_path: Path, record: str) -> None:
     (tmp_path / RECORD).write_text(record)
     with pytest.raises(DataError, match=RECORD):
-        job._is_finished(job.Conditions(output=tmp_path, micro_tokens=1), IDENTITY)
+        job._is_finished(Conditions(output=tmp_path, micro_tokens=1), IDENTITY)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
 """Stores at URLs of fsspec: the same bytes, whatever breaks in between."""
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -21,12 +19,11 @@ from tiny_models import make_tokenizer
 from typer.testing import CliRunner
 
 from llara_eval.cli import app
-from llara_eval.core import leases
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.encoding.templates import Template
 from llara_eval.vectors import shards, vector_store
-from llara_eval.vectors.place import Folder
-from llara_eval.vectors.remote import Objects, Remote, open_place
+from llara_eval.vectors.remote import RemoteFiles, RemoteFolder, open_store_folder
+from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill
 
@@ -45,26 +42,35 @@ def small_and_fast(monkeypatch) -> None:
 @pytest.fixture(params=["memory", "file"])
 def url(request, tmp_path) -> str:
     """Return the address of an empty store."""
-    return f"memory://{uuid.uuid4().hex}/deep" if request.param == "memory" else f"file://{tmp_path}/there"
+    return f"memory://{uuid.uuid4().hex}/deep" if request.param == "memory" else f"file://{tmp_path}/remote"
 
 
-def made(
-    place: Folder, encoder: CountingEncoder, lease_seconds: float = 600.0
+def fill_store(
+    folder: StoreFolder, encoder: CountingEncoder | None = None, lease_seconds: float = 600.0
 ) -> tuple[VectorStore, dict[str, float]]:
-    store = VectorStore(place / "vectors", {"checkpoint": "abc"}, "x")
-    tokens = TokenStore(place / "tokens", TOKENIZER, TEMPLATE)
-    kept = {"total": len(ITEMS), "lease_seconds": lease_seconds}
-    return store, fill(store, encoder, tokens, iter(ITEMS), "document", **kept)
+    store = VectorStore(folder / "vectors", {"checkpoint": "abc"}, "x")
+    tokens = TokenStore(folder / "tokens", TOKENIZER, TEMPLATE)
+    encoder = encoder or CountingEncoder()
+    cost = fill(
+        store, encoder, tokens, iter(ITEMS), "document", total=len(ITEMS), lease_seconds=lease_seconds
+    )
+    return store, cost
+
+
+def fill_at(
+    url: str, home: Path, encoder: CountingEncoder | None = None
+) -> tuple[VectorStore, dict[str, float]]:
+    return fill_store(open_store_folder(url, home), encoder)
 
 
 def contents(address: str) -> dict[str, bytes]:
-    """Return name → bytes of all files but the shards' records, which hold times."""
-    files, root = fsspec.core.url_to_fs(address)
-    found = {str(name).removeprefix(root): files.cat_file(name) for name in files.find(root)}
-    listings = {name.replace(".ids", ".json") for name in found if name.endswith(".ids")}
+    """Return name → bytes of all files but the records of shards, which hold times."""
+    file_system, root = fsspec.core.url_to_fs(address)
+    files = {str(path).removeprefix(root): file_system.cat_file(path) for path in file_system.find(root)}
+    listings = {name.replace(".ids", ".json") for name in files if name.endswith(".ids")}
     return {
         name: data
-        for name, data in found.items()
+        for name, data in files.items()
         if not name.endswith(".json") or name in listings or name.endswith("/key.json")
     }
 
@@ -72,29 +78,28 @@ def contents(address: str) -> dict[str, bytes]:
 @pytest.fixture
 def local(tmp_path) -> dict[str, bytes]:
     """Return the files of a store in a local folder."""
-    made(Folder(tmp_path / "local"), CountingEncoder())
+    fill_store(StoreFolder(tmp_path / "local"))
     return contents(f"file://{tmp_path}/local")
 
 
 def rows(store: VectorStore) -> list[tuple[str, list[float]]]:
-    return [(i, row.tolist()) for part in store for i, row in zip(part.ids, part.vectors, strict=True)]
+    return [(i, row.tolist()) for shard in store for i, row in zip(shard.ids, shard.vectors, strict=True)]
 
 
 def test_the_same_files_are_there_as_in_a_folder(url, local, tmp_path) -> None:
-    made(open_place(url, tmp_path / "home"), CountingEncoder())
+    fill_at(url, tmp_path / "home")
     assert contents(url) == local
     assert len(local) > 10
 
 
 def test_another_machine_encodes_nothing_and_copies_what_it_reads(url, tmp_path) -> None:
-    here, _ = made(open_place(url, tmp_path / "home"), CountingEncoder())
+    first, _ = fill_at(url, tmp_path / "home")
     encoder = CountingEncoder()
-    there, cost = made(open_place(url, tmp_path / "other"), encoder)
+    second, cost = fill_at(url, tmp_path / "other", encoder)
     assert (encoder.sequences, cost["reused"], cost["rows"]) == ([], 60, 60)
     assert not list((tmp_path / "other").rglob("*.np?")), "nothing is copied before it is read"
-    assert rows(there) == rows(here)
-    part = next(iter(there))
-    assert isinstance(part.vectors, np.memmap)
+    assert rows(second) == rows(first)
+    assert isinstance(next(iter(second)).vectors, np.memmap)
     assert not list((tmp_path / "other").rglob("*.npz"))
 
 
@@ -107,7 +112,7 @@ def test_machines_share_the_work(url, local, tmp_path) -> None:
     encoders = [Slow() for _ in range(3)]
 
     def work(number: int) -> None:
-        made(open_place(url, tmp_path / f"home {number}"), encoders[number])
+        fill_at(url, tmp_path / f"home {number}", encoders[number])
 
     threads = [threading.Thread(target=work, args=[number]) for number in range(3)]
     for thread in threads:
@@ -120,9 +125,9 @@ def test_machines_share_the_work(url, local, tmp_path) -> None:
 
 
 def test_what_is_here_already_is_copied_there_not_made_again(url, local, tmp_path) -> None:
-    made(Folder(tmp_path / "home"), CountingEncoder())
+    fill_store(StoreFolder(tmp_path / "home"))
     encoder = CountingEncoder()
-    _, cost = made(open_place(url, tmp_path / "home"), encoder)
+    _, cost = fill_at(url, tmp_path / "home", encoder)
     assert (encoder.sequences, cost["reused"]) == ([], 60)
     shared = contents(url)
     assert shared == {name: data for name, data in local.items() if name.startswith("/vectors")}
@@ -132,53 +137,53 @@ def test_what_is_here_already_is_copied_there_not_made_again(url, local, tmp_pat
 def test_a_shard_that_is_damaged_there_is_noticed_when_it_is_read_and_made_anew(
     url, local, tmp_path, how
 ) -> None:
-    store, _ = made(open_place(url, tmp_path / "home"), CountingEncoder())
-    piece = store.listing.pieces[1]
-    files, root = fsspec.core.url_to_fs(f"{url}/vectors/{store.folder.name}/{piece.content}.npy")
+    store, _ = fill_at(url, tmp_path / "home")
+    shard = store.listing.shards[1]
+    files, root = fsspec.core.url_to_fs(f"{url}/vectors/{store.folder.path.name}/{shard.content}.npy")
     data = files.cat_file(root)
     if how == "remove":
         files.rm_file(root)
     else:
         files.pipe_file(root, data[:-3] if how == "truncate" else data[:-1] + bytes([data[-1] ^ 1]))
-    there, _ = made(open_place(url, tmp_path / "other"), CountingEncoder())
-    with pytest.raises(DataError, match=f"{piece.content}.npy is damaged there; give the same command again"):
-        rows(there)
+    other, _ = fill_at(url, tmp_path / "other")
+    with pytest.raises(DataError, match=f"{shard.content}.npy is damaged; give the same command again"):
+        rows(other)
     encoder = CountingEncoder()
-    there, _ = made(open_place(url, tmp_path / "other"), encoder)
-    assert len(encoder.sequences) == piece.rows
-    assert rows(there) == rows(store)
+    other, _ = fill_at(url, tmp_path / "other", encoder)
+    assert len(encoder.sequences) == shard.rows
+    assert rows(other) == rows(store)
     assert contents(url) == local
 
 
 def test_a_shard_that_is_lost_there_is_sent_again_by_a_machine_that_has_it(url, local, tmp_path) -> None:
-    store, _ = made(open_place(url, tmp_path / "home"), CountingEncoder())
-    lost = Objects.open(f"{url}/vectors/{store.folder.name}")
-    lost.delete(f"{store.listing.pieces[1].content}.npy")
+    store, _ = fill_at(url, tmp_path / "home")
+    lost = RemoteFiles.open(f"{url}/vectors/{store.folder.path.name}")
+    lost.delete(f"{store.listing.shards[1].content}.npy")
     encoder = CountingEncoder()
-    made(open_place(url, tmp_path / "home"), encoder)
+    fill_at(url, tmp_path / "home", encoder)
     assert encoder.sequences == []
     assert contents(url) == local
 
 
 def test_token_ids_that_are_damaged_there_are_made_anew(url, local, tmp_path) -> None:
-    made(open_place(url, tmp_path / "home"), CountingEncoder())
+    fill_at(url, tmp_path / "home")
     files, root = fsspec.core.url_to_fs(url)
     files.pipe_file(next(name for name in files.find(root) if name.endswith(".npz")), b"PK")
     files.rm(f"{root}/vectors", recursive=True)
     other = tmp_path / "other"
     with pytest.raises(DataError, match=r"token ids of shard .* are damaged; run this again"):
-        made(open_place(url, other), CountingEncoder())
-    made(open_place(url, other), CountingEncoder())
+        fill_at(url, other)
+    fill_at(url, other)
     assert contents(url) == local
 
 
 def test_a_store_there_that_is_of_another_key_is_refused(url, tmp_path) -> None:
-    store, _ = made(open_place(url, tmp_path / "home"), CountingEncoder())
-    files, root = fsspec.core.url_to_fs(f"{url}/vectors/{store.folder.name}/key.json")
+    store, _ = fill_at(url, tmp_path / "home")
+    files, root = fsspec.core.url_to_fs(f"{url}/vectors/{store.folder.path.name}/key.json")
     files.pipe_file(root, b'{"checkpoint": "other"}')
-    with pytest.raises(DataError, match="of another key"):
-        made(open_place(url, tmp_path / "other"), CountingEncoder())
-    made(Folder(tmp_path / "other"), CountingEncoder())
+    with pytest.raises(DataError, match="holds another key"):
+        fill_at(url, tmp_path / "other")
+    fill_store(StoreFolder(tmp_path / "other"))
 
 
 class Flaky(LocalFileSystem):
@@ -205,58 +210,57 @@ class Flaky(LocalFileSystem):
 
 
 def test_wherever_the_network_fails_nothing_there_is_half_and_the_same_command_ends(local, tmp_path) -> None:
-    failures = 0
+    failures, remote = 0, tmp_path / "remote"
     for operation in range(1, 1000):
-        there = tmp_path / "there"
         Flaky.left = operation
-        place = Remote(tmp_path / "home", Objects(Flaky(), str(there)))
+        folder = RemoteFolder(tmp_path / "home", RemoteFiles(Flaky(), str(remote)))
         try:
-            made(place, CountingEncoder())
-        except LlaraEvalError as error:  # its leases may stay, and this process lives on
+            fill_store(folder)
+        except LlaraEvalError as error:  # the leases may stay, and this process lives on
             failures += 1
             assert "the network is gone" in str(error)
             assert "it goes on from what is finished" in str(error)
-            present = contents(f"file://{there}") if there.exists() else {}
-            named = {name: data for name, data in present.items() if not name.endswith((".tmp", ".lease"))}
-            assert named.items() <= local.items()
+            files = contents(f"file://{remote}") if remote.exists() else {}
+            complete = {name: data for name, data in files.items() if not name.endswith((".tmp", ".lease"))}
+            assert complete.items() <= local.items()
             Flaky.left = 0
-            made(place, CountingEncoder(), lease_seconds=0.01)
+            fill_store(folder, lease_seconds=0.01)
         else:
             break
-        assert contents(f"file://{there}") == local
-        assert not list(there.rglob("*.tmp"))
-        shutil.rmtree(there)
+        assert contents(f"file://{remote}") == local
+        assert not list(remote.rglob("*.tmp"))
+        shutil.rmtree(remote)
         shutil.rmtree(tmp_path / "home")
     assert failures > 90
 
 
 def test_drafts_there_of_work_that_is_done_are_removed_others_are_not(url, local, tmp_path) -> None:
-    place = open_place(url, tmp_path / "home")
-    store, _ = made(place, CountingEncoder())
-    there = Objects.open(f"{url}/vectors/{store.folder.name}")
-    done = store.listing.pieces[0].content
-    for objects, name in ((there, f"{done}.npy"), (there / "leases", f"{done}.lease"), (there, "other.npy")):
-        objects.write(f".{name}.abc.tmp", b"half")
-    made(place, CountingEncoder())
+    store, _ = fill_at(url, tmp_path / "home")
+    files = RemoteFiles.open(f"{url}/vectors/{store.folder.path.name}")
+    done = store.listing.shards[0].content
+    files.write(f".{done}.npy.abc.tmp", b"half")
+    (files / "leases").write(f".{done}.lease.abc.tmp", b"half")
+    files.write(".other.npy.abc.tmp", b"half")
+    fill_at(url, tmp_path / "home")
     added = contents(url).keys() - local.keys()
     assert [name.rpartition("/")[2] for name in added] == [".other.npy.abc.tmp"]
 
 
 def test_a_writer_whose_draft_is_removed_writes_again(url, monkeypatch) -> None:
-    objects = Objects.open(url)
-    usual, drafts = objects.files.mv, []
+    files = RemoteFiles.open(url)
+    usual, drafts = files.file_system.mv, []
 
     def mv(draft, path, **named):
         if not drafts:
-            objects.remove_drafts({"done"})
+            files.delete_leftovers({"done"}, ".tmp")
         drafts.append(draft)
         usual(draft, path, **named)
 
-    monkeypatch.setattr(objects.files, "mv", mv)
-    objects.write("done.npy", b"whole")
+    monkeypatch.setattr(files.file_system, "mv", mv)
+    files.write("done.npy", b"whole")
     assert len(set(drafts)) == 2
-    assert objects.names() == ["done.npy"]
-    assert objects.read("done.npy") == b"whole"
+    assert files.names() == ["done.npy"]
+    assert files.read("done.npy") == b"whole"
 
 
 # --- leases ---
@@ -284,14 +288,15 @@ def clock(monkeypatch):
 @pytest.fixture
 def two(url, tmp_path, clock):
     """Return the leases of two workers on two machines, which expire after 60 seconds."""
-    pair = [(open_place(url, tmp_path / name) / "x").leases(60.0) for name in ("one", "other")]
+    pair = [(open_store_folder(url, tmp_path / name) / "x").leases(60.0) for name in ("one", "other")]
     pair[1]._owner = replace(pair[1]._owner, host="elsewhere")
     return pair
 
 
-def test_a_lease_has_one_holder(two) -> None:
+def test_a_lease_has_one_holder(two, url) -> None:
     one, other = two
     assert one.take("a")
+    assert one.address("a").endswith(f"{url.rpartition('://')[2]}/x/leases/a.lease")
     assert not other.take("a")
     assert other.take("b")
     other.release("a")
@@ -300,39 +305,21 @@ def test_a_lease_has_one_holder(two) -> None:
     assert other.take("a")
 
 
-def test_who_waits_is_told_for_whom_and_where(two, url, monkeypatch) -> None:
-    said = ""
-
-    def hear(message: str) -> None:
-        nonlocal said
-        said = message
-        one.release("a")
-
-    monkeypatch.setattr(leases, "_PATIENCE", 0.0)
-    monkeypatch.setattr(leases.logger, "warning", hear)
-    one, other = two
-    one.take("a")
-    with other.hold("a", wait=True) as mine:
-        assert mine
-    assert f"waiting for process {os.getpid()} on {socket.gethostname()}" in said
-    assert f"{url.rpartition('://')[2]}/x/leases/a.lease; delete that file" in said
-
-
 def test_who_comes_late_does_not_remove_the_lease_of_who_was_first(two, clock, monkeypatch) -> None:
-    """Both see one that was left behind, and one of them has taken it over when the other would."""
+    """Both see an abandoned lease, and one has taken it over when the other would."""
     one, other = two
-    one._objects.write("a.lease", b"{")
+    one._files.write("a.lease", b"{")
     assert not one.take("a") and not other.take("a")
     clock.passes(61)
-    read = other._objects.read
+    read = other._files.read
 
     def later(name):
         held = read(name)
-        monkeypatch.setattr(other._objects, "read", read)
+        monkeypatch.setattr(other._files, "read", read)
         assert one.take("a")
         return held
 
-    monkeypatch.setattr(other._objects, "read", later)
+    monkeypatch.setattr(other._files, "read", later)
     assert not other.take("a")
     assert one.holder("a").id == one._owner.id
 
@@ -359,7 +346,7 @@ def test_a_holder_that_died_on_this_machine_is_noticed_at_once(two, url, tmp_pat
     one._owner = replace(one._owner, pid=dead.pid)
     assert one.take("a")
     assert not other.take("a"), "a process of another machine may have any number"
-    same = (open_place(url, tmp_path / "same") / "x").leases(60.0)
+    same = (open_store_folder(url, tmp_path / "same") / "x").leases(60.0)
     assert same.take("a")
 
 
@@ -367,7 +354,7 @@ def test_leases_of_work_that_is_done_are_removed(two, url) -> None:
     one, _ = two
     one.take("done")
     one.take("not done")
-    one.forget({"done"})
+    one.remove_leftovers({"done"})
     files, root = fsspec.core.url_to_fs(url)
     assert [name.rpartition("/")[2] for name in files.find(root)] == ["not done.lease"]
 
@@ -390,14 +377,14 @@ def test_places_that_cannot_be_opened(tmp_path, monkeypatch) -> None:
     with pytest.raises(
         LlaraEvalError, match=r"file:///proc/x/vectors/\w+: cannot make it \(FileNotFoundError"
     ):
-        made(open_place("file:///proc/x", tmp_path), CountingEncoder())
+        fill_at("file:///proc/x", tmp_path)
     with pytest.raises(UsageError, match="nowhere://x: Protocol not known"):
-        open_place("nowhere://x", tmp_path)
+        open_store_folder("nowhere://x", tmp_path)
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(MissingPartError, match="s3://bucket/x: Install s3fs"):
-        open_place("s3://bucket/x", tmp_path)
-    assert type(open_place(None, tmp_path)) is Folder
-    assert open_place("~/x", tmp_path).path == Path.home() / "x"
+        open_store_folder("s3://bucket/x", tmp_path)
+    assert type(open_store_folder(None, tmp_path)) is StoreFolder
+    assert open_store_folder("~/x", tmp_path).path == Path.home() / "x"
 
 
 @pytest.mark.parametrize("by", ["option", "variable"])
@@ -407,15 +394,15 @@ def test_encode_and_evaluate_use_the_store_they_are_told(make_collection, tmp_pa
     model = save_checkpoint(tmp_path / "model")
     data = make_collection({"d1": "red", "d2": "blue"}, {"q": "red"}, {"q": {"d1": 1}})
     monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
-    where = ["--store", f"file://{tmp_path}/there"]
+    where = ["--store", f"file://{tmp_path}/shared"]
     if by == "variable":
         monkeypatch.setenv("LLARA_EVAL_STORE", where[1])
         where = []
     words = ["-m", str(model), "-d", str(data), *where, "--json"]
     result = CliRunner().invoke(app, ["encode", *words])
     assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["documents"]["vectors"].startswith(f"file://{tmp_path}/there/vectors/")
-    assert list((tmp_path / "there" / "vectors").rglob("*.npy"))
+    assert json.loads(result.stdout)["documents"]["vectors"].startswith(f"file://{tmp_path}/shared/vectors/")
+    assert list((tmp_path / "shared" / "vectors").rglob("*.npy"))
     monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "other"))
     again = CliRunner().invoke(app, ["evaluate", *words, "--runs-dir", str(tmp_path / "runs")])
     assert again.exit_code == 0, again.stderr

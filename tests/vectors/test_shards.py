@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from llara_eval.vectors import shards
 from llara_eval.vectors.shards import Listing, cut
+from llara_eval.vectors.store_folder import StoreFolder
 
 TEXTS = [f"text number {i}" for i in range(400)]
 
@@ -20,10 +21,10 @@ def items(texts):
 
 
 def test_nothing_is_lost_or_moved_and_sizes_are_within_limits() -> None:
-    made = list(cut(items(TEXTS)))
-    assert [pair for shard in made for pair in zip(shard.ids, shard.texts, strict=True)] == items(TEXTS)
-    assert all(4 <= len(shard.texts) <= 32 for shard in made[:-1])
-    assert 8 <= len(TEXTS) / len(made) <= 24
+    parts = list(cut(items(TEXTS)))
+    assert [pair for shard in parts for pair in zip(shard.ids, shard.texts, strict=True)] == items(TEXTS)
+    assert all(4 <= len(shard.texts) <= 32 for shard in parts[:-1])
+    assert 8 <= len(TEXTS) / len(parts) <= 24
     assert not list(cut([]))
 
 
@@ -44,31 +45,31 @@ def test_a_shard_is_named_by_its_texts_not_by_their_identifiers() -> None:
 @settings(max_examples=20)
 @given(st.lists(st.text(max_size=5), min_size=1, max_size=100), st.integers(0, 99))
 def test_a_listing_reads_back_as_it_was_written(tmp_path_factory, texts, seed) -> None:
-    folder = tmp_path_factory.mktemp("listing")
+    folder = StoreFolder(tmp_path_factory.mktemp("listing"))
     numbers = random.Random(seed).sample(range(1000), len(texts))
     named = [(f"é{number}", text) for number, text in zip(numbers, texts, strict=True)]
     with Listing.writer(folder, "x") as add:
-        made = list(cut(named))
-        for shard in made:
+        parts = list(cut(named))
+        for shard in parts:
             add(shard)
     listing = Listing.load(folder, "x")
-    assert [list(listing.ids(number)) for number in range(len(made))] == [list(s.ids) for s in made]
-    assert [piece[:2] for piece in listing.pieces] == [(s.content, len(s.texts)) for s in made]
+    assert [list(listing.ids(number)) for number in range(len(parts))] == [list(s.ids) for s in parts]
+    assert [shard[:2] for shard in listing.shards] == [(s.content, len(s.texts)) for s in parts]
     listing.copy_to(folder / "copy")
-    assert Listing.load(folder / "copy", "x").pieces == listing.pieces
+    assert Listing.load(folder / "copy", "x").shards == listing.shards
 
 
 @pytest.mark.parametrize("kind", ["ids", "json"])
 def test_a_listing_that_is_not_whole_is_none(tmp_path, kind: str) -> None:
-    with Listing.writer(tmp_path, "x") as add:
+    with Listing.writer(StoreFolder(tmp_path), "x") as add:
         add(next(cut(items(TEXTS))))
     path = tmp_path / f"x.{kind}"
     path.write_bytes(path.read_bytes()[:-2])
-    assert Listing.load(tmp_path, "x") is None
+    assert Listing.load(StoreFolder(tmp_path), "x") is None
 
 
 def test_a_listing_whose_making_failed_is_not_there(tmp_path) -> None:
-    with pytest.raises(KeyboardInterrupt), Listing.writer(tmp_path, "x") as add:
+    with pytest.raises(KeyboardInterrupt), Listing.writer(StoreFolder(tmp_path), "x") as add:
         add(next(cut(items(TEXTS))))
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from transformers import PhobertTokenizer, PreTrainedTokenizerFast
 from llara_eval.encoding import templates
 from llara_eval.encoding.templates import Template
 from llara_eval.vectors import shards
+from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.token_store import TokenStore
 
 TEMPLATE = Template(prefix=("<s>",), suffix=("</s>",), max_length=32)
@@ -35,24 +39,28 @@ def template() -> CountingTemplate:
 
 
 def prepare(root, template, items=ITEMS, name="x"):
-    store = TokenStore(root, make_tokenizer(), template)
+    store = TokenStore(StoreFolder(root), make_tokenizer(), template)
     return store, store.prepare(name, iter(items), total=len(items))
 
 
 def test_the_sequences_are_those_of_the_template(tmp_path) -> None:
     store, listing = prepare(tmp_path, TEMPLATE)
-    rows = [row for piece in listing.pieces for row in store.read(piece.content)]
+    rows = [row for shard in listing.shards for row in store.read(shard.content)]
     assert list(map(list, rows)) == TEMPLATE.token_ids(make_tokenizer(), [text for _, text in ITEMS])
-    assert {row.dtype for piece in listing.pieces for row in store.read(piece.content)} == {
+    assert {row.dtype for shard in listing.shards for row in store.read(shard.content)} == {
         np.dtype("uint16")
     }
 
 
-def test_what_stands_for_an_empty_text_is_part_of_the_key_where_nothing_else_does(tmp_path) -> None:
+def folder_of(tokenizer, template=TEMPLATE):
+    return TokenStore(StoreFolder(Path("tokens")), tokenizer, template).folder.path
+
+
+def test_what_stands_for_an_empty_text_is_part_of_the_key_where_nothing_else_does() -> None:
     usual, other = make_tokenizer(), make_tokenizer()
     other.eos_token = other.convert_ids_to_tokens(4)
-    assert TokenStore(tmp_path, usual, Template()).folder != TokenStore(tmp_path, other, Template()).folder
-    assert TokenStore(tmp_path, usual, TEMPLATE).folder == TokenStore(tmp_path, other, TEMPLATE).folder
+    assert folder_of(usual, Template()) != folder_of(other, Template())
+    assert folder_of(usual) == folder_of(other)
 
 
 def test_a_large_vocabulary_takes_four_bytes(tmp_path) -> None:
@@ -61,7 +69,7 @@ def test_a_large_vocabulary_takes_four_bytes(tmp_path) -> None:
             return [[70_000, 1] for _ in texts]
 
     store, listing = prepare(tmp_path, Large())
-    assert list(store.read(listing.pieces[0].content)[0]) == [70_000, 1]
+    assert list(store.read(listing.shards[0].content)[0]) == [70_000, 1]
 
 
 def test_nothing_is_tokenised_twice(tmp_path, template) -> None:
@@ -74,31 +82,29 @@ def test_nothing_is_tokenised_twice(tmp_path, template) -> None:
     assert len(template.texts) <= len(ITEMS) + 2 * 32
 
 
-def test_another_tokenizer_or_template_is_another_store(tmp_path) -> None:
-    usual = TokenStore(tmp_path, make_tokenizer(), TEMPLATE).folder
+def test_another_tokenizer_or_template_is_another_store() -> None:
+    usual = folder_of(make_tokenizer())
     tokenizer = make_tokenizer()
     tokenizer(["a b", "c"], truncation=True, max_length=1, padding=True)  # leaves its settings behind
-    assert TokenStore(tmp_path, tokenizer, TEMPLATE).folder == usual
+    assert folder_of(tokenizer) == usual
     tokenizer.add_tokens(["eclipse"])
-    assert TokenStore(tmp_path, tokenizer, TEMPLATE).folder != usual
+    assert folder_of(tokenizer) != usual
     for change in ({"suffix": ()}, {"prompt": "query: "}, {"max_length": 31}):
-        other = Template(**{"prefix": ("<s>",), "suffix": ("</s>",), "max_length": 32, **change})
-        assert TokenStore(tmp_path, make_tokenizer(), other).folder != usual
+        assert folder_of(make_tokenizer(), replace(TEMPLATE, **change)) != usual
     whole = make_tokenizer()
     whole.split_special_tokens = True
-    assert TokenStore(tmp_path, whole, TEMPLATE).folder != usual
-    pooled = Template(prefix=("<s>",), suffix=("</s>",), max_length=32, pooling="last", slots=2)
-    assert TokenStore(tmp_path, make_tokenizer(), pooled).folder == usual
+    assert folder_of(whole) != usual
+    assert folder_of(make_tokenizer(), replace(TEMPLATE, pooling="last", slots=2)) == usual
 
 
-@pytest.mark.parametrize("place", range(0, 100, 3))
-def test_a_bit_that_flips_anywhere_is_noticed_or_harmless(tmp_path, place: int) -> None:
+@pytest.mark.parametrize("percent", range(0, 100, 3))
+def test_a_bit_that_flips_anywhere_is_noticed_or_harmless(tmp_path, percent: int) -> None:
     store, listing = prepare(tmp_path, TEMPLATE)
-    content = listing.pieces[1].content
+    content = listing.shards[1].content
     before = [list(row) for row in store.read(content)]
-    path = store.folder / f"{content}.npz"
+    path = store.folder.path / f"{content}.npz"
     data = bytearray(path.read_bytes())
-    data[place * len(data) // 100] ^= 4
+    data[percent * len(data) // 100] ^= 4
     path.write_bytes(data)
     after = store.read(content)
     assert after is None or [list(row) for row in after] == before
@@ -107,8 +113,8 @@ def test_a_bit_that_flips_anywhere_is_noticed_or_harmless(tmp_path, place: int) 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_damaged_shards_are_made_again_and_the_others_are_kept(tmp_path, template, damage: str) -> None:
     store, listing = prepare(tmp_path, template)
-    before = {path.name: path.read_bytes() for path in store.folder.glob("*.*")}
-    path = store.folder / f"{listing.pieces[2].content}.npz"
+    before = {path.name: path.read_bytes() for path in store.folder.path.glob("*.*")}
+    path = store.folder.path / f"{listing.shards[2].content}.npz"
     data = path.read_bytes()
     if damage == "remove":
         path.unlink()
@@ -119,8 +125,8 @@ def test_damaged_shards_are_made_again_and_the_others_are_kept(tmp_path, templat
         )
     template.texts.clear()
     prepare(tmp_path, template)
-    assert len(template.texts) == listing.pieces[2].rows
-    assert {path.name: path.read_bytes() for path in store.folder.glob("*.*")} == before
+    assert len(template.texts) == listing.shards[2].rows
+    assert {path.name: path.read_bytes() for path in store.folder.path.glob("*.*")} == before
 
 
 def word_pieces() -> PreTrainedTokenizerFast:
@@ -200,7 +206,7 @@ def test_tokenizers_written_in_python_are_told_apart_by_their_files(tmp_path) ->
         (folder / "vocab.txt").write_text("th@@ 1\nhe 1\nt@@ 1\nh@@ 1\ne 1\n")
         (folder / "bpe.codes").write_text(merges)
         tokenizer = PhobertTokenizer.from_pretrained(folder)
-        stores.append((TokenStore(tmp_path / "tokens", tokenizer, Template()), tokenizer("the")["input_ids"]))
+        stores.append((folder_of(tokenizer), tokenizer("the")["input_ids"]))
     (one, ids), (other, other_ids) = stores
     assert ids != other_ids
-    assert one.folder != other.folder
+    assert one != other

@@ -14,6 +14,7 @@ from llara_eval.core.leases import Leases
 from llara_eval.encoding.templates import Template
 from llara_eval.vectors import shards
 from llara_eval.vectors import vector_store as vectors
+from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill
 
@@ -30,8 +31,8 @@ def small_shards(monkeypatch):
 
 
 def fill_store(root, encoder, key=KEY, items=ITEMS, name="x"):
-    store = VectorStore(root / "vectors", key, name)
-    tokens = TokenStore(root / "tokens", TOKENIZER, TEMPLATE)
+    store = VectorStore(StoreFolder(root / "vectors"), key, name)
+    tokens = TokenStore(StoreFolder(root / "tokens"), TOKENIZER, TEMPLATE)
     return store, fill(store, encoder, tokens, iter(items), "document", total=len(items))
 
 
@@ -81,8 +82,8 @@ def test_an_interrupted_encoding_goes_on_and_ends_byte_identical(tmp_path) -> No
 def test_a_damaged_shard_is_made_again_and_the_others_are_kept(tmp_path, kind, damage) -> None:
     store, _ = fill_store(tmp_path, CountingEncoder())
     before = contents(tmp_path)
-    piece = store.listing.pieces[1]
-    path = store.folder / f"{piece.content}.{kind}"
+    shard = store.listing.shards[1]
+    path = store.folder.path / f"{shard.content}.{kind}"
     data = path.read_bytes()
     if damage == "remove":
         path.unlink()
@@ -90,15 +91,15 @@ def test_a_damaged_shard_is_made_again_and_the_others_are_kept(tmp_path, kind, d
         path.write_bytes(data[:-3] if damage == "truncate" else data[:-1] + bytes([data[-1] ^ 1]))
     encoder = CountingEncoder()
     fill_store(tmp_path, encoder)
-    first = store.listing.pieces[0].rows
-    assert encoder.sequences == SEQUENCES[first : first + piece.rows]
+    first = store.listing.shards[0].rows
+    assert encoder.sequences == SEQUENCES[first : first + shard.rows]
     assert contents(tmp_path) == before
 
 
 def test_a_damaged_list_of_identifiers_is_made_again(tmp_path) -> None:
     store, _ = fill_store(tmp_path, CountingEncoder())
     before = contents(tmp_path)
-    (store.folder / "x.ids").write_text("d7\n")
+    (store.folder.path / "x.ids").write_text("d7\n")
     with pytest.raises(DataError, match="not a complete store"):
         list(store)
     encoder = CountingEncoder()
@@ -134,31 +135,31 @@ def test_another_key_is_another_store(tmp_path) -> None:
 
 def test_a_store_that_holds_another_key_is_refused(tmp_path) -> None:
     store, _ = fill_store(tmp_path, CountingEncoder())
-    other = VectorStore(tmp_path / "vectors", {"checkpoint": "other"}, "x")
-    shutil.rmtree(other.folder)
-    store.folder.rename(other.folder)
+    other = VectorStore(StoreFolder(tmp_path / "vectors"), {"checkpoint": "other"}, "x")
+    shutil.rmtree(other.folder.path)
+    store.folder.path.rename(other.folder.path)
     with pytest.raises(DataError, match="another key"):
-        VectorStore(tmp_path / "vectors", {"checkpoint": "other"}, "x")
+        VectorStore(StoreFolder(tmp_path / "vectors"), {"checkpoint": "other"}, "x")
 
 
 def test_an_incomplete_store_cannot_be_searched(tmp_path) -> None:
     with pytest.raises(DataError, match="not a complete store"):
-        list(VectorStore(tmp_path, KEY, "x"))
+        list(VectorStore(StoreFolder(tmp_path), KEY, "x"))
 
 
 def test_no_pickle_is_ever_read(tmp_path) -> None:
     store = store_vectors(tmp_path, ["a"], np.ones((1, 4), dtype=np.float32), [1])
-    path = store.folder / "made0.npy"
+    path = store.folder.path / "made0.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match="Python objects"):
         list(store)
 
 
-def test_sidecars_say_what_the_work_cost(tmp_path) -> None:
+def test_records_say_what_the_work_cost(tmp_path) -> None:
     store, _ = fill_store(tmp_path, CountingEncoder())
-    piece = store.listing.pieces[0]
-    record = json.loads((store.folder / f"{piece.content}.json").read_text())
-    assert (record["rows"], record["tokens"]) == (piece.rows, sum(map(len, SEQUENCES[: piece.rows])))
+    shard = store.listing.shards[0]
+    record = json.loads((store.folder.path / f"{shard.content}.json").read_text())
+    assert (record["rows"], record["tokens"]) == (shard.rows, sum(map(len, SEQUENCES[: shard.rows])))
     assert record["seconds"] >= 0
 
 
@@ -240,12 +241,12 @@ def test_several_at_once_share_the_work_and_end_byte_identical(tmp_path, monkeyp
 def test_what_a_silent_worker_holds_is_taken_over(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(vectors, "_POLL", 0.01)
     store, _ = fill_store(tmp_path, CountingEncoder())
-    content = store.listing.pieces[2].content
-    (store.folder / f"{content}.json").unlink()
-    hung = Leases(store.folder / "leases")
+    content = store.listing.shards[2].content
+    (store.folder.path / f"{content}.json").unlink()
+    hung = Leases(store.folder.path / "leases")
     hung.take(content)
     lease = hung.folder / f"{content}.lease"
     threading.Timer(0.2, os.utime, [lease, (0, 0)]).start()
     encoder = CountingEncoder()
     fill_store(tmp_path, encoder)
-    assert len(encoder.sequences) == store.listing.pieces[2].rows
+    assert len(encoder.sequences) == store.listing.shards[2].rows

@@ -28,7 +28,7 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from adapters.llara import adapt
+from adapters.llara.adapt import AdaptationRun
 from adapters.llara.config import Adaptation
 from adapters.llara.joint import (
     NEXT,
@@ -44,8 +44,7 @@ from adapters.llara.joint import (
 from adapters.llara.templates import PAPER, RELEASED, Prompts, templates
 from llara_eval.core.errors import UsageError
 from llara_eval.encoding.padded import embed
-from llara_eval.training.config import Schedule
-from llara_eval.training.job import Conditions
+from llara_eval.training.config import Conditions, Schedule
 
 TEXTS = ["sun and moon", "a", "the moon passes between the sun and the earth", "", "sourdough rises slowly"]
 
@@ -60,7 +59,6 @@ def token_ids(texts: list[str]) -> list[list[int]]:
     return make_tokenizer()(texts, add_special_tokens=False)["input_ids"]
 
 
-@pytest.mark.parametrize("left", [False, True], ids=["right", "left"])
 @pytest.mark.parametrize("prompts", [RELEASED, PAPER], ids=["released", "paper"])
 @pytest.mark.parametrize(
     ("kind", "attention"),
@@ -70,10 +68,10 @@ def token_ids(texts: list[str]) -> list[list[int]]:
     ],
 )
 @torch.no_grad()
-def test_a_joint_pass_equals_two_passes(kind: str, attention: str, prompts: Prompts, left: bool) -> None:
+def test_a_joint_pass_equals_two_passes(kind: str, attention: str, prompts: Prompts) -> None:
     tokenizer, model = make_tokenizer(), make_model(kind, attention)
     both = templates(tokenizer, prompts)
-    batch = lay_out(token_ids(TEXTS), Frame.of(both, tokenizer), left=left)
+    batch = lay_out(token_ids(TEXTS), Frame.of(both, tokenizer))
     hidden = hidden_states(model, batch)
     for template, slots in ((both.document, batch.self_slots), (both.query, batch.next_slots)):
         alone = [embed(model, template.token_ids(tokenizer, [text]), template, causal=True) for text in TEXTS]
@@ -94,7 +92,7 @@ def test_the_self_suffix_changes_nothing_of_the_next_embedding(attention: str) -
 
 def test_a_mask_allows_what_is_before_but_not_padding_and_not_self_from_next() -> None:
     frame = Frame((1,), (2, 3), (4, 5), 1)
-    batch = lay_out([[9, 9], [9]], frame, left=True)
+    batch = lay_out([[9, 9], [9]], frame)
     allowed = joint_mask(batch.segments)[:, 0]
     for row in range(2):
         for query in range(7):
@@ -113,16 +111,14 @@ def test_positions_of_next_restart_where_those_of_self_begin() -> None:
     assert batch.next_slots.tolist() == [[7]]
 
 
-@pytest.mark.parametrize("left", [False, True])
-def test_every_text_token_is_predicted_from_the_token_before_it(left: bool) -> None:
-    batch = lay_out([[7, 8], [9], []], Frame((1,), (2,), (4,), 1), left=left)
+def test_every_text_token_is_predicted_from_the_token_before_it() -> None:
+    batch = lay_out([[7, 8], [9], []], Frame((1,), (2,), (4,), 1))
     assert batch.labels.tolist() == [7, 8, 9]
     assert batch.ids.flatten()[batch.predictors].tolist() == [1, 7, 1]
 
 
-@pytest.mark.parametrize("left", [False, True])
-def test_without_a_prefix_the_first_token_has_nothing_to_be_predicted_from(left: bool) -> None:
-    batch = lay_out([[7, 8], [9]], Frame((), (2,), (4,), 1), left=left)
+def test_without_a_prefix_the_first_token_has_nothing_to_be_predicted_from() -> None:
+    batch = lay_out([[7, 8], [9]], Frame((), (2,), (4,), 1))
     assert batch.labels.tolist() == [8]
     assert batch.ids.flatten()[batch.predictors].tolist() == [7]
 
@@ -191,10 +187,10 @@ def test_models_that_one_pass_gives_other_embeddings_are_refused(
     rows = [make_rows(tmp_path / "rows.jsonl", 8)]
     conditions = Conditions(output=tmp_path / "out", micro_tokens=512)
     schedule = Schedule(learning_rate=1e-3, batch_size=8, steps=1)
-    planned = adapt.plan(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
-    assert planned.steps == 1
+    adaptation = AdaptationRun(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
+    assert adaptation.plan().steps == 1
     with nullcontext() if refusal is None else pytest.raises(UsageError, match=refusal):
-        adapt.adapt(tmp_path / "base", rows, Adaptation(max_length=180), schedule, conditions)
+        adaptation.run()
     assert (tmp_path / "out" / "model.safetensors").is_file() == (refusal is None)
 
 
