@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from adapters.maxp import MaxP, Windows
+from adapters.maxp import MaxP
 from adapters.options import Context
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import Retriever
@@ -83,7 +83,7 @@ def open_system(model: str, options: Mapping[str, Any], context: Context) -> Ret
     module, function = system.target.split(":")
     opener = cast(Callable[..., Retriever], getattr(importlib.import_module(module), function))
     retriever = opener(model, dict(system.options), options, context)
-    return MaxP(retriever, Windows()) if context.maxp else retriever
+    return MaxP(retriever) if context.maxp else retriever
 
 
 def checkpoint_folder(model: str, *, offline: bool = False) -> Path:

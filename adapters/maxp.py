@@ -5,7 +5,7 @@ results can be compared with those of systems that read each document as one tex
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,58 +18,56 @@ _PASSAGES_PER_DOCUMENT = 10
 """Passages searched for each document at first, as in Anserini's regressions; more are searched at need."""
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """Overlapping windows into which a document is cut; words are separated by white space.
+def passages(document: Document, words: int, stride: int) -> Iterator[Document]:
+    """Yield the passages ``<id>#0``, ``<id>#1``, … (at least one), each with the URL and the title.
 
-    150 words with a stride of 75 are those of Dai and Callan, "Deeper Text Understanding for IR with
-    Contextual Neural Language Modeling", SIGIR 2019. (Anserini's segmented collections are cut by sentences,
-    with spaCy.)
-
-    Attributes:
+    Args:
+        document: The document; white space separates its words.
         words: Words of a passage.
         stride: Words from the start of a passage to the start of the next one.
     """
-
-    words: int = 150
-    stride: int = 75
-
-    def passages(self, document: Document) -> Iterator[Document]:
-        """Yield the passages ``<id>#0``, ``<id>#1``, … (at least one), each with the URL and the title."""
-        words = document.text.split()
-        last = max(0, len(words) - self.words)
-        for number, start in enumerate(range(0, last + self.stride, self.stride)):
-            text = " ".join(words[start : start + self.words])
-            yield document._replace(doc_id=f"{document.doc_id}#{number}", text=text)
+    text = document.text.split()
+    last = max(0, len(text) - words)
+    for number, start in enumerate(range(0, last + stride, stride)):
+        passage = " ".join(text[start : start + words])
+        yield document._replace(doc_id=f"{document.doc_id}#{number}", text=passage)
 
 
 class MaxP:
     """A retriever of documents by their passages; see :class:`llara_eval.core.protocols.Retriever`.
 
+    150 words with a stride of 75 are those of Dai and Callan, "Deeper Text Understanding for IR with
+    Contextual Neural Language Modeling", SIGIR 2019. (Anserini's segmented collections are cut by sentences,
+    with spaCy.)
+
     Args:
         inner: The retriever of passages.
-        windows: The windows into which documents are cut.
+        words: Words of a passage.
+        stride: Words from the start of a passage to the start of the next one.
     """
 
-    def __init__(self, inner: Retriever, windows: Windows) -> None:
+    def __init__(self, inner: Retriever, words: int = 150, stride: int = 75) -> None:
         self.name = f"{inner.name},passages=maxp"
-        self.settings: Mapping[str, Any] = {**inner.settings, "passages": {"maxp": asdict(windows)}}
+        self.settings: Mapping[str, Any] = {
+            **inner.settings,
+            "passages": {"maxp": {"words": words, "stride": stride}},
+        }
         self.phases = inner.phases
         self._inner = inner
-        self._windows = windows
+        self._cut = partial(passages, words=words, stride=stride)
 
     def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
         """Index the passages of all documents."""
-        self._inner.index(corpus.split(self._windows.passages), progress)
+        self._inner.index(corpus.split(self._cut), progress)
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
         """Search enough passages for ``depth`` documents of each query, if there are so many."""
         count = depth * _PASSAGES_PER_DOCUMENT
         while True:
-            passages = self._inner.search(queries, count, progress)
-            documents = best_passages(passages)
+            hits = self._inner.search(queries, count, progress)
+            documents = best_passages(hits)
             n_documents, n_passages = (
-                np.bincount(hits.query, minlength=len(queries)) for hits in (documents, passages)
+                np.bincount(found.query, minlength=len(queries)) for found in (documents, hits)
             )
             if not np.any((n_documents < depth) & (n_passages >= count)):
                 return documents

@@ -25,7 +25,7 @@ from typing import Any
 
 import synthetic
 import torch
-from memory import anonymous_memory, sample_in_thread
+from memory import anonymous_memory, sampled
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModel, LlamaConfig, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
@@ -79,7 +79,6 @@ class Clock:
         self.peak: defaultdict[str, float] = defaultdict(float)
         self._running = ["between"]
         self._since = time.perf_counter(), time.process_time()
-        self.stop = sample_in_thread(self._sample)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -104,13 +103,14 @@ class Clock:
         setattr(owner, name, timed)
 
     def _count(self) -> None:
-        self._sample()
+        self.sample()
         now = time.perf_counter(), time.process_time()
         self.seconds[self._running[-1]] += now[0] - self._since[0]
         self.processor[self._running[-1]] += now[1] - self._since[1]
         self._since = now
 
-    def _sample(self) -> None:
+    def sample(self) -> None:
+        """Note the memory of the stage that runs now."""
         stage = self._running[-1]
         self.peak[stage] = max(self.peak[stage], anonymous_memory())
 
@@ -146,11 +146,11 @@ def rehearse(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
     clock, before = Clock(), anonymous_memory()
     for stage, (owner, name) in STAGES.items():
         clock.time(stage, owner, name)
-    synthetic.write(folder / "data", chosen.documents, chosen.queries, lengths, chosen.seed)
-    dataset = datasets.load(str(folder / "data"), data_dir=folder, offline=True)
-    retriever = open_system(str(folder / "model"), {}, Context(folder, offline=True))
-    outcome = evaluate.evaluate(retriever, dataset, runs_dir=folder / "runs", on_existing="always")
-    clock.stop()
+    with sampled(clock.sample):
+        synthetic.write(folder / "data", chosen.documents, chosen.queries, lengths, chosen.seed)
+        dataset = datasets.load(str(folder / "data"), data_dir=folder, offline=True)
+        retriever = open_system(str(folder / "model"), {}, Context(folder, offline=True))
+        outcome = evaluate.evaluate(retriever, dataset, runs_dir=folder / "runs", on_existing="always")
     return {
         **{key: str(value) if isinstance(value, Path) else value for key, value in vars(chosen).items()},
         "tokens": outcome.result.phases["index"]["tokens"],

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +27,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adapters import checkpoint_folder
-from adapters.llara.adapt import read_rows as read_texts
 from adapters.llara.batches import Reader
 from adapters.llara.config import Adaptation
+from adapters.llara.data import read_rows
 from adapters.llara.joint import Frame
 from adapters.llara.objective import Adapt, AdaptationModel
 from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings, templates
@@ -45,6 +45,8 @@ from llara_eval.training.objective import Objective
 
 DEVICE = default_device()
 Batch = Sequence[tuple[int, Mapping[str, Any]]]
+Step = Callable[[Batch], tuple[int, float]]
+"""Computes the gradients of a batch, and returns the number of real tokens and the loss."""
 GROUP = 4
 WARM_UP = 2
 """Rows of a first step of either form, which is not measured: it compiles whatever is compiled."""
@@ -103,33 +105,35 @@ def measure(chosen: argparse.Namespace) -> dict[str, float]:
     model.config.use_cache = False
     if chosen.form == "straightforward" or chosen.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    make = {
-        ("adapt", "ours"): our_adaptation,
-        ("adapt", "straightforward"): plain_adaptation,
-        ("finetune", "ours"): our_finetuning,
-        ("finetune", "straightforward"): plain_finetuning,
-    }[chosen.stage, chosen.form]
+    count, rows = rows_of(chosen)
     if chosen.form == "ours":
         set_up(DEVICE)
         if chosen.compile:
             compile_layers(model, DEVICE)
-    read, step = make(model.to(DEVICE).train(), tokenizer, chosen)
-    count, rows = rows_of(chosen)
+        objective = our_objective(model.to(DEVICE).train(), tokenizer, chosen)
+    else:
+        plain = plain_adaptation if chosen.stage == "adapt" else plain_finetuning
+        plain_step = plain(model.to(DEVICE).train(), tokenizer, chosen)
 
-    def reading(first: int, count: int) -> Any:
-        return read([(number, rows[number]) for number in range(first, first + count)])
+    def read(first: int, count: int) -> Any:
+        batch = [(number, rows[number]) for number in range(first, first + count)]
+        return objective.read(batch, 0) if chosen.form == "ours" else batch
 
-    step(reading(len(rows) - WARM_UP, WARM_UP))
+    def step(batch: Any) -> tuple[int, float]:
+        if chosen.form != "ours":
+            return plain_step(batch)
+        result = objective.step(batch)
+        return result.tokens, result.terms["loss"]
+
+    step(read(len(rows) - WARM_UP, WARM_UP))
     model.zero_grad(set_to_none=True)
     tokens, losses, started = 0, [], time.perf_counter()
-    with ThreadPoolExecutor(
-        1
-    ) as reader:  # as in our training loop; the straightforward form reads in its step
-        upcoming = reader.submit(reading, 0, count)
+    with ThreadPoolExecutor(1) as reader:  # as in our loop; the straightforward form reads in its step
+        upcoming = reader.submit(read, 0, count)
         for number in range(1, chosen.steps + 1):
             batch = upcoming.result()
             if number < chosen.steps:
-                upcoming = reader.submit(reading, count * number, count)
+                upcoming = reader.submit(read, count * number, count)
             step_tokens, loss = step(batch)
             model.zero_grad(set_to_none=True)
             tokens += step_tokens
@@ -155,44 +159,26 @@ def rows_of(chosen: argparse.Namespace) -> tuple[int, Rows]:
     """Return the number of rows of a step, and all rows."""
     cache = home() / "training"
     if chosen.stage == "adapt":
-        return chosen.rows, read_texts([chosen.data], chunk_words=500, cache=cache)
+        return chosen.rows, read_rows([chosen.data], words=500, cache=cache)
     return chosen.rows // GROUP, Rows([chosen.data], FORMAT, cache=cache)
 
 
-class Form(NamedTuple):
-    """An optimizer step without the optimizer.
-
-    Attributes:
-        read: Makes the batch of a step from rows.
-        step: Computes the gradients, and returns the number of real tokens and the loss.
-    """
-
-    read: Callable[[Batch], Any]
-    step: Callable[[Any], tuple[int, float]]
-
-
-def our_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Form:
-    """Return our step of adaptation."""
-    task = Adaptation(max_length=chosen.length)
-    objective = Adapt(
-        AdaptationModel(model, task),
+def our_objective(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Objective:
+    """Return the objective of our training loop; in fine-tuning, every parameter is trained."""
+    precision = precision_of(chosen.dtype, DEVICE)
+    if chosen.stage == "adapt":
+        adapted = AdaptationModel(model, Adaptation(max_length=chosen.length))
+        texts = templates(tokenizer)
+        return Adapt(adapted, tokenizer, texts, micro_tokens=chosen.batch_tokens, precision=precision)
+    return Finetune(
+        model.base_model,
         tokenizer,
-        templates(tokenizer),
+        templates(tokenizer).cut_to(64, chosen.length),
+        Contrast(group_size=GROUP),
+        seed=0,
         micro_tokens=chosen.batch_tokens,
-        precision=precision_of(chosen.dtype, DEVICE),
+        precision=precision,
     )
-
-    return form_of(objective)
-
-
-def form_of(objective: Objective) -> Form:
-    """Return the step of one of our objectives."""
-
-    def step(batch: Any) -> tuple[int, float]:
-        result = objective.step(batch)
-        return result.tokens, result.terms["loss"]
-
-    return Form(lambda rows: objective.read(rows, 0), step)
 
 
 def products_in(chosen: argparse.Namespace) -> torch.autocast:
@@ -201,7 +187,7 @@ def products_in(chosen: argparse.Namespace) -> torch.autocast:
     return torch.autocast(DEVICE.type, torch.bfloat16, enabled=precision == torch.bfloat16)
 
 
-def plain_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Form:
+def plain_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Step:
     """Return the straightforward step of adaptation."""
     frame = Frame.of(templates(tokenizer), tokenizer)
     reader = Reader(tokenizer, frame, Adaptation(max_length=chosen.length))
@@ -225,7 +211,7 @@ def plain_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> 
         loss.backward()
         return int(mask.sum()), float(loss)
 
-    return Form(lambda rows: rows, step)
+    return step
 
 
 def pad_left(texts: Sequence[Sequence[int]], frame: Frame) -> tuple[Tensor, ...]:
@@ -248,22 +234,7 @@ def pad_left(texts: Sequence[Sequence[int]], frame: Frame) -> tuple[Tensor, ...]
     return tuple(tensor.to(DEVICE) for tensor in (ids, mask, positions, labels, added[:, None]))
 
 
-def our_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Form:
-    """Return our step of fine-tuning, in which every parameter is trained."""
-    objective = Finetune(
-        model.base_model,
-        tokenizer,
-        templates(tokenizer).cut_to(64, chosen.length),
-        Contrast(group_size=GROUP),
-        seed=0,
-        micro_tokens=chosen.batch_tokens,
-        precision=precision_of(chosen.dtype, DEVICE),
-    )
-
-    return form_of(objective)
-
-
-def plain_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Form:
+def plain_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> Step:
     """Return the straightforward step of fine-tuning, with the logits that no loss needs."""
     templates_of_model = templates(tokenizer).cut_to(64, chosen.length)
 
@@ -293,7 +264,7 @@ def plain_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> 
         loss.backward()
         return query_tokens + passage_tokens, float(loss)
 
-    return Form(lambda rows: rows, step)
+    return step
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@
     outcome = le.evaluate("path/to/checkpoint", "scifact")
     outcome.to_frame()
 
-Every name below is imported when it is first used, so that importing the package costs nothing. The package
-says what measuring means; the systems under test live in ``adapters``.
+Every name below is imported when it is first used, so that the import of the package costs nothing. The
+package measures systems; the systems themselves are in ``adapters``.
 """
 
 import importlib
@@ -68,7 +68,7 @@ _HOMES = {
     "llara_eval.training.config": ("Contrast", "LoRA", "Schedule"),
     "llara_eval.training.mining": ("Mining",),
 }
-"""The module of each name, as the block for type checkers above has them; a test compares both."""
+"""Module → its names, the same as in the block for type checkers above; a test compares both."""
 
 
 def __getattr__(name: str) -> Any:
@@ -84,5 +84,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the names that the package offers, imported or not."""
+    """Return the public names, imported or not."""
     return sorted({*globals(), *__all__})

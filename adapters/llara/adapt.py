@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from adapters import checkpoint_folder
-from adapters.llara import data as adaptation_rows
 from adapters.llara.batches import Reader
 from adapters.llara.config import USUAL_LENGTH, Adaptation
+from adapters.llara.data import read_rows
 from adapters.llara.joint import Frame
 from adapters.llara.objective import Adapt, AdaptationModel
 from adapters.llara.templates import add_tokens, fit_embeddings, templates
@@ -19,7 +18,6 @@ from adapters.llara.verify_joint import require_isolation
 from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import read_model
 from llara_eval.core.paths import home
-from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.model_facts import max_positions, require_positions
@@ -29,38 +27,6 @@ from llara_eval.training.config import Conditions, Schedule
 from llara_eval.training.data import Rows
 from llara_eval.training.distributed import distribute, processes, reshard
 from llara_eval.training.job import Subject, carry_out, check_output
-
-
-def read_rows(data: Sequence[Path], *, chunk_words: int, cache: Path, progress: Progress = SILENT) -> Rows:
-    """Read adaptation rows, or make them from text.
-
-    Args:
-        data: JSONL files of adaptation rows, or text; see :func:`adapters.llara.data.prepare`.
-        chunk_words: Words of a chunk, roughly, where rows are made from text.
-        cache: Folder for rows made from text, and for indexes of the data.
-        progress: Where progress is shown.
-
-    Raises:
-        DataError: A file is malformed.
-    """
-    files = adaptation_rows.prepare(data, words=chunk_words, cache=cache, progress=progress)
-    return Rows(files, adaptation_rows.FORMAT, cache=cache, progress=progress, sources=data)
-
-
-class _Inputs(NamedTuple):
-    """The inputs of a run, checked as far as is possible without reading weights.
-
-    Attributes:
-        folder: The checkpoint's folder.
-        task: The task, with a length that the model can read.
-        trained: The rows that are trained on.
-        held_out: The rows on which recall is measured.
-    """
-
-    folder: Path
-    task: Adaptation
-    trained: Rows
-    held_out: Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +60,13 @@ class AdaptationRun:
             UsageError: As for :meth:`run`, as far as it shows without reading weights.
             DataError: The model is missing, or the data are malformed or too few.
         """
-        folder, task, rows, _ = self._inputs()
-        tokenizer = Checkpoint(folder).tokenizer
+        checkpoint, task, rows, _ = self._inputs()
+        tokenizer = checkpoint.tokenizer
         new_tokens = add_tokens(tokenizer, task.prompts.slot_tokens)
         reader = Reader(tokenizer, Frame.of(templates(tokenizer, task.prompts), tokenizer), task)
         texts, _ = reader.texts(rows.sample(SAMPLE))
         return make_plan(
-            folder,
+            checkpoint.folder,
             self.schedule,
             self.conditions,
             head=True,
@@ -122,9 +88,9 @@ class AdaptationRun:
             CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings.
             KeyboardInterrupt: The run was interrupted; its training state is kept.
         """
-        folder, task, trained, held_out = self._inputs()
+        checkpoint, task, trained, held_out = self._inputs()
         with processes() as device:
-            subject, objective = self._load(folder, task, device)
+            subject, objective = self._load(checkpoint, task, device)
             carry_out(
                 subject,
                 objective,
@@ -136,28 +102,26 @@ class AdaptationRun:
             )
         return self.conditions.output
 
-    def _inputs(self) -> _Inputs:
-        """Find the checkpoint and read the rows, checked as far as is possible without weights."""
-        folder = checkpoint_folder(str(self.model), offline=self.conditions.offline)
-        check_output(self.conditions, folder)
-        checkpoint = Checkpoint(folder)
-        checkpoint.require_head()
-        config = checkpoint.config
-        max_length = self.task.max_length or min(USUAL_LENGTH, max_positions(config))
-        require_positions(config, max_length=max_length)
-        rows = read_rows(
-            self.data,
-            chunk_words=self.chunk_words,
-            cache=home() / "training",
-            progress=self.conditions.progress,
-        )
-        return _Inputs(folder, replace(self.task, max_length=max_length), *rows.split(self.held_out))
+    def _inputs(self) -> tuple[Checkpoint, Adaptation, Rows, Rows]:
+        """Return the inputs, checked as far as is possible without reading weights.
 
-    def _load(self, folder: Path, task: Adaptation, device: torch.device) -> tuple[Subject, Adapt]:
+        Returns:
+            The checkpoint, the task with a length that the model can read, the rows to train on, and the rows
+            that are held out.
+        """
+        conditions, cache = self.conditions, home() / "training"
+        checkpoint = Checkpoint(checkpoint_folder(str(self.model), offline=conditions.offline))
+        check_output(conditions, checkpoint.folder)
+        checkpoint.require_head()
+        max_length = self.task.max_length or min(USUAL_LENGTH, max_positions(checkpoint.config))
+        require_positions(checkpoint.config, max_length=max_length)
+        rows = read_rows(self.data, words=self.chunk_words, cache=cache, progress=conditions.progress)
+        return checkpoint, replace(self.task, max_length=max_length), *rows.split(self.held_out)
+
+    def _load(self, checkpoint: Checkpoint, task: Adaptation, device: torch.device) -> tuple[Subject, Adapt]:
         """Load the model, put a LoRA adapter on it if there is one, shard it, and check it for isolation."""
         conditions = self.conditions
         torch.manual_seed(self.schedule.seed)
-        checkpoint = Checkpoint(folder)
         causal, tokenizer = read_model(checkpoint, dtype=torch.float32, head=True), checkpoint.tokenizer
         new_tokens = add_tokens(tokenizer, task.prompts.slot_tokens)
         fit_embeddings(causal, new_tokens)
@@ -177,4 +141,5 @@ class AdaptationRun:
         )
         require_isolation(root, objective.reader.frame, both, objective.reader.max_length)
         reshard(root)
-        return Subject(model, tokenizer, both, checkpoint.content_hash, declared(folder)), objective
+        subject = Subject(model, tokenizer, both, checkpoint.content_hash, declared(checkpoint.folder))
+        return subject, objective

@@ -50,7 +50,7 @@ class Batch(NamedTuple):
         return Sums(len(self.joint.labels), *map(int, nonempty))
 
 
-class Read(NamedTuple):
+class TokenisedRows(NamedTuple):
     """Rows as token ids: the texts, cut to their room, and the targets of EBAE and of EBAR."""
 
     texts: list[list[int]]
@@ -114,7 +114,7 @@ class Reader:
         )["input_ids"]
         return [[token for token in target if token not in self._special] for target in targets]
 
-    def read(self, rows: Sequence[Mapping[str, Any]]) -> Read:
+    def read(self, rows: Sequence[Mapping[str, Any]]) -> TokenisedRows:
         """Tokenise adaptation rows."""
         ids, texts = self.texts(rows)
         self_targets = [
@@ -123,9 +123,11 @@ class Reader:
             else text
             for row, text in zip(rows, texts, strict=True)
         ]
-        return Read(ids, self.targets(self_targets), self.targets([row["output_predict"] for row in rows]))
+        return TokenisedRows(
+            ids, self.targets(self_targets), self.targets([row["output_predict"] for row in rows])
+        )
 
-    def batches(self, read: Read, budget: int) -> list[Batch]:
+    def batches(self, read: TokenisedRows, budget: int) -> list[Batch]:
         """Return micro-batches of joint sequences, each within a budget of tokens (padding included)."""
         batches = token_batches([len(text) + self.around for text in read.texts], budget)
         return [

@@ -17,7 +17,7 @@ from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of
 from llara_eval.core.lines import objects, text_lines
 from llara_eval.core.protocols import SILENT, Advance, Progress
-from llara_eval.training.data import RowFormat, write_rows
+from llara_eval.training.data import RowFormat, Rows, write_rows
 
 FIELDS = ("input", "output_summarize", "output_predict")
 
@@ -50,17 +50,17 @@ FORMAT = RowFormat("adaptation", AdaptationRow)
 """Rows of ``input``, ``output_summarize`` and ``output_predict``."""
 
 
-def prepare(paths: Sequence[Path], *, words: int, cache: Path, progress: Progress = SILENT) -> list[Path]:
-    """Return files of adaptation rows: the files given, or files that are made from them once.
+def read_rows(paths: Sequence[Path], *, words: int, cache: Path, progress: Progress = SILENT) -> Rows:
+    """Read adaptation rows, or make them from text once.
 
     Args:
-        paths: JSONL with adaptation rows or with ``text``, or plain text (``.txt``); compressed or not.
+        paths: JSONL of adaptation rows or of ``text``, or plain text (``.txt``); compressed or not.
         words: Words of a chunk, roughly, where rows are made from text.
-        cache: Folder for the files that are made.
+        cache: Folder for the files that are made from text, and for indexes.
         progress: Where progress is shown.
 
     Raises:
-        DataError: A file has neither form, or gives no pair of chunks.
+        DataError: A file is malformed, has neither form, or gives no pair of chunks.
     """
     files = []
     for path in paths:
@@ -78,7 +78,7 @@ def prepare(paths: Sequence[Path], *, words: int, cache: Path, progress: Progres
             with progress.task(f"cut {path.name}", None) as advance:
                 write_rows(target, _counted(chain([first], rows), advance))
         files.append(target)
-    return files
+    return Rows(files, FORMAT, cache=cache, progress=progress, sources=paths)
 
 
 def build(path: Path, words: int) -> Iterator[dict[str, str]]:

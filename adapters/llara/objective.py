@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from adapters.llara.batches import Batch, Read, Reader, Sums
+from adapters.llara.batches import Batch, Reader, Sums, TokenisedRows
 from adapters.llara.config import Adaptation
 from adapters.llara.joint import Frame, hidden_states, slot_states
 from adapters.llara.losses import Head, bag_of_words_loss, bag_recall, bag_weights, language_model_loss
+from llara_eval.encoding.model_facts import evaluating
 from llara_eval.encoding.templates import Templates
 from llara_eval.training.distributed import synchronise, total, world
 from llara_eval.training.objective import Numbered, Step
@@ -120,11 +121,11 @@ class Adapt:
         self.micro_tokens = micro_tokens
         self.precision = precision
 
-    def read(self, rows: Numbered, epoch: int) -> Read:
+    def read(self, rows: Numbered, epoch: int) -> TokenisedRows:
         """Tokenise the rows; they are the same in every epoch."""
         return self.reader.read([row for _, row in rows])
 
-    def step(self, inputs: Read) -> Step:
+    def step(self, inputs: TokenisedRows) -> Step:
         """Compute the loss of an optimizer step and leave its gradients in the parameters."""
         batches = self.reader.batches(inputs, self.micro_tokens)
         counts = Sums(*(int(total(count)) for count in _total_counts(batches)))
@@ -148,12 +149,9 @@ class Adapt:
         """Return the recall of each embedding, a mean over rows with a target; see :func:`bag_recall`."""
         batches = self.reader.batches(self.reader.read(rows), self.micro_tokens)
         recalls = torch.zeros(len(Sums._fields), device=self.model.device)
-        training = self.model.training
-        self.model.eval()  # without dropout
-        for batch in batches:
-            with self._autocast():
-                recalls += torch.stack(list(self.model(batch.to(self.model.device), recall=True)))
-        self.model.train(training)
+        with evaluating(self.model), self._autocast():
+            for batch in batches:
+                recalls += torch.stack(self.model(batch.to(self.model.device), recall=True))
         _, ebae, ebar = recalls.tolist()
         counts = _total_counts(batches)
         return {"ebae_recall": ebae / max(counts.ebae, 1), "ebar_recall": ebar / max(counts.ebar, 1)}

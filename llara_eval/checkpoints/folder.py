@@ -48,7 +48,8 @@ UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, Safetensor
 class Checkpoint:
     """An opened checkpoint folder; each of its files is read at most once, when it is first needed.
 
-    Every property raises a DataError if a file that it needs is missing or malformed.
+    Every property raises a DataError if a file that it needs is missing or malformed, and a UsageError if the
+    model has both an encoder and a decoder.
 
     Args:
         folder: The folder, see :func:`resolve`.
@@ -109,12 +110,7 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> Any:
-        """The configuration of the language model; its vocabulary has all tokens that an adapter adds.
-
-        Raises:
-            DataError: The configuration is missing or unreadable.
-            UsageError: The model has both an encoder and a decoder.
-        """
+        """The configuration of the language model; its vocabulary has all tokens that an adapter adds."""
         if self.base is not None:
             config = copy.deepcopy(self.base.config)
             config.vocab_size = max(config.vocab_size, len(self.tokenizer))
@@ -123,12 +119,7 @@ class Checkpoint:
 
     @cached_property
     def whole_config(self) -> Any:
-        """The configuration of the whole model, which may be more than a language model.
-
-        Raises:
-            DataError: The configuration is missing or unreadable.
-            UsageError: The model has both an encoder and a decoder.
-        """
+        """The configuration of the whole model, which may be more than a language model."""
         from transformers import AutoConfig
 
         if self.base is not None:

@@ -185,5 +185,5 @@ def _own_templates(
     prefix, suffix = special_tokens(checkpoint.tokenizer)
     limit = min(512, max_positions(checkpoint.config))
     plain = Template(prefix=prefix, suffix=suffix, max_length=limit)
-    logger.info("%s has no templates: mean pooling, no prompt, %d tokens", checkpoint.folder.name, limit)
+    logger.info("%s has no templates: mean pooling, no prompt", checkpoint.folder.name)
     return Templates(plain, plain), "none"

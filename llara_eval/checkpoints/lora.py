@@ -15,11 +15,9 @@ logger = logging.getLogger(__name__)
 def read_weights(folder: Path) -> dict[str, Any]:
     """Read the weights of a LoRA adapter: tensors by name.
 
-    Args:
-        folder: The folder, with ``adapter_model.safetensors`` or ``adapter_model.bin``.
-
     Raises:
-        DataError: The folder has neither file, or ``adapter_model.bin`` holds more than plain tensors.
+        DataError: The folder has neither ``adapter_model.safetensors`` nor ``adapter_model.bin``, or the
+            latter holds more than plain tensors.
     """
     from peft.utils import SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME, load_peft_weights
 
@@ -35,12 +33,7 @@ def read_weights(folder: Path) -> dict[str, Any]:
 
 
 def trained_with_head(weights: Mapping[str, Any], config: Any) -> bool:
-    """Return whether an adapter was trained on a model with its language-model head.
-
-    Args:
-        weights: The adapter's weights, see :func:`read_weights`.
-        config: The base model's configuration.
-    """
+    """Return whether an adapter was trained on a model with its head, by the names of its weights."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
@@ -73,6 +66,7 @@ def merge(
     target = model if on_head or not with_head else model.base_model
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the weights are checked below
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers under a deprecated name
         adapted = PeftModel.from_pretrained(target, folder)
         expected = get_peft_model_state_dict(adapted, save_embedding_layers=grown).keys()
     replaced = adapted.state_dict().keys()  # the adapter may hold a whole embedding matrix, for example

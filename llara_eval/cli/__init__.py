@@ -1,9 +1,10 @@
-"""The command line: each command parses, makes one call, and shows a table.
+"""The command line: each command parses its options, makes one call, and shows a table.
 
-Nothing heavy is imported here or at the top of a command's module, so that ``--help`` is instant. That is
-why help is plain text, too: drawing boxes around it took longer than all the rest.
+No large library is imported here or at the top of a command's module, so that ``--help`` is instant. The help
+is plain text for the same reason: boxes around it would take longer to draw than all the rest.
 """
 
+import re
 import signal
 import sys
 from typing import Annotated, Any
@@ -40,10 +41,10 @@ INTERRUPTED, TERMINATED = 130, 143
 
 
 class _Group(Commands):
-    """Turns errors raised on purpose into a sentence on stderr and an exit code."""
+    """The commands; errors that are raised on purpose become a sentence on stderr and an exit code."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the commands in order, those with commands of their own last."""
+        """Return the names of the commands in order, groups of commands last."""
         return sorted(self.commands, key=lambda name: isinstance(self.commands[name], typer.core.TyperGroup))
 
     def invoke(self, ctx: Any) -> Any:
@@ -51,24 +52,28 @@ class _Group(Commands):
         try:
             return self._invoke(ctx)
         except LlaraEvalError as error:
-            say(f"error: {error}", style="red")
+            say(f"error: {self._with_options(str(error))}", style="red")
             raise typer.Exit(error.exit_code) from error
         except OSError as error:
             from llara_eval.core.files import WAYS_OUT
 
             if error.errno not in WAYS_OUT:
                 raise
-            where = f" ({error.filename})" if error.filename else ""
-            say(
-                f"error: {error.strerror}{where}; the same command goes on from what is finished", style="red"
-            )
+            file = f" ({error.filename})" if error.filename else ""
+            say(f"error: {error.strerror}{file}; the same command goes on from what is finished", style="red")
             raise typer.Exit(LlaraEvalError.exit_code) from error
         except KeyboardInterrupt as error:
             say("interrupted; what was finished is kept, the same command goes on from there")
             raise typer.Exit(INTERRUPTED) from error
 
+    def _with_options(self, message: str) -> str:
+        """Return a message in which a setting, ``name='value'``, is written as the option of a command."""
+        options = {item.name: item.opts[0] for command in self.commands.values() for item in command.params}
+        setting = rf"\b({'|'.join(map(str, options))})='([^']*)'"
+        return re.sub(setting, lambda match: f"{options[match[1]]} {match[2]}", message)
+
     def _invoke(self, ctx: Any) -> Any:
-        """Run the chosen command; where an import fails, a foreign package ``adapters`` may be why."""
+        """Run the chosen command; if an import fails, a foreign package ``adapters`` may be the cause."""
         try:
             return super().invoke(ctx)
         except ImportError:
@@ -91,8 +96,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(chosen: bool) -> None:
+    if chosen:
         typer.echo(f"llara-eval {__version__}")
         raise typer.Exit
 
@@ -104,31 +109,19 @@ def _root(
         typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version),
     ] = False,
 ) -> None:
-    """Take the options of the program itself."""
+    """Declare the options of the program itself."""
 
 
-app.command("beir")(beir.beir)
-app.command("msmarco")(msmarco.msmarco)
-app.command("evaluate")(evaluate.evaluate)
-app.command("encode")(encode.encode)
-app.command("score")(score.score)
-app.command("compare")(compare.compare)
-app.command("leaderboard")(leaderboard.leaderboard)
-app.command("repro")(repro.repro)
-app.command("adapt")(adapt.adapt)
-app.command("finetune")(finetune.finetune)
-app.command("mine")(mine.mine)
-app.command("overlap")(overlap.overlap)
-app.command("verify-joint")(verify_joint.verify_joint)
-app.command("plan")(plan.plan)
-app.command("check")(check.check)
-app.command("export")(export.export)
+for module in (
+    *(beir, msmarco, evaluate, encode, score, compare, leaderboard, repro),
+    *(adapt, finetune, mine, overlap, verify_joint, plan, check, export, systems, doctor),
+):
+    name = module.__name__.rpartition(".")[2]
+    app.command(name.replace("_", "-"))(getattr(module, name))
 app.add_typer(datasets.app, name="datasets")
-app.command("systems")(systems.systems)
-app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
-    """Run the program; whoever ends it has its leases given back and its workers ended."""
+    """Run the program; SIGTERM ends it like an error, so that leases are given back and workers ended."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     app()

@@ -1,6 +1,5 @@
-"""``llara-eval check``: how a checkpoint reads its texts, and whether it can be trusted to."""
+"""``llara-eval check``: how a checkpoint reads its texts, and whether it does so correctly."""
 
-import json
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -9,52 +8,45 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import plain, say, set_up_logging, show
+from llara_eval.cli.console import print_json, say, show, table
 from llara_eval.core.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from llara_eval.encoding.encoder import Encoder
     from llara_eval.encoding.templates import Side
 
 _TEXTS = 8
+"""The number of texts that are checked."""
+
 _SHOWN = 12
+"""The tokens that are shown of each end of a long text."""
+
 _SIDES: "tuple[Side, Side]" = ("query", "document")
 
 
+@options.grouped
 def check(
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", help="A checkpoint folder, a GGUF file, a hub name, or a dense system's name."
-        ),
-    ],
+    model: options.Checkpoint,
     text_file: Annotated[
         Path | None,
-        typer.Option("--text-file", help="Check on these texts, one a line; a few of ours otherwise."),
+        typer.Option(help="Check on the texts of this file, one a line; by default on demo documents."),
     ] = None,
-    option: options.Settings = None,
-    dtype: options.Dtype = None,
-    max_length: options.MaxLength = None,
-    backend: options.Backend = None,
-    offline: options.Offline = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    *,
+    opening: options.Opening,
 ) -> None:
     """Show the templates a checkpoint is used with, and check that it does what they say.
 
-    Batches of one and padding on the left must give the vectors of a padded batch, the suffix must survive
-    truncation, and each slot must be one token of the tokenizer. Exits 4 where one of these fails.
+    A batch of one text and padding on the left must give the vectors of a padded batch, the suffix must
+    survive truncation, and each slot must be one token of the tokenizer. The exit code is 4 if a check fails.
     """
-    set_up_logging(quiet=quiet, verbose=verbose)
-    from adapters import open_system
-    from adapters.options import Context
-    from llara_eval.core.paths import home
+    opening.set_up()
     from llara_eval.encoding.check import check as check_encoder
+    from llara_eval.evaluation.face import open_system
 
     texts = _texts(text_file)
-    settings = options.settings(option, dtype=dtype, max_length=max_length, backend=backend)
-    system = open_system(model, settings, Context(home=home(), offline=offline))
+    system = open_system(model, options=opening.settings(), offline=opening.offline)
     encoder: Encoder | None = getattr(system, "encoder", None)
     if encoder is None:
         raise UsageError(f"{model} has no templates to check: it is not a dense retriever")
@@ -63,14 +55,15 @@ def check(
         cosines = check_encoder(encoder, texts)
     except CheckFailedError as error:
         problem = error
-    if as_json:
+    description = _describe(encoder, texts[0])
+    if opening.as_json:
         outcome = {"ok": problem is None, "problem": problem and str(problem), "cosines": cosines}
-        typer.echo(json.dumps({**_described(encoder, texts[0]), **outcome}))
+        print_json({**description, **outcome})
     else:
-        _show(encoder, texts[0])
+        show(_table(description))
     if problem is not None:
         raise problem
-    if not quiet:
+    if not opening.quiet:
         agreements = ", ".join(f"{name} {cosine:.6f}" for name, cosine in cosines.items())
         say(f"all checks passed on {len(texts)} texts; smallest cosine with a padded batch: {agreements}")
 
@@ -88,8 +81,8 @@ def _texts(path: Path | None) -> list[str]:
     return sorted(texts, key=len)
 
 
-def _described(encoder: "Encoder", text: str) -> dict[str, Any]:
-    """Return the templates, from where they are known, and what a text becomes."""
+def _describe(encoder: "Encoder", text: str) -> dict[str, Any]:
+    """Return the templates, their source, and the tokens that a text becomes."""
     examples = {}
     for side in _SIDES:
         template = encoder.templates.of(side)
@@ -106,30 +99,33 @@ def _described(encoder: "Encoder", text: str) -> dict[str, Any]:
     }
 
 
-def _show(encoder: "Encoder", text: str) -> None:
-    """Show both templates side by side, and the tokens of one text with the pooled ones marked."""
-    from rich.table import Table
-
-    description = _described(encoder, text)
-    table = Table("", *_SIDES, title=f"templates: {description['source']}", show_lines=True)
+def _table(description: dict[str, Any]) -> "Table":
+    """Return a table of both templates side by side, and of the tokens of one text."""
     templates = [description["templates"][side] for side in _SIDES]
-    for field in ("prefix", "prompt", "suffix", "pooling", "slots", "normalize", "max_length"):
-        table.add_row(field, *(plain(_words(template[field])) for template in templates))
-    table.add_row("example", *(_example(**description["examples"][side]) for side in _SIDES))
-    attention = "causal" if encoder.facts.causal else "both ways"
-    table.caption = f"pooled tokens are in «»; attention is {attention}, {description['dtype']}"
-    show(table)
+    rows = [
+        [field, *(_quoted(template[field]) for template in templates)]
+        for field in ("prefix", "prompt", "suffix", "pooling", "slots", "normalize", "max_length")
+    ]
+    rows.append(["example", *(_marked(**description["examples"][side]) for side in _SIDES)])
+    attention = "causal" if description["model"]["causal"] else "both ways"
+    return table(
+        ["", *_SIDES],
+        rows,
+        title=f"templates: {description['source']}",
+        caption=f"pooled tokens are in «»; attention is {attention}, {description['dtype']}",
+        show_lines=True,
+    )
 
 
-def _words(value: Any) -> str:
+def _quoted(value: Any) -> str:
+    """Return the value of a field, its parts in quotation marks if there are several."""
     return " ".join(map(repr, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _example(tokens: list[str], pooled: tuple[int, int]) -> str:
-    """Join tokens, the middle of a long text left out."""
-    marked = [
-        f"«{token}»" if pooled[0] <= position < pooled[1] else token for position, token in enumerate(tokens)
-    ]
+def _marked(tokens: list[str], pooled: tuple[int, int]) -> str:
+    """Return tokens as a text with the pooled ones marked, and without the middle if there are many."""
+    start, end = pooled
+    marked = [f"«{token}»" if start <= position < end else token for position, token in enumerate(tokens)]
     if len(marked) > 2 * _SHOWN:
         marked = [*marked[:_SHOWN], "…", *marked[-_SHOWN:]]
-    return plain(" ".join(marked))
+    return " ".join(marked)

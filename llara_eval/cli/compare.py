@@ -1,15 +1,16 @@
-"""``llara-eval compare``: two or more results side by side, and which differences are real."""
+"""``llara-eval compare``: two or more results side by side, and which differences are significant."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import plain, show
+from llara_eval.cli.console import print_json, show, styled, table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from llara_eval.reports.compare import Comparison
 
 
@@ -18,22 +19,25 @@ def compare(
         list[str],
         typer.Argument(
             metavar="BASELINE OTHER...",
-            help="Systems of --runs-dir, result folders, or run files (with --qrels).",
+            help="Systems with results in the folder of --runs-dir, or folders of results, or run files "
+            "(with --qrels).",
         ),
     ],
     data_dir: options.DataDir,
     dataset: Annotated[
         list[str] | None,
         typer.Option(
-            "--dataset", "-d", help="Which one data set, where systems are named: as evaluated, or as filed."
+            "--dataset",
+            "-d",
+            metavar="NAME",
+            help="The one data set on which named systems are compared: its name in the command that "
+            "evaluated them, or in their results.",
         ),
     ] = None,
     runs_dir: options.RunsDir = Path("runs"),
     split: options.Split = None,
-    qrels: Annotated[
-        Path | None, typer.Option("--qrels", help="Judgements, where run files are named.")
-    ] = None,
-    measure: Annotated[str, typer.Option("--measure", help="The measure compared.")] = "nDCG@10",
+    qrels: Annotated[Path | None, typer.Option(help="The judgements of run files.")] = None,
+    measure: Annotated[str, typer.Option(help="The measure that is compared.")] = "nDCG@10",
     as_json: options.Json = False,
 ) -> None:
     """Compare two or more runs query by query: difference from the first, its interval, and a paired test."""
@@ -51,33 +55,27 @@ def compare(
         qrels=qrels,
         measure=measure,
     )
-    if not as_json:
-        _show(comparison)
-        return
-    values = {
-        "measure": comparison.measure,
-        "n_queries": comparison.n_queries,
-        "systems": comparison.rows(),
-    }
-    typer.echo(json.dumps(values))
+    if as_json:
+        systems = comparison.rows()
+        print_json({"measure": comparison.measure, "n_queries": comparison.n_queries, "systems": systems})
+    else:
+        show(_table(comparison))
 
 
-def _show(comparison: "Comparison") -> None:
-    from rich.table import Column, Table
-
-    caption = "p: paired randomisation test, two-sided, Holm-adjusted for the number of comparisons"
-    table = Table(Column("system", overflow="fold"), title=plain(comparison.caption()), caption=caption)
-    for heading in (comparison.measure, "difference", "95 % interval", "p", "wins/ties/losses"):
-        table.add_column(heading, overflow="fold")
+def _table(comparison: "Comparison") -> "Table":
+    rows: list[list[Any]] = []
     for system in comparison.systems:
-        cells = [plain(system.system), f"{system.mean:.4f}"]
+        rows.append([system.system, f"{system.mean:.4f}"])
         if difference := system.difference:
-            mean = f"{difference.mean:+.4f}"
-            cells += [
-                f"[bold]{mean}[/]" if difference.significant else mean,
+            rows[-1] += [
+                styled(f"{difference.mean:+.4f}", "bold" if difference.significant else ""),
                 f"{difference.low:+.4f} … {difference.high:+.4f}",
                 f"{difference.p_holm:.4f}",
                 f"{difference.wins}/{difference.ties}/{difference.losses}",
             ]
-        table.add_row(*cells)
-    show(table)
+    return table(
+        ["system", comparison.measure, "difference", "95 % interval", "p", "wins/ties/losses"],
+        rows,
+        title=comparison.caption(),
+        caption="p: paired randomisation test, two-sided, Holm-adjusted for the number of comparisons",
+    )

@@ -1,70 +1,118 @@
-"""Talking to people: messages and progress on stderr, results on stdout."""
+"""What a command prints: results on stdout, messages and progress on stderr."""
 
+import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
 
 from llara_eval.core.protocols import SILENT, Advance, Progress
 
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
 
 def say(text: str, *, style: str | None = None) -> None:
-    """Print a line for the person, on stderr; nothing in it is read as markup."""
+    """Print a message on stderr; markup in it has no effect."""
     from rich.console import Console
 
     Console(stderr=True, highlight=False, soft_wrap=True).print(text, style=style, markup=False)
 
 
-def show(renderable: Any) -> None:
-    """Print a result for the person, on stdout; strings in tables are markup: see :func:`plain`."""
+def print_json(*values: Any) -> None:
+    """Print each value on stdout as one line of JSON.
+
+    Only ASCII characters are written: a path whose name is not UTF-8 could not be printed otherwise.
+    """
+    for value in values:
+        typer.echo(json.dumps(value))
+
+
+def show(table: "Table") -> None:
+    """Print a table on stdout."""
     from rich.console import Console
 
-    Console(highlight=False, width=width()).print(renderable)
+    Console(highlight=False, width=width()).print(table)
 
 
 def width() -> int:
-    """Return how many columns a result may take: those of the terminal, 160 elsewhere."""
+    """Return how many columns a table may take: those of the terminal, or 160 if stdout is no terminal."""
     from rich.console import Console
 
     return Console().width if sys.stdout.isatty() else 160
 
 
-def plain(text: str) -> str:
-    """Return text from data as it must stand in a table to be shown as it is."""
-    from rich.markup import escape
+def table(
+    headings: Iterable[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    numbers: Container[str] = (),
+    unbroken: Container[str] = (),
+    title: str = "",
+    caption: str = "",
+    **options: Any,
+) -> "Table":
+    """Return a table of plain text: markup in a name that comes from data has no effect.
 
-    return escape(text)
+    Args:
+        headings: The heading of each column.
+        rows: The cells of each row, as :func:`styled` takes them. An empty row begins a new section.
+        numbers: The headings of the columns that are aligned on the right.
+        unbroken: The headings of the columns whose cells are never broken into lines.
+        title: The line above the table.
+        caption: The lines below the table.
+        options: Further options of :class:`rich.table.Table`.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    drawn = Table(title=escape(title), caption=escape(caption), **options)
+    for heading in headings:
+        whole = heading in unbroken
+        justify: Literal["left", "right"] = "right" if heading in numbers else "left"
+        overflow: Literal["fold", "ellipsis"] = "ellipsis" if whole else "fold"
+        drawn.add_column(escape(heading), justify=justify, no_wrap=whole, overflow=overflow)
+    for row in rows:
+        if row:
+            drawn.add_row(*map(styled, row))
+        else:
+            drawn.add_section()
+    return drawn
+
+
+def styled(cell: object, style: str = "") -> "Text":
+    """Return the text of a cell, in a style of rich; a thousands separator stands in an integer."""
+    from rich.text import Text
+
+    if isinstance(cell, Text):
+        return cell
+    return Text.assemble((f"{cell:,}" if isinstance(cell, int) else str(cell), style))
 
 
 class RichProgress:
-    """Progress bars with rate and time left, on a terminal."""
+    """Progress bars with the rate and the time left, on a terminal."""
 
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Advance]:
         """Show one bar while the block runs."""
+        from rich import progress as rich
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as Bars
 
         columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            rich.SpinnerColumn(),
+            rich.TextColumn("{task.description}"),
+            rich.BarColumn(),
+            rich.MofNCompleteColumn(),
+            rich.TimeElapsedColumn(),
+            rich.TextColumn("left"),
+            rich.TimeRemainingColumn(),
+            rich.TextColumn("{task.fields[note]}", markup=False),
         )
-        with Bars(*columns, console=Console(stderr=True)) as bars:
+        with rich.Progress(*columns, console=Console(stderr=True)) as bars:
             task = bars.add_task(description, total=total, note="")
 
             def advance(n: int = 1, note: str = "") -> None:
@@ -74,16 +122,16 @@ class RichProgress:
 
 
 def progress(*, quiet: bool) -> Progress:
-    """Return bars on a terminal, nothing elsewhere or when quiet."""
+    """Return progress bars if stderr is a terminal, and otherwise, or when quiet, silence."""
     return SILENT if quiet or not sys.stderr.isatty() else RichProgress()
 
 
-def set_up_logging(*, quiet: bool, verbose: bool) -> None:
-    """Let our own log lines through to stderr, and keep the libraries' chatter away."""
-    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+def set_up(*, quiet: bool, verbose: bool = False) -> Progress:
+    """Send the log lines of this program, and of no library, to stderr; return the progress bars."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name in ("llara_eval", "adapters"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
-        logger.setLevel(level)
+        logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    return progress(quiet=quiet)

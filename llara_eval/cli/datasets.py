@@ -1,33 +1,35 @@
 """``llara-eval datasets``: the data sets that can be named: list, fetch, verify, show."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import plain, progress, say, set_up_logging, show, width
+from llara_eval.cli.console import print_json, say, set_up, show, styled, table, width
 from llara_eval.core.errors import DataError, PartialResultsError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from llara_eval.datasets.inventory import Verdict
 
 app = typer.Typer(cls=options.Commands, rich_markup_mode=None)
 
+_GROUPS = "cqadupstack, beir-13, …, beir-18"
 Names = Annotated[
-    list[str],
-    typer.Argument(metavar="NAME", help="Names, with or without beir/; cqadupstack, beir-13, …, beir-18."),
+    list[str], typer.Argument(metavar="NAME", help=f"Data sets, with or without beir/, or groups: {_GROUPS}.")
 ]
 Some = Annotated[
-    list[str] | None, typer.Argument(metavar="NAME", help="Names or folders; all at hand by default.")
+    list[str] | None,
+    typer.Argument(metavar="NAME", help="Names or folders; by default all data sets at hand."),
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set, or cqadupstack, beir-13, …, beir-18.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help=f"A data set, or a group: {_GROUPS}.")]
 
 _LISTED = ("name", "split", "documents", "queries", "judgements", "licence", "own_id_dropped", "at_hand")
 _NUMBERS = ("documents", "queries", "judgements")
-_LESS = ("name", *_NUMBERS, "at_hand")
+_NARROW = ("name", *_NUMBERS, "at_hand")
 _WIDTH = 118
-"""Columns that the whole list needs."""
+"""The columns of a terminal that hold the whole list."""
 
 
 @app.callback(invoke_without_command=True)
@@ -35,7 +37,7 @@ def datasets(ctx: typer.Context, data_dir: options.DataDir, as_json: options.Jso
     """List the data sets known by name; fetch, verify and describe them."""
     if ctx.invoked_subcommand is None:
         list_sets(data_dir, as_json)
-    else:  # what stands before a command is meant for it
+    else:  # options that stand before a command are meant for that command
         ctx.default_map = {ctx.invoked_subcommand: {"data_dir": data_dir, "as_json": as_json}}
 
 
@@ -46,145 +48,138 @@ def list_sets(data_dir: options.DataDir, as_json: options.Json = False) -> None:
     from llara_eval.datasets.known import KNOWN
     from llara_eval.datasets.load import DEMO
 
-    rows = [describe(name, data_dir) for name in (DEMO, *others(data_dir), *KNOWN)]
+    facts = [describe(name, data_dir) for name in (DEMO, *others(data_dir), *KNOWN)]
     if as_json:
-        typer.echo(json.dumps([{key: row[key] for key in _LISTED} for row in rows]))
-        return
-    _show_rows(rows, f"data sets (those at hand are in {data_dir})")
+        print_json([{key: item[key] for key in _LISTED} for item in facts])
+    else:
+        show(_list_table(facts, f"data sets (those at hand are in {data_dir})"))
 
 
 @app.command("fetch")
 def fetch(
     names: Names, data_dir: options.DataDir, as_json: options.Json = False, quiet: options.Quiet = False
 ) -> None:
-    """Download data sets, check their checksums and unpack them; the same command goes on after a break.
+    """Download data sets, check their checksums and unpack them; the same command continues after a break.
 
-    Licensed data sets are not downloaded: the error says how to obtain them. Exits 6 if some are missing.
+    Licensed data sets are not downloaded: the error says how to obtain them. The exit code is 6 if some data
+    sets are missing.
     """
     from llara_eval.datasets.inventory import fetch as fetch_one
 
-    set_up_logging(quiet=quiet, verbose=False)
-    wanted, watch = _expanded(names), progress(quiet=quiet)
-    rows: list[dict[str, Any]] = []
+    progress = set_up(quiet=quiet)
+    members = _expanded(names)
+    objects: list[dict[str, Any]] = []
     errors: list[DataError] = []
-    for name in wanted:
+    for name in members:
         try:
-            folder, fresh = fetch_one(name, data_dir, watch)
+            folder, fresh = fetch_one(name, data_dir, progress)
         except DataError as error:
             errors.append(error)
-            rows.append({"name": name, "folder": None, "fetched": False, "problem": str(error)})
-            if len(wanted) > 1:
+            objects.append({"name": name, "folder": None, "fetched": False, "problem": str(error)})
+            if len(members) > 1:
                 say(f"{_text(name)} failed: {error}", style="red")
             continue
-        rows.append({"name": name, "folder": str(folder), "fetched": fresh, "problem": None})
+        objects.append({"name": name, "folder": str(folder), "fetched": fresh, "problem": None})
         if not quiet:
             say(f"{_text(name)}: {'fetched' if fresh else 'was there already'}, {folder}")
     if as_json:
-        typer.echo(json.dumps(rows))
-    if len(errors) == len(rows):
+        print_json(objects)
+    if len(errors) == len(members):
         raise errors[0]
     if errors:
-        raise PartialResultsError(f"{len(errors)} of {len(rows)} data sets were not fetched: {errors[0]}")
+        raise PartialResultsError(f"{len(errors)} of {len(members)} data sets were not fetched: {errors[0]}")
 
 
 @app.command("verify")
 def verify(
-    data_dir: options.DataDir,
-    names: Some = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
+    data_dir: options.DataDir, names: Some = None, as_json: options.Json = False, quiet: options.Quiet = False
 ) -> None:
-    """Read every line of data sets at hand; compare their counts, and their files with those once fetched.
+    """Read every line of data sets at hand, and compare their counts and the checksums of their files.
 
-    Works without a network. Exits 3 if a data set is wrong or not at hand.
+    No network is needed. The exit code is 3 if a data set is wrong or not at hand.
     """
     from llara_eval.datasets.inventory import at_hand
     from llara_eval.datasets.inventory import verify as verify_one
 
-    wanted = _expanded(names) if names else at_hand(data_dir)
-    if not wanted:
+    members = _expanded(names) if names else at_hand(data_dir)
+    if not members:
         raise DataError(f"{data_dir}: there is no data set to verify; `llara-eval datasets fetch` brings one")
-    verdicts = [verify_one(name, data_dir, progress(quiet=quiet)) for name in wanted]
+    progress = set_up(quiet=quiet)
+    verdicts = [verify_one(name, data_dir, progress) for name in members]
     if as_json:
-        typer.echo(
-            json.dumps([{**item._asdict(), "folder": item.folder and str(item.folder)} for item in verdicts])
-        )
+        print_json([{**item._asdict(), "folder": item.folder and str(item.folder)} for item in verdicts])
     else:
-        _show_verdicts(verdicts)
-    wrong = [f"{_text(item.name)}: {item.problem}" for item in verdicts if item.problem]
+        show(_verdict_table(verdicts))
+        for verdict in verdicts:
+            if verdict.problem:
+                say(f"{_text(verdict.name)}: {verdict.problem}", style="red")
+            for warning in verdict.warnings:
+                say(f"{_text(verdict.name)}: {warning}")
+    wrong = [f"{_text(verdict.name)}: {verdict.problem}" for verdict in verdicts if verdict.problem]
     if wrong:
         raise DataError(f"{len(wrong)} of {len(verdicts)} data sets are not as they should be: {wrong[0]}")
 
 
 @app.command("show")
 def show_set(name: Name, data_dir: options.DataDir, as_json: options.Json = False) -> None:
-    """Show everything that is known of a data set, and what of it is at hand."""
+    """Show all facts known about a data set, and the files of it that are at hand."""
     from llara_eval.datasets.inventory import describe
 
-    rows = [describe(member, data_dir) for member in _expanded([name])]
+    facts = [describe(member, data_dir) for member in _expanded([name])]
+    single = len(facts) == 1
     if as_json:
-        typer.echo(json.dumps(rows if len(rows) > 1 else rows[0]))
-    elif len(rows) > 1:
-        _show_rows(rows, name)
+        print_json(facts[0] if single else facts)
+    elif single:
+        show(_facts_table(facts[0]))
     else:
-        _show_facts(rows[0])
+        show(_list_table(facts, name))
 
 
 def _expanded(names: list[str]) -> list[str]:
-    """Return the data sets that names stand for, each once."""
+    """Return the data sets that names of data sets and groups stand for, each once."""
     from llara_eval.datasets.known import expand
 
-    return list(dict.fromkeys(part for name in names for part in expand(name)))
+    return list(dict.fromkeys(member for name in names for member in expand(name)))
 
 
-def _show_rows(rows: list[dict[str, Any]], title: str) -> None:
-    from rich.table import Table
-
-    shown = _LISTED if width() >= _WIDTH else _LESS
-    table = Table(title=plain(title), caption=None if shown is _LISTED else "a wider terminal shows more")
-    for key in shown:
-        table.add_column(
-            key.replace("_", " "),
-            justify="right" if key in _NUMBERS else "left",
-            max_width=len("at hand") if key in ("own_id_dropped", "at_hand") else None,
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*(plain(_text(row[key])) for key in shown))
-    show(table)
+def _list_table(facts: list[dict[str, Any]], title: str) -> "Table":
+    keys = _LISTED if width() >= _WIDTH else _NARROW
+    drawn = table(
+        [key.replace("_", " ") for key in keys],
+        [[_text(item[key]) for key in keys] for item in facts],
+        numbers=_NUMBERS,
+        title=title,
+        caption="" if keys is _LISTED else "a wider terminal shows more",
+    )
+    for key, column in zip(keys, drawn.columns, strict=True):
+        if key in ("own_id_dropped", "at_hand"):
+            column.max_width = len("at hand")
+    return drawn
 
 
-def _show_facts(facts: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    table = Table("fact", title=plain(_text(facts["name"])), show_header=False)
-    table.add_column("value", overflow="fold")
-    for key, value in facts.items():
-        if value not in (None, []):
-            table.add_row(key.replace("_", " "), "no" if value is False else plain(_text(value)))
-    show(table)
+def _facts_table(facts: dict[str, Any]) -> "Table":
+    rows = [
+        [key.replace("_", " "), "no" if value is False else _text(value)]
+        for key, value in facts.items()
+        if value not in (None, [])
+    ]
+    return table(["fact", "value"], rows, title=_text(facts["name"]), show_header=False)
 
 
-def _show_verdicts(verdicts: "list[Verdict]") -> None:
-    from rich.table import Table
-
-    table = Table("name", title="verified")
-    for key in _NUMBERS:
-        table.add_column(key, justify="right")
-    table.add_column("checksums")
-    table.add_column("")
-    for item in verdicts:
-        counts = (_text(count) for count in (item.documents, item.queries, item.judgements))
-        mark = "[bold red]wrong[/]" if item.problem else "[green]ok[/]"
-        table.add_row(plain(_text(item.name)), *counts, plain(item.checksums), mark)
-    show(table)
-    for item in verdicts:
-        for note in filter(None, [item.problem, *item.warnings]):
-            say(f"{_text(item.name)}: {note}", style="red" if note == item.problem else None)
+def _verdict_table(verdicts: "list[Verdict]") -> "Table":
+    rows = [
+        [
+            *map(_text, (verdict.name, verdict.documents, verdict.queries, verdict.judgements)),
+            verdict.checksums,
+            styled("wrong", "bold red") if verdict.problem else styled("ok", "green"),
+        ]
+        for verdict in verdicts
+    ]
+    return table(["name", *_NUMBERS, "checksums", ""], rows, numbers=_NUMBERS, title="verified")
 
 
 def _text(value: Any) -> str:
-    """Return a value for a table; what cannot be printed in a name is written as an escape."""
+    """Return a value as text; a name with characters that cannot be printed has escapes for them."""
     if value is None or value is False:
         return ""
     if value is True:

@@ -1,32 +1,22 @@
-"""``llara-eval encode``: the vectors of data sets, made by as many workers as there are."""
+"""``llara-eval encode``: the vectors of data sets, made by any number of workers."""
 
 import json
 import os
 import sys
 from contextlib import redirect_stdout
-from enum import StrEnum
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import plain, progress, say, show
+from llara_eval.cli.console import print_json, progress, say, show, table
 from llara_eval.cli.evaluation import Encoding
 
-
-class Launcher(StrEnum):
-    """What starts the workers."""
-
-    LOCAL = "local"
-    TORCHRUN = "torchrun"
-    SLURM = "slurm"
-    RAY = "ray"
-
-
-Rows = list[dict[str, Any]]
-"""What came of each data set, as ``--json`` prints it."""
+Report = list[dict[str, Any]]
+"""What was encoded: one object for each data set, as ``--json`` prints it."""
 
 _SIDES = ("documents", "queries")
 
@@ -34,72 +24,75 @@ _SIDES = ("documents", "queries")
 @options.grouped
 def encode(
     context: typer.Context,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", help="A checkpoint folder, a GGUF file, a hub name, or a dense system's name."
-        ),
-    ],
+    model: options.Checkpoint,
     dataset: options.Datasets,
     split: options.Split = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="How many share the work.")] = 1,
-    launcher: Annotated[Launcher, typer.Option("--launcher", help="What starts them.")] = Launcher.LOCAL,
+    workers: Annotated[int, typer.Option(min=1, help="How many workers share the encoding.")] = 1,
+    launcher: Annotated[
+        Literal["local", "torchrun", "slurm", "ray"],
+        typer.Option(help="What starts the workers; local starts processes of this machine."),
+    ] = "local",
     lease_seconds: Annotated[
         float,
-        typer.Option("--lease-seconds", min=1, help="Silence after which a worker's shard is another's."),
+        typer.Option(
+            min=1, help="How many seconds a worker may be silent before another takes over its shard."
+        ),
     ] = 600.0,
     *,
     encoding: Encoding,
 ) -> None:
-    """Tokenise and encode documents and queries, as far as that has not been done.
+    """Tokenise and encode the documents and queries of data sets, as far as that has not been done.
 
-    Evaluating the same model on the same data then finds the vectors. Any number of workers may be started,
-    here or on other machines that see the same folders, by a launcher or by hand; they share the work.
-    Killed at any time, the same command goes on. On processors of one kind, with as many threads each, the
-    bytes in the end are those that one worker would have written.
+    Evaluating the same model on the same data sets then finds the vectors. A launcher starts the workers;
+    more may be started by hand, here or on other machines that see the same folders. If a worker is killed,
+    the same command continues. On processors of one kind, with the same number of threads each, any number of
+    workers write the same bytes as one worker.
     """
     from llara_eval.core.paths import home
     from llara_eval.evaluation.suite import encode_all
 
-    shared = {**encoding.shared(), "data_dir": encoding.data_dir.absolute(), "home": home().absolute()}
+    shared = {**encoding.conditions(), "data_dir": encoding.data_dir.absolute(), "home": home().absolute()}
     work = partial(encode_all, model, dataset, split=split, lease_seconds=lease_seconds, **shared)
-    show_rows = partial(_print, as_json=encoding.as_json)
-    if launcher is Launcher.LOCAL and workers == 1:
-        first = int(os.environ.get("RANK", "0")) == 0  # of several that torchrun started
-        with redirect_stdout(sys.stderr):  # some libraries talk, and stdout is for results
-            reports = work(progress=progress(quiet=encoding.quiet or not first))
+    show_report = partial(_print, as_json=encoding.as_json)
+    if launcher == "local" and workers == 1:
+        first = int(os.environ.get("RANK", "0")) == 0  # of several workers that torchrun started
+        with redirect_stdout(sys.stderr):  # some libraries print messages, and stdout is for results
+            report = work(progress=progress(quiet=encoding.quiet or not first))
         if first:
-            show_rows(reports)
+            show_report(report)
         return
     from llara_eval.cli import launch
 
-    alone = arguments(context, launcher=Launcher.LOCAL, workers=1)
-    if launcher is Launcher.LOCAL:
-        written = launch.local([*alone, "--json"], workers)
-        show_rows(_together([list(map(json.loads, text.splitlines())) for text in written]))
-    elif launcher is Launcher.TORCHRUN:
-        launch.torchrun(alone, workers)
-    elif launcher is Launcher.RAY:
-        show_rows(_together(launch.on_ray(work, workers)))
+    command = arguments(context, launcher="local", workers=1)
+    if launcher == "local":
+        outputs = launch.local([*command, "--json"], workers)
+        show_report(merged([list(map(json.loads, output.splitlines())) for output in outputs]))
+    elif launcher == "torchrun":
+        launch.torchrun(command, workers)
+    elif launcher == "ray":
+        show_report(merged(launch.on_ray(work, workers)))
     else:
-        _submit(alone, workers, shared["home"], model)
+        _submit(command, workers, shared["home"], model)
 
 
-def _together(reports: list[Rows]) -> Rows:
-    """Return the report of several workers: each made a part, and found what the others had made.
+def merged(reports: list[Report]) -> Report:
+    """Return one report of several workers, each of which encoded a part and found what the others encoded.
 
-    What one made before it died counts as found; what two made, one taking over from the other, counts once.
+    Vectors of a worker that died count as found. A shard that two workers encoded, because one took it over
+    from the other, counts once.
     """
-    found = reports[0]
-    for number, row in enumerate(found):
+    merged_report = []
+    for entries in zip_longest(*reports):
+        entry, *others = filter(None, entries)
         for side in _SIDES:
-            made = sum(report[number][side]["made"] for report in reports)
-            row[side]["made"] = min(made, row[side]["rows"])
-    return found
+            made = entry[side]["made"] + sum(other[side]["made"] for other in others)
+            entry[side]["made"] = min(made, entry[side]["rows"])
+        merged_report.append(entry)
+    return merged_report
 
 
 def arguments(context: typer.Context, **changes: Any) -> list[str]:
-    """Return the words that call a command again as it was called, some parameters changed."""
+    """Return the words that call a command again as it was called, but with some parameters changed."""
     words = [str(context.info_name)]
     for parameter in context.command.params:
         value = changes.get(str(parameter.name), context.params.get(str(parameter.name)))
@@ -107,50 +100,43 @@ def arguments(context: typer.Context, **changes: Any) -> list[str]:
         if isinstance(value, bool):
             words += [flag] if value else []
         elif value is not None:
-            words += [
-                word
-                for item in (value if isinstance(value, list | tuple) else [value])
-                for word in (flag, str(item))
-            ]
+            for item in value if isinstance(value, list | tuple) else [value]:
+                words += [flag, str(item)]
     return words
 
 
-def _submit(alone: list[str], workers: int, home: Path, model: str) -> None:
-    """Write an array script into the folder where one is, and submit it where that is possible."""
+def _submit(command: list[str], workers: int, home: Path, model: str) -> None:
+    """Write the script of a Slurm array into the working directory, and submit it if sbatch is installed."""
     from llara_eval.cli import slurm
     from llara_eval.cli.launch import program
     from llara_eval.core.files import slug
 
     file = Path(f"encode-{slug(Path(model).name)}.sbatch")
-    answer = slurm.submit(slurm.script(program(alone), workers, folder=Path.cwd(), home=home), file)
-    say(
-        f"{file}: {answer}"
-        if answer
-        else f"there is no sbatch here; on a machine that has it: sbatch {file.absolute()}"
-    )
+    answer = slurm.submit(slurm.script(program(command), workers, folder=Path.cwd(), home=home), file)
+    say(f"{file}: {answer or f'there is no sbatch here; on a machine that has it: sbatch {file.absolute()}'}")
 
 
-def _print(rows: Rows, *, as_json: bool) -> None:
-    """Print a report: a line of JSON for each data set, or a table."""
+def _print(report: Report, *, as_json: bool) -> None:
+    """Print a report: one line of JSON for each data set, or a table."""
     if as_json:
-        for row in rows:
-            typer.echo(json.dumps(row, ensure_ascii=False))
+        print_json(*report)
         return
-    from rich.table import Table
-
-    table = Table(
-        *("data set", "texts"),
-        title=f"Vectors of {plain(rows[0]['system'])}",
-        caption="made: here and now, the others were found; tokens/s: of one worker, when they were made",
-    )
-    for heading in ("number", "made", "tokens", "tokens/s"):
-        table.add_column(heading, justify="right")
-    for row in rows:
+    numbers = ("number", "made", "tokens", "tokens/s")
+    rows = []
+    for entry in report:
         for side in _SIDES:
-            part = row[side]
-            speed = f"{part['tokens'] / part['seconds']:,.0f}" if part["seconds"] else "–"
-            name = plain(row["dataset"]) if side == _SIDES[0] else ""
-            table.add_row(name, side, f"{part['rows']:,}", f"{part['made']:,}", f"{part['tokens']:,}", speed)
-    show(table)
-    for folder in dict.fromkeys(rows[0][side]["vectors"] for side in _SIDES):
+            cost = entry[side]
+            speed = f"{cost['tokens'] / cost['seconds']:,.0f}" if cost["seconds"] else "–"
+            name = entry["dataset"] if side == _SIDES[0] else ""
+            rows.append([name, side, cost["rows"], cost["made"], cost["tokens"], speed])
+    drawn = table(
+        ["data set", "texts", *numbers],
+        rows,
+        numbers=numbers,
+        title=f"Vectors of {report[0]['system']}",
+        caption="made: encoded by this command; the others were found. tokens/s: of one worker, when they "
+        "were encoded",
+    )
+    show(drawn)
+    for folder in dict.fromkeys(report[0][side]["vectors"] for side in _SIDES):
         say(f"vectors: {folder}")

@@ -15,7 +15,8 @@ def evaluate(
         typer.Option(
             "--model",
             "-m",
-            help="A system's name, a checkpoint folder, a GGUF file or a hub name; repeatable.",
+            metavar="NAME",
+            help="A system: its name, a checkpoint folder, a GGUF file, or a hub name; repeatable.",
         ),
     ],
     dataset: options.Datasets,
@@ -23,9 +24,8 @@ def evaluate(
     measures: Annotated[
         str | None,
         typer.Option(
-            "--measures",
-            help="Comma-separated (MRR@10 is RR@10); by default nDCG@10, RR, R and Judged@10, of MS MARCO "
-            "and TREC what is reported there.",
+            help="The measures, with commas between them (MRR@10 is RR@10). By default nDCG@10, RR, R and "
+            "Judged@10; on MS MARCO and TREC those that are usually reported."
         ),
     ] = None,
     *,
@@ -33,7 +33,7 @@ def evaluate(
 ) -> None:
     """Evaluate systems on data sets and keep the results.
 
-    With --json, one object per system and data set is printed on stdout, a line each.
+    With --json, each result is one line on stdout.
     """
     names = None if measures is None else options.split_list(measures)
     outcomes, failures = evaluation.run(model, dataset, split=split, measures=names)

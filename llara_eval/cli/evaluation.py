@@ -1,15 +1,15 @@
 """What the commands that evaluate or encode have in common: their options, one call, one report."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import progress, say, set_up_logging, show
+from llara_eval.cli.console import print_json, progress, say, show
+from llara_eval.core import paths
 from llara_eval.core.errors import PartialResultsError
 
 if TYPE_CHECKING:
@@ -20,34 +20,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Encoding:
-    """The options of every command that opens a system on data sets; each is explained where its type is."""
-
-    NAMED: ClassVar[tuple[str, ...]] = ("dtype", "max_length", "batch_tokens", "backend")
-    """Settings of a system that have an option of their own."""
+class Encoding(options.Opening):
+    """The options of every command that opens a system on data sets."""
 
     data_dir: options.DataDir
-    store: options.Store
-    option: options.Settings = None
-    dtype: options.Dtype = None
-    max_length: options.MaxLength = None
-    batch_tokens: options.BatchTokens = None
-    backend: options.Backend = None
-    offline: options.Offline = False
-    as_json: options.Json = False
-    quiet: options.Quiet = False
-    verbose: options.Verbose = False
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|URL",
+            help="The folder or URL (s3://, gs://, …) of token ids and vectors [env: LLARA_EVAL_STORE].",
+            default_factory=paths.store,
+            show_default=False,
+        ),
+    ]
 
-    def shared(self) -> dict[str, Any]:
-        """Set up the log, and return what the loops over data sets take alike.
+    def conditions(self) -> dict[str, Any]:
+        """Set up the log, and return what the functions that evaluate and encode take alike.
 
         Raises:
             UsageError: A setting is malformed, or given twice.
         """
-        set_up_logging(quiet=self.quiet, verbose=self.verbose)
-        named = {name: getattr(self, name) for name in self.NAMED}
+        self.set_up()
         return {
-            "options": options.settings(self.option, **named),
+            "options": self.settings(),
             "data_dir": self.data_dir,
             "store": self.store,
             "offline": self.offline,
@@ -60,25 +55,39 @@ class Evaluation(Encoding):
 
     NAMED: ClassVar[tuple[str, ...]] = (*Encoding.NAMED, "vectors", "dims")
 
-    vectors: options.Vectors = None
-    dims: options.Dims = None
+    vectors: Annotated[
+        str | None,
+        typer.Option(
+            help="How vectors are searched: fp16 (the default) searches them as they are stored; int8 and "
+            "binary search codes of a byte or a bit for each component, and score the best hits in full."
+        ),
+    ] = None
+    dims: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many dimensions of the vectors to keep (Matryoshka models)."),
+    ] = None
     runs_dir: options.RunsDir = Path("runs")
-    depth: options.Depth = None
-    on_existing: options.OnExisting = options.Existing.ONLY_MISSING
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Documents kept for a query; by default 1000, or 100 on MS MARCO's documents."
+        ),
+    ] = None
+    on_existing: options.OnExisting = "only-missing"
 
     def run(
-        self, systems: Sequence[str], datasets: Sequence[str], **more: Any
+        self, systems: Sequence[str], datasets: Sequence[str], **conditions: Any
     ) -> "tuple[list[Outcome], list[Failure]]":
-        """Evaluate systems on data sets as the options say, see :func:`run`; ``more`` goes there, too."""
+        """Evaluate systems on data sets as the options say and under further conditions, see :func:`run`."""
         return run(
             systems,
             datasets,
             runs_dir=self.runs_dir,
             depth=self.depth,
-            on_existing=self.on_existing.value,
+            on_existing=self.on_existing,
             quiet=self.quiet,
-            **self.shared(),
-            **more,
+            **self.conditions(),
+            **conditions,
         )
 
     def report(
@@ -87,57 +96,73 @@ class Evaluation(Encoding):
         failures: "Sequence[Failure]",
         table: "Callable[[Sequence[Outcome]], Table]",
     ) -> None:
-        """Print a line of JSON for each outcome, or a table of all.
+        """Print a line of JSON for each outcome, or a table of all outcomes.
 
         Raises:
-            PartialResultsError: There are failures.
+            PartialResultsError: An evaluation failed.
         """
         if self.as_json:
-            for outcome in outcomes:
-                typer.echo(json.dumps(as_object(outcome), ensure_ascii=False))
+            print_json(*map(_as_object, outcomes))
         else:
             show(table(outcomes))
             if not self.quiet:
                 files = "result.json, per_query.tsv, run.trec.gz"
                 say(f"results: {self.runs_dir}/<system>/<data set>/  ({files})")
         if failures:
-            every = len(failures) + len(outcomes)
-            raise PartialResultsError(f"{len(failures)} of {every} evaluations failed: {failures[0].error}")
+            attempts = len(failures) + len(outcomes)
+            raise PartialResultsError(
+                f"{len(failures)} of {attempts} evaluations failed: {failures[0].error}"
+            )
 
 
 def run(
-    systems: Sequence[str], datasets: Sequence[str], *, quiet: bool, **given: Any
+    systems: Sequence[str], datasets: Sequence[str], *, quiet: bool, **conditions: Any
 ) -> "tuple[list[Outcome], list[Failure]]":
-    """Evaluate systems on data sets, and say on stderr what comes out as it comes.
+    """Evaluate systems on data sets, and report each evaluation on stderr as soon as it has ended.
 
     Args:
         systems: As for :func:`llara_eval.evaluation.suite.evaluate_all`.
-        datasets: As there.
-        quiet: Whether to show no progress and to announce failures only.
-        given: What else goes there.
+        datasets: As for ``evaluate_all``.
+        quiet: Whether only failures are reported, and no progress is shown.
+        conditions: Further arguments of ``evaluate_all``.
 
     Raises:
-        LlaraEvalError: Nothing succeeded: the first error, as it is.
+        LlaraEvalError: All evaluations failed; the first error is raised.
     """
     from llara_eval.datasets.known import expand
     from llara_eval.evaluation.suite import evaluate_all
 
-    several = len(systems) * len({name for dataset in datasets for name in expand(dataset)}) > 1
+    single = len(systems) * len({name for dataset in datasets for name in expand(dataset)}) == 1
+
+    def announce(outcome: "Outcome") -> None:
+        if quiet:
+            return
+        result = outcome.result
+        kept = "" if outcome.fresh else " (kept from an earlier run)"
+        measure, mean = next(iter(result.means.items()))
+        say(f"{result.system} on {result.dataset}: {measure} {mean:.4f}{kept}")
+        for warning in result.warnings:
+            say(f"  note: {warning}")
+
+    def announce_failure(failure: "Failure") -> None:
+        if not single:  # a single failure ends the command, which prints the error itself
+            say(f"{failure.system} on {failure.dataset} failed: {failure.error}", style="red")
+
     outcomes, failures = evaluate_all(
         systems,
         datasets,
         progress=progress(quiet=quiet),
-        announce=_ignore if quiet else _announce,
-        announce_failure=_announce_failure if several else _ignore,
-        **given,
+        announce=announce,
+        announce_failure=announce_failure,
+        **conditions,
     )
     if failures and not outcomes:
         raise failures[0].error
     return outcomes, failures
 
 
-def as_object(outcome: "Outcome") -> dict[str, Any]:
-    """Return what ``--json`` prints of an evaluation."""
+def _as_object(outcome: "Outcome") -> dict[str, Any]:
+    """Return what ``--json`` prints for an evaluation."""
     from llara_eval.evaluation.record import RUN
 
     result = outcome.result
@@ -150,20 +175,3 @@ def as_object(outcome: "Outcome") -> dict[str, Any]:
         "ties@10": result.ties_at_10,
         "run": str(outcome.folder / RUN),
     }
-
-
-def _announce(outcome: "Outcome") -> None:
-    result = outcome.result
-    kept = "" if outcome.fresh else " (kept from an earlier run)"
-    measure, mean = next(iter(result.means.items()))
-    say(f"{result.system} on {result.dataset}: {measure} {mean:.4f}{kept}")
-    for warning in result.warnings:
-        say(f"  note: {warning}")
-
-
-def _announce_failure(failure: "Failure") -> None:
-    say(f"{failure.system} on {failure.dataset} failed: {failure.error}", style="red")
-
-
-def _ignore(_: object) -> None:
-    """Say nothing: of the only failure, the program itself says its error."""

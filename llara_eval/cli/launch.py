@@ -1,8 +1,8 @@
-"""One command, several times: by processes of this machine, by torchrun, or by actors of Ray.
+"""Workers that run one command: processes of this machine, processes of torchrun, or actors of Ray.
 
-Nothing is dealt out. Workers that fill the same stores find their shares by themselves, and take over from
-one that is silent; each ends when everything is there. So a launcher starts them, starts those again that
-die, and needs no more than one to come to its end.
+A launcher assigns no work. Workers that fill the same stores find their shards by themselves, and take over
+the shard of a worker that is silent; each worker ends when all vectors are there. A launcher only starts the
+workers and restarts those that die, and one worker that finishes is enough.
 """
 
 import logging
@@ -27,56 +27,52 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 RESTARTS = 3
-"""How often a worker is started again that died."""
+"""How often a worker that died is started again."""
 
 LATE = 120.0
-"""Seconds that the others have when one worker has seen that all is done."""
+"""Seconds that the other workers have to finish after the first one has finished."""
 
 _POLL = 0.1
-_ENDING = 10.0  # seconds that a worker has to give back its leases
-_ON_PURPOSE = {kind.exit_code: kind for kind in LlaraEvalError.__subclasses__()}
+_ENDING = 10.0  # seconds that a terminated worker has to give back its leases
+_ERRORS = {error.exit_code: error for error in LlaraEvalError.__subclasses__()}
 
 
 def program(arguments: Sequence[str]) -> list[str]:
-    """Return the words that run this program with some arguments."""
+    """Return the command that runs this program with the given arguments."""
     return [sys.executable, "-m", "llara_eval", *arguments]
 
 
 def local(arguments: Sequence[str], workers: int) -> list[str]:
-    """Run the program several times on this machine.
+    """Run the program in several processes of this machine.
 
-    The first worker shows its progress here, the others are quiet. Processors and CUDA devices are dealt
-    out among them.
-
-    Args:
-        arguments: Of the program.
-        workers: How many processes.
+    The first worker shows its progress, the others are quiet. The workers share the processors and the CUDA
+    devices.
 
     Returns:
-        What each that came to its end wrote to stdout.
+        The text that each worker that finished wrote to stdout.
 
     Raises:
-        LlaraEvalError: A worker ended with an error of its own, or died once too often.
+        LlaraEvalError: A worker ended with an error of its own, or died more than ``RESTARTS`` times.
     """
-    crew: list[_Process] = []
+    processes: list[_Process] = []
     with TemporaryDirectory(prefix="llara-eval-") as folder:
         try:
             for number in range(workers):
                 with _uninterrupted():
-                    crew.append(_Process(arguments, number, workers, Path(folder)))
-            done = _wait(lambda: [worker.is_done() for worker in crew])
-            return [worker.output.read_text(encoding="utf-8") for worker in compress(crew, done)]
+                    processes.append(_Process(arguments, number, workers, Path(folder)))
+            done = _wait(lambda: [worker.is_done() for worker in processes])
+            return [worker.output.read_text(encoding="utf-8") for worker in compress(processes, done)]
         finally:
-            for worker in crew:
+            for worker in processes:
                 worker.process.terminate()
-            for worker in crew:
+            for worker in processes:
                 worker.end()
 
 
-def _wait(look: Callable[[], list[bool]]) -> list[bool]:
-    """Look until all are done, or some have had their time since the first; return which are done."""
+def _wait(which_are_done: Callable[[], list[bool]]) -> list[bool]:
+    """Wait until all workers are done, or ``LATE`` seconds after the first; return which are done."""
     deadline = math.inf
-    while not all(done := look()) and time.monotonic() < deadline:
+    while not all(done := which_are_done()) and time.monotonic() < deadline:
         if any(done):
             deadline = min(deadline, time.monotonic() + LATE)
         time.sleep(_POLL)
@@ -84,12 +80,12 @@ def _wait(look: Callable[[], list[bool]]) -> list[bool]:
 
 
 class _Process:
-    """A worker on this machine, out of reach of the terminal's Ctrl-C: whoever started it ends it."""
+    """A worker on this machine. Ctrl-C in the terminal does not reach it: its parent ends it."""
 
     def __init__(self, arguments: Sequence[str], number: int, workers: int, folder: Path) -> None:
         self.number = number
-        self.left = RESTARTS
-        self._said: str | None = None
+        self._restarts_left = RESTARTS
+        self._last_error: str | None = None
         self.output, self._errors = folder / f"{number}.out", folder / f"{number}.err"
         quiet = ["--quiet"] if number else []
         self._command = program([*arguments, *quiet])
@@ -109,26 +105,31 @@ class _Process:
             )
 
     def is_done(self) -> bool:
-        """Whether it came to its end; if it died, it is started again."""
+        """Return whether the worker has finished; a worker that died is started again.
+
+        Raises:
+            LlaraEvalError: The worker ended with an error of its own, or died more than ``RESTARTS`` times.
+        """
         code = self.process.poll()
         if not code:
             return code == 0
-        said = self._errors.read_text(errors="replace").rpartition("error: ")[2].strip()
-        may_pass = code == DataError.exit_code and said != self._said  # what is damaged is made anew
-        if code in _ON_PURPOSE and not may_pass:
-            raise _ON_PURPOSE[code](said or f"worker {self.number} says above what is wrong")
-        if not self.left:
+        message = self._errors.read_text(errors="replace").rpartition("error: ")[2].strip()
+        # A damaged shard is encoded again by the next attempt; other errors would come again.
+        may_pass = code == DataError.exit_code and message != self._last_error
+        if code in _ERRORS and not may_pass:
+            raise _ERRORS[code](message or f"worker {self.number} says above what is wrong")
+        if not self._restarts_left:
             raise LlaraEvalError(
-                f"worker {self.number} died {RESTARTS + 1} times, at last with exit code {code}. {said}"
+                f"worker {self.number} died {RESTARTS + 1} times, at last with exit code {code}. {message}"
             )
-        self.left -= 1
-        self._said = said
+        self._restarts_left -= 1
+        self._last_error = message
         with _uninterrupted():
             self._start()
         return False
 
     def end(self) -> None:
-        """See to it that it is gone; terminating it came before."""
+        """Wait for the worker, which has been terminated, and kill it if it does not end."""
         try:
             self.process.wait(_ENDING)
         except subprocess.TimeoutExpired:
@@ -138,38 +139,35 @@ class _Process:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM: a process must not start without being known to who will end it."""
-    held: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: held.append(number))
+    """Delay Ctrl-C and SIGTERM: between the start of a process and its registration, nobody would end it."""
+    delayed: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: delayed.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-        for caught in held:
+        for caught in delayed:
             signal.raise_signal(caught)
 
 
 def _threads(workers: int) -> dict[str, str]:
-    """Return the setting of threads with which workers share the processors that this process may use."""
+    """Return the environment variable with which workers share the processors that this process may use."""
     processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return {"OMP_NUM_THREADS": str(max(1, processors // workers))}
 
 
 def torchrun(arguments: Sequence[str], workers: int) -> None:
-    """Run the program several times on this machine by torchrun; the first shows what there is to show.
+    """Run the program in several processes of torchrun, of which the first shows progress and result.
 
-    Torchrun waits for all. A worker that comes to its end leaves a mark, so that one that hangs is ended.
-
-    Args:
-        arguments: Of the program.
-        workers: How many processes.
+    Torchrun waits for all workers. A worker that finishes leaves a file as a mark, so that workers that hang
+    are ended.
 
     Raises:
-        LlaraEvalError: A worker died once too often.
+        LlaraEvalError: A worker died more than ``RESTARTS`` times.
     """
     with TemporaryDirectory(prefix="llara-eval-") as folder:
         with _uninterrupted():
@@ -184,16 +182,16 @@ def torchrun(arguments: Sequence[str], workers: int) -> None:
                 process_group=0,
             )
 
-        def look() -> list[bool]:
+        def which_are_done() -> list[bool]:
             ended = process.poll() is not None
             return [ended, ended or any(Path(folder).iterdir())]
 
         try:
-            _wait(look)
+            _wait(which_are_done)
             code = process.poll()
         finally:
             process.terminate()
-            process.wait()  # it kills workers that do not end
+            process.wait()  # torchrun kills workers that do not end
         if code:
             raise LlaraEvalError(f"torchrun ended with exit code {code}; what its workers said is above")
         if not Path(folder, "0").exists():
@@ -201,7 +199,7 @@ def torchrun(arguments: Sequence[str], workers: int) -> None:
 
 
 def _run_and_mark(folder: str) -> None:
-    """Run the program as a worker of torchrun, and leave a mark in a folder if it comes to its end."""
+    """Run the program as a worker of torchrun, and leave a file as a mark in a folder if it finishes."""
     try:
         runpy.run_module("llara_eval", run_name="__main__", alter_sys=True)
     except SystemExit as end:
@@ -211,33 +209,33 @@ def _run_and_mark(folder: str) -> None:
 
 
 def on_ray(work: Callable[[], Result], workers: int) -> list[Result]:
-    """Do the same work in several actors of Ray, each begun again whenever it dies.
+    """Do the same work in several actors of Ray; an actor that dies begins again.
 
     The cluster is that of ``RAY_ADDRESS``, else one that runs on this machine, else a new one of this
     machine alone.
 
     Args:
-        work: What each actor does; it can be pickled, and what it needs is on all machines.
+        work: The function that each actor calls. It can be pickled, and its files are on all machines.
         workers: How many actors.
 
     Returns:
-        What came of it, from each that came to its end.
+        The result of each actor that finished.
 
     Raises:
         MissingPartError: Ray is not installed.
-        LlaraEvalError: As the work raises.
+        LlaraEvalError: The work raised this error.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError as error:
         raise MissingPartError("--launcher ray needs: pip install 'llara-eval[ray]'") from error
-    with redirect_stdout(sys.stderr):  # Ray talks, and stdout is for results
+    with redirect_stdout(sys.stderr):  # Ray prints messages, and stdout is for results
         try:
             ray.init(log_to_driver=False, logging_level="warning")
             actor = ray.remote(**_share(ray, workers), max_restarts=-1, max_task_retries=-1)(_Actor)
-            crew = [actor.remote() for _ in range(workers)]
-            done, late = ray.wait([each.do.remote(work, Path.cwd()) for each in crew])
+            actors = [actor.remote() for _ in range(workers)]
+            done, late = ray.wait([one.do.remote(work, Path.cwd()) for one in actors])
             more, _ = ray.wait(late, num_returns=len(late), timeout=LATE) if late else ([], [])
             return list(ray.get([*done, *more]))
         except ray.exceptions.RayTaskError as error:
@@ -247,21 +245,21 @@ def on_ray(work: Callable[[], Result], workers: int) -> list[Result]:
 
 
 def _share(ray: Any, workers: int) -> dict[str, float]:
-    """Return what of a cluster each worker shall have; threads and visible devices follow from it."""
-    there = ray.cluster_resources()
+    """Return the share of a cluster that each worker has; its threads and visible devices follow from it."""
+    resources = ray.cluster_resources()
     largest = max(node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"])
-    devices = there.get("GPU", 0)
+    devices = resources.get("GPU", 0)
     return {
-        "num_cpus": max(1, int(min(there["CPU"] / workers, largest))),
+        "num_cpus": max(1, int(min(resources["CPU"] / workers, largest))),
         "num_gpus": 1 / math.ceil(workers / devices) if devices else 0,
     }
 
 
 class _Actor:
-    """Does what it is told, in a process of its own."""
+    """A worker of Ray, in a process of its own."""
 
     def do(self, work: Callable[[], Result], folder: Path) -> Result:
-        """Do the work in a folder, so that relative names mean there what they mean here."""
+        """Do the work with ``folder`` as the working directory, which relative paths refer to."""
         os.chdir(folder)
         return work()
 

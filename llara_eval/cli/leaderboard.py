@@ -1,4 +1,4 @@
-"""``llara-eval leaderboard``: ``runs/`` → ``leaderboard.md``, and the check that both hold."""
+"""``llara-eval leaderboard``: ``runs/`` → ``leaderboard.md``, and the check that both agree."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,24 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import plain, say, show
+from llara_eval.cli.console import say, show, styled, table
 
 if TYPE_CHECKING:
-    from llara_eval.evaluation.record import Result
+    from llara_eval.evaluation.audit import Verdict
 
 
 def leaderboard(
     data_dir: options.DataDir,
     runs_dir: options.RunsDir = Path("runs"),
-    output: Annotated[Path, typer.Option("--output", help="The file that is rendered.")] = Path(
-        "leaderboard.md"
-    ),
+    output: Annotated[Path, typer.Option(help="The file that is rendered.")] = Path("leaderboard.md"),
     check: Annotated[
         bool,
         typer.Option(
             "--check",
-            help="Write nothing: score stored runs again whose judgements are at hand, render again, exit 5 "
-            "on drift.",
+            help="Write nothing. Score the stored runs again whose judgements are at hand, render the file "
+            "again, and exit with 5 if anything differs.",
         ),
     ] = False,
     download: Annotated[
@@ -34,6 +32,7 @@ def leaderboard(
     from llara_eval.core.errors import DataError, DriftError
     from llara_eval.core.files import write_text
     from llara_eval.datasets import contamination
+    from llara_eval.evaluation.audit import audit
     from llara_eval.evaluation.record import walk
     from llara_eval.reports import published
     from llara_eval.reports.leaderboard import render
@@ -48,7 +47,13 @@ def leaderboard(
         return
     if download:
         _download(list(dict.fromkeys(result.dataset for _, result in entries)), data_dir)
-    scored, problems = _audit(entries, data_dir)
+    verdicts = [audit(folder, result, data_dir) for folder, result in entries]
+    _show(verdicts)
+    problems = [
+        f"{folder}: {problem}"
+        for (folder, _), verdict in zip(entries, verdicts, strict=True)
+        for problem in verdict.problems
+    ]
     try:
         current = output.read_text(encoding="utf-8")
     except OSError:
@@ -57,13 +62,14 @@ def leaderboard(
         problems.append(f"{output} is stale: `llara-eval leaderboard` renders it again")
     if problems:
         raise DriftError("\n".join(problems))
-    say(f"{output} is what {runs_dir} and the published scores say")
+    say(f"{output} agrees with {runs_dir} and the published scores")
+    scored = sum(verdict.scored for verdict in verdicts)
     if scored < len(entries):
         say(f"{scored} of {len(entries)} scored again; the judgements of the others are not at hand")
 
 
 def _download(names: list[str], data_dir: Path) -> None:
-    """Download data sets that are not at hand; say which cannot be."""
+    """Download data sets that are not at hand, and name those that cannot be downloaded."""
     from llara_eval.core.errors import DataError
     from llara_eval.datasets.load import locate
 
@@ -74,27 +80,11 @@ def _download(names: list[str], data_dir: Path) -> None:
             say(f"{name} is not downloaded: {error}")
 
 
-def _audit(entries: "list[tuple[Path, Result]]", data_dir: Path) -> tuple[int, list[str]]:
-    """Audit all results and show the verdicts.
-
-    Returns:
-        How many runs were scored again, and the problems.
-    """
-    from rich.table import Table
-
-    from llara_eval.evaluation.audit import audit
-
-    table = Table("data set", "system", "stored run", "problem")
-    scored, problems = 0, []
-    for folder, result in entries:
-        verdict = audit(folder, result, data_dir)
-        scored += verdict.scored
-        state = "scored again" if verdict.scored else "judgements not at hand"
+def _show(verdicts: "list[Verdict]") -> None:
+    rows = []
+    for verdict in verdicts:
+        state = styled("scored again" if verdict.scored else "judgements not at hand")
         if verdict.problems:
-            state = "[bold red]differs[/]"
-        problems += [f"{folder}: {problem}" for problem in verdict.problems]
-        table.add_row(
-            plain(verdict.dataset), plain(verdict.system), state, plain("; ".join(verdict.problems))
-        )
-    show(table)
-    return scored, problems
+            state = styled("differs", "bold red")
+        rows.append([verdict.dataset, verdict.system, state, "; ".join(verdict.problems)])
+    show(table(["data set", "system", "stored run", "problem"], rows))

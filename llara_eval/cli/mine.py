@@ -1,135 +1,127 @@
-"""``llara-eval mine``: pairs of queries and positives → the same with hard negatives."""
+"""``llara-eval mine``: pairs of queries and positives → the same pairs with hard negatives."""
 
-import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import progress, say, set_up_logging, show
+from llara_eval.cli.console import print_json, say, show, table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from llara_eval.training.mining import Counts
 
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="The system that finds them: bm25, a checkpoint, or any other.")
-]
 Data = Annotated[
     list[Path],
     typer.Option(
-        "--data",
-        help="Pairs: JSONL of query and pos, or a folder in BEIR layout (its train split); repeatable.",
+        metavar="PATH",
+        help="Pairs: JSONL with query and pos, or a folder in BEIR layout (its train split); repeatable.",
         exists=True,
     ),
 ]
 Source = Annotated[
     str,
     typer.Option(
-        "--corpus", help="Where negatives come from: a data set, a corpus.jsonl, or self (all positives)."
-    ),
-]
-Output = Annotated[Path, typer.Option("--output", help="The .jsonl file to write; its record is beside it.")]
-SkipTop = Annotated[int, typer.Option("--skip-top", min=0, help="Best documents passed over.")]
-Negatives = Annotated[int, typer.Option("--negatives", min=1, help="Most negatives of a query.")]
-Margin = Annotated[
-    float | None,
-    typer.Option("--margin", help="Only below this share of the positive's score, above 0 to 1, e.g. 0.95."),
-]
-MaxOverlap = Annotated[
-    float,
-    typer.Option(
-        "--max-overlap", help="None that share more word trigrams with a positive; 1: any.", min=0, max=1
-    ),
-]
-Sample = Annotated[str, typer.Option("--sample", help="random or top of what is left.")]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--exclude",
-        help="A data set whose queries must not be trained on, as those of --corpus; repeatable.",
+        "--corpus",
+        help="The documents that negatives are taken from: a data set, a corpus.jsonl, or self (all "
+        "positives).",
     ),
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The options that say how negatives are chosen, see :class:`llara_eval.training.mining.Mining`."""
+
+    depth: Annotated[int, typer.Option(min=1, help="How many documents are looked at for a query.")] = 200
+    skip_top: Annotated[int, typer.Option(min=0, help="How many of the best documents are passed over.")] = 0
+    negatives: Annotated[int, typer.Option(min=1, help="The most negatives of a query.")] = 15
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Take only documents below this share of the positive's score, e.g. 0.95."),
+    ] = None
+    max_overlap: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Leave out documents that share more than this part of their word trigrams with a "
+            "positive; 1 leaves out none.",
+        ),
+    ] = 0.8
+    sample: Annotated[
+        Literal["random", "top"],
+        typer.Option(help="Take the negatives at random from the remaining documents, or the top ones."),
+    ] = "random"
+    seed: Annotated[int, typer.Option(help="The seed of the random draw.", min=0)] = 42
+
+
+@options.grouped
 def mine(
-    model: Model,
+    model: options.System,
     data: Data,
     corpus: Source,
-    output: Output,
+    output: Annotated[
+        Path, typer.Option(help="The .jsonl file to write; a .json file beside it says how it was made.")
+    ],
     data_dir: options.DataDir,
-    depth: Annotated[int, typer.Option("--depth", min=1, help="Documents looked at for a query.")] = 200,
-    skip_top: SkipTop = 0,
-    negatives: Negatives = 15,
-    margin: Margin = None,
-    max_overlap: MaxOverlap = 0.8,
-    sample: Sample = "random",
-    seed: Annotated[int, typer.Option("--seed", help="Of the draw.", min=0)] = 42,
-    exclude: Exclude = None,
-    option: options.Settings = None,
-    dtype: options.Dtype = None,
-    max_length: options.MaxLength = None,
-    batch_tokens: options.BatchTokens = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="A further data set whose judged queries must not be trained on; repeatable."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file.")] = False,
-    offline: options.Offline = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
+    *,
+    choice: Choice,
+    opening: options.Opening,
 ) -> None:
     """Find hard negatives for training pairs: documents a system ranks high that are not positives.
 
-    Queries judged in a split other than train of a collection that is --data, --corpus or --exclude are left
-    out.
+    Queries are left out if they are judged in a split other than train of a data set that is named by --data,
+    --corpus or --exclude.
     """
-    set_up_logging(quiet=quiet, verbose=verbose)
-    from adapters import open_system
-    from adapters.options import Context
-    from llara_eval.core.paths import home
+    progress = opening.set_up()
+    from llara_eval.evaluation.face import open_system
     from llara_eval.training import mining
 
-    given = options.settings(option, dtype=dtype, max_length=max_length, batch_tokens=batch_tokens)
-    settings = mining.Mining(
-        depth=depth,
-        skip_top=skip_top,
-        negatives=negatives,
-        margin=margin,
-        max_overlap=max_overlap,
-        sample=sample,  # type: ignore[arg-type]
-        seed=seed,
-    )
+    settings = mining.Mining(**asdict(choice))
     counts = mining.mine(
-        open_system(model, given, Context(home=home(), offline=offline)),
+        open_system(model, options=opening.settings(), offline=opening.offline),
         data,
         corpus,
         settings,
         output,
         exclude=exclude or [],
         data_dir=data_dir,
-        offline=offline,
+        offline=opening.offline,
         overwrite=overwrite,
-        progress=progress(quiet=quiet),
+        progress=progress,
     )
-    if as_json:
-        typer.echo(json.dumps({"settings": asdict(settings), "counts": asdict(counts)}))
+    if opening.as_json:
+        print_json({"settings": asdict(settings), "counts": asdict(counts)})
     else:
-        _show(counts)
-    if not quiet:
+        show(_table(counts))
+    if not opening.quiet:
         say(f"{output}, made as {output.with_suffix('.json')} says")
 
 
-def _show(counts: "Counts") -> None:
-    from rich.table import Table
-
-    table = Table("rows", "", title="Mined")
-    table.add_row("read", f"{counts.rows:,}")
-    table.add_row("left out: their query is judged", f"{counts.forbidden:,}")
-    table.add_row("written", f"{counts.written:,}")
-    table.add_row("of them without negatives", f"{counts.without:,}", end_section=True)
-    table.add_row("documents left out: known positives", f"{counts.positives:,}")
-    table.add_row("among the best passed over", f"{counts.skipped:,}")
-    table.add_row("scored too close to the positive", f"{counts.above_margin:,}")
-    table.add_row("near-duplicates of a positive", f"{counts.overlapping:,}", end_section=True)
-    table.add_row("negatives written", f"{counts.negatives:,}")
-    table.add_row("for a row", f"{counts.negatives / max(1, counts.written):.1f}")
-    show(table)
+def _table(counts: "Counts") -> "Table":
+    rows: list[list[Any]] = [
+        ["read", counts.rows],
+        ["left out: their query is judged", counts.forbidden],
+        ["written", counts.written],
+        ["of them without negatives", counts.without],
+        [],
+        ["documents left out: known positives", counts.positives],
+        ["among the best passed over", counts.skipped],
+        ["scored too close to the positive", counts.above_margin],
+        ["near-duplicates of a positive", counts.overlapping],
+        [],
+        ["negatives written", counts.negatives],
+        ["for a row", f"{counts.negatives / max(1, counts.written):.1f}"],
+    ]
+    return table(["rows", ""], rows, title="Mined")

@@ -1,52 +1,47 @@
-"""Options that several commands share, declared once; and how commands are listed."""
+"""Options that several commands share, each declared once; and how commands are listed."""
 
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields, is_dataclass
-from enum import StrEnum
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import typer
 
+from llara_eval.cli.console import set_up
 from llara_eval.core.errors import UsageError
-from llara_eval.core.paths import data_dir, store
+from llara_eval.core.paths import data_dir
+from llara_eval.core.protocols import Progress
 
-
-class Existing(StrEnum):
-    """What to do where a result is already there."""
-
-    ONLY_MISSING = "only-missing"
-    ALWAYS = "always"
-    NEVER = "never"
+Existing = Literal["only-missing", "always", "never"]
 
 
 class Commands(typer.core.TyperGroup):
-    """Commands that are listed with their whole first paragraph, whose lines the terminal alone breaks."""
+    """Commands that are listed with the whole first paragraph of their help."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
         for command in self.commands.values():  # Typer keeps line breaks from the second paragraph on
             paragraphs = (command.help or "").split("\n\n")
             command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """List them."""
-        first = {name: (self.commands[name].help or "").split("\n\n")[0] for name in self.list_commands(ctx)}
+        """List the commands."""
+        names = self.list_commands(ctx)
         with formatter.section("Commands"):
-            formatter.write_dl([*first.items()])
+            formatter.write_dl([(name, (self.commands[name].help or "").split("\n\n")[0]) for name in names])
 
 
-def _apart(given: list[str] | None) -> list[str] | None:
-    """Take the names of data sets apart at commas.
+def _split_names(values: list[str] | None) -> list[str] | None:
+    """Split the names of data sets at commas.
 
     Raises:
-        UsageError: There are only commas.
+        UsageError: The option has no name in it.
     """
-    names = [name for item in given or [] for name in split_list(item)]
-    if given and not names:
-        raise UsageError(f"--dataset {','.join(given)!r} names no data set")
+    names = [name for value in values or [] for name in split_list(value)]
+    if values and not names:
+        raise UsageError(f"--dataset {','.join(values)!r} names no data set")
     return names or None
 
 
@@ -54,139 +49,150 @@ _DATASETS = typer.Option(
     "--dataset",
     "--datasets",
     "-d",
-    callback=_apart,
-    help="A folder in BEIR layout, a known name, a group (beir-13) or demo; repeatable, or with commas.",
+    metavar="NAME",
+    callback=_split_names,
+    help="A data set: a folder in BEIR layout, a known name, a group such as beir-13, or demo. Repeat the "
+    "option for several data sets, or put commas between them.",
 )
 Datasets = Annotated[list[str], _DATASETS]
 SomeDatasets = Annotated[list[str] | None, _DATASETS]
+System = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="The system: its name, a checkpoint folder, a GGUF file, or a hub name."
+    ),
+]
+Checkpoint = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="The checkpoint: a folder, a GGUF file, a hub name, or the name of a dense system.",
+    ),
+]
 DataDir = Annotated[
     Path,
     typer.Option(
-        "--data-dir",
-        help="Folder of named data sets, also for downloads [env: LLARA_EVAL_DATA].",
+        help="The folder of named data sets, also for downloads [env: LLARA_EVAL_DATA].",
         default_factory=data_dir,
         show_default=False,
     ),
 ]
-Store = Annotated[
-    str | None,
-    typer.Option(
-        "--store",
-        metavar="FOLDER|URL",
-        help="Where token ids and vectors live, also s3://, gs://, … [env: LLARA_EVAL_STORE].",
-        default_factory=store,
-        show_default=False,
-    ),
-]
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where results are kept.")]
+RunsDir = Annotated[Path, typer.Option(help="The folder in which results are kept.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, everything else on stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
-Split = Annotated[
-    str | None, typer.Option("--split", help="Judgements to use; the set's usual ones by default.")
-]
-Measures = Annotated[
-    str, typer.Option("--measures", help="Comma-separated, e.g. nDCG@10,RR@10,R@100 (MRR@10 is RR@10).")
-]
-Depth = Annotated[
-    int | None,
-    typer.Option(
-        "--depth", min=1, help="Documents kept for a query; by default 1000, of MS MARCO's documents 100."
-    ),
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notes.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more messages.")]
+Split = Annotated[str | None, typer.Option(help="The judgements to use; by default the usual ones.")]
 OnExisting = Annotated[
     Existing,
     typer.Option(
-        "--on-existing",
-        help="Where a result is there: keep it if it is the same, or always, never measure again.",
-    ),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option", "-o", metavar="KEY=VALUE", help="A setting of the system, e.g. k1=0.82; repeatable."
+        help="Where a result exists: only-missing keeps it if settings and data are the same, always "
+        "measures again, never keeps any result."
     ),
 ]
 Dtype = Annotated[
     str | None,
-    typer.Option(
-        "--dtype", help="float32, bfloat16 or float16; by default what the processor computes fast."
-    ),
+    typer.Option(help="float32, bfloat16 or float16; by default the one that the processor computes fast."),
 ]
-MaxLength = Annotated[
-    int | None, typer.Option("--max-length", min=1, help="Most tokens of a text, template included.")
-]
-BatchTokens = Annotated[int | None, typer.Option("--batch-tokens", min=1, help="Tokens of one batch.")]
-
-Backend = Annotated[
-    str | None,
-    typer.Option(
-        "--backend", help="Who computes vectors: transformers (the default), sentence-transformers or vllm."
-    ),
-]
-Vectors = Annotated[
-    str | None,
-    typer.Option(
-        "--vectors", help="Search fp16 exactly, or int8 or binary codes and score the best of them exactly."
-    ),
-]
-Dims = Annotated[
-    int | None, typer.Option("--dims", min=1, help="Keep the first dimensions of vectors (Matryoshka).")
-]
+MaxLength = Annotated[int | None, typer.Option(min=1, help="The most tokens of a text with its template.")]
+BatchTokens = Annotated[int | None, typer.Option(min=1, help="The most tokens of a batch.")]
 
 
 def settings(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
-    """Bring ``KEY=VALUE`` options and the named flags that were given into one mapping.
+    """Return the settings of ``--option KEY=VALUE`` and those with an option of their own as one mapping.
 
     Raises:
         UsageError: A pair has no ``=``, or a setting is given twice.
     """
-    out = {key: value for key, value in named.items() if value is not None}
+    values = {key: value for key, value in named.items() if value is not None}
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UsageError(f"--option {pair!r}: expected KEY=VALUE")
         name = key.strip().replace("-", "_")
-        if name in out:
-            raise UsageError(f"{name} is given twice, as {out[name]} and as {value.strip()}")
-        out[name] = value.strip()
-    return out
+        if name in values:
+            raise UsageError(f"{name} is given twice, as {values[name]} and as {value.strip()}")
+        values[name] = value.strip()
+    return values
 
 
 def split_list(text: str) -> list[str]:
-    """Split an option at its commas, those in parentheses apart: ``P(rel=2,judged_only=True)@5``."""
+    """Split an option at its commas, but not at those in parentheses: ``P(rel=2,judged_only=True)@5``."""
     return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """The options of every command that opens a system."""
+
+    NAMED: ClassVar[tuple[str, ...]] = ("dtype", "max_length", "batch_tokens", "backend")
+    """The settings of a system that have an option of their own."""
+
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option", "-o", metavar="KEY=VALUE", help="A setting of the system, e.g. k1=0.82; repeatable."
+        ),
+    ] = None
+    dtype: Dtype = None
+    max_length: MaxLength = None
+    batch_tokens: BatchTokens = None
+    backend: Annotated[
+        str | None,
+        typer.Option(help="The engine: transformers (the default), sentence-transformers or vllm."),
+    ] = None
+    offline: Offline = False
+    as_json: Json = False
+    quiet: Quiet = False
+    verbose: Verbose = False
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the system.
+
+        Raises:
+            UsageError: A setting is malformed, or given twice.
+        """
+        return settings(self.option, **{name: getattr(self, name) for name in self.NAMED})
+
+    def set_up(self) -> Progress:
+        """Set up the log, and return the progress bars."""
+        return set_up(quiet=self.quiet, verbose=self.verbose)
+
+
+_LAST = ("offline", "as_json", "quiet", "verbose")
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take whole groups of options, each declared once as a dataclass.
 
-    Each parameter that is annotated with a dataclass becomes the fields of it, one option a field, as if they
-    stood in its place; the command is called with the group.
+    A parameter whose type is a dataclass stands for one option per field; the command is called with an
+    instance. In the help, the options that all commands have come last.
     """
     groups: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():
         if is_dataclass(parameter.annotation):
             groups[name] = parameter.annotation
-            parameters += map(_parameter, fields(parameter.annotation))
+            parameters += [
+                parameter.replace(
+                    name=field.name,
+                    default=parameter.empty if field.default is MISSING else field.default,
+                    annotation=field.type,
+                )
+                for field in fields(parameter.annotation)
+            ]
         else:
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            parameters.append(parameter)
 
-    def flat(**given: Any) -> None:
+    def flat(**values: Any) -> None:
         for name, group in groups.items():
-            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
-        command(**given)
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
 
+    parameters.sort(key=lambda parameter: parameter.name in _LAST)
     flat.__doc__ = command.__doc__
-    flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return flat
-
-
-def _parameter(field: Field[Any]) -> inspect.Parameter:
-    """Return the parameter that a field of a group becomes."""
-    default = inspect.Parameter.empty if field.default is MISSING else field.default
-    return inspect.Parameter(
-        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type
+    flat.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in parameters]
     )
+    return flat

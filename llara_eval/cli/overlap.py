@@ -1,23 +1,23 @@
 """``llara-eval overlap``: training files × data sets → which test texts were trained on."""
 
-import json
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import plain, progress, set_up_logging, show
+from llara_eval.cli.console import print_json, set_up, show, table
 from llara_eval.core.errors import DriftError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from llara_eval.datasets.contamination import Finding
     from llara_eval.datasets.overlap import Report
 
 _EXAMPLES = 3
-"""Matches shown of each role; --output has all."""
+"""The number of matches that are shown of each role; the file of --output holds all."""
 
 ROLES = {
     "query": "queries",
@@ -25,39 +25,33 @@ ROLES = {
     "judged": "other judged documents",
     "other": "other documents",
 }
-"""Roles of test texts, as people are told of them."""
-
-
-class Documents(StrEnum):
-    """Which documents are looked for."""
-
-    JUDGED = "judged"
-    ALL = "all"
-
+"""The roles of test texts, as the table names them."""
 
 Train = Annotated[
     list[Path],
     typer.Option(
-        "--train",
-        help="JSONL of query, pos and neg, of adaptation rows or of text; .gz or not; repeatable.",
+        metavar="FILE",
+        help="A training file: JSONL with query, pos and neg, with adaptation rows or with text; also "
+        "gzipped; repeatable.",
         exists=True,
         dir_okay=False,
     ),
 ]
-Wanted = Annotated[Documents, typer.Option("--documents", help="Look for judged documents, or for all.")]
-Output = Annotated[Path | None, typer.Option("--output", help="Write every match to this .json file.")]
-Keep = Annotated[
+Documents = Annotated[
+    Literal["judged", "all"], typer.Option(help="The documents that are looked for: the judged ones, or all.")
+]
+Output = Annotated[Path | None, typer.Option(help="Write every match to this .json file.")]
+RunsDir = Annotated[
     Path | None,
     typer.Option(
-        "--runs-dir",
-        help="Keep the counts there: the leaderboard marks systems that declare these training files.",
+        help="Keep the counts in this folder of results: the leaderboard then marks systems that declare "
+        "these training files."
     ),
 ]
 FailOver = Annotated[
     float | None,
     typer.Option(
-        "--fail-over",
-        help="Exit 5 if more than this share of queries or relevant documents was seen.",
+        help="Exit with 5 if more than this share of queries or of relevant documents was trained on.",
         min=0,
         max=1,
     ),
@@ -69,9 +63,9 @@ def overlap(
     dataset: options.Datasets,
     data_dir: options.DataDir,
     split: options.Split = None,
-    documents: Wanted = Documents.JUDGED,
+    documents: Documents = "judged",
     output: Output = None,
-    runs_dir: Keep = None,
+    runs_dir: RunsDir = None,
     fail_over: FailOver = None,
     offline: options.Offline = False,
     as_json: options.Json = False,
@@ -79,9 +73,9 @@ def overlap(
 ) -> None:
     """Find test queries and documents in training data: exact copies, near-duplicates, 13 words in a row.
 
-    With --json, one object per data set and training file is printed on stdout, a line each.
+    With --json, the counts of each data set and training file are one line on stdout.
     """
-    set_up_logging(quiet=quiet, verbose=False)
+    progress = set_up(quiet=quiet)
     from llara_eval.core.files import refuse_inputs, write_json
     from llara_eval.datasets import contamination
     from llara_eval.datasets.known import expand
@@ -91,55 +85,45 @@ def overlap(
 
     if output is not None:
         refuse_inputs(output, train)
-    watch = progress(quiet=quiet)
     reports = []
-    for name in (part for given in dataset for part in expand(given)):
-        loaded = load(name, data_dir=data_dir, split=split, offline=offline, progress=watch)
-        index = Index(items(loaded, documents.value, watch))
+    for name in (member for group in dataset for member in expand(group)):
+        loaded = load(name, data_dir=data_dir, split=split, offline=offline, progress=progress)
+        index = Index(items(loaded, documents, progress))
         for path in train:
-            report = compare(path, loaded, index, watch)
+            report = compare(path, loaded, index, progress)
             reports.append(report)
             if runs_dir is not None:
                 contamination.keep(runs_dir, report.finding)
             if as_json:
-                typer.echo(json.dumps(asdict(report.finding), ensure_ascii=False))
+                print_json(asdict(report.finding))
             else:
-                _show(report)
+                show(_counts_table(report.finding))
+                if report.matches:
+                    show(_examples_table(report))
     if output is not None:
-        write_json(output, [_as_object(report) for report in reports])
-    over = [
-        report.finding for report in reports if fail_over is not None and _seen(report.finding) > fail_over
-    ]
-    if over:
-        named = ", ".join(f"{_seen(item):.1%} of {item.dataset} in {item.file}" for item in over)
-        raise DriftError(f"more test texts were trained on than --fail-over allows: {named}")
+        objects = [
+            {**asdict(report.finding), "matches": [match._asdict() for match in report.matches]}
+            for report in reports
+        ]
+        write_json(output, objects)
+    if fail_over is not None:
+        over = [
+            f"{share:.1%} of {report.finding.dataset} in {report.finding.file}"
+            for report in reports
+            if (share := max(map(report.finding.share, ("query", "relevant")))) > fail_over
+        ]
+        if over:
+            raise DriftError(f"more test texts were trained on than --fail-over allows: {', '.join(over)}")
 
 
-def _seen(finding: "Finding") -> float:
-    return max(finding.share("query"), finding.share("relevant"))
-
-
-def _as_object(report: "Report") -> dict[str, Any]:
-    return {**asdict(report.finding), "matches": [match._asdict() for match in report.matches]}
-
-
-def _show(report: "Report") -> None:
-    """Show a table of counts, and a few matches of each role."""
-    from rich.table import Table
-
+def _counts_table(finding: "Finding") -> "Table":
+    """Return a table with the number of test texts of each role that were trained on."""
     from llara_eval.datasets.contamination import ANY
     from llara_eval.datasets.same_text import STRENGTH, Kind
 
-    finding = report.finding
-    texts = ", ".join(f"{count:,} {role}" for role, count in finding.texts.items())
-    table = Table(
-        *("test texts", "trained on as"),
-        title=f"{plain(finding.dataset)} in {plain(finding.file)} ({texts})",
-        caption="strongest match of each text; near: Jaccard index ≥ 0.8 of word pairs",
-    )
     kinds = sorted(Kind, key=STRENGTH.__getitem__, reverse=True)
-    for title in (*kinds, "seen", "share"):
-        table.add_column(title, justify="right")
+    numbers = [*kinds, "seen", "share"]
+    rows: list[list[str]] = []
     for role, title in ROLES.items():
         if role not in finding.tested:
             continue
@@ -150,24 +134,28 @@ def _show(report: "Report") -> None:
                 total = sum(counts.values())
                 cells = [f"{counts.get(kind, 0):,}" for kind in kinds]
                 name = f"{finding.tested[role]:,} {title}" if trained_as == ANY else ""
-                table.add_row(name, trained_as, *cells, f"{total:,}", f"{total / finding.tested[role]:.1%}")
-        table.add_section()
-    show(table)
-    if report.matches:
-        _show_examples(report)
+                share = f"{total / finding.tested[role]:.1%}"
+                rows.append([name, trained_as, *cells, f"{total:,}", share])
+        rows.append([])
+    texts = ", ".join(f"{count:,} {role}" for role, count in finding.texts.items())
+    return table(
+        ["test texts", "trained on as", *numbers],
+        rows,
+        numbers=numbers,
+        title=f"{finding.dataset} in {finding.file} ({texts})",
+        caption="strongest match of each text; near: Jaccard index ≥ 0.8 of word pairs",
+    )
 
 
-def _show_examples(report: "Report") -> None:
-    """Show the strongest matches of each role."""
-    from rich.table import Table
-
+def _examples_table(report: "Report") -> "Table":
+    """Return a table of the strongest matches of each role."""
     from llara_eval.datasets.overlap import strength
 
-    table = Table("test text", "match", "trained as", title="the strongest, for example")
-    table.add_column("line", justify="right")
+    rows = []
     for role in report.finding.seen:
         matches = [match for match in report.matches if match.role == role]
         for match in sorted(matches, key=strength, reverse=True)[:_EXAMPLES]:
-            how = f"{match.kind} {match.score:.2f}"
-            table.add_row(plain(f"{role} {match.id}"), how, match.trained_as, f"{match.line:,}")
-    show(table)
+            kind = f"{match.kind} {match.score:.2f}"
+            rows.append([f"{role} {match.id}", kind, match.trained_as, match.line])
+    headings = ["test text", "match", "trained as", "line"]
+    return table(headings, rows, numbers=["line"], title="the strongest, for example")

@@ -1,15 +1,14 @@
 """``llara-eval repro``: published values, measured again."""
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import say, set_up_logging, show
+from llara_eval.cli.console import print_json, say, set_up, show
 from llara_eval.core.errors import DataError, DriftError, LlaraEvalError, PartialResultsError, UsageError
 from llara_eval.core.paths import home
 
@@ -24,9 +23,9 @@ def repro(
     system: Annotated[
         list[str] | None,
         typer.Option(
-            "--system",
-            help="bm25, bm25-multifield, bm25-tuned, all-minilm-l6-v2, repllama, llara; repeatable, or with "
-            "commas.",
+            metavar="NAME",
+            help="bm25, bm25-multifield, bm25-tuned, all-minilm-l6-v2, repllama or llara; repeatable, or "
+            "with commas.",
         ),
     ] = None,
     datasets: options.SomeDatasets = None,
@@ -39,11 +38,13 @@ def repro(
     runs_dir: Annotated[
         Path | None,
         typer.Option(
-            "--runs-dir", help="Where results are kept; by default a folder in the cache.", show_default=False
+            help="The folder in which results are kept; by default a folder in the cache.", show_default=False
         ),
     ] = None,
-    on_existing: options.OnExisting = options.Existing.ALWAYS,
-    only_list: Annotated[bool, typer.Option("--list", help="Measure nothing: show what would be.")] = False,
+    on_existing: options.OnExisting = "always",
+    only_list: Annotated[
+        bool, typer.Option("--list", help="Show what would be measured, and measure nothing.")
+    ] = False,
     offline: options.Offline = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -51,36 +52,35 @@ def repro(
 ) -> None:
     """Measure published values again: OK, close or FAIL, each with its source and its command.
 
-    Data sets that are named are downloaded if need be; by default those at hand are taken.
+    Data sets that are named are downloaded if they are not at hand; by default all those at hand are used.
 
-    Exit code 5 on a FAIL, 6 if something could not be measured. With --json, one object per value is
-    printed on stdout, a line each.
+    The exit code is 5 if a value is a FAIL, and 6 if some are not measured. With --json, each is one line.
     """
     from llara_eval.cli import tables
     from llara_eval.reports.reproduction import choose
 
-    set_up_logging(quiet=quiet, verbose=verbose)
+    set_up(quiet=quiet, verbose=verbose)
     systems, names = options.split_list(",".join(system or [])), datasets or []
-    chosen = choose(_every_cell(), systems=systems, datasets=names, models=_checkpoints(model or []))
-    states = [_state(cell, data_dir) for cell in chosen]
+    cells = choose(_all_cells(), systems=systems, datasets=names, models=_checkpoints(model or []))
+    states = [_state(cell, data_dir) for cell in cells]
     if only_list:
         if as_json:
-            _print_objects(tables.cell_objects(chosen, states))
+            print_json(*tables.cell_objects(cells, states))
         else:
-            show(tables.list_table(chosen, states))
-            _print_commands(chosen)
+            show(tables.list_table(cells, states))
+            _print_commands(cells)
         return
-    ready = _ready(chosen, states, data_dir, asked=systems, any_state=bool(names))
+    ready = _ready(cells, states, data_dir, systems=systems, any_state=bool(names))
     findings = measure(
         ready,
         data_dir=data_dir,
         runs_dir=runs_dir or home() / "repro",
-        on_existing=on_existing.value,
+        on_existing=on_existing,
         offline=offline,
         quiet=quiet,
     )
     if as_json:
-        _print_objects(tables.finding_objects(findings))
+        print_json(*tables.finding_objects(findings))
     else:
         show(tables.findings_table(findings))
         _print_commands(ready)
@@ -88,17 +88,17 @@ def repro(
 
 
 def _ready(
-    cells: "Sequence[Cell]", states: Sequence[str], data_dir: Path, *, asked: Sequence[str], any_state: bool
+    cells: "Sequence[Cell]", states: Sequence[str], data_dir: Path, *, systems: Sequence[str], any_state: bool
 ) -> "list[Cell]":
-    """Return the cells to measure: those at hand, or all that have a system if the data sets were named.
+    """Return the cells to measure: those at hand, or, if the data sets were named, all with a checkpoint.
 
     Raises:
-        UsageError: A checkpoint is missing for a system that was asked for, or for all of them.
-        DataError: Nothing is at hand.
+        UsageError: A system that was named, or every system, needs a checkpoint and has none.
+        DataError: No data set is at hand.
     """
-    able = [cell for cell in cells if cell.model]
+    opened = [cell for cell in cells if cell.model]
     for cell in cells:
-        if not cell.model and (cell.system in asked or not able):
+        if not cell.model and (cell.system in systems or not opened):
             raise UsageError(f"{cell.system} needs a checkpoint: --model {cell.system}=PATH")
     ready = [
         cell
@@ -110,8 +110,8 @@ def _ready(
     return ready
 
 
-def _every_cell() -> "tuple[Cell, ...]":
-    """Return the cells of our table and of Anserini's own regressions; the latter count where both are."""
+def _all_cells() -> "tuple[Cell, ...]":
+    """Return the cells of our table and of Anserini's regressions, which count where both have a value."""
     from llara_eval.evaluation.suite import require_own_adapters
 
     require_own_adapters()
@@ -129,19 +129,19 @@ def _checkpoints(pairs: Sequence[str]) -> dict[str, str]:
     Raises:
         UsageError: A pair has no ``=``, or a system is given twice.
     """
-    found: dict[str, str] = {}
+    checkpoints: dict[str, str] = {}
     for pair in pairs:
         name, equals, path = pair.partition("=")
         if not equals:
             raise UsageError(f"--model {pair!r}: expected SYSTEM=PATH, e.g. llara=checkpoints/llara-7b")
-        if name in found:
-            raise UsageError(f"--model {name} is given twice, as {found[name]} and as {path}")
-        found[name] = path
-    return found
+        if name in checkpoints:
+            raise UsageError(f"--model {name} is given twice, as {checkpoints[name]} and as {path}")
+        checkpoints[name] = path
+    return checkpoints
 
 
 def _state(cell: "Cell", data_dir: Path) -> str:
-    """Say whether a cell can be measured without a download, or what is missing."""
+    """Return whether a cell can be measured without a download, or else what is missing."""
     from llara_eval.datasets.load import locate
 
     try:
@@ -152,31 +152,35 @@ def _state(cell: "Cell", data_dir: Path) -> str:
     return _READY if cell.model else "no checkpoint"
 
 
-def measure(cells: "Iterable[Cell]", **surroundings: Any) -> "list[Finding]":
-    """Evaluate each cell as ``llara-eval evaluate`` does; one that cannot be does not stop the others.
+def measure(cells: "Iterable[Cell]", **conditions: Any) -> "list[Finding]":
+    """Evaluate each cell as ``llara-eval evaluate`` does; a cell that fails does not stop the others.
 
     Args:
-        cells: What to measure.
-        surroundings: Folders and such, as :func:`llara_eval.cli.evaluation.run` takes them.
+        cells: The cells to measure.
+        conditions: Folders and such, as :func:`llara_eval.cli.evaluation.run` takes them.
     """
     from llara_eval.reports.reproduction import Finding
 
     findings = []
     for cell in cells:
         try:
-            of_members = [_means(cell, member, surroundings) for member in cell.members]
+            means = [_means(cell, member, conditions) for member in cell.members]
         except LlaraEvalError as error:
             say(f"{cell.system} on {cell.dataset} could not be measured: {error}", style="red")
-            findings += [Finding(cell, item, error=error) for item in cell.expected]
+            findings += [Finding(cell, expected, error=error) for expected in cell.expected]
             continue
-        for item in cell.expected:
-            found = math.fsum(values[item.measure] for values in of_members) / len(of_members)
-            findings.append(Finding(cell, item, found))
+        for expected in cell.expected:
+            mean = math.fsum(member[expected.measure] for member in means) / len(means)
+            findings.append(Finding(cell, expected, mean))
     return findings
 
 
-def _means(cell: "Cell", member: str, surroundings: Mapping[str, Any]) -> dict[str, float]:
-    """Return measure → mean of one data set of a cell."""
+def _means(cell: "Cell", member: str, conditions: dict[str, Any]) -> dict[str, float]:
+    """Return measure → mean of one data set of a cell.
+
+    Raises:
+        DataError: The folder is not the data set, or a result that was kept lacks a measure.
+    """
     from llara_eval.cli.evaluation import run
     from llara_eval.core.paths import store
     from llara_eval.datasets.known import DEPTH
@@ -189,24 +193,24 @@ def _means(cell: "Cell", member: str, surroundings: Mapping[str, Any]) -> dict[s
         depth=DEPTH,
         options=dict(cell.settings),
         store=store(),
-        **surroundings,
+        **conditions,
     )
     result = outcome.result
     if result.dataset != member:
         raise DataError(f"{member} was asked for, but {'; '.join(result.warnings)}")
-    lacking = sorted({item.measure for item in cell.expected} - result.means.keys())
+    lacking = sorted({expected.measure for expected in cell.expected} - result.means.keys())
     if lacking:
         raise DataError(f"{outcome.folder} has no {', '.join(lacking)}; --on-existing always measures it")
     return result.means
 
 
 def conclude(findings: "Sequence[Finding]") -> None:
-    """Say how it went, and raise if not all is well.
+    """Print a summary, or raise an error that begins with it if not all values are OK or close.
 
     Raises:
         DriftError: A value is a FAIL.
         PartialResultsError: Some values could not be measured.
-        LlaraEvalError: None could be: the first error, as it is.
+        LlaraEvalError: No value could be measured; the first error is raised.
     """
     verdicts = [finding.verdict for finding in findings]
     errors = [finding.error for finding in findings if finding.error]
@@ -227,16 +231,11 @@ def conclude(findings: "Sequence[Finding]") -> None:
     say(summary)
 
 
-def _print_objects(objects: Iterable[Mapping[str, Any]]) -> None:
-    for item in objects:
-        typer.echo(json.dumps(item, ensure_ascii=False))
-
-
 def _print_commands(cells: "Sequence[Cell]") -> None:
-    """Print each cell's command, with the source of its values as a comment behind it."""
+    """Print the command of each cell, with the sources of its values as a comment behind it."""
     for cell in cells:
-        sources = dict.fromkeys(item.source for item in cell.expected)
+        sources = dict.fromkeys(expected.source for expected in cell.expected)
         typer.echo(f"{cell.command}  # {'; '.join(sources)}")
-        for item in cell.expected:
-            for other in item.disputed:
-                typer.echo(f"#   {item.measure} also published as {other}")
+        for expected in cell.expected:
+            for other in expected.disputed:
+                typer.echo(f"#   {expected.measure} also published as {other}")

@@ -25,16 +25,16 @@ cd {folder}
 export LLARA_EVAL_HOME={home}
 exec {command}
 """
-"""The signal comes a minute before the time is up: the worker gives its shard back and ends."""
+"""The signal comes a minute before the time limit: the worker gives its shard back and ends."""
 
 
 def script(command: Sequence[str], workers: int, *, folder: Path, home: Path) -> str:
     """Return the script of an array.
 
     Args:
-        command: What each task does.
-        workers: How many tasks.
-        folder: Where it does that.
+        command: The words of the command that each task runs.
+        workers: The number of tasks.
+        folder: The working directory of the tasks.
         home: The folder for caches, which all tasks must see.
     """
     return _SCRIPT.format(
@@ -49,10 +49,10 @@ def submit(text: str, file: Path) -> str | None:
     """Write a script and submit it.
 
     Returns:
-        What sbatch says; None where there is no sbatch.
+        The answer of sbatch; None if sbatch is not installed.
 
     Raises:
-        LlaraEvalError: Slurm refuses it.
+        LlaraEvalError: Slurm refuses the script.
     """
     write_text(file, text)
     if shutil.which("sbatch") is None:

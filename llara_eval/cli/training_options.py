@@ -1,103 +1,152 @@
-"""What ``adapt`` and ``finetune`` have in common: their options, and how a plan is shown."""
+"""What ``adapt`` and ``finetune`` have in common: their options, one run, one plan."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.console import show
+from llara_eval.cli.console import set_up, show, table
 from llara_eval.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from llara_eval.datasets.dataset import Dataset
-    from llara_eval.planning.training import Plan
-
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model", "-m", help="A checkpoint folder, a GGUF file, a hub name, or a dense system's name."
-    ),
-]
-Data = Annotated[
-    list[Path],
-    typer.Option("--data", help="Training data, JSONL or JSONL.gz; repeatable.", exists=True, dir_okay=False),
-]
-Output = Annotated[
-    Path, typer.Option("--output", help="The new checkpoint; its log and training states lie there too.")
-]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Optimizer steps; default: the recipe's.")]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Rows of an optimizer step.")]
-LearningRate = Annotated[float | None, typer.Option("--learning-rate", help="The highest, after warm-up.")]
-EvalDataset = Annotated[
-    str | None, typer.Option("--eval-dataset", help="Measure nDCG@10 on this data set (small) now and then.")
-]
-EvalSplit = Annotated[
-    str | None,
-    typer.Option(
-        "--eval-split", help="Its judgements, e.g. dev: those that are reported must choose nothing."
-    ),
-]
-EvalEvery = Annotated[
-    int, typer.Option("--eval-every", min=0, help="Updates between evaluations; 0: first and last.")
-]
-SaveMinutes = Annotated[
-    float, typer.Option("--save-minutes", help="Minutes between two training states to go on from.")
-]
-Checkpointing = Annotated[
-    bool, typer.Option("--gradient-checkpointing", help="Less memory, a third more computing.")
-]
-Compile = Annotated[
-    bool, typer.Option("--compile", help="Compile the layers: a minute or two, then faster in less memory.")
-]
-Merge = Annotated[
-    bool, typer.Option("--merge", help="Merge the LoRA adapter into the base model in the end.")
-]
-OnExisting = Annotated[
-    options.Existing,
-    typer.Option(
-        "--on-existing",
-        help="Where the output holds a run: go on or keep what is finished; always start again; never go on.",
-    ),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what it will take, and stop.")]
-Options = Annotated[
-    list[str] | None,
-    typer.Option("--option", "-o", metavar="KEY=VALUE", help="Any other setting of the recipe; repeatable."),
-]
-
-
-def validation_set(name: str | None, split: str | None, *, offline: bool) -> "Dataset | None":
-    """Load the data set of ``--eval-dataset``, if it is given.
-
-    Raises:
-        UsageError: ``--eval-split`` is given alone.
-    """
-    if name is None:
-        if split is not None:
-            raise UsageError(f"--eval-split {split} is of --eval-dataset, which is not given")
-        return None
-    from llara_eval.core.paths import data_dir
-    from llara_eval.datasets.load import load
-
-    return load(name, data_dir=data_dir(), split=split, offline=offline)
-
-
-def show_plan(plan: "Plan") -> None:
-    """Show what a run will take."""
     from rich.table import Table
 
-    table = Table("quantity", "estimate", title="Plan")
-    share = plan.trained / plan.parameters
-    for name, value in {
-        "parameters": f"{plan.parameters:,}",
-        "trained": f"{plan.trained:,} ({share:.1%})",
-        "rows": f"{plan.rows:,}",
-        "optimizer steps": f"{plan.steps:,}",
-        "tokens of a step": f"{plan.tokens_per_step:,.0f}",
-        "tokens": f"{plan.tokens:,.0f}",
-        "memory": f"{plan.memory_gib:.1f} GiB",
-        "time on this machine": f"{plan.hours:.1f} h" if plan.hours >= 1 else f"{plan.hours * 60:.0f} min",
-    }.items():
-        table.add_row(name, value)
-    show(table)
+    from adapters.finetune import FinetuningRun
+    from adapters.llara.adapt import AdaptationRun
+    from llara_eval.datasets.dataset import Dataset
+    from llara_eval.planning.training import Plan
+    from llara_eval.training.config import Conditions
+
+Data = Annotated[
+    list[Path],
+    typer.Option(
+        metavar="FILE", help="Training data, JSONL or JSONL.gz; repeatable.", exists=True, dir_okay=False
+    ),
+]
+Output = Annotated[
+    Path, typer.Option(help="The folder of the new checkpoint, its log and its training states.")
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """The options of every command that trains."""
+
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Optimizer steps; by default those of the recipe.")
+    ] = None
+    batch_size: Annotated[int | None, typer.Option(min=1, help="The rows of an optimizer step.")] = None
+    learning_rate: Annotated[float | None, typer.Option(help="The highest learning rate, after warm-up.")] = (
+        None
+    )
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option", "-o", metavar="KEY=VALUE", help="Another setting of the recipe; repeatable."
+        ),
+    ] = None
+    eval_dataset: Annotated[str | None, typer.Option(help="Measure nDCG@10 on this small data set.")] = None
+    eval_split: Annotated[
+        str | None,
+        typer.Option(
+            help="The judgements of that data set, e.g. dev. Choose nothing by judgements that are reported."
+        ),
+    ] = None
+    eval_every: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Optimizer steps between evaluations; 0 evaluates before and after training only."
+        ),
+    ] = 0
+    batch_tokens: options.BatchTokens = None
+    dtype: options.Dtype = None
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Use less memory, and a third more computation.")
+    ] = False
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Compile the layers: it takes a minute or two, then saves time and memory."
+        ),
+    ] = False
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Merge the LoRA adapter into the base model in the end.")
+    ] = False
+    save_minutes: Annotated[float, typer.Option(help="Minutes between two training states.")] = 15.0
+    on_existing: Annotated[
+        options.Existing,
+        typer.Option(
+            help="Where the output holds a run: only-missing continues it or keeps it if it is finished, "
+            "always starts again, never refuses."
+        ),
+    ] = "only-missing"
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what the run will take, and do not train.")
+    ] = False
+    offline: options.Offline = False
+    quiet: options.Quiet = False
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        """Return the settings of the recipe that are given.
+
+        Raises:
+            UsageError: A setting is malformed, or given twice.
+        """
+        named = {"steps": self.steps, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+        return options.settings(self.option, **named, **more)
+
+    def conditions(self, output: Path) -> "Conditions":
+        """Set up the log, and return the conditions of a run.
+
+        Raises:
+            UsageError: A condition is out of range, or ``--eval-split`` is given alone.
+        """
+        from llara_eval.training.config import Conditions, usual_micro_tokens
+
+        return Conditions(
+            output=output,
+            micro_tokens=self.batch_tokens or usual_micro_tokens(),
+            dtype=self.dtype,
+            gradient_checkpointing=self.gradient_checkpointing,
+            compiled=self.compile,
+            merge=self.merge,
+            save_minutes=self.save_minutes,
+            evaluate_every=self.eval_every,
+            validate_on=self._validation_set(),
+            on_existing=self.on_existing,
+            offline=self.offline,
+            progress=set_up(quiet=self.quiet),
+        )
+
+    def _validation_set(self) -> "Dataset | None":
+        if self.eval_dataset is None:
+            if self.eval_split is not None:
+                raise UsageError(f"--eval-split {self.eval_split} is of --eval-dataset, which is not given")
+            return None
+        from llara_eval.core.paths import data_dir
+        from llara_eval.datasets.load import load
+
+        return load(self.eval_dataset, data_dir=data_dir(), split=self.eval_split, offline=self.offline)
+
+    def carry_out(self, run: "AdaptationRun | FinetuningRun") -> None:
+        """Train, or show what the run will take."""
+        if self.dry_run:
+            show(_plan_table(run.plan()))
+        else:
+            run.run()
+
+
+def _plan_table(plan: "Plan") -> "Table":
+    rows: list[list[Any]] = [
+        ["parameters", plan.parameters],
+        ["trained", f"{plan.trained:,} ({plan.trained / plan.parameters:.1%})"],
+        ["rows", plan.rows],
+        ["optimizer steps", plan.steps],
+        ["tokens of a step", f"{plan.tokens_per_step:,.0f}"],
+        ["tokens", f"{plan.tokens:,.0f}"],
+        ["memory", f"{plan.memory_gib:.1f} GiB"],
+        ["time on this machine", f"{plan.hours:.1f} h" if plan.hours >= 1 else f"{plan.hours * 60:.0f} min"],
+    ]
+    return table(["quantity", "estimate"], rows, title="Plan")

@@ -1,41 +1,39 @@
 """``llara-eval verify-joint``: one joint pass against two separate ones, on real texts."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llara_eval.cli import options, training_options
-from llara_eval.cli.console import progress, set_up_logging, show
+from llara_eval.cli import options
+from llara_eval.cli.console import print_json, set_up, show, table
 from llara_eval.core.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from adapters.llara.verify_joint import Verification
 
 
 def verify_joint(
-    model: training_options.Model,
-    text_file: Annotated[Path, typer.Option("--text-file", help="Plain text, a text a line.", exists=True)],
-    variant: Annotated[
-        str, typer.Option("--variant", help="Prompts: released, paper or paper-acl.")
-    ] = "released",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Texts used.")] = 32,
-    max_length: Annotated[
-        int, typer.Option("--max-length", min=1, help="Most tokens of a joint sequence.")
-    ] = 1024,
+    model: options.Checkpoint,
+    text_file: Annotated[Path, typer.Option(help="A file of plain text, a text a line.", exists=True)],
+    variant: Annotated[str, typer.Option(help="The prompts: released, paper or paper-acl.")] = "released",
+    limit: Annotated[int, typer.Option(min=1, help="How many texts are used.")] = 32,
+    max_length: Annotated[int, typer.Option(min=1, help="The most tokens of a joint sequence.")] = 1024,
     batch_tokens: options.BatchTokens = None,
     offline: options.Offline = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show that LLaRA's joint pass gives what two passes give, and what it saves.
+    """Show that LLaRA's joint pass gives the embeddings of two passes, and what it saves.
 
-    Exits 4 if the embeddings differ by more than rounding, or attention leaks from one suffix to the other.
+    The exit code is 4 if the embeddings differ by more than rounding, or if attention leaks from one suffix
+    to the other.
     """
-    set_up_logging(quiet=quiet, verbose=verbose)
+    progress = set_up(quiet=quiet, verbose=verbose)
     import torch
 
     from adapters import checkpoint_folder
@@ -61,17 +59,13 @@ def verify_joint(
         texts,
         max_length=min(max_length, max_positions(decoder.config)),
         batch_tokens=batch_tokens or usual_micro_tokens(),
-        progress=progress(quiet=quiet),
+        progress=progress,
     )
     if as_json:
-        values = {
-            **asdict(outcome),
-            "cost_ratio": outcome.cost_ratio,
-            "time_ratio": outcome.time_ratio,
-        }
-        typer.echo(json.dumps({**values, "holds": outcome.holds}))
+        derived = ("cost_ratio", "time_ratio", "holds")
+        print_json({**asdict(outcome), **{name: getattr(outcome, name) for name in derived}})
     else:
-        _show(outcome)
+        show(_table(outcome))
     if not outcome.holds:
         raise CheckFailedError(
             f"the joint pass differs from two passes by {outcome.isolation_error:.1e} (rounding is below "
@@ -80,24 +74,15 @@ def verify_joint(
         )
 
 
-def _show(outcome: "Verification") -> None:
-    from rich.table import Table
-
-    table = Table("", "joint", "two passes", "joint / two", title=f"{outcome.texts} texts")
-    table.add_row(
-        "tokens",
-        f"{outcome.joint_tokens:,}",
-        f"{outcome.separate_tokens:,}",
-        f"{outcome.cost_ratio:.3f}",
+def _table(outcome: "Verification") -> "Table":
+    seconds = f"{outcome.joint_seconds:.2f}", f"{outcome.separate_seconds:.2f}"
+    return table(
+        ["", "joint", "two passes", "joint / two"],
+        [
+            ["tokens", outcome.joint_tokens, outcome.separate_tokens, f"{outcome.cost_ratio:.3f}"],
+            ["seconds", *seconds, f"{outcome.time_ratio:.3f}"],
+        ],
+        title=f"{outcome.texts} texts",
+        caption=f"largest difference of unit embeddings {outcome.isolation_error:.1e}, "
+        f"largest attention from NEXT to SELF {outcome.leaked_attention:g}",
     )
-    table.add_row(
-        "seconds",
-        f"{outcome.joint_seconds:.2f}",
-        f"{outcome.separate_seconds:.2f}",
-        f"{outcome.time_ratio:.3f}",
-    )
-    table.caption = (
-        f"largest difference of unit embeddings {outcome.isolation_error:.1e}, "
-        f"largest attention from NEXT to SELF {outcome.leaked_attention:g}"
-    )
-    show(table)

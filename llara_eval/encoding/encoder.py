@@ -134,17 +134,10 @@ class Encoder:
         return self.start(sequences, side, advance).vectors()
 
     def start(self, sequences: Sequence[Tokens], side: Side, advance: Advance | None = None) -> Started:
-        """Start to encode token sequences; a GPU goes on after the return, a CPU has finished.
+        """Start to encode n texts, given their token ids by the template of their side; see :meth:`encode`.
 
-        If a batch does not fit into a GPU's memory, this and all later calls use smaller batches.
-
-        Args:
-            sequences: n sequences of token ids, made by the template of the side.
-            side: The side of the texts.
-            advance: Called with the number of texts after each batch.
-
-        Raises:
-            DataError: A token id has no row in the model's embedding matrix.
+        A GPU goes on computing after the return, a CPU has finished. If a batch does not fit into a GPU's
+        memory, this and all later calls use smaller batches.
         """
         while True:
             try:

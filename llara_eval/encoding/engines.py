@@ -71,14 +71,7 @@ def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch
 
 
 class SentenceTransformersModel:
-    """An engine that runs all modules of a sentence-transformers folder; see ``Engine``.
-
-    Args:
-        folder: The folder.
-        tokenizer: Its tokenizer.
-        templates: The templates from its configuration; pooling is left to its modules.
-        device: The device on which to compute.
-        dtype: The dtype of the weights.
+    """An engine that runs all modules of a sentence-transformers folder, pooling included.
 
     Raises:
         UsageError: The folder is not a sentence-transformers folder, or pools several slots.
@@ -125,13 +118,7 @@ class SentenceTransformersModel:
 
 
 class VllmModel:
-    """An engine that pools the hidden states that vLLM computes; see ``Engine``.
-
-    Args:
-        folder: A transformers folder.
-        templates: The templates, which limit the length of sequences.
-        device: The device on which vLLM computes; vLLM chooses it by itself.
-        dtype: The dtype of the weights.
+    """An engine that pools the hidden states that vLLM computes; vLLM chooses its device by itself.
 
     Raises:
         MissingPartError: vLLM is not installed.
@@ -182,14 +169,6 @@ def open_engine(
     name: Name, folder: Path, model: Any, tokenizer: Any, templates: Templates, device: torch.device
 ) -> Engine | None:
     """Return an engine that computes a checkpoint's embeddings; None for transformers, which an encoder runs.
-
-    Args:
-        name: The name of the engine.
-        folder: The checkpoint's folder.
-        model: Its model, as transformers reads it.
-        tokenizer: Its tokenizer.
-        templates: Its templates.
-        device: The device on which to compute.
 
     Raises:
         UsageError: The engine cannot run the folder.

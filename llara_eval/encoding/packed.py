@@ -106,11 +106,7 @@ class PackedModel(StockModel):
 def embed_packed(model: Any, batch: PackedBatch, template: Template, *, causal: bool) -> Tensor:
     """Return the embeddings, (B, D) float32, of a packed batch; gradients are computed on a GPU only.
 
-    Args:
-        model: A transformers base model that is :func:`using_packed_attention`.
-        batch: The batch, on the model's device.
-        template: Says whether embeddings are normalised.
-        causal: Whether tokens attend to earlier ones only.
+    The model must be :func:`using_packed_attention`; ``causal`` says that tokens attend to earlier ones only.
     """
     input_ids = batch.input_ids[None]
     hidden = model(

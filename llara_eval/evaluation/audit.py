@@ -1,4 +1,4 @@
-"""Scoring stored runs again: is every number on the leaderboard what its run says?"""
+"""The audit of stored results: every number must follow from its stored run."""
 
 import math
 from pathlib import Path
@@ -14,17 +14,17 @@ from llara_eval.evaluation.record import Result
 from llara_eval.scoring.measures import score
 
 TOLERANCE = 1e-9
-"""Largest difference that counts as none: logarithms may differ in the last bit between machines."""
+"""The largest difference that is ignored: logarithms may differ in the last bit between machines."""
 
 
 class Verdict(NamedTuple):
-    """What the audit of one result found.
+    """The outcome of the audit of one result.
 
     Attributes:
-        system: The result's system.
-        dataset: Its data set.
-        scored: Whether the run was scored again; False where the judgements are not at hand.
-        problems: What does not hold, one sentence each; empty if all holds.
+        system: The system of the result.
+        dataset: The data set of the result.
+        scored: Whether the run was scored again; False if the judgements are not at hand.
+        problems: One sentence for each difference; empty if there is none.
     """
 
     system: str
@@ -34,14 +34,12 @@ class Verdict(NamedTuple):
 
 
 def audit(folder: Path, result: Result, data_dir: Path) -> Verdict:
-    """Check a stored result against its own files and, where they are at hand, its judgements."""
+    """Check a stored result against its own files and, if they are at hand, its judgements."""
     problems = []
     scored = False
+    usual = record.folder_of(folder.parents[1], result.system, result.dataset, result.split)
     try:
-        if (
-            folder.resolve()
-            != record.folder_of(folder.parents[1], result.system, result.dataset, result.split).resolve()
-        ):
+        if folder.resolve() != usual.resolve():
             problems.append(f"{folder} is not the folder of {result.system} on {result.dataset}")
         if record.run_sha256(folder) != result.run_sha256:
             problems.append(f"{record.RUN} is not the run the result was measured on")
@@ -65,7 +63,7 @@ def audit(folder: Path, result: Result, data_dir: Path) -> Verdict:
 
 
 def judgements(result: Result, data_dir: Path) -> Qrels | None:
-    """Return the judgements a result was measured with, if exactly those are at hand."""
+    """Return the judgements that a result was measured with, or None if they are not at hand."""
     try:
         qrels = datasets.judgements(result.dataset, result.split, data_dir=data_dir)
     except DataError:
@@ -73,11 +71,12 @@ def judgements(result: Result, data_dir: Path) -> Qrels | None:
     return qrels if record.qrels_fingerprint(qrels) == result.qrels_fingerprint else None
 
 
-def _differences(what: str, found: dict[str, float], expected: dict[str, float]) -> list[str]:
-    if set(found) != set(expected):
-        return [f"{what} other measures: {', '.join(found)}; the result has {', '.join(expected)}"]
+def _differences(subject: str, means: dict[str, float], expected: dict[str, float]) -> list[str]:
+    """Return a sentence for each mean that differs from the expected one; the subject comes with its verb."""
+    if set(means) != set(expected):
+        return [f"{subject} other measures: {', '.join(means)}; the result has {', '.join(expected)}"]
     return [
-        f"{what} {name} {found[name]:.6f}, the result says {mean:.6f}"
+        f"{subject} {name} {means[name]:.6f}, the result says {mean:.6f}"
         for name, mean in expected.items()
-        if not math.isclose(found[name], mean, rel_tol=0, abs_tol=TOLERANCE)
+        if not math.isclose(means[name], mean, rel_tol=0, abs_tol=TOLERANCE)
     ]

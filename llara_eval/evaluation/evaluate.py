@@ -1,4 +1,4 @@
-"""Retriever × data set × measures → a stored run and its result."""
+"""One evaluation: retriever × data set × measures → a stored run and its result."""
 
 import json
 import logging
@@ -29,12 +29,12 @@ OnExisting = Literal["only-missing", "always", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Tabular):
-    """An evaluation that is done; as a table it has a row for each measure.
+    """An evaluation that has succeeded; as a table it has a row for each measure.
 
     Attributes:
         result: The record.
-        folder: Where it, the run and the per-query values are.
-        fresh: False if an earlier result was kept.
+        folder: The folder of the record, the run and the per-query values.
+        fresh: Whether the run was made now; False if an earlier result was kept.
     """
 
     result: Result
@@ -48,8 +48,9 @@ class Outcome(Tabular):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the mean of each measure with its interval."""
-        of = {"system": self.result.system, "dataset": self.result.dataset, "split": self.result.split}
-        return [{**of, "measure": name, **value} for name, value in self.result.measures.items()]
+        result = self.result
+        common = {"system": result.system, "dataset": result.dataset, "split": result.split}
+        return [{**common, "measure": name, **value} for name, value in result.measures.items()]
 
     def caption(self) -> str:
         """Return how many queries the means are over, and the share of ties."""
@@ -68,41 +69,42 @@ def evaluate(
     on_existing: OnExisting = "only-missing",
     progress: Progress = SILENT,
 ) -> Outcome:
-    """Evaluate a system on a data set and store what came out.
+    """Evaluate a system on a data set and store the result.
 
     Args:
         retriever: The system.
         dataset: The data set.
         runs_dir: Results are kept in ``<runs_dir>/<system>/<dataset>``.
-        measures: What to measure, by default what is reported on the data set; those with a cut-off beyond
-            ``depth`` are left out.
-        depth: Documents kept for a query; by default as many as on the data set is usual.
-        settings_passed: The settings the user gave, for the record.
-        on_existing: ``only-missing`` keeps a result of the same settings and data, ``always``
-            measures again, ``never`` keeps whatever is there.
-        progress: Where to show progress.
+        measures: The measures, by default those usual for the data set. A measure with a cut-off beyond
+            ``depth`` is left out.
+        depth: How many documents are kept for a query, by default the number usual for the data set.
+        settings_passed: The settings that the user gave, for the record.
+        on_existing: What is done if a result exists: ``only-missing`` keeps it if its settings and data are
+            the same, ``always`` measures again, ``never`` keeps any result.
+        progress: Shows progress.
 
     Raises:
-        UsageError: With ``only-missing``, a result of other settings or data is in the way.
-        LlaraEvalError: The system found nothing for any query.
+        UsageError: A measure is unknown, no measure has a cut-off within the depth, or, with
+            ``only-missing``, a result with other settings or data exists.
+        LlaraEvalError: The system found no document for any query.
     """
     folder = record.folder_of(runs_dir, retriever.name, dataset.name, dataset.split)
     depth = depth or dataset.depth
     parsed = parse_measures(dataset.measures if measures is None else measures)
     names = within_depth(parsed, depth)
-    if measures is not None and (beyond := [name for name in parsed if name not in names]):
-        logger.warning("not measured, as the depth is %d: %s", depth, ", ".join(beyond))
+    if measures is not None and (too_deep := [name for name in parsed if name not in names]):
+        logger.warning("not measured, as the depth is %d: %s", depth, ", ".join(too_deep))
     if not names:
         raise UsageError(f"no measure has a cut-off within depth {depth}")
     remove_drafts(folder)
     if on_existing != "always" and (folder / record.RESULT).is_file():
-        kept = record.load(folder)
+        stored = record.load(folder)
         if on_existing == "only-missing":
-            _refuse_other(kept, folder, retriever, dataset, depth, names)
-        return Outcome(kept, folder, fresh=False)
+            _refuse_other(stored, folder, retriever, dataset, depth, names)
+        return Outcome(stored, folder, fresh=False)
 
     retriever.index(dataset.corpus, progress)
-    # One more than wanted shows ties at the cut; one more again makes up for the query's own id.
+    # One more document than the depth shows ties at the cut; another replaces the query's own id.
     hits = retriever.search(dataset.queries, depth + 2, progress)
     run = rank(hits, depth=depth, drop_own_ids=dataset.drop_own_ids)
     if not len(run.doc_ids):
@@ -120,13 +122,13 @@ def _store(
     depth: int,
     settings_passed: Mapping[str, Any],
 ) -> Result:
-    """Score a run and put run, per-query values and, last, the record in place of those that are there."""
+    """Score a run; replace the stored run and per-query values, and the record last."""
     started = time.perf_counter()
     scores = score(dataset.qrels, run, measures)
     phases = {**retriever.phases, "score": {"seconds": round(time.perf_counter() - started, 3)}}
-    with staging(folder) as place:
-        run_sha256 = record.save_run(place, run, retriever.name)
-        record.save_per_query(place / record.PER_QUERY, scores)
+    with staging(folder) as temporary:
+        run_sha256 = record.save_run(temporary, run, retriever.name)
+        record.save_per_query(temporary / record.PER_QUERY, scores)
         result = Result(
             system=retriever.name,
             dataset=dataset.name,
@@ -146,51 +148,46 @@ def _store(
             phases=phases,
             provenance=describe(),
         )
-        record.save(place, result)
-        record.put(place, folder)
+        record.save(temporary, result)
+        record.replace(temporary, folder)
     return result
 
 
 def summarise(scores: Scores) -> dict[str, Mean]:
     """Return measure → mean and confidence interval."""
-    out: dict[str, Mean] = {}
+    summary: dict[str, Mean] = {}
     for name, mean in scores.means.items():
         low, high = mean_interval(scores.values[name])
-        out[name] = {"mean": mean, "low": low, "high": high}
-    return out
+        summary[name] = {"mean": mean, "low": low, "high": high}
+    return summary
 
 
 def _refuse_other(
-    kept: Result, folder: Path, retriever: Retriever, dataset: Dataset, depth: int, names: Sequence[str]
+    stored: Result, folder: Path, retriever: Retriever, dataset: Dataset, depth: int, names: Sequence[str]
 ) -> None:
-    """Raise if a stored result answers another question than the one asked."""
-    pairs = {
-        "data set": (kept.dataset_fingerprint[:12], dataset.fingerprint[:12]),
-        "depth": (kept.depth, depth),
-        "run file": (_run_sha256(folder), kept.run_sha256[:12]),
-        "measures": (", ".join(sorted(kept.measures)), ", ".join(sorted(names))),
+    """Refuse a stored result of other conditions.
+
+    Raises:
+        UsageError: The data, the depth, the measures or a setting differs, or the stored run was changed.
+    """
+    try:
+        run_sha256 = record.run_sha256(folder)[:12]
+    except DataError:
+        run_sha256 = "damaged"
+    settings = json.loads(json.dumps(dict(retriever.settings)))  # as they would be read back
+    conditions = {
+        "data set": (stored.dataset_fingerprint[:12], dataset.fingerprint[:12]),
+        "depth": (stored.depth, depth),
+        "run file": (run_sha256, stored.run_sha256[:12]),
+        "measures": (", ".join(sorted(stored.measures)), ", ".join(sorted(names))),
         **{
-            name: (kept.settings.get(name), _plain(retriever.settings.get(name)))
-            for name in sorted({*kept.settings, *retriever.settings} - {"runtime"})
+            name: (stored.settings.get(name), settings.get(name))
+            for name in sorted({*stored.settings, *settings} - {"runtime"})
         },
     }
-    differing = [
-        f"{name} ({there} there, {asked} now)" for name, (there, asked) in pairs.items() if there != asked
-    ]
+    differing = [f"{name} ({old} there, {new} now)" for name, (old, new) in conditions.items() if old != new]
     if differing:
         raise UsageError(
-            f"{folder} holds a result of other conditions: {'; '.join(differing)}. "
-            "Use --on-existing always to replace it, never to keep it, or another --runs-dir"
+            f"{folder} holds a result of other conditions: {'; '.join(differing)}. Use "
+            "on_existing='always' to replace it, on_existing='never' to keep it, or another folder of results"
         )
-
-
-def _run_sha256(folder: Path) -> str:
-    try:
-        return record.run_sha256(folder)[:12]
-    except DataError:
-        return "damaged"
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as it reads back from JSON."""
-    return json.loads(json.dumps(value))

@@ -1,8 +1,7 @@
-"""What Python calls: systems, data sets and their evaluation, with the folders that the command line uses."""
+"""The functions that Python users call; they use the same folders as the command line."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
@@ -75,31 +74,31 @@ def evaluate(
 
     Args:
         systems: A name (``bm25``), a checkpoint folder, a GGUF file, a hub name, or a Python object (see
-            :func:`adapters.objects.as_retriever`); or a list of them.
+            :func:`adapters.objects.as_retriever`); or a list of these.
         datasets: A name (``scifact``), a folder in BEIR layout, or a data set that is loaded already; or a
-            list of them, in which groups (``beir-13``) may stand too.
+            list of these and of groups (``beir-13``).
         options: Settings of the systems that are named, e.g. ``{"k1": 0.82}``.
-        measures: What is measured; None: as is usual for the data set.
-        depth: Documents kept for a query; None: as is usual for the data set.
-        split: The judgements to use of named data sets; None: the usual ones.
+        measures: The measures, e.g. ``["nDCG@10", "RR@10"]``; None: those usual for the data set.
+        depth: How many documents are kept for a query; None: the number usual for the data set.
+        split: The judgements that are used of named data sets; None: the usual ones.
         runs_dir: Results are kept in ``<runs_dir>/<system>/<dataset>``.
-        data_dir: Where named data sets are looked for and downloaded to; None: the usual folder.
-        store: Where token ids and vectors live; None: the usual folder.
-        on_existing: Where a result is already there: ``only-missing`` keeps it if it is of the same settings
-            and data, ``always`` measures again, ``never`` keeps whatever is there. None: ``always`` for
-            Python objects that say nothing of their ``settings``, since another model may bear the same
-            name; ``only-missing`` for all others.
+        data_dir: The folder of named data sets, also for downloads; None: the usual folder.
+        store: The folder or URL of token ids and vectors; None: the usual folder.
+        on_existing: What is done if a result exists: ``only-missing`` keeps it if its settings and data are
+            the same, ``always`` measures again, ``never`` keeps any result. None: ``always`` for Python
+            objects without ``settings``, since another model may have the same name; ``only-missing`` for
+            all others.
         offline: Never use the network.
-        maxp: Search documents by their passages.
-        progress: Where to show progress.
+        maxp: Score a document by its best passage.
+        progress: Shows progress.
 
     Returns:
-        The outcome of one system on one data set; for lists, all outcomes, system by system. If some of them
-        failed, ``failures`` of the outcomes holds why, and a warning is given for each.
+        The outcome of one system on one data set; for lists, all outcomes, system by system. If some
+        evaluations failed, their errors are in ``failures`` of the outcomes, and each is also a warning.
 
     Raises:
         UsageError: A group is named outside a list, or a Python object cannot be evaluated.
-        LlaraEvalError: Nothing could be evaluated: the first error, as it is.
+        LlaraEvalError: All evaluations failed; the first error is raised.
     """
     single = not isinstance(systems, list | tuple) and not isinstance(datasets, list | tuple)
     items = _listed(datasets)
@@ -109,39 +108,40 @@ def evaluate(
             f"{items[0]} is a group of {len(members)} data sets: put it into a list, [{items[0]!r}], to get "
             "all their outcomes"
         )
-    common: dict[str, Any] = {
-        "data_dir": None if data_dir is None else Path(data_dir),
-        "runs_dir": Path(runs_dir),
-        "store": store,
-        "depth": depth,
-        "measures": measures,
-        "split": split,
-        "offline": offline,
-        "maxp": maxp,
-        "progress": progress,
-    }
-    outcomes = _evaluate_all(_listed(systems), items, options, on_existing, common)
+    outcomes = _evaluate_each(
+        _listed(systems),
+        items,
+        options,
+        on_existing,
+        data_dir=None if data_dir is None else Path(data_dir),
+        runs_dir=Path(runs_dir),
+        store=store,
+        depth=depth,
+        measures=measures,
+        split=split,
+        offline=offline,
+        maxp=maxp,
+        progress=progress,
+    )
     return outcomes[0] if single else outcomes
 
 
-def _evaluate_all(
+def _evaluate_each(
     systems: Sequence[Any],
-    datasets: Sequence[Any],
+    datasets: Sequence[str | Dataset],
     options: Mapping[str, Any],
     on_existing: OnExisting | None,
-    conditions: Mapping[str, Any],
+    **conditions: Any,
 ) -> Outcomes:
-    """Evaluate systems on data sets, and warn of those that failed.
-
-    Raises:
-        LlaraEvalError: Nothing could be evaluated: the first error, as it is.
-    """
+    """Evaluate systems on data sets one by one, and warn of each failure."""
     outcomes: list[Outcome] = []
     failures: list[Failure] = []
-    for usual, some in _by_usual(systems):
-        named = any(isinstance(system, str) for system in some)
+    retrievers = [system if isinstance(system, str) else wrap(system) for system in systems]
+    for system, retriever in zip(systems, retrievers, strict=True):
+        named = isinstance(system, str)
+        usual: OnExisting = "only-missing" if named or hasattr(system, "settings") else "always"
         done, failed = evaluate_all(
-            some,
+            [retriever],
             datasets,
             options=options if named else _NONE,
             on_existing=on_existing or usual,
@@ -168,24 +168,10 @@ def _listed(items: Any) -> list[Any]:
     return [str(item) if isinstance(item, Path) else item for item in listed]
 
 
-def _by_usual(systems: Sequence[Any]) -> Iterator[tuple[OnExisting, list[str | Retriever]]]:
-    """Yield stretches of systems, each with what is usually done where a result is already there."""
-    opened = [system if isinstance(system, str) else wrap(system) for system in systems]
-    usual: list[OnExisting] = [
-        "only-missing" if isinstance(system, str) or hasattr(system, "settings") else "always"
-        for system in systems
-    ]
-    for key, stretch in groupby(zip(usual, opened, strict=True), key=lambda pair: pair[0]):
-        yield key, [system for _, system in stretch]
-
-
 def wrap(
     model: "PythonSystem", *, name: str | None = None, similarity: "Similarity | None" = None
 ) -> Retriever:
-    """Return a Python object as a system with a name; arguments and errors are those of ``as_retriever``.
-
-    See :func:`adapters.objects.as_retriever`.
-    """
+    """Return a Python object as a system with a name, see :func:`adapters.objects.as_retriever`."""
     require_own_adapters()
     from adapters.objects import as_retriever
 
@@ -203,11 +189,11 @@ def open_system(
     """Open a system: a name, a checkpoint folder, a GGUF file or a hub name.
 
     Args:
-        model: What is opened.
-        options: Its settings, e.g. ``{"k1": 0.82}`` or ``{"dtype": "float32"}``.
-        store: Where token ids and vectors live; None: the usual folder.
+        model: The name, folder or file.
+        options: The settings of the system, e.g. ``{"k1": 0.82}`` or ``{"dtype": "float32"}``.
+        store: The folder or URL of token ids and vectors; None: the usual folder.
         offline: Never use the network.
-        maxp: Search documents by their passages.
+        maxp: Score a document by its best passage.
 
     Raises:
         UsageError: The name or an option is unknown.
@@ -230,17 +216,17 @@ def load_dataset(
     offline: bool = False,
     progress: Progress = SILENT,
 ) -> Dataset:
-    """Find a data set by its name or folder, and read all of it once.
+    """Load a data set by its name or folder; all of it is read once.
 
     Args:
         name_or_folder: A name (``scifact``, ``demo``) or a folder in BEIR layout.
-        split: The judgements to use; None: the usual ones.
-        data_dir: Where named data sets are looked for and downloaded to; None: the usual folder.
+        split: The judgements that are used; None: the usual ones.
+        data_dir: The folder of named data sets, also for downloads; None: the usual folder.
         offline: Never download.
-        progress: Where to show progress.
+        progress: Shows progress.
 
     Raises:
-        DataError: The data set is not to be had, or anything in it is malformed.
+        DataError: The data set is neither at hand nor can be downloaded, or a part of it is malformed.
     """
     folder = paths.data_dir() if data_dir is None else Path(data_dir)
     return load(str(name_or_folder), data_dir=folder, split=split, offline=offline, progress=progress)

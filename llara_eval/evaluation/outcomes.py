@@ -1,4 +1,4 @@
-"""Several results as one collection: a table with a row for each system and data set."""
+"""Several outcomes as one collection: a table with a row for each system and data set."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Outcomes(Tabular, Sequence[Outcome]):
-    """Results in an order; as a table they have a row each, and a column for each measure.
+    """A sequence of outcomes; as a table it has a row for each outcome and a column for each measure.
 
     Args:
-        outcomes: The results.
-        failures: Evaluations that did not come to their end.
+        outcomes: The evaluations that succeeded.
+        failures: The evaluations that failed.
     """
 
     def __init__(self, outcomes: Iterable[Outcome], failures: Iterable["Failure"] = ()) -> None:
@@ -30,7 +30,7 @@ class Outcomes(Tabular, Sequence[Outcome]):
     @overload
     def __getitem__(self, index: slice) -> "Outcomes": ...
     def __getitem__(self, index: int | slice) -> "Outcome | Outcomes":
-        """Return one result, or some of them as a collection."""
+        """Return one outcome, or several as a collection."""
         return self._outcomes[index] if isinstance(index, int) else Outcomes(self._outcomes[index])
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class Outcomes(Tabular, Sequence[Outcome]):
         return f"<{len(self)} results{failed}>"
 
     def of(self, *, system: str | None = None, dataset: str | None = None) -> "Outcomes":
-        """Return the results of one system, of one data set, or of both."""
+        """Return the outcomes of one system, of one data set, or of one system on one data set."""
         return Outcomes(
             outcome
             for outcome in self
@@ -52,7 +52,7 @@ class Outcomes(Tabular, Sequence[Outcome]):
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return system, data set, split and means of each result, then what the means are of."""
+        """Return system, data set, split, means, ties and the number of queries of each outcome."""
         return [
             {
                 "system": outcome.result.system,
@@ -66,17 +66,17 @@ class Outcomes(Tabular, Sequence[Outcome]):
         ]
 
     def caption(self) -> str:
-        """Return what failed, if anything did."""
+        """Return a sentence for each failure."""
         return "; ".join(
             f"{failure.system} on {failure.dataset} failed: {failure.error}" for failure in self.failures
         )
 
 
 def results(runs_dir: str | Path = "runs") -> Outcomes:
-    """Return all results that are kept below a folder, in the order of their paths.
+    """Return all results in a folder of results, in the order of their paths.
 
     Raises:
-        DataError: There is no such folder, or a result in it is malformed.
+        DataError: The folder does not exist, or a result in it is malformed.
     """
     folder = Path(runs_dir).expanduser()
     if not folder.is_dir():

@@ -40,27 +40,27 @@ class Mean(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What was measured, and everything needed to trust it.
+    """The record of one evaluation: its means, and the conditions under which they hold.
 
     Attributes:
-        schema: Version of this record's form.
-        system: The system's name.
-        dataset: The data set's name.
-        split: Its split.
-        n_queries: Judged queries, over which means are taken.
-        n_documents: Documents searched.
-        depth: Documents kept for a query.
-        measures: measure → mean and confidence interval.
-        ties_at_10: Share of queries with a tie straddling rank 10.
-        settings_passed: The settings the user gave.
+        system: The name of the system.
+        dataset: The name of the data set.
+        split: The split of its judgements.
+        n_queries: The number of judged queries, over which means are taken.
+        n_documents: The number of documents that were searched.
+        depth: The number of documents that were kept for a query.
+        measures: Measure → mean and confidence interval.
+        ties_at_10: The share of queries with a tie between ranks 10 and 11.
+        settings_passed: The settings that the user gave.
         settings: The settings in effect.
-        drop_own_ids: Whether a query's own id was left out of its ranking.
-        dataset_fingerprint: SHA-256 over documents, queries and judgements.
-        qrels_fingerprint: SHA-256 over the judgements.
-        run_sha256: SHA-256 of the run file's text (uncompressed).
-        warnings: What was noticed about the data.
+        drop_own_ids: Whether the document with a query's own id was left out of its ranking.
+        dataset_fingerprint: SHA-256 of documents, queries and judgements.
+        qrels_fingerprint: SHA-256 of the judgements.
+        run_sha256: SHA-256 of the uncompressed text of the run file.
+        warnings: Sentences about faults of the data.
         phases: Seconds and counters of each phase.
-        provenance: Versions, machine, code, command, memory.
+        provenance: Versions, machine, code, command and memory.
+        schema: The version of this record's format.
     """
 
     system: str
@@ -90,39 +90,39 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """What tells whether a file is a result of this version; other fields are not looked at."""
+    """The field that tells the version of a file; other fields are ignored."""
 
     schema: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Provenance:
-    """What is read of a result's provenance."""
+    """The fields of a provenance that other code reads; other fields are ignored."""
 
     date: str
     git: dict[str, Any] | None = None
 
 
 def folder_of(runs_dir: Path, system: str, dataset: str, split: str) -> Path:
-    """Return where a result lives: ``<runs>/<system>/<dataset>``, with the split if that must be said."""
+    """Return the folder of a result: ``<runs>/<system>/<dataset>``, or ``<dataset>--<split>``."""
     return runs_dir / slug(system) / "--".join(map(slug, [dataset, *split_to_name(dataset, split)]))
 
 
 def split_to_name(dataset: str, split: str) -> tuple[str, ...]:
-    """Return the split where a data set's name does not imply it: ``test``, and what the name ends with."""
+    """Return the split if it must be named; it is implied if it is ``test`` or the name ends with it."""
     return () if split == "test" or dataset.endswith(f"/{split}") else (split,)
 
 
 def qrels_fingerprint(qrels: Qrels) -> str:
-    """Return a SHA-256 over judgements, whatever their order."""
-    rows = (
+    """Return the SHA-256 of judgements in sorted order."""
+    lines = (
         f"{query}\x1f{doc}\x1f{grade}\x1e" for query, docs in qrels.items() for doc, grade in docs.items()
     )
-    return hashlib.sha256("".join(sorted(rows)).encode()).hexdigest()
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
 def save_run(folder: Path, run: Run, tag: str) -> str:
-    """Write the run and return the SHA-256 of its text."""
+    """Write a run and return the SHA-256 of its uncompressed text."""
     write_run(folder / RUN, run, tag)
     return run_sha256(folder)
 
@@ -141,22 +141,21 @@ def run_sha256(folder: Path) -> str:
 
 
 def load_run(folder: Path) -> Run:
-    """Read a stored run back."""
+    """Read a stored run."""
     return read_run(folder / RUN)
 
 
 def save_per_query(path: Path, scores: Scores) -> None:
-    """Write per-query values as a table: ``query_id`` and one column a measure, nothing rounded."""
-    names = list(scores.values)
-    columns = [scores.values[name].tolist() for name in names]
-    rows = ["\t".join(["query_id", *names])]
+    """Write per-query values as a table: ``query_id`` and one column for each measure, unrounded."""
+    columns = [values.tolist() for values in scores.values.values()]
+    lines = ["\t".join(["query_id", *scores.values])]
     for query_id, *values in zip(scores.query_ids, *columns, strict=True):
-        rows.append("\t".join([query_id, *map(repr, values)]))
-    write_text(path, "\n".join(rows) + "\n")
+        lines.append("\t".join([query_id, *map(repr, values)]))
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def load_per_query(path: Path) -> Scores:
-    """Read what :func:`save_per_query` wrote.
+    """Read a table that :func:`save_per_query` wrote.
 
     Raises:
         DataError: The file is missing or malformed, or a value is not finite.
@@ -167,23 +166,26 @@ def load_per_query(path: Path) -> Scores:
         cells = [row.split("\t") for row in rows]
         table = np.array([[float(cell) for cell in row[1:]] for row in cells]).reshape(len(cells), len(names))
         if not np.isfinite(table).all():
-            row = int(np.argwhere(~np.isfinite(table))[0, 0])
-            raise ValueError(f"line {row + 2} has a value that is not finite")
+            line = int(np.argwhere(~np.isfinite(table))[0, 0]) + 2
+            raise ValueError(f"line {line} has a value that is not finite")
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a table of per-query values ({error})") from error
     columns = {name: table[:, column] for column, name in enumerate(names)}
     return Scores(query_ids=as_ids(row[0] for row in cells), values=columns)
 
 
-def put(place: Path, folder: Path) -> None:
-    """Put a whole result where another may be, whose record goes first: none stands beside another's run."""
+def replace(new: Path, folder: Path) -> None:
+    """Move the files of a new result over those of an earlier one.
+
+    The earlier record is removed first, so that no record ever stands beside the run of another evaluation.
+    """
     (folder / RESULT).unlink(missing_ok=True)
     for name in (RUN, PER_QUERY, RESULT):
-        (place / name).replace(folder / name)
+        (new / name).replace(folder / name)
 
 
 def save(folder: Path, result: Result) -> None:
-    """Write the record; it comes last, so that a folder with a record is complete."""
+    """Write the record of a result, which comes last: a folder with a record is complete."""
     write_json(folder / RESULT, asdict(result))
 
 
@@ -203,9 +205,12 @@ def load(folder: Path) -> Result:
 
 
 def beside(runs_dir: Path, results: Iterable[Result]) -> list[Result]:
-    """Return results below a folder on the very data of some others; what is unreadable is passed over."""
+    """Return the results in a folder of results that are on the same data as given ones.
+
+    A result that cannot be read is left out, with a warning.
+    """
     data = {result.dataset: result.dataset_fingerprint for result in results}
-    found = []
+    comparable = []
     for path in sorted(runs_dir.glob(f"*/*/{RESULT}")):
         try:
             result = load(path.parent)
@@ -213,11 +218,11 @@ def beside(runs_dir: Path, results: Iterable[Result]) -> list[Result]:
             logger.warning("not shown: %s", error)
             continue
         if data.get(result.dataset) == result.dataset_fingerprint:
-            found.append(result)
-    return found
+            comparable.append(result)
+    return comparable
 
 
 def walk(runs_dir: Path) -> Iterator[tuple[Path, Result]]:
-    """Yield (folder, result) of all results below a folder, in the order of their paths."""
+    """Yield the folder and the record of each result in a folder of results, in the order of their paths."""
     for path in sorted(runs_dir.glob(f"*/*/{RESULT}")):
         yield path.parent, load(path.parent)

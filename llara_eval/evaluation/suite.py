@@ -1,9 +1,6 @@
-"""Systems × data sets: the one loop behind every command that evaluates or encodes, and behind Python."""
+"""The one loop over systems and data sets, for every command that evaluates or encodes and for Python."""
 
-import atexit
 import importlib.util
-import shutil
-import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,12 +27,12 @@ FOREIGN_WAY_OUT = "pip uninstall adapters, then install llara-eval again"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An evaluation that did not come to its end.
+    """An evaluation that failed.
 
     Attributes:
-        system: The system as it was asked for, or its name if it was a retriever already.
-        dataset: The data set as it was asked for, or its name if it was loaded already.
-        error: Why.
+        system: The name or path that was given, or the name of a retriever.
+        dataset: The name or path that was given, or the name of a data set that was loaded already.
+        error: The error.
     """
 
     system: str
@@ -44,7 +41,7 @@ class Failure:
 
 
 def _ignore(_: object) -> None:
-    """Take no notice."""
+    """Do nothing with an outcome or a failure."""
 
 
 def evaluate_all(
@@ -53,7 +50,7 @@ def evaluate_all(
     *,
     options: Mapping[str, Any] = _NONE,
     data_dir: Path | None = None,
-    runs_dir: Path | None = Path("runs"),
+    runs_dir: Path = Path("runs"),
     store: str | None = None,
     depth: int | None = None,
     measures: Sequence[str] | None = None,
@@ -65,45 +62,29 @@ def evaluate_all(
     announce: Callable[[Outcome], None] = _ignore,
     announce_failure: Callable[[Failure], None] = _ignore,
 ) -> tuple[list[Outcome], list[Failure]]:
-    """Evaluate every system on every data set; one that fails does not stop those after it.
+    """Evaluate every system on every data set; an evaluation that fails does not stop the next ones.
 
-    One system at a time is in memory. It is opened once for all data sets whose documents are read alike.
+    Only one system at a time is in memory. It is opened once for all data sets that have one text length.
 
-    Args:
-        systems: Names, checkpoint folders, GGUF files, hub names, or objects that are retrievers already.
-        datasets: Names, folders, groups (``beir-13``), or data sets that are loaded already.
-        options: Settings of the systems that are opened here.
-        data_dir: Where named data sets are looked for and downloaded to; None: ``LLARA_EVAL_DATA``, or a
-            folder in the cache folder.
-        runs_dir: Where results are kept; None: in a temporary folder that goes when the process ends.
-        store: Where token ids and vectors live; None: ``LLARA_EVAL_STORE``, or the cache folder.
-        depth: Documents kept for a query; None: as is usual for the data set.
-        measures: What is measured; None: as is usual for the data set.
-        split: The judgements to use of named data sets; None: the usual ones.
-        on_existing: What to do where a result is already there, see :func:`evaluate`.
-        offline: Never use the network.
-        maxp: Search documents by their passages.
-        progress: Where to show progress.
-        announce: Called with each outcome as soon as it is there.
-        announce_failure: Called with each failure as soon as it is there.
+    The arguments are those of :func:`llara_eval.evaluation.face.evaluate`, but Python objects must be
+    retrievers. ``announce`` is called with each outcome, and ``announce_failure`` with each failure.
 
     Returns:
-        Outcomes and failures, in the order in which they came.
+        The outcomes and the failures, each in order.
 
     Raises:
-        MissingPartError: The package ``adapters`` is another project's.
+        MissingPartError: The package ``adapters`` that would be imported belongs to another project.
     """
     require_own_adapters()
     from adapters.options import Context
 
-    kept_in = _temporary_folder() if runs_dir is None else runs_dir
     outcomes: list[Outcome] = []
 
     def work(retriever: Retriever, dataset: Dataset) -> None:
         outcome = evaluate(
             retriever,
             dataset,
-            runs_dir=kept_in,
+            runs_dir=runs_dir,
             measures=measures,
             depth=depth,
             settings_passed=options,
@@ -133,21 +114,13 @@ def encode_all(
 ) -> list[dict[str, Any]]:
     """Tokenise and encode the documents and queries of data sets, as far as that has not been done.
 
-    Args:
-        system: A checkpoint folder, a GGUF file, a hub name, or a dense system's name.
-        datasets: As for :func:`evaluate_all`.
-        options: Settings of the system.
-        data_dir: As for :func:`evaluate_all`.
-        home: The folder for caches; None: as usual.
-        store: As for :func:`evaluate_all`.
-        split: As for :func:`evaluate_all`.
-        offline: Never use the network.
-        lease_seconds: How long a worker may be silent before another takes over what it works on.
-        progress: Where to show progress.
+    The arguments are those of :func:`llara_eval.evaluation.face.evaluate`, of one dense retriever that is
+    named. ``home`` is the folder for caches; ``lease_seconds`` says how many seconds a worker may be silent
+    before another takes over its shard.
 
     Returns:
-        For each data set, how many vectors there are, how many were made now, what they cost, and where they
-        are.
+        For each data set and each side, the number of vectors, how many were encoded now, the tokens and
+        seconds that all of them took, and their folder.
 
     Raises:
         UsageError: The system is not a dense retriever.
@@ -196,12 +169,12 @@ def _each(
     """Call ``work`` with every open system and every data set.
 
     Returns:
-        The errors of ours that opening, loading or ``work`` raised; each went to ``announce_failure``, too.
+        The failures in opening, loading or ``work``, of which each has been announced.
     """
     failures: list[Failure] = []
     for system in systems:
         retriever: Retriever | None = None
-        opened: Context | None = None  # for all data sets that are read alike: weights are large
+        opened: Context | None = None  # the context of the open retriever, whose weights are large
         for item in _expanded(datasets):
             name = item if isinstance(item, str) else item.name
             try:
@@ -218,7 +191,7 @@ def _each(
                 )
                 needed = replace(context, text_length=None if context.maxp else dataset.text_length)
                 if retriever is None or needed != opened:
-                    retriever = None  # two at a time might not fit into memory
+                    retriever = None  # two retrievers might not fit into memory
                     retriever, opened = _open(system, options, needed), needed
                 work(retriever, dataset)
             except LlaraEvalError as error:
@@ -229,63 +202,58 @@ def _each(
 
 
 def _release(error: BaseException | None) -> None:
-    """Empty the frames of an error that is kept: they hold the system that failed, with its weights."""
+    """Clear the frames of an error that is kept: they refer to the system that failed and its weights."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 
 
 def _expanded(datasets: Sequence[str | Dataset]) -> list[str | Dataset]:
-    """Return data sets with groups taken apart; a name that comes again is left out."""
+    """Return data sets with the members of groups in place of the groups, and each name once."""
     items: list[str | Dataset] = []
     for item in datasets:
-        members: tuple[str | Dataset, ...] = expand(item) if isinstance(item, str) else (item,)
-        items += [member for member in members if not (isinstance(member, str) and member in items)]
+        if isinstance(item, str):
+            items += [member for member in expand(item) if member not in items]
+        else:
+            items.append(item)
     return items
 
 
 def _open(system: str | Retriever, options: Mapping[str, Any], context: "Context") -> Retriever:
-    """Open a system; one that is open already may still have to search passages."""
+    """Open a system; a retriever is returned as it is, or searches passages if the context says so."""
     from adapters import open_system
-    from adapters.maxp import MaxP, Windows
+    from adapters.maxp import MaxP
 
     if isinstance(system, str):
         return open_system(system, options, context)
     if options:
         raise UsageError(f"{system.name} is open already: it takes no options here")
-    return MaxP(system, Windows()) if context.maxp else system
+    return MaxP(system) if context.maxp else system
 
 
-def _cost(phase: Mapping[str, float], place: object) -> dict[str, Any]:
-    """Return what vectors cost when they were made, how many were made now, and where they are."""
+def _cost(phase: Mapping[str, float], folder: object) -> dict[str, Any]:
+    """Return the number of vectors, how many were encoded now, what all of them cost, and their folder."""
     return {
         "rows": phase["rows"],
         "made": phase["rows"] - phase["reused"],
         "tokens": phase["tokens"],
         "seconds": phase["seconds"],
-        "vectors": str(place),
+        "vectors": str(folder),
     }
 
 
-def _temporary_folder() -> Path:
-    """Return a folder that is removed when the process ends."""
-    folder = tempfile.mkdtemp(prefix="llara-eval-runs-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
-
-
 def adapters_folder() -> tuple[Path | None, bool]:
-    """Return where the package ``adapters`` is that would be imported, and whether it is ours."""
+    """Return the folder of the package ``adapters`` that would be imported, and whether it is ours."""
     spec = importlib.util.find_spec("adapters")
     folder = Path(spec.origin).parent if spec and spec.origin else None
     return folder, folder is not None and (folder / "bm25.py").is_file()
 
 
 def require_own_adapters() -> None:
-    """Make sure that ``adapters`` is ours: another package on PyPI has the same import name.
+    """Refuse another project's package ``adapters``: one on PyPI has the same import name.
 
     Raises:
-        MissingPartError: It is another project's, or there is none.
+        MissingPartError: The package belongs to another project, or is missing.
     """
     folder, ours = adapters_folder()
     if not ours:

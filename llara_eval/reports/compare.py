@@ -64,14 +64,6 @@ class Compared:
     mean: float
     difference: Difference | None = None
 
-    def row(self) -> dict[str, Any]:
-        """Return the values as one flat row; that of the baseline has only a name and a mean."""
-        row: dict[str, Any] = {"system": self.system, "mean": self.mean}
-        if self.difference is not None:
-            values = asdict(self.difference)
-            row |= {"difference": values.pop("mean"), **values}
-        return row
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison(Tabular):
@@ -88,8 +80,14 @@ class Comparison(Tabular):
     systems: tuple[Compared, ...]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the row of each system."""
-        return [system.row() for system in self.systems]
+        """Return the flat row of each system; that of the baseline has only a name and a mean."""
+        rows: list[dict[str, Any]] = []
+        for system in self.systems:
+            values = {} if system.difference is None else asdict(system.difference)
+            if values:
+                values = {"difference": values.pop("mean"), **values}
+            rows.append({"system": system.system, "mean": system.mean, **values})
+        return rows
 
     def caption(self) -> str:
         """Return the measure, the number of queries, and the baseline."""

@@ -1,1 +1,1 @@
-"""Training that every system shares: contrastive fine-tuning, one loop, checkpoints that resume."""
+"""Training that every system shares: contrastive fine-tuning, one loop, states to resume from, mining."""

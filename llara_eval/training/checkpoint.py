@@ -1,6 +1,7 @@
 """Checkpoints of training: put a LoRA adapter on a model; save a checkpoint, load it again and compare."""
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from llara_eval.core.folders import staging
 from llara_eval.datasets.contamination import RECORD
 from llara_eval.encoding.check import check
 from llara_eval.encoding.devices import default_dtype
+from llara_eval.encoding.model_facts import evaluating
 from llara_eval.encoding.padded import embed
 from llara_eval.encoding.templates import SIDES, Side, Templates
 from llara_eval.training.config import LoRA
@@ -65,17 +67,17 @@ def add_lora(model: Any, lora: LoRA, new_tokens: Sequence[int] = ()) -> Any:
             f"{type(model).__name__} has no linear layers for LoRA called {', '.join(absent)}; it has "
             f"{', '.join(sorted(names))} (name some of them with -o lora_targets=…)"
         )
-    return get_peft_model(
-        model,
-        LoraConfig(
-            task_type=TaskType.FEATURE_EXTRACTION,
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=list(lora.targets),
-            trainable_token_indices=list(new_tokens) or None,
-        ),
+    config = LoraConfig(
+        task_type=TaskType.FEATURE_EXTRACTION,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets),
+        trainable_token_indices=list(new_tokens) or None,
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers under a deprecated name
+        return get_peft_model(model, config)
 
 
 @torch.no_grad()
@@ -87,13 +89,11 @@ def sample_embeddings(model: Any, tokenizer: Any, templates: Templates) -> dict[
         tokenizer: Its tokenizer.
         templates: Its templates.
     """
-    training = model.training
-    model.eval()
     embeddings = {}
-    for side in SIDES:
-        sequences = templates.of(side).token_ids(tokenizer, SAMPLES)
-        embeddings[side] = embed(model, sequences, templates.of(side), causal=True).cpu()
-    model.train(training)
+    with evaluating(model):
+        for side in SIDES:
+            sequences = templates.of(side).token_ids(tokenizer, SAMPLES)
+            embeddings[side] = embed(model, sequences, templates.of(side), causal=True).cpu()
     return embeddings
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import KW_ONLY, dataclass
 from math import nan
 from typing import Any, NamedTuple
 
@@ -53,10 +54,11 @@ class Drawn(NamedTuple):
     known: list[list[list[int]]]
 
 
+@dataclass(eq=False)
 class Finetune:
     """The contrastive objective; see :class:`llara_eval.training.objective.Objective`.
 
-    Args:
+    Attributes:
         model: A transformers base model of a causal decoder, or peft's around one, on its device.
         tokenizer: Its tokenizer.
         templates: Its templates, with the lengths of training.
@@ -67,29 +69,22 @@ class Finetune:
         precision: The dtype of matrix products, float32 or bfloat16; weights stay float32.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: Any,
-        templates: Templates,
-        contrast: Contrast,
-        *,
-        seed: int,
-        micro_tokens: int,
-        precision: torch.dtype,
-    ) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
-        self.templates = templates
-        self.contrast = contrast
-        self.seed = seed
-        self.micro_tokens = micro_tokens
-        self.precision = precision
-        self.device: torch.device = next(model.parameters()).device
+    model: Any
+    tokenizer: Any
+    templates: Templates
+    contrast: Contrast
+    _: KW_ONLY
+    seed: int
+    micro_tokens: int
+    precision: torch.dtype
+
+    def __post_init__(self) -> None:
+        """Find the device, and whether micro-batches can be packed."""
+        self.device: torch.device = next(self.model.parameters()).device
         self._packed = (
             self.device.type == "cuda"  # the packed attention of a CPU has no gradients
-            and not getattr(model.config, "attention_dropout", 0.0)
-            and can_pack(model, templates, causal=True, precision=precision)
+            and not getattr(self.model.config, "attention_dropout", 0.0)
+            and can_pack(self.model, self.templates, causal=True, precision=self.precision)
         )
 
     def read(self, rows: Numbered, epoch: int) -> Drawn:

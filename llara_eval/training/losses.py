@@ -82,8 +82,8 @@ def candidates(labels: Labels, *, in_batch: bool) -> Tensor:
         allowed = labels.groups[:, None] == labels.passage_groups
     is_positive = (labels.known[:, :, None] == labels.passages).any(dim=1)  # (R, P)
     same_query = labels.queries[:, None] == labels.all_queries  # (Q, R)
-    known = (same_query.float() @ is_positive.float()) > 0
-    return (allowed & ~known) | (rows == labels.positives[:, None])
+    is_known = (same_query.float() @ is_positive.float()) > 0
+    return (allowed & ~is_known) | (rows == labels.positives[:, None])
 
 
 def contrastive_loss(queries: Tensor, passages: Tensor, labels: Labels, contrast: Contrast) -> Losses:

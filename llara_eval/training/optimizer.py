@@ -37,7 +37,7 @@ def training_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[s
     for name, weight in trained_parameters(model).items():
         state[f"model.{name}"] = weight.detach()
         for key, value in optimizer.state[weight].items():
-            state[f"optimiser.{key}.{name}"] = value
+            state[f"optimizer.{key}.{name}"] = value
     return state
 
 

@@ -41,15 +41,6 @@ class SavedRun:
     step: int
     identity: dict[str, Any]
 
-    def __post_init__(self) -> None:
-        """Refuse a training state that was saved before the first step.
-
-        Raises:
-            ValueError: ``step`` is below 1.
-        """
-        if self.step < 1:
-            raise ValueError(f"step must be at least 1, found {self.step}")
-
 
 def save(output: Path, step: int, state: Mapping[str, Tensor], identity: Mapping[str, Any]) -> None:
     """Save the training state, whole or not at all, and remove the one before.

@@ -8,6 +8,7 @@ import torch
 from llara_eval.core.types import Hits, as_ids
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.model_facts import evaluating
 from llara_eval.encoding.templates import Templates
 from llara_eval.scoring.measures import score
 from llara_eval.scoring.ranking import rank
@@ -34,14 +35,12 @@ def ndcg_at_10(
         micro_tokens: Most tokens of a micro-batch.
         precision: The dtype of matrix products, float32 or bfloat16.
     """
-    training = model.training
-    model.eval()
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+    in_bfloat16 = precision == torch.bfloat16
+    with evaluating(model), torch.autocast(model.device.type, torch.bfloat16, enabled=in_bfloat16):
         encoder = Encoder(model, tokenizer, templates, batch_tokens=micro_tokens)
         documents = list(dataset.corpus)
         vectors = encoder.encode([document.contents for document in documents], "document")
         queries = encoder.encode([query.text for query in dataset.queries], "query")
-    model.train(training)
     scores = queries @ vectors.T
     # One more hit shows ties, and another one makes up for a document with the query's own identifier.
     count = min(len(documents), _DEPTH + 2)

@@ -41,10 +41,10 @@ def ranking(system, dataset, depth=10, home=None, **options):
 
 
 def test_finds_what_matches_in_title_or_text_and_nothing_else(make_collection, tmp_path) -> None:
-    found = ranking("bm25", open_collection(make_collection), home=tmp_path)
-    assert found["q1"] == ["d2", "d3"]
-    assert found["q2"][0] == "d3"
-    assert found["q4"] == found["q5"] == []
+    rankings = ranking("bm25", open_collection(make_collection), home=tmp_path)
+    assert rankings["q1"] == ["d2", "d3"]
+    assert rankings["q2"][0] == "d3"
+    assert rankings["q4"] == rankings["q5"] == []
 
 
 @pytest.mark.parametrize(("system", "fields"), [("bm25", 1), ("bm25-multifield", 2)])
@@ -56,8 +56,8 @@ def test_a_query_of_more_terms_than_lucene_looks_for_is_refused(
     dataset = open_collection(make_collection, {**DOCUMENTS, "last": words[most - 1]}, queries)
     retriever = open_system(system, {}, Context(tmp_path))
     retriever.index(dataset.corpus)
-    found = rank(retriever.search(dataset.queries[:2], 10), depth=10)
-    assert {query_id: len(doc_ids) for query_id, doc_ids, _ in found} == {"fits": 1, "short": 2}
+    run = rank(retriever.search(dataset.queries[:2], 10), depth=10)
+    assert {query_id: len(doc_ids) for query_id, doc_ids, _ in run} == {"fits": 1, "short": 2}
     with pytest.raises(DataError, match=f"query 'long' is too long.* 1,024 .*it has {most + 1:,} words"):
         retriever.search(dataset.queries, 10)
 
@@ -69,8 +69,8 @@ def test_queries_of_stop_words_alone_find_nothing(make_collection, tmp_path) -> 
 
 
 def test_ids_and_queries_outside_ascii_survive_the_way_through_lucene(make_collection, tmp_path) -> None:
-    found = ranking("bm25", open_collection(make_collection), home=tmp_path)
-    assert found["q-ü"] == ["naïve-😀"]
+    rankings = ranking("bm25", open_collection(make_collection), home=tmp_path)
+    assert rankings["q-ü"] == ["naïve-😀"]
 
 
 def test_multifield_counts_a_title_for_more(make_collection, tmp_path) -> None:
@@ -93,9 +93,9 @@ def test_a_url_is_searched_like_the_title(tmp_path, system) -> None:
     (folder / "msmarco-docdev-queries.tsv").write_text("1\tviolin\n2\tmusic\n")
     (folder / "msmarco-docdev-qrels.tsv").write_text("1 0 D1 1\n2 0 D2 1\n")
     dataset = load("msmarco-document/dev", data_dir=tmp_path / "data", offline=True)
-    found = ranking(system, dataset, home=tmp_path)
-    assert found["1"] == ["D1"]
-    assert sorted(found["2"]) == ["D1", "D2"]
+    rankings = ranking(system, dataset, home=tmp_path)
+    assert rankings["1"] == ["D1"]
+    assert sorted(rankings["2"]) == ["D1", "D2"]
 
 
 def test_b_is_passed_on_to_lucene(make_collection, tmp_path) -> None:
@@ -107,10 +107,10 @@ def test_b_is_passed_on_to_lucene(make_collection, tmp_path) -> None:
 
 def test_ties_at_the_cut_go_to_the_larger_id_however_lucene_orders_them(make_collection, tmp_path) -> None:
     documents = {f"d{i:04d}": "the same words" for i in range(1200)}
-    found = ranking(
+    rankings = ranking(
         "bm25", open_collection(make_collection, documents, {"q": "words"}), depth=5, home=tmp_path
     )
-    assert found["q"] == ["d1199", "d1198", "d1197", "d1196", "d1195"]
+    assert rankings["q"] == ["d1199", "d1198", "d1197", "d1196", "d1195"]
 
 
 def test_the_index_is_kept_by_content(make_collection, tmp_path) -> None:
@@ -129,9 +129,9 @@ def test_ids_with_spaces_survive(make_collection, tmp_path) -> None:
     dataset = open_collection(
         make_collection, documents, {"query Q0 one": "tapirs", "two": "quokkas\tquokkas"}
     )
-    found = ranking("bm25", dataset, home=tmp_path)
-    assert found["query Q0 one"] == ["Q0 1 2.0"]
-    assert sorted(found["two"]) == sorted(documents)
+    rankings = ranking("bm25", dataset, home=tmp_path)
+    assert rankings["query Q0 one"] == ["Q0 1 2.0"]
+    assert sorted(rankings["two"]) == sorted(documents)
 
 
 def rename(make_collection):
@@ -148,7 +148,7 @@ def test_an_index_without_its_facts_is_built_again(make_collection, tmp_path) ->
 
 
 def build_slowly(monkeypatch) -> list[Path]:
-    """Let an index be no more than its facts, made in a moment; return the folders that were built."""
+    """Replace the building of an index by the writing of its facts; return the folders that are built."""
     built: list[Path] = []
 
     def fill(self, corpus, folder, progress, alive) -> None:

@@ -6,7 +6,7 @@ from fakes import FakeRetriever
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.maxp import MaxP, Windows
+from adapters.maxp import MaxP, passages
 from llara_eval.core.types import Document, Hits, Query, as_ids
 from llara_eval.scoring.ranking import best_passages, rank
 
@@ -14,15 +14,15 @@ from llara_eval.scoring.ranking import best_passages, rank
 @pytest.mark.parametrize("words", [0, 1, 149, 150, 151, 225, 226, 1000])
 def test_windows_cover_every_word_and_none_is_needless(words):
     page = Document("D1", "T", " ".join(map(str, range(words))), "http://x")
-    passages = list(Windows().passages(page))
-    assert [passage.doc_id for passage in passages] == [f"D1#{number}" for number in range(len(passages))]
-    assert {(passage.title, passage.url) for passage in passages} == {("T", "http://x")}
-    spans = [list(map(int, passage.text.split())) for passage in passages]
+    parts = list(passages(page, 150, 75))
+    assert [passage.doc_id for passage in parts] == [f"D1#{number}" for number in range(len(parts))]
+    assert {(passage.title, passage.url) for passage in parts} == {("T", "http://x")}
+    spans = [list(map(int, passage.text.split())) for passage in parts]
     assert sorted({word for span in spans for word in span}) == list(range(words))
     assert [span[0] for span in spans if span] == [
         75 * number for number in range(len(spans)) if spans[number]
     ]
-    assert len(passages) == 1 or spans[-2][-1] < words - 1, "the last window adds something"
+    assert len(parts) == 1 or spans[-2][-1] < words - 1, "the last window adds something"
 
 
 PASSAGE_HITS = st.dictionaries(
@@ -31,22 +31,22 @@ PASSAGE_HITS = st.dictionaries(
 )
 
 
-def passage_hits(found) -> Hits:
-    ids = sorted({f"{doc}#{number}" for _, doc, number in found})
+def passage_hits(scores_of) -> Hits:
+    ids = sorted({f"{doc}#{number}" for _, doc, number in scores_of})
     return Hits(
         as_ids(f"q{row}" for row in range(4)),
         as_ids(ids),
-        np.array([query for query, *_ in found], dtype=np.int64),
-        np.array([ids.index(f"{doc}#{number}") for _, doc, number in found], dtype=np.int64),
-        np.array(list(found.values()), dtype=np.float32),
+        np.array([query for query, *_ in scores_of], dtype=np.int64),
+        np.array([ids.index(f"{doc}#{number}") for _, doc, number in scores_of], dtype=np.int64),
+        np.array(list(scores_of.values()), dtype=np.float32),
     )
 
 
 @given(PASSAGE_HITS)
-def test_a_document_is_as_good_as_its_best_passage(found):
-    hits = best_passages(passage_hits(found))
+def test_a_document_is_as_good_as_its_best_passage(scores_of):
+    hits = best_passages(passage_hits(scores_of))
     expected: dict[tuple[int, str], float] = {}
-    for (query, doc, _), score in found.items():
+    for (query, doc, _), score in scores_of.items():
         expected[query, doc] = max(score, expected.get((query, doc), -1.0))
     got = {
         (int(query), hits.doc_ids[doc]): float(score)
@@ -69,7 +69,7 @@ def test_passages_are_searched_until_there_are_enough_documents(depth):
     scores = {f"D1#{number}": 100.0 - number / 10 for number in range(95)}
     scores |= {"D2#0": 9.0, "D2#1": 5.0, "D3#0": 8.0, "D3#1": 7.0}
     inner = Exact({"q": scores, "none": {}})
-    hits = MaxP(inner, Windows()).search([Query("q", "x"), Query("none", "y")], depth)
+    hits = MaxP(inner).search([Query("q", "x"), Query("none", "y")], depth)
     run = {query_id: list(docs) for query_id, docs, _ in rank(hits, depth=depth)}
     assert run == {"q": ["D1", "D2", "D3"][:depth], "none": []}
     assert inner.depths[0] == 10 * depth

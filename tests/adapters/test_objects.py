@@ -1,4 +1,4 @@
-"""Python objects as systems: every form gives the same result, and what cannot be meant is refused."""
+"""Python objects as systems: every form gives the same result, and ambiguous objects are refused."""
 
 import faiss
 import numpy as np
@@ -33,8 +33,8 @@ def test_every_form_of_an_encoder_gives_the_same_ranking(demo, model):
 
 
 def test_an_object_that_searches_finds_what_its_vectors_would(demo):
-    expected, found = ranking(Words(), demo), ranking(Searches(), demo)
-    for (query, _, scores), (other, _, others) in zip(expected, found, strict=True):
+    by_vectors, by_itself = ranking(Words(), demo), ranking(Searches(), demo)
+    for (query, _, scores), (other, _, others) in zip(by_vectors, by_itself, strict=True):
         assert query == other
         assert others == pytest.approx(scores, rel=1e-6)
 
@@ -46,9 +46,9 @@ def test_the_search_equals_faiss_on_the_same_vectors(demo, monkeypatch, block):
     index = faiss.IndexFlatIP(WIDTH)
     index.add(vectors([document.contents for document in documents]))
     scores, _ = index.search(vectors([query.text for query in demo.queries]), 10)
-    for (_, docs, found), expected in zip(ranking(Words(), demo), scores, strict=True):
+    for (_, docs, ours), expected in zip(ranking(Words(), demo), scores, strict=True):
         assert len(docs) == 10
-        assert found == pytest.approx(expected.tolist(), rel=1e-5)
+        assert ours == pytest.approx(expected.tolist(), rel=1e-5)
 
 
 def test_sentence_transformers_say_that_they_mean_cosines(demo):
@@ -57,7 +57,7 @@ def test_sentence_transformers_say_that_they_mean_cosines(demo):
     assert all(0 <= score <= 1.0001 for *_, scores in by_itself for score in scores)
 
 
-def test_a_text_without_a_direction_is_similar_to_nothing(demo):
+def test_the_cosine_with_a_vector_of_zeros_is_zero(demo):
     class Silent(Words):
         def encode_documents(self, texts):
             return np.zeros((len(texts), WIDTH))
@@ -67,7 +67,7 @@ def test_a_text_without_a_direction_is_similar_to_nothing(demo):
     }
 
 
-def test_a_retriever_stays_what_it_is():
+def test_a_retriever_is_returned_as_it_is():
     retriever = WordOverlap()
     assert as_retriever(retriever) is retriever
     with pytest.raises(UsageError, match="a name and a similarity of its own"):
@@ -96,15 +96,10 @@ def test_a_name_is_the_objects_own_or_given():
         ({"encode": vectors, "settings": {"model": object()}}, {}, "cannot be recorded as JSON"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_at_once(changes, naming, says):
+def test_an_object_that_cannot_be_evaluated_is_refused_at_once(changes, naming, says):
     model = type("Model", (), {"name": "mine", **changes})()
     with pytest.raises(UsageError, match=says):
         as_retriever(model, **naming)
-
-
-def broken(texts, change):
-    out = vectors(texts)
-    return change(out)
 
 
 def with_nan(out):
@@ -125,10 +120,10 @@ def with_nan(out):
         (lambda out: None, "expected an array of numbers"),
     ],
 )
-def test_what_is_no_vector_for_each_text_is_refused(demo, change, says):
+def test_an_output_that_is_not_a_vector_for_each_text_is_refused(demo, change, says):
     class Broken(Words):
         def encode_documents(self, texts):
-            return broken(texts, change)
+            return change(vectors(texts))
 
     with pytest.raises(DataError, match=says):
         ranking(Broken(), demo)
@@ -169,7 +164,7 @@ def test_bfloat16_tensors_are_taken(demo):
 
 
 @pytest.mark.parametrize(
-    ("found", "says"),
+    ("results", "says"),
     [
         ({"nobody": {"d": 1.0}}, "the query 'nobody', which was not asked"),
         ({"q": {"d": None}}, "the score None is not a number"),
@@ -177,8 +172,8 @@ def test_bfloat16_tensors_are_taken(demo):
         ([("q", "d", 1.0)], "run: expected query id → document id → score, a data frame or a file"),
     ],
 )
-def test_what_is_no_hit_is_refused(found, says):
-    model = type("Model", (), {"name": "mine", "search": lambda self, queries, depth: found})()
+def test_what_is_no_hit_is_refused(results, says):
+    model = type("Model", (), {"name": "mine", "search": lambda self, queries, depth: results})()
     with pytest.raises(DataError, match=says):
         as_retriever(model).search([Query("q", "text")], 10)
 
@@ -190,7 +185,7 @@ def test_a_query_without_hits_keeps_its_place():
     assert hits.query.tolist() == [1]
 
 
-def test_it_is_recorded_what_the_object_says_of_itself():
+def test_the_settings_of_an_object_are_recorded():
     model = type("Model", (Words,), {"settings": {"version": 3}})()
     assert as_retriever(model).settings == {"version": 3, "object": "Model", "similarity": "dot"}
 

@@ -1,4 +1,4 @@
-"""Settings of systems: what text becomes, what is refused, and how a system is then called."""
+"""Options of systems: the conversion of text, what is refused, and the name of the system."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -82,6 +82,6 @@ def test_the_name_says_what_differs_from_the_entry_of_the_table():
 
 
 def test_an_override_takes_out_what_it_used():
-    given = {"number": "3", "other": "x"}
-    assert override(Settings(), given) == Settings(number=3)
-    assert given == {"other": "x"}
+    options = {"number": "3", "other": "x"}
+    assert override(Settings(), options) == Settings(number=3)
+    assert options == {"other": "x"}

@@ -4,6 +4,7 @@ import json
 import logging
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,14 @@ def test_vectors_are_those_of_peft(tmp_path: Path, base: Path, causal: bool, rel
     vectors = load(folder).encode(TEXTS, "query")
     assert np.allclose(vectors, by_peft(folder, base, causal=causal), atol=1e-5)
     assert not np.allclose(vectors, load(base).encode(TEXTS, "query"), atol=1e-2)
+
+
+def test_users_see_no_deprecation_that_peft_causes(tmp_path: Path, base: Path) -> None:
+    folder, model = save_adapter(tmp_path / "adapter", base), AutoModel.from_pretrained(base)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        add_lora(model, LoRA(rank=2, alpha=4, dropout=0.0, targets=("q_proj",)))
+        load(folder)
 
 
 @pytest.mark.parametrize("causal", [False, True], ids=["decoder", "with head"])

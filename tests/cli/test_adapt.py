@@ -40,7 +40,7 @@ def test_a_plan_counts_what_would_be_trained_and_writes_nothing(
         assert not (tmp_path / "out").exists()
 
 
-def test_slots_are_added_to_low_rank_updates_of_a_full_vocabulary(
+def test_slots_are_added_to_a_lora_adapter_of_a_full_vocabulary(
     tmp_path: Path, base: Path, texts: Path
 ) -> None:
     model, tokenizer = AutoModelForCausalLM.from_pretrained(base), make_tokenizer()

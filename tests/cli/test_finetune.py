@@ -72,7 +72,7 @@ def test_training_on_what_is_tested_is_declared_kept_and_marked(
     assert call("leaderboard", "--check").exit_code == 0
 
 
-def test_low_rank_updates_are_planned_and_go_on_where_they_were_left(
+def test_a_lora_run_is_planned_and_resumes(
     tmp_path: Path, base: Path, texts: Path, groups: Path
 ) -> None:
     adapted, tuned = tmp_path / "adapted", tmp_path / "tuned"

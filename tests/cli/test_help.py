@@ -39,7 +39,7 @@ def test_every_command_has_help_whose_lines_are_broken_by_the_terminal_alone():
         assert summary, name
         assert not any("\n" in paragraph for paragraph in paragraphs), name
     shown = CliRunner().invoke(app, ["plan", "-h"], env=PLAIN).stdout
-    assert " sets at hand are sampled; where it comes with weights, these are timed here." in shown
+    assert "sets at hand are sampled; if it comes with weights, they are timed here." in shown
 
 
 def test_version():

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from workers import is_running, pids
 
 from llara_eval.cli import app, launch, slurm
+from llara_eval.cli.encode import merged
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.datasets.load import locate
 from llara_eval.encoding import devices
@@ -78,7 +79,9 @@ def test_one_that_dies_again_and_again_is_given_up_and_the_others_are_ended(work
 
 def test_an_error_made_on_purpose_is_not_tried_again(workers_do, tmp_path) -> None:
     workers_do(
-        "number == '1' and time.sleep(60)\nsys.stderr.write('a note\\nerror: no such option\\n')\nsys.exit(2)"
+        "number == '1' and time.sleep(60)\n"
+        "while not os.path.exists(f'{folder}/starts-1'): time.sleep(0.1)\n"
+        "sys.stderr.write('a note\\nerror: no such option\\n')\nsys.exit(2)"
     )
     with pytest.raises(UsageError, match=r"^no such option$"):
         launch.local([], 2)
@@ -256,3 +259,12 @@ def test_slurms_refusal_is_an_error(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     with pytest.raises(LlaraEvalError, match=r"refuses .*: no such partition"):
         slurm.submit("text", tmp_path / "x.sbatch")
+
+
+def test_reports_of_workers_become_one_even_if_a_worker_reports_fewer_data_sets() -> None:
+    def report(*made: int) -> list[dict]:
+        return [{side: {"rows": 10, "made": count} for side in ("documents", "queries")} for count in made]
+
+    for reports in ([report(4), report(3, 8)], [report(3, 8), report(4)]):
+        assert merged(reports) == report(7, 8)
+    assert merged([report(10), report(2)]) == report(10), "a shard that two workers encoded counts once"

@@ -11,7 +11,6 @@ import adapters
 from adapters import System
 from llara_eval.cli import app
 from llara_eval.cli import repro as command
-from llara_eval.cli.options import Existing
 from llara_eval.core.errors import DataError, DriftError, MissingPartError, PartialResultsError
 from llara_eval.evaluation import record
 from llara_eval.reports.reproduction import DENSE, LEXICAL, Cell, Expected
@@ -59,7 +58,7 @@ def measure(data):
             cells,
             data_dir=data,
             runs_dir=data / "runs",
-            on_existing=Existing.ALWAYS,
+            on_existing="always",
             offline=True,
             quiet=True,
         )
@@ -72,7 +71,7 @@ def repro(data, monkeypatch):
     """Return a function that runs the command on cells of ours."""
 
     def go(cells, *words: object):
-        monkeypatch.setattr(command, "_every_cell", lambda: cells)
+        monkeypatch.setattr(command, "_all_cells", lambda: cells)
         given = ["repro", "--data-dir", data, "--runs-dir", data / "runs", *words]
         return CliRunner().invoke(app, [str(word) for word in given])
 

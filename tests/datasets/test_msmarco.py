@@ -14,7 +14,7 @@ from checkout import ROOT
 from fakes import FakeRetriever, WordOverlap
 from official import ODD, PAGES, PASSAGES, collection_tsv, docs_trec, docs_tsv, write, write_official
 
-from adapters.maxp import MaxP, Windows
+from adapters.maxp import MaxP
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Document, Query
 from llara_eval.datasets import inventory, msmarco
@@ -238,7 +238,7 @@ def test_stored_runs_are_still_of_the_same_data(real_data, name):
 def test_maxp_says_so_and_searches_passages(official, pinned, tmp_path):
     dataset = datasets.load("msmarco-document/dev", data_dir=official, offline=True)
     words = WordOverlap()
-    retriever = MaxP(words, Windows(words=5, stride=2))
+    retriever = MaxP(words, words=5, stride=2)
     outcome = evaluate(retriever, dataset, runs_dir=tmp_path / "runs", depth=100)
     assert outcome.result.system == "words,passages=maxp"
     assert outcome.result.settings["passages"] == {"maxp": {"words": 5, "stride": 2}}

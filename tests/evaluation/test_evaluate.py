@@ -124,7 +124,7 @@ def test_a_result_of_other_settings_is_in_the_way(run, settings, options, says):
     with pytest.raises(UsageError) as caught:
         run(retriever, **options)
     assert says in str(caught.value)
-    assert "--on-existing always" in str(caught.value)
+    assert "on_existing='always' to replace it" in str(caught.value)
     assert retriever.indexed == 0
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from checkout import ROOT
 from commands import DOCUMENTS, QRELS, QUERIES
-from face_models import Beir, Words, vectors
+from face_models import Words
 from fakes import WordOverlap
 
 import adapters
@@ -128,13 +128,6 @@ def test_a_python_object_is_measured_again_unless_it_says_what_it_is():
     known.settings = {"version": 2}
     with pytest.raises(UsageError, match=r"version \(1 there, 2 now\)"):
         le.evaluate(known(), dataset)
-
-
-def test_the_two_forms_of_an_encoder_give_one_result():
-    dataset = le.load_dataset("demo", offline=True)
-    own, beir = (le.evaluate(model(), dataset, runs_dir=model.__name__) for model in (Words, Beir))
-    assert own.result.run_sha256 == beir.result.run_sha256
-    assert own.result.settings["similarity"] == "dot"
 
 
 def test_options_are_of_systems_that_are_named_and_not_of_objects():
@@ -253,4 +246,3 @@ def test_nothing_warns_where_all_is_well():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert le.evaluate(Words(), le.load_dataset("demo", offline=True)).means["nDCG@10"] > 0.1
-    assert vectors(["a"]).shape == (1, 64)

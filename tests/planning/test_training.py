@@ -90,7 +90,7 @@ def test_parameters_are_those_of_the_model_that_is_trained(
 
 
 @pytest.mark.parametrize("head", [False, True], ids=["decoder", "with head"])
-def test_a_checkpoint_of_low_rank_updates_is_planned_as_its_base_with_the_tokens_added(
+def test_a_lora_checkpoint_is_planned_as_its_base_with_the_tokens_added(
     tmp_path: Path, head: bool
 ) -> None:
     base, tokenizer = save_causal(tmp_path / "base", "llama"), make_tokenizer()

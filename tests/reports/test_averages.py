@@ -1,4 +1,4 @@
-"""Macro means: over all members of a set of sets or none, and never across splits."""
+"""Macro means: over all members of a group or none, and never across splits."""
 
 import math
 
@@ -25,18 +25,18 @@ def test_a_mean_needs_every_member(name):
 def test_cqadupstack_counts_as_one_data_set_whatever_its_size():
     forums = math.fsum(WHOLE[name] for name in CQADUPSTACK) / 12
     expected = (math.fsum(WHOLE[name] for name in BEIR_13) + forums) / 14
-    found = mean("beir-14", WHOLE)
-    assert found is not None
-    assert found.value == pytest.approx(expected)
+    of_members = mean("beir-14", WHOLE)
+    assert of_members is not None
+    assert of_members.value == pytest.approx(expected)
     as_published = {name: WHOLE[name] for name in BEIR_13} | {"beir/cqadupstack": forums}
-    assert mean("beir-14", as_published) == found, "the same where only its own mean was published"
+    assert mean("beir-14", as_published) == of_members, "the same where only its own mean was published"
 
 
 def test_a_mean_that_stands_alone_is_marked_and_yields_to_its_members():
     assert mean("beir-13", {"mean/beir-13": 0.5, "beir/nq": 0.1}) == (0.5, True)
-    found = mean("beir-13", {**WHOLE, "mean/beir-13": 0.5})
-    assert found is not None
-    assert not found.bare
+    of_members = mean("beir-13", {**WHOLE, "mean/beir-13": 0.5})
+    assert of_members is not None
+    assert not of_members.bare
 
 
 def test_titles_carry_n():
@@ -79,17 +79,17 @@ def test_published_means_agree_with_their_published_parts():
     checked = 0
     for values in by_system(published.load(), "nDCG@10").values():
         for name in AVERAGES:
-            given = values.pop(f"mean/{name}", None)
-            found = mean(name, values)
-            if given is not None and found is not None:
-                assert found.value == pytest.approx(given, abs=0.001)
+            bare = values.pop(f"mean/{name}", None)
+            of_members = mean(name, values)
+            if bare is not None and of_members is not None:
+                assert of_members.value == pytest.approx(bare, abs=0.001)
                 checked += 1
     assert checked >= 3
 
 
 def test_the_means_of_bm25_flat_are_those_of_its_regression_files():
     bm25 = by_system(published.load(), "nDCG@10")[published.BM25]
-    found = {name: mean(name, bm25) for name in ("beir-13", "beir-14", "beir-18", "beir/cqadupstack")}
-    rounded = {name: value and round(value.value, 4) for name, value in found.items()}
+    means = {name: mean(name, bm25) for name in ("beir-13", "beir-14", "beir-18", "beir/cqadupstack")}
+    rounded = {name: value and round(value.value, 4) for name, value in means.items()}
     assert rounded == {"beir-13": 0.4370, "beir-14": 0.4274, "beir-18": 0.4244, "beir/cqadupstack": 0.3021}
     assert mean("beir-15", bm25) is None, "nobody publishes its nDCG@10 on MS MARCO dev"

@@ -1,4 +1,4 @@
-"""Published values as expectations: what Anserini's jar and our table say, and what a difference means."""
+"""Published values as expectations: those of Anserini's jar and of our table, and verdicts on differences."""
 
 import re
 import shlex
@@ -102,10 +102,10 @@ def test_a_value_that_was_not_found_has_no_verdict(every):
 @pytest.mark.parametrize("system", ["bm25", "bm25-multifield"])
 def test_every_beir_set_has_its_bm25_values(every, system):
     """Anserini has no regression for BEIR's msmarco."""
-    found = expectations(every, system)
-    beir = {name for name in found if name.startswith("beir/")}
+    expected = expectations(every, system)
+    beir = {name for name in expected if name.startswith("beir/")}
     assert beir == ({name for name in BEIR if name != "beir/msmarco"} | LICENSED)
-    assert all(set(found[name]) == {"nDCG@10", "R@100", "R@1000"} for name in beir)
+    assert all(set(expected[name]) == {"nDCG@10", "R@100", "R@1000"} for name in beir)
     assert set(CQADUPSTACK) < beir
 
 
@@ -182,26 +182,26 @@ def test_every_command_is_one_that_evaluate_takes(every):
     for cell in every:
         program, name, *words = shlex.split(cell.command)
         assert (program, name) == ("llara-eval", "evaluate")
-        given = command.make_context(name, words).params
-        assert given["dataset"] == list(cell.members)
+        params = command.make_context(name, words).params
+        assert params["dataset"] == list(cell.members)
         for member in cell.members:
             known = KNOWN[member]
-            names = given["measures"].split(",") if given["measures"] else known.measures
-            measures = within_depth(names, given["depth"] or known.depth)
+            names = params["measures"].split(",") if params["measures"] else known.measures
+            measures = within_depth(names, params["depth"] or known.depth)
             assert set(measures) >= {item.measure for item in cell.expected}
             assert set(measures) == set(cell.measures), "else `repro` would refuse the result of this command"
         assert tuple(parse_measures(cell.measures)) == cell.measures
 
 
 def test_a_regression_is_read_with_its_fields_parameters_and_grades(write_jar):
-    found = anserini_regressions.read(write_jar(REGRESSION))
-    assert [row[:4] for row in found] == [
+    scores = anserini_regressions.read(write_jar(REGRESSION))
+    assert [row[:4] for row in scores] == [
         ("BM25 (Lucene, flat, k1=0.9, b=0.4)", "msmarco-passage/trec-dl-2019", "nDCG@10", 0.5),
         ("BM25 (Lucene, flat, k1=0.9, b=0.4)", "msmarco-passage/trec-dl-2019", "R(rel=2)@100", 0.25),
         ("BM25 (Lucene, multifield, k1=2, b=0.7)", "msmarco-passage/trec-dl-2019", "nDCG@10", 1.0),
         ("BM25 (Lucene, multifield, k1=2, b=0.7)", "msmarco-passage/trec-dl-2019", "R(rel=2)@100", 0.0),
     ]
-    assert {row.source for row in found} == {"anserini-9.9.9-fatjar.jar: dl19-passage.yaml"}
+    assert {row.source for row in scores} == {"anserini-9.9.9-fatjar.jar: dl19-passage.yaml"}
 
 
 @pytest.mark.parametrize(
@@ -225,13 +225,13 @@ def test_a_jar_without_regressions_is_an_error(write_jar):
 
 
 def test_cells_are_chosen_by_system_and_data_set(every):
-    def places(**asked):
-        return [(cell.system, cell.dataset) for cell in choose(every, **asked)]
+    def chosen(**names):
+        return [(cell.system, cell.dataset) for cell in choose(every, **names)]
 
     assert choose(every) == every
-    assert places(systems=["bm25"], datasets=["scifact"]) == [("bm25", "beir/scifact")]
-    assert places(systems=["bm25"], datasets=["cqadupstack"]) == [("bm25", forum) for forum in CQADUPSTACK]
-    assert places(systems=["all-minilm-l6-v2"], datasets=["cqadupstack"]) == [
+    assert chosen(systems=["bm25"], datasets=["scifact"]) == [("bm25", "beir/scifact")]
+    assert chosen(systems=["bm25"], datasets=["cqadupstack"]) == [("bm25", forum) for forum in CQADUPSTACK]
+    assert chosen(systems=["all-minilm-l6-v2"], datasets=["cqadupstack"]) == [
         ("all-minilm-l6-v2", "beir/cqadupstack")
     ]
     (cell,) = choose(every, systems=["llara"], datasets=["mean/beir-13"], models={"llara": "my model"})
@@ -239,7 +239,7 @@ def test_cells_are_chosen_by_system_and_data_set(every):
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("names", "words"),
     [
         ({"systems": ["bm24"]}, "--system bm24"),
         ({"datasets": ["scifact", "scifats"]}, "--datasets scifats"),
@@ -247,6 +247,6 @@ def test_cells_are_chosen_by_system_and_data_set(every):
         ({"systems": ["bm25-tuned"], "datasets": ["scifact"]}, "for bm25-tuned on scifact"),
     ],
 )
-def test_what_was_not_published_cannot_be_asked_for(every, asked, words):
+def test_a_cell_that_was_not_published_is_refused(every, names, words):
     with pytest.raises(UsageError, match=re.escape(words)):
-        choose(every, **asked)
+        choose(every, **names)

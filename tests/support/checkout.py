@@ -1,4 +1,4 @@
-"""Where this checkout is, and the shared folder beside it."""
+"""The folder of this checkout, and the shared folder beside it."""
 
 import os
 from pathlib import Path

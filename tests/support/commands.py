@@ -1,4 +1,4 @@
-"""The command line, called in this process or as the real program."""
+"""The command line, called in this process or as a program, and small input files for it."""
 
 import gzip
 import subprocess
@@ -14,7 +14,7 @@ QUERIES = {"q1": "apples", "q2": "pears", "q3": "cherries"}
 QRELS = {"q1": {"d1": 1}, "q2": {"d2": 2, "d4": 1}, "q3": {"d3": 1}}
 
 RUN = {"q1": ["d2", "d1"], "q2": ["d2", "d4"]}
-"""RR@10 is 1/2, 1 and, for the query that is missing, 0."""
+"""A run whose RR@10 is 1/2, 1 and, for the missing query, 0."""
 
 RUN_FORMS = {
     "trec": lambda q, d, rank: f"{q} Q0 {d} {rank} {10 - rank} tag",

@@ -1,4 +1,4 @@
-"""Python objects of the forms that can be evaluated: each makes the same vectors of words."""
+"""Python objects of all forms that can be evaluated: each encodes words as the same vectors."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ WIDTH = 64
 
 
 def vectors(texts: Sequence[str]) -> np.ndarray:
-    """Return (n, D) vectors: a word adds one at a place that its hash names, and less at another."""
+    """Return (n, D) vectors: a word adds 1 to a component that its hash selects, and less to another one."""
     out = np.zeros((len(texts), WIDTH), dtype=np.float32)
     for row, text in enumerate(texts):
         for word in text.lower().split():
@@ -61,7 +61,7 @@ class SentenceTransformerLike:
 
 
 class OneEncode:
-    """Encodes queries and documents alike, to torch tensors."""
+    """Encodes queries and documents alike, as torch tensors."""
 
     name = "words"
 
@@ -80,10 +80,10 @@ class Searches:
         self.documents = {document.doc_id: vectors([document.contents])[0] for document in corpus}
 
     def search(self, queries, depth):
-        found = {}
+        results = {}
         for query in queries:
             (vector,) = vectors([query.text])
             scores = {doc_id: float(vector @ other) for doc_id, other in self.documents.items()}
             best = sorted(scores, key=scores.get, reverse=True)[:depth]
-            found[query.query_id] = {doc_id: scores[doc_id] for doc_id in best}
-        return found
+            results[query.query_id] = {doc_id: scores[doc_id] for doc_id in best}
+        return results

@@ -1,4 +1,4 @@
-"""Retrievers for tests: cheap, deterministic, and able to say what was asked of them."""
+"""Retrievers for tests: cheap and deterministic; they record how they were called."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ ScoreTable = Mapping[str, Mapping[str, float]]
 
 
 class FakeRetriever:
-    """Answers with the scores it was options: query_id → doc_id → score."""
+    """Returns given scores: query_id → doc_id → score."""
 
     def __init__(self, scores: ScoreTable, *, name: str = "fake", **settings: Any) -> None:
         self.name = name
@@ -48,9 +48,11 @@ class WordOverlap(FakeRetriever):
         self.documents = {document.doc_id: self.words(document.contents) for document in corpus}
 
     def answer(self, query: Query) -> list[tuple[str, float]]:
-        asked = self.words(query.text)
-        found = ((doc, len(asked & words) / max(1, len(words))) for doc, words in self.documents.items())
-        return [(doc, score) for doc, score in found if score]
+        query_words = self.words(query.text)
+        scores = (
+            (doc, len(query_words & words) / max(1, len(words))) for doc, words in self.documents.items()
+        )
+        return [(doc, score) for doc, score in scores if score]
 
     def words(self, text: str) -> set[str]:
         return {word[: self.letters] for word in text.lower().split()}
@@ -67,7 +69,7 @@ def open_broken(name: str, base: Mapping[str, Any], options: Mapping[str, Any], 
 
 
 def open_missing(name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Any) -> WordOverlap:
-    """Open a system that needs a part that is not there."""
+    """Open a system that needs an optional part which is not installed."""
     raise MissingPartError("needs its weights: pip install the-weights")
 
 
@@ -79,5 +81,5 @@ class _Interrupted(WordOverlap):
 def open_interrupted(
     name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Any
 ) -> WordOverlap:
-    """Open a system during whose search somebody presses Ctrl-C."""
+    """Open a system whose search is interrupted by Ctrl-C."""
     return _Interrupted(name=name)

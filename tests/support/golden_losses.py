@@ -1,4 +1,4 @@
-"""Loss curves of twenty optimizer steps; ``python golden_losses.py FOLDER`` writes them there anew."""
+"""Loss curves of twenty optimizer steps; ``python golden_losses.py FOLDER`` writes them to the folder."""
 
 import json
 import random
@@ -17,7 +17,7 @@ from llara_eval.training.config import Conditions, Contrast, LoRA, Schedule
 
 STEPS = 20
 TERMS = ("loss", "language_model", "ebae", "ebar", "distillation", "grad_norm", "tokens")
-"""What of a log entry is kept: all that does not depend on how fast the machine is."""
+"""The values of a log entry that do not depend on the speed of the machine."""
 
 Curve = dict[str, list[float]]
 

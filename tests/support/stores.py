@@ -1,4 +1,4 @@
-"""Vector stores made of given vectors, an encoder that costs nothing, and what a search must find."""
+"""Vector stores of given vectors, an encoder that costs nothing, and the expected result of a search."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ def store_vectors(
 
 
 class CountingEncoder:
-    """Gives each sequence a vector made of its ids, and remembers the sequences."""
+    """Makes a vector from the ids of each sequence, and records the sequences."""
 
     def __init__(self, stop_after: int | None = None) -> None:
         self.sequences: list[list[int]] = []
@@ -49,7 +49,7 @@ class CountingEncoder:
 
 
 class Shards:
-    """A store in memory: vectors as float16, cut where ``cuts`` says (shares of the whole)."""
+    """A store in memory: float16 vectors in shards that end at ``cuts`` (shares of all vectors)."""
 
     def __init__(self, vectors: Any, cuts: tuple[float, ...] = (0.3, 0.7), letter: str = "d") -> None:
         self.vectors = np.asarray(vectors, dtype=np.float16)
@@ -75,18 +75,18 @@ def as_lists(hits: Hits) -> dict[str, list[tuple[str, float]]]:
     out: dict[str, list[tuple[str, float]]] = {query_id: [] for query_id in hits.query_ids}
     for query, doc, score in zip(hits.query, hits.doc, hits.score.tolist(), strict=True):
         out[hits.query_ids[query]].append((hits.doc_ids[doc], score))
-    return {query_id: sorted(found, key=_canonical, reverse=True) for query_id, found in out.items()}
+    return {query_id: sorted(hits, key=_canonical, reverse=True) for query_id, hits in out.items()}
 
 
 def search(queries: Any, documents: Any, depth: int, proposer: str = "torch") -> Hits:
-    """Search vectors as they are stored; nothing is written."""
+    """Search stored vectors exactly; nothing is written."""
     return search_variant(
         queries, documents, depth, Variant(), scratch=Path("/nowhere"), proposer=proposer
     ).hits
 
 
 def sorted_exactly(queries: Shards, documents: Shards, depth: int) -> dict[str, list[tuple[str, float]]]:
-    """Return what :func:`as_lists` must give: all scores in float64, rounded once, sorted."""
+    """Return the expected output of :func:`as_lists`: all scores in float64, rounded once, sorted."""
     scores = queries.vectors.astype(np.float64) @ documents.vectors.astype(np.float64).T
     rounded = scores.astype(np.float32).tolist()
     return {
@@ -95,12 +95,12 @@ def sorted_exactly(queries: Shards, documents: Shards, depth: int) -> dict[str, 
     }
 
 
-def _canonical(found: tuple[str, float]) -> tuple[float, str]:
-    return found[1], found[0]
+def _canonical(hit: tuple[str, float]) -> tuple[float, str]:
+    return hit[1], hit[0]
 
 
 def search_mapped(path: str) -> str:
-    """Search a file of vectors, and return what says whether the result is the same in every bit."""
+    """Search a file of vectors, and return the SHA-256 of the result."""
     documents = Shards(np.load(path, mmap_mode="r"), cuts=(0.2, 0.4, 0.6, 0.8))
     hits = search(Shards(unit(64, 256, seed=1), letter="q"), documents, 100)
     order = np.lexsort((hits.doc, hits.query))

@@ -1,9 +1,9 @@
-"""A program whose children evaluate, and meet with accidents on request.
+"""A program whose child processes evaluate, and get a signal or a full disk on request.
 
-``python survivor.py HOME CHECKPOINT COLLECTION`` opens the system once and obeys lines on stdin, JSON each:
-``["start", RUNS, BOARD, ACCIDENT]`` forks a child and prints its number, ``["wait", NUMBER]`` prints how it
-ended or that it stopped. A child shows what it is doing in the first byte of the file BOARD and, when it is
-done, writes into the rest how many lines of Python it ran in each stage, or the error it met.
+``python survivor.py HOME CHECKPOINT COLLECTION`` opens the system once and obeys lines of JSON on stdin:
+``["start", RUNS, BOARD, ACCIDENT]`` forks a child and prints its process id, ``["wait", ID]`` prints its exit
+code, or the signal that stopped it. A child writes its stage into the first byte of the file BOARD and, at
+its end, into the rest the number of lines of Python that it ran in each stage, or its error.
 """
 
 import fnmatch
@@ -29,14 +29,14 @@ _OURS = str(ROOT)
 
 
 class Accident(NamedTuple):
-    """What happens to a child.
+    """An accident of a child.
 
     Attributes:
-        stage: Where it gets a signal.
-        line: Before which line of Python in that stage, counted from 1.
-        signal: Which one.
-        full: The files, a pattern of names, for which there is no room.
-        expires: Seconds after which it takes what a silent worker holds.
+        stage: The stage in which it gets a signal; None for no signal.
+        line: The line of Python in that stage, counted from 1, before which it gets the signal.
+        signal: The number of the signal.
+        full: A pattern of names of files for which the disk is full.
+        expires: Seconds after which the lease of a silent worker expires.
     """
 
     stage: str | None = None
@@ -47,7 +47,7 @@ class Accident(NamedTuple):
 
 
 class Watch:
-    """Counts the lines of Python in each stage, and sends the signal in time; gives tasks, as a progress."""
+    """Counts the lines of Python in each stage, and sends the signal; serves as a progress, too."""
 
     def __init__(self, board: Path, accident: Accident) -> None:
         with board.open("r+b") as file:
@@ -89,7 +89,7 @@ class Watch:
 
 
 def no_room_for(pattern: str) -> None:
-    """Let every write into files of some names fail as it does on a full disk."""
+    """Make every write to files of a pattern of names fail as on a full disk."""
     from llara_eval.core import files
 
     usual = files._locked_file

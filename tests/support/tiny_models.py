@@ -51,11 +51,11 @@ _CONFIGS = {
 }
 CAUSAL = {kind: kind not in ("bert", "xlm-roberta", "mpnet") for kind in _CONFIGS}
 KINDS = tuple(kind for kind in _CONFIGS if kind != "mpnet")
-"""Those that most tests are made with; MPNet's attention is not exchangeable, and does not say its kind."""
+"""The kinds that most tests use; MPNet's attention cannot be replaced, and has no attribute for its kind."""
 
 
 def make_config(kind: str, **changes: Any) -> PreTrainedConfig:
-    """Return a configuration of one's own: a vocabulary that grows is noted in it."""
+    """Return a new configuration, since a model whose vocabulary grows changes it."""
     usual = _CONFIGS[kind]
     return usual.__class__(**{**usual.to_dict(), **changes})
 
@@ -89,14 +89,14 @@ def save_checkpoint(folder: Path, kind: str = "llama", seed: int = 0) -> Path:
 
 @contextmanager
 def kept_for_backward(model: torch.nn.Module) -> Iterator[dict[int, torch.Tensor]]:
-    """Collect what is kept for the way back but for the model's own parameters, by where it is stored."""
+    """Yield address → tensor of all that is kept for the backward pass, parameters excepted."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        place = tensor.untyped_storage().data_ptr()
-        if place not in weights:
-            kept[place] = tensor
+        address = tensor.untyped_storage().data_ptr()
+        if address not in weights:
+            kept[address] = tensor
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

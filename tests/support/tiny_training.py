@@ -97,7 +97,7 @@ def run(
 
 
 def make_task(folder: Path) -> Path:
-    """Write what :func:`tune` takes: a tied base without slots, ragged groups, a test collection."""
+    """Write the input of :func:`tune`: a tied base model without slots, ragged groups, a test collection."""
     tokens = len(make_tokenizer(0))
     make_base(folder / "model", slots=0, vocab_size=tokens, tie_word_embeddings=True)
     many = [f"{'stone bread violin ' * 4}{number}" for number in range(15)]
@@ -119,7 +119,7 @@ def tune(folder: Path, *, stopped: bool = False) -> Path:
 
     Args:
         folder: See :func:`make_task`.
-        stopped: As if Ctrl-C were pressed at the first step.
+        stopped: Whether Ctrl-C is pressed at the first step.
     """
     dataset = load(str(folder), data_dir=folder, offline=True)
 

@@ -1,4 +1,4 @@
-"""The commands that train, called in this process on tiny models, and what they show."""
+"""The commands that train, called in this process on tiny models, and their output."""
 
 from typer.testing import CliRunner
 
@@ -17,7 +17,7 @@ def message(result) -> str:
 
 
 def table_of(text: str) -> list[list[str]]:
-    """Return the cells of a table that was shown."""
+    """Return the cells of a table in the output."""
     return [
         [cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if "│" in line
     ]

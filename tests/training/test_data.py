@@ -14,7 +14,7 @@ import pytest
 from checkout import SHARED
 
 from adapters.llara import data
-from adapters.llara.data import build, prepare
+from adapters.llara.data import build, read_rows
 from adapters.llara.stop_words import STOP_WORDS, without_stop_words
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError
@@ -63,7 +63,7 @@ def test_rows_are_read_by_number_whatever_the_byte_order_mark_blank_lines_and_li
         (b"\n \n", "rows0.jsonl: no rows"),
     ],
 )
-def test_what_is_malformed_is_named_with_file_and_line(tmp_path: Path, content: bytes, says: str) -> None:
+def test_a_malformed_row_is_named_with_file_and_line(tmp_path: Path, content: bytes, says: str) -> None:
     with pytest.raises(DataError, match=says):
         rows_of(tmp_path, content)
 
@@ -80,7 +80,7 @@ def test_what_is_malformed_is_named_with_file_and_line(tmp_path: Path, content: 
 def test_text_that_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=says):
-        data.prepare([tmp_path / name], words=5, cache=tmp_path)
+        read_rows([tmp_path / name], words=5, cache=tmp_path)
 
 
 def test_a_cut_off_archive_is_refused(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_a_file_is_checked_once_and_again_when_it_has_changed(tmp_path: Path) ->
     assert checked == ["a", "b", "b"], "a cached index belongs to a format's name, and to nothing else"
 
 
-def test_the_fingerprint_is_that_of_the_content(tmp_path: Path) -> None:
-    one, same, other = (rows_of(tmp_path, text) for text in (LINES, LINES, LINES.replace(b"one", b"two")))
-    assert one.fingerprint == same.fingerprint != other.fingerprint
+def test_the_fingerprint_depends_on_the_content_alone(tmp_path: Path) -> None:
+    first, same, other = (rows_of(tmp_path, text) for text in (LINES, LINES, LINES.replace(b"one", b"two")))
+    assert first.fingerprint == same.fingerprint != other.fingerprint
 
 
 def test_the_last_rows_can_be_held_out_but_not_all(tmp_path: Path) -> None:
@@ -144,8 +144,8 @@ def test_files_are_closed_with_the_rows_that_read_them(tmp_path: Path) -> None:
 def test_the_order_of_an_epoch_is_a_permutation_decided_by_seed_and_epoch() -> None:
     orders = [order(50, seed, epoch).tolist() for seed, epoch in ((1, 0), (1, 0), (1, 1), (2, 0))]
     assert orders[0] == orders[1]
-    assert len({tuple(one) for one in orders}) == 3
-    assert all(sorted(one) == list(range(50)) for one in orders)
+    assert len(set(map(tuple, orders))) == 3
+    assert all(sorted(numbers) == list(range(50)) for numbers in orders)
 
 
 @pytest.mark.parametrize(
@@ -218,12 +218,12 @@ def test_equal_lengths_fill_the_budget() -> None:
     assert token_batches([], 10) == []
 
 
-def test_rows_without_padding_take_what_the_budget_holds_in_order() -> None:
+def test_packed_batches_fill_the_budget_in_order() -> None:
     assert packed_batches([3, 4, 3, 20, 1, 9], 10) == [[0, 1, 2], [3], [4, 5]]
     assert packed_batches([], 10) == []
 
 
-def test_batches_are_cut_until_there_are_enough_for_all_processes() -> None:
+def test_batches_are_halved_until_there_are_enough_for_all_processes() -> None:
     assert split_to([[0, 1, 2, 3], [4, 5]], 3) == [[0, 1], [4, 5], [2, 3]]
     assert sorted(split_to([[0, 1]], 4)) == [[], [], [0], [1]]
 
@@ -242,56 +242,39 @@ def test_chunks_follow_each_other_within_one_source_only(tmp_path: Path) -> None
     assert rows[0]["input"] == " ".join(SENTENCES[:3])
     for name, texts in sources.items():
         whole = " ".join(texts)
-        own = [row for row in rows if row["input"] in whole]
-        assert all(f"{row['input']} {row['output_predict']}" in whole for row in own), name
-        assert all(one["output_predict"] == two["input"] for one, two in pairwise(own))
-    assert len([row for row in rows if row["input"] in " ".join(SENTENCES[:20])]) == 6  # seven chunks each
+        of_source = [row for row in rows if row["input"] in whole]
+        assert len(of_source) == 6, "seven chunks"
+        assert all(f"{row['input']} {row['output_predict']}" in whole for row in of_source), name
+        assert all(row["output_predict"] == after["input"] for row, after in pairwise(of_source))
     assert len(rows) == 12
 
 
 def test_plain_text_is_one_source_and_made_into_rows_once(tmp_path: Path) -> None:
     path = tmp_path / "story.txt.gz"
     path.write_bytes(gzip.compress("\n".join(SENTENCES).encode()))
-    (made,) = prepare([path], words=24, cache=tmp_path / "cache")
-    before = made.stat().st_mtime_ns
-    assert prepare([path], words=24, cache=tmp_path / "cache") == [made]
-    assert made.stat().st_mtime_ns == before
-    assert prepare([path], words=40, cache=tmp_path / "cache") != [made]
-    assert len(Rows([made], data.FORMAT, cache=tmp_path / "cache")) == 13
+    rows = read_rows([path], words=24, cache=tmp_path / "cache")
+    assert (len(rows), list(rows.sources.values())) == (13, ["story.txt.gz"])
+    (pairs,) = (tmp_path / "cache").glob("pairs-*.jsonl")
+    written = pairs.stat().st_mtime_ns
+    assert read_rows([path], words=24, cache=tmp_path / "cache").fingerprint == rows.fingerprint
+    assert pairs.stat().st_mtime_ns == written
+    assert read_rows([path], words=40, cache=tmp_path / "cache").fingerprint != rows.fingerprint
 
 
 def test_chunks_end_with_sentences_and_abbreviations_are_none() -> None:
-    words = [
-        "Dr.",
-        "Smith",
-        "met",
-        "J.",
-        "Doe",
-        "in",
-        "St.",
-        "Ives",
-        "(he",
-        "said",
-        "so.)",
-        "Then",
-        "both",
-        "left!",
-    ]
-    assert [" ".join(one) for one in data.sentences(" ".join(words), 99)] == [
-        "Dr. Smith met J. Doe in St. Ives (he said so.)",
-        "Then both left!",
-    ]
-    assert [len(one) for one in data.sentences("word " * 25, 10)] == [10, 10, 5]
+    texts = ["Dr. Smith met J. Doe in St. Ives (he said so.)", "Then both left!"]
+    assert [" ".join(sentence) for sentence in data.sentences(" ".join(texts), 99)] == texts
+    assert [len(sentence) for sentence in data.sentences("word " * 25, 10)] == [10, 10, 5]
 
 
 def test_files_that_are_neither_rows_nor_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "odd.jsonl"
     path.write_text('{"question": 1}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"odd\.jsonl:1: expected input.* or text; found question"):
-        prepare([path], words=10, cache=tmp_path)
+        read_rows([path], words=10, cache=tmp_path)
     path.write_text('{"text": "Too short."}\n', encoding="utf-8")
     with pytest.raises(DataError, match="no two chunks of 10 words"):
-        prepare([path], words=10, cache=tmp_path)
+        read_rows([path], words=10, cache=tmp_path)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -300,8 +283,8 @@ def test_files_of_the_released_code_are_read_unchanged(tmp_path: Path) -> None:
     if not folder.is_dir():
         pytest.skip(f"no files of the released code at {folder}")
     adaptation = folder / "toy_pretrain_data.jsonl"
-    assert prepare([adaptation], words=500, cache=tmp_path) == [adaptation]
-    assert len(Rows([adaptation], data.FORMAT, cache=tmp_path)) > 0
+    rows = read_rows([adaptation], words=500, cache=tmp_path)
+    assert rows.fingerprint == Rows([adaptation], data.FORMAT, cache=tmp_path).fingerprint
     rows = Rows([folder / "toy_finetune_data.jsonl"], groups.FORMAT, cache=tmp_path)
     assert len(draw(rows[0], 16, seed=0, epoch=0, index=0).passages) > 1
 

@@ -33,7 +33,7 @@ from llara_eval.training.optimizer import learning_rate, make_optimizer
 SCRIPT = Path(tiny_training.__file__)
 WEIGHTS = "model.safetensors"
 STEPS = 12
-"""Updates of a run that is stopped after the first of them; each leaves a state."""
+"""Optimizer steps of a run that is stopped after the first of them; each step saves a training state."""
 
 
 def start(
@@ -51,7 +51,7 @@ def wait_for_state(folder: Path, process: subprocess.Popen[str]) -> None:
 
 
 def alike(one: Path, two: Path, base: Path) -> None:
-    """Assert that two trained models have the same tensors, equal but for rounding, by how far they moved."""
+    """Assert that two trained models have the same tensors, up to rounding relative to how far they moved."""
     left, right, before = (load_file(path) for path in (one, two, base))
     assert left.keys() == right.keys()
     for name, weight in left.items():
@@ -60,7 +60,7 @@ def alike(one: Path, two: Path, base: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "dtype", "compiled"),
+    ("stop", "dtype", "compiled"),
     [
         pytest.param(signal.SIGKILL, "float32", False, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, "bfloat16", False, marks=pytest.mark.slow),
@@ -68,12 +68,12 @@ def alike(one: Path, two: Path, base: Path) -> None:
     ],
 )
 def test_a_run_that_was_stopped_and_taken_up_again_ends_with_equal_bits(
-    tmp_path: Path, how: signal.Signals, dtype: str, compiled: bool
+    tmp_path: Path, stop: signal.Signals, dtype: str, compiled: bool
 ) -> None:
     left_alone = run(tmp_path / "alone", STEPS, dtype, compiled=compiled)
     process = start(tmp_path / "stopped", STEPS, dtype, compiled=compiled)
     wait_for_state(tmp_path / "stopped", process)
-    process.send_signal(how)
+    process.send_signal(stop)
     assert process.wait() != 0
     assert not (tmp_path / "stopped" / "out" / WEIGHTS).exists(), "stopped too late to prove anything"
     resumed = run(tmp_path / "stopped", STEPS, dtype, compiled=compiled)
@@ -127,7 +127,7 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("merge", [False, True])
-def test_low_rank_updates_are_kept_apart_or_merged(tmp_path: Path, merge: bool) -> None:
+def test_a_lora_adapter_is_saved_alone_or_merged(tmp_path: Path, merge: bool) -> None:
     out = run(tmp_path, 2, lora=True, merge=merge)
     assert (out / "adapter_config.json").exists() != merge
     assert (out / WEIGHTS).exists() == merge
@@ -139,7 +139,7 @@ def test_low_rank_updates_are_kept_apart_or_merged(tmp_path: Path, merge: bool) 
     assert torch.equal(model.get_parameter(head), load_file(base / WEIGHTS)[head])
 
 
-def test_the_log_has_every_term_of_every_update(tmp_path: Path) -> None:
+def test_the_log_has_every_term_of_every_step(tmp_path: Path) -> None:
     entries = read_log(run(tmp_path, 10))
     trained = [entry for entry in entries if entry["kind"] == "train"]
     for entry in trained:
@@ -196,7 +196,7 @@ def rows_of(tmp_path: Path, count: int) -> Rows:
     )
 
 
-def test_the_next_update_is_read_beside_this_one_but_never_beside_an_evaluation(tmp_path: Path) -> None:
+def test_the_next_step_is_read_during_this_one_but_never_during_an_evaluation(tmp_path: Path) -> None:
     readers, reading = set(), []
 
     class Slow(Falling):

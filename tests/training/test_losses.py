@@ -70,17 +70,17 @@ def embeddings_of(groups: Sequence[Group]) -> tuple[torch.Tensor, torch.Tensor]:
         drawn = torch.randn(8, generator=torch.Generator().manual_seed(key_of(text.encode()) % 2**31))
         return drawn / drawn.norm()
 
-    asked = torch.stack([vector(query) for query, *_ in groups])
-    return asked, torch.stack([vector(text) for _, texts, _, _ in groups for text in texts])
+    queries = torch.stack([vector(query) for query, *_ in groups])
+    return queries, torch.stack([vector(text) for _, texts, _, _ in groups for text in texts])
 
 
 def expected_contrastive(groups: Sequence[Group], temperature: float, in_batch: bool) -> float:
     """InfoNCE by its definition: over different texts, none of them a known positive of the query."""
-    asked, told = embeddings_of(groups)
+    queries, passage_vectors = embeddings_of(groups)
     texts = [text for _, passages, _, _ in groups for text in passages]
-    vector = dict(zip(texts, told, strict=True))
+    vector = dict(zip(texts, passage_vectors, strict=True))
     total = 0.0
-    for (query, passages, _, _), embedding in zip(groups, asked, strict=True):
+    for (query, passages, _, _), embedding in zip(groups, queries, strict=True):
         known = {text for other, _, known, _ in groups if other == query for text in known}
         negatives = set(texts if in_batch else passages) - known
         scores = {text: float(embedding @ vector[text]) / temperature for text in {*negatives, passages[0]}}
@@ -89,15 +89,15 @@ def expected_contrastive(groups: Sequence[Group], temperature: float, in_batch: 
 
 
 def expected_distillation(groups: Sequence[Group], temperature: float) -> float:
-    asked, told = embeddings_of(groups)
+    queries, passage_vectors = embeddings_of(groups)
     total, start = 0.0, 0
-    for (_, passages, _, teacher), embedding in zip(groups, asked, strict=True):
-        own = told[start : start + len(passages)]
+    for (_, passages, _, teacher), embedding in zip(groups, queries, strict=True):
+        group = passage_vectors[start : start + len(passages)]
         start += len(passages)
         if teacher is not None:
-            student = (own @ embedding / temperature).log_softmax(0)
-            wanted = torch.tensor(teacher).log_softmax(0)
-            total += float((wanted.exp() * (wanted - student)).sum())
+            student = (group @ embedding / temperature).log_softmax(0)
+            target = torch.tensor(teacher).log_softmax(0)
+            total += float((target.exp() * (target - student)).sum())
     return total
 
 
@@ -105,34 +105,35 @@ def expected_distillation(groups: Sequence[Group], temperature: float) -> float:
 @pytest.mark.parametrize("temperature", [1.0, 0.1])
 def test_the_loss_is_infonce_by_its_definition(in_batch: bool, temperature: float) -> None:
     contrast = Contrast(temperature=temperature, in_batch=in_batch)
-    found = contrastive_loss(*embeddings_of(GROUPS), labels_of(GROUPS), contrast)
-    assert float(found.contrastive) == pytest.approx(
+    losses = contrastive_loss(*embeddings_of(GROUPS), labels_of(GROUPS), contrast)
+    assert float(losses.contrastive) == pytest.approx(
         expected_contrastive(GROUPS, temperature, in_batch), rel=1e-5
     )
-    assert float(found.distillation) == 0
+    assert float(losses.distillation) == 0
 
 
 def test_distillation_is_the_divergence_within_groups_that_have_a_teacher() -> None:
     contrast = Contrast(temperature=0.1, distillation=0.5)
-    found = contrastive_loss(*embeddings_of(GROUPS), labels_of(GROUPS), contrast)
-    assert float(found.distillation) == pytest.approx(expected_distillation(GROUPS, 0.1), rel=1e-5)
-    assert float(found.contrastive) == pytest.approx(expected_contrastive(GROUPS, 0.1, True), rel=1e-5)
+    losses = contrastive_loss(*embeddings_of(GROUPS), labels_of(GROUPS), contrast)
+    assert float(losses.distillation) == pytest.approx(expected_distillation(GROUPS, 0.1), rel=1e-5)
+    assert float(losses.contrastive) == pytest.approx(expected_contrastive(GROUPS, 0.1, True), rel=1e-5)
 
 
 def test_the_gradient_of_distillation_is_finite_though_some_rows_have_no_teacher() -> None:
-    asked, told = (vectors.requires_grad_() for vectors in embeddings_of(GROUPS))
-    contrastive_loss(asked, told, labels_of(GROUPS), Contrast(distillation=1.0)).distillation.backward()
-    assert bool(asked.grad.isfinite().all())
-    assert bool(told.grad.isfinite().all())
-    assert float(asked.grad[1].abs().sum()) == 0  # no teacher, nothing learnt
+    queries, passage_vectors = (vectors.requires_grad_() for vectors in embeddings_of(GROUPS))
+    losses = contrastive_loss(queries, passage_vectors, labels_of(GROUPS), Contrast(distillation=1.0))
+    losses.distillation.backward()
+    assert bool(queries.grad.isfinite().all())
+    assert bool(passage_vectors.grad.isfinite().all())
+    assert float(queries.grad[1].abs().sum()) == 0  # no teacher, nothing learnt
 
 
-def test_a_text_counts_once_and_what_answers_the_same_query_is_no_negative() -> None:
+def test_a_text_counts_once_and_a_positive_of_the_same_query_is_no_negative() -> None:
     kept = candidates(labels_of(GROUPS), in_batch=True)
     #                     moon   sun    bread  bread  violin oven   bread  sea    sun
     assert kept.tolist() == [
         [True, True, True, False, True, True, False, False, False],  # sea answers tides too
-        [True, True, False, True, True, False, False, True, False],  # its own copy of bread; oven is known
+        [True, True, False, True, True, False, False, True, False],  # its group's bread; oven is known
         [True, True, True, False, True, True, False, True, False],
         [False, True, True, False, True, True, False, True, False],
     ]
@@ -181,12 +182,12 @@ def gradients(model: torch.nn.Module) -> torch.Tensor:
 
 
 def test_small_chunks_give_the_gradients_of_one_pass_over_everything() -> None:
-    found = []
+    results = []
     for micro_tokens in (1_000_000, 400):
         model = make_model("llama").train()
         step = step_of(make_objective(model, micro_tokens), make_rows(8))
-        found.append((step.terms["loss"], gradients(model), step.tokens))
-    (loss, whole, tokens), (chunked_loss, chunked, same) = found
+        results.append((step.terms["loss"], gradients(model), step.tokens))
+    (loss, whole, tokens), (chunked_loss, chunked, same) = results
     assert chunked_loss == pytest.approx(loss, rel=1e-6)
     assert float((chunked - whole).norm()) <= 1e-5 * float(whole.norm())
     assert tokens == same
@@ -200,13 +201,13 @@ def test_texts_that_differ_behind_the_cut_are_the_same_text() -> None:
         (0, {"query": long + "sun", "pos": [long + "one"], "neg": [long + "two", "sea"]}),
         (1, {"query": long + "sea", "pos": ["moon"], "neg": []}),
     ]
-    made = objective.read(rows, epoch=0)
-    labels = objective._labels(made)
-    same = [text == made.passages[0] for text in made.passages]
+    drawn = objective.read(rows, epoch=0)
+    labels = objective._labels(drawn)
+    same = [text == drawn.passages[0] for text in drawn.passages]
     assert sum(same) == 2
-    wanted = [[not other for other in same[:3]] + [False], [not other for other in same[:3]] + [True]]
-    wanted[0][0] = True
-    assert candidates(labels, in_batch=True).tolist() == wanted
+    expected = [[not other for other in same[:3]] + [False], [not other for other in same[:3]] + [True]]
+    expected[0][0] = True
+    assert candidates(labels, in_batch=True).tolist() == expected
 
 
 def test_the_terms_are_logged_separately_and_add_up() -> None:
@@ -252,7 +253,7 @@ def test_compiled_layers_drop_the_same_with_and_without_a_graph() -> None:
     model = add_lora(bare, LoRA(rank=4, alpha=8, dropout=0.3, targets=("q_proj",)))
     for name, weight in model.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(weight)  # zero as it is made: nothing would depend on dropout
+            torch.nn.init.normal_(weight)  # its initial value is zero, which dropout does not change
     compile_layers(model, torch.device("cpu"))
 
     def hidden(grad: bool, seed: int) -> torch.Tensor:
@@ -273,7 +274,7 @@ def test_compiled_layers_keep_neither_rounded_weights_nor_what_is_elementwise() 
     shapes = [tensor.squeeze().shape for tensor in kept.values()]
     matrices = [weight.shape for weight in model.parameters() if weight.ndim == 2]
     assert not [shape for shape in matrices if shape in shapes or shape[::-1] in shapes]
-    assert shapes.count((40, model.config.intermediate_size)) == 2, "gate and up, not what is made of them"
+    assert shapes.count((40, model.config.intermediate_size)) == 2, "gate and up, not their product"
 
 
 def test_gradients_with_dropout_are_those_of_the_loss_that_is_logged() -> None:
@@ -286,12 +287,12 @@ def test_gradients_with_dropout_are_those_of_the_loss_that_is_logged() -> None:
     losses = []
     for sign in (1, -1):  # the change of the logged loss along the gradient, same dropout
         moved = with_dropout()
-        place = 0
+        start = 0
         with torch.no_grad():
             for weight in moved.parameters():
-                step = direction[place : place + weight.numel()].view_as(weight)
+                step = direction[start : start + weight.numel()].view_as(weight)
                 weight.add_(step, alpha=sign * 1e-3)
-                place += weight.numel()
+                start += weight.numel()
         torch.manual_seed(5)
         losses.append(step_of(make_objective(moved, 400), rows).terms["loss"])
     assert first == pytest.approx(sum(losses) / 2, rel=0.01)
@@ -325,11 +326,11 @@ def one_process(number: int, folder: str) -> None:
     rows = make_rows(8)
     for name, (first, contrast) in CASES.items():
         model = make_model("llama").train()
-        own = [row for row in rows if (row[0] in first) == (number == 0)]
-        step = step_of(make_objective(model, 600, **contrast), own)
-        found = gradients(model)
-        dist.all_reduce(found)
-        torch.save({"gradients": found / 2, "loss": step.terms["loss"]}, f"{folder}/{name} {number}")
+        share = [row for row in rows if (row[0] in first) == (number == 0)]
+        step = step_of(make_objective(model, 600, **contrast), share)
+        summed = gradients(model)
+        dist.all_reduce(summed)
+        torch.save({"gradients": summed / 2, "loss": step.terms["loss"]}, f"{folder}/{name} {number}")
     with pytest.raises(KeyboardInterrupt):
         tune(Path(folder), stopped=True)
     tune(Path(folder))

@@ -1,4 +1,4 @@
-"""Hard negatives: who may be one, and who may not be asked."""
+"""Hard negatives: which documents may be one, and which queries must not be mined for."""
 
 import json
 from collections.abc import Mapping
@@ -113,8 +113,8 @@ def test_rows_of_one_query_share_their_positives(mined) -> None:
 
 
 def test_other_fields_stay_and_scores_of_other_negatives_go(mined) -> None:
-    given = {**PAIR, "source": "almanac", "pos_scores": [1.0], "neg": ["old"], "neg_scores": [0.5]}
-    (row,), _ = mined(PLAIN, given)
+    pair = {**PAIR, "source": "almanac", "pos_scores": [1.0], "neg": ["old"], "neg_scores": [0.5]}
+    (row,), _ = mined(PLAIN, pair)
     assert row["source"] == "almanac"
     assert "old" not in row["neg"]
     assert set(row) == {"query", "pos", "source", "neg", "neg_ids"}
@@ -181,8 +181,8 @@ def test_settings_that_leave_nothing_are_refused(wrong) -> None:
 @pytest.mark.parametrize(("read", "written"), [("a.jsonl", "a.jsonl"), ("a.json", "a.jsonl")])
 def test_what_is_read_is_never_replaced(tmp_path, read, written) -> None:
     data = pairs(tmp_path / read, PAIR)
-    words = ["--data", data, "--corpus", "self", "--output", tmp_path / written, "--overwrite"]
-    refused = CliRunner().invoke(app, ["mine", "-m", "bm25", *map(str, words)])
+    arguments = ["--data", data, "--corpus", "self", "--output", tmp_path / written, "--overwrite"]
+    refused = CliRunner().invoke(app, ["mine", "-m", "bm25", *map(str, arguments)])
     assert refused.exit_code == 2
     assert "would replace an input" in refused.stderr.replace("\n", " ")
 
@@ -191,32 +191,32 @@ def test_the_command_writes_rows_and_how_they_were_made(tmp_path, corpus, monkey
     monkeypatch.setattr("adapters.open_system", lambda *_: WordOverlap())
     data = pairs(tmp_path / "pairs.jsonl", {**PAIR, "query": "moon water day"}, {"query": "x", "pos": ["y"]})
     output = tmp_path / "mined.jsonl"
-    words = ["mine", "-m", "words", "--data", data, "--corpus", corpus.path.parent, "--output", output]
-    shown = CliRunner().invoke(app, [*map(str, words), "--json"])
+    arguments = ["mine", "-m", "words", "--data", data, "--corpus", corpus.path.parent, "--output", output]
+    shown = CliRunner().invoke(app, [*map(str, arguments), "--json"])
     assert shown.exit_code == 0, shown.stderr
     counts = json.loads(shown.stdout)["counts"]
     assert (counts["rows"], counts["forbidden"], counts["written"]) == (2, 1, 1)  # x is judged there
     (row,) = map(json.loads, output.read_text(encoding="utf-8").splitlines())
     assert sorted(row["neg_ids"]) == ["a", "b", "c", "d"]
-    made = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
-    assert made["system"] == "words"
-    assert made["counts"] == counts
-    for there in (output, output.with_suffix(".json")):
-        again = CliRunner().invoke(app, [*map(str, words)])
+    record = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    assert record["system"] == "words"
+    assert record["counts"] == counts
+    for path in (output, output.with_suffix(".json")):
+        again = CliRunner().invoke(app, [*map(str, arguments)])
         assert again.exit_code == 2
-        there.unlink()
+        path.unlink()
     output.with_suffix(".json").write_text("somebody's")
-    again = CliRunner().invoke(app, [*map(str, words)])
+    again = CliRunner().invoke(app, [*map(str, arguments)])
     assert again.exit_code == 2
     assert output.with_suffix(".json").read_text() == "somebody's"
-    words += ["--overwrite", "--data-dir", tmp_path]
-    by_name = CliRunner().invoke(app, [*map(str, words), "--exclude", corpus.path.parent.name])
+    arguments += ["--overwrite", "--data-dir", tmp_path]
+    by_name = CliRunner().invoke(app, [*map(str, arguments), "--exclude", corpus.path.parent.name])
     assert by_name.exit_code == 0, by_name.stderr
     (tmp_path / "nothing").mkdir()
-    useless = CliRunner().invoke(app, [*map(str, words), "--exclude", "nothing"])
+    useless = CliRunner().invoke(app, [*map(str, arguments), "--exclude", "nothing"])
     assert useless.exit_code == 2
     assert "no judgements" in useless.stderr
-    assert CliRunner().invoke(app, [*map(str, words), "--overwrite"]).exit_code == 0
+    assert CliRunner().invoke(app, [*map(str, arguments), "--overwrite"]).exit_code == 0
 
 
 def test_test_queries_of_the_pairs_own_collection_are_left_out(
@@ -229,12 +229,22 @@ def test_test_queries_of_the_pairs_own_collection_are_left_out(
         {"1": {"a": 1}},
     )
     (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n2\tb\t1\n3\ta\t1\n")
-    words = ["mine", "-m", "words", "--data", folder, "--corpus", "self", "--output", tmp_path / "out.jsonl"]
-    shown = CliRunner().invoke(app, [*map(str, words), "--json"])
+    arguments = [
+        "mine",
+        "-m",
+        "words",
+        "--data",
+        folder,
+        "--corpus",
+        "self",
+        "--output",
+        tmp_path / "out.jsonl",
+    ]
+    shown = CliRunner().invoke(app, [*map(str, arguments), "--json"])
     assert shown.exit_code == 0, shown.stderr
     assert json.loads(shown.stdout)["counts"]["forbidden"] == 1
     data = pairs(tmp_path / "pairs.jsonl", PAIR)
-    words[4], words[-1] = data, tmp_path / "other.jsonl"
-    warned = CliRunner().invoke(app, [*map(str, words)])
+    arguments[4], arguments[-1] = data, tmp_path / "other.jsonl"
+    warned = CliRunner().invoke(app, [*map(str, arguments)])
     assert warned.exit_code == 0, warned.stderr
     assert "no query is left out: name the sets" in warned.stderr

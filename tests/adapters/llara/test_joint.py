@@ -1,4 +1,4 @@
-"""One joint pass gives what two passes give, whatever the padding, the attention and the architecture."""
+"""One joint pass gives the embeddings of two passes, whatever the attention and the architecture."""
 
 import json
 import subprocess
@@ -49,9 +49,9 @@ from llara_eval.training.config import Conditions, Schedule
 TEXTS = ["sun and moon", "a", "the moon passes between the sun and the earth", "", "sourdough rises slowly"]
 
 
-def make_model(kind: str, attention: str = "sdpa", **changes: object) -> torch.nn.Module:
+def make_model(architecture: str, attention: str = "sdpa", **changes: object) -> torch.nn.Module:
     torch.manual_seed(1)
-    config = make_config(kind, **{"max_position_embeddings": 512, "sliding_window": 512, **changes})
+    config = make_config(architecture, **{"max_position_embeddings": 512, "sliding_window": 512, **changes})
     return AutoModel.from_config(config, attn_implementation=attention).eval()
 
 
@@ -61,15 +61,19 @@ def token_ids(texts: list[str]) -> list[list[int]]:
 
 @pytest.mark.parametrize("prompts", [RELEASED, PAPER], ids=["released", "paper"])
 @pytest.mark.parametrize(
-    ("kind", "attention"),
+    ("architecture", "attention"),
     [
-        *((kind, attention) for kind in ("llama", "qwen2", "gemma3") for attention in ("sdpa", "eager")),
+        *(
+            (architecture, attention)
+            for architecture in ("llama", "qwen2", "gemma3")
+            for attention in ("sdpa", "eager")
+        ),
         ("gemma2", "eager"),  # the only attention it has
     ],
 )
 @torch.no_grad()
-def test_a_joint_pass_equals_two_passes(kind: str, attention: str, prompts: Prompts) -> None:
-    tokenizer, model = make_tokenizer(), make_model(kind, attention)
+def test_a_joint_pass_equals_two_passes(architecture: str, attention: str, prompts: Prompts) -> None:
+    tokenizer, model = make_tokenizer(), make_model(architecture, attention)
     both = templates(tokenizer, prompts)
     batch = lay_out(token_ids(TEXTS), Frame.of(both, tokenizer))
     hidden = hidden_states(model, batch)
@@ -97,9 +101,9 @@ def test_a_mask_allows_what_is_before_but_not_padding_and_not_self_from_next() -
     for row in range(2):
         for query in range(7):
             for key in range(7):
-                asks, told = batch.segments[row, query], batch.segments[row, key]
-                crosses = asks == NEXT and told == SELF
-                expected = key == query or (key < query and told != PAD and not crosses)
+                segment, key_segment = batch.segments[row, query], batch.segments[row, key]
+                crosses = segment == NEXT and key_segment == SELF
+                expected = key == query or (key < query and key_segment != PAD and not crosses)
                 assert allowed[row, query, key] == expected
 
 
@@ -138,16 +142,16 @@ def test_an_attention_that_cannot_take_the_mask_is_refused() -> None:
         attention_mask(torch.ones(1, 1, 4, 4, dtype=torch.bool), model)
 
 
-@pytest.mark.parametrize("kind", ["gemma3", "mistral", "qwen2"])
-def test_sequences_beyond_an_attention_window_are_refused(kind: str) -> None:
-    if kind == "mistral":  # its configuration names no kinds of layers
+@pytest.mark.parametrize("architecture", ["gemma3", "mistral", "qwen2"])
+def test_sequences_beyond_an_attention_window_are_refused(architecture: str) -> None:
+    if architecture == "mistral":  # its configuration does not list the types of its layers
         shape = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 300}
         model = AutoModel.from_config(MistralConfig(**shape, sliding_window=8))
     else:
-        model = make_model(kind, sliding_window=8)
+        model = make_model(architecture, sliding_window=8)
     attention_mask(torch.ones(1, 1, 8, 8, dtype=torch.bool), model)
     longer = torch.ones(1, 1, 9, 9, dtype=torch.bool)
-    if kind == "qwen2":  # has a window, and does not use it
+    if architecture == "qwen2":  # has a window, and does not use it
         assert attention_mask(longer, model) is longer
     else:
         with pytest.raises(UsageError, match="window of 8"):
@@ -178,7 +182,7 @@ _NEO_LAYERS = [[["global", "local"], 1]]
     ],
     ids=lambda value: getattr(value, "model_type", None),
 )
-def test_models_that_one_pass_gives_other_embeddings_are_refused(
+def test_models_for_which_one_pass_gives_other_embeddings_are_refused(
     tmp_path: Path, config: PreTrainedConfig, refusal: str | None
 ) -> None:
     torch.manual_seed(0)

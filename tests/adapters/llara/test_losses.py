@@ -1,4 +1,4 @@
-"""The losses against their definitions, computed text by text and without chunks."""
+"""The losses of LLaRA against their definitions, computed text by text and without chunks."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ from adapters.llara.losses import (
 from adapters.llara.objective import AdaptationModel, combine
 from llara_eval.core.errors import UsageError
 
-VOCABULARY, WIDTH, SLOTS = 50, 12, 3
+VOCABULARY, HIDDEN_SIZE, SLOTS = 50, 12, 3
 TARGETS = [[4, 9, 9, 30], [], [7], [1, 2, 3, 4, 5, 5]]
 
 
@@ -31,10 +31,19 @@ def padded(targets: list[list[int]]) -> torch.Tensor:
     return torch.tensor([row + [NO_TOKEN] * (longest - len(row)) for row in targets])
 
 
+def assert_equal_with_gradients(
+    loss: torch.Tensor, expected: torch.Tensor, inputs: list[torch.Tensor]
+) -> None:
+    assert torch.allclose(loss, expected, rtol=1e-5)
+    gradients = (torch.autograd.grad(value, inputs) for value in (loss, expected))
+    for gradient, expected_gradient in zip(*gradients, strict=True):
+        assert torch.allclose(gradient, expected_gradient, atol=1e-4)
+
+
 def make(softcap: float | None = None) -> tuple[torch.Tensor, Head]:
     torch.manual_seed(0)
-    states = torch.randn(len(TARGETS), SLOTS, WIDTH, requires_grad=True)
-    return states, Head(torch.randn(VOCABULARY, WIDTH, requires_grad=True), softcap)
+    states = torch.randn(len(TARGETS), SLOTS, HIDDEN_SIZE, requires_grad=True)
+    return states, Head(torch.randn(VOCABULARY, HIDDEN_SIZE, requires_grad=True), softcap)
 
 
 @pytest.mark.parametrize("distinct", [True, False])
@@ -43,17 +52,11 @@ def test_bag_of_words_is_the_mean_over_target_tokens_summed_over_texts(distinct:
     expected = torch.zeros(())
     for state, target in zip(states, TARGETS, strict=True):
         log_p = (state @ head.weight.T).max(dim=0).values.log_softmax(0)
-        wanted = sorted(set(target)) if distinct else target
-        if wanted:
-            expected = expected - log_p[wanted].mean()
-    found = bag_of_words_loss(states, bag_weights(padded(TARGETS), VOCABULARY, distinct=distinct), head)
-    assert torch.allclose(found, expected, rtol=1e-5)
-    for ours, theirs in zip(
-        torch.autograd.grad(found, [states, head.weight]),
-        torch.autograd.grad(expected, [states, head.weight]),
-        strict=True,
-    ):
-        assert torch.allclose(ours, theirs, atol=1e-5)
+        tokens = sorted(set(target)) if distinct else target
+        if tokens:
+            expected = expected - log_p[tokens].mean()
+    loss = bag_of_words_loss(states, bag_weights(padded(TARGETS), VOCABULARY, distinct=distinct), head)
+    assert_equal_with_gradients(loss, expected, [states, head.weight])
 
 
 def test_a_text_without_target_contributes_nothing() -> None:
@@ -71,8 +74,8 @@ def test_recall_is_the_share_of_distinct_targets_among_as_many_top_logits() -> N
     for state, target in zip(states, targets, strict=True):
         top = (state @ head.weight.T).max(dim=0).values.topk(len(target)).indices.tolist()
         expected += len({*target} & {*top}) / max(len(target), 1)
-    found = bag_recall(states, bag_weights(padded(targets), VOCABULARY, distinct=True), head)
-    assert float(found) == pytest.approx(expected)
+    recall = bag_recall(states, bag_weights(padded(targets), VOCABULARY, distinct=True), head)
+    assert float(recall) == pytest.approx(expected)
     assert 0.5 < expected < 2, "a recall of none or all would prove little"
 
 
@@ -83,25 +86,19 @@ def test_the_language_model_term_in_chunks_is_cross_entropy(
 ) -> None:
     monkeypatch.setattr(losses, "_CHUNK_LOGITS", 4 * VOCABULARY)
     _, head = make(softcap)
-    hidden = torch.randn(rows, WIDTH, requires_grad=True)
+    hidden = torch.randn(rows, HIDDEN_SIZE, requires_grad=True)
     labels = torch.randint(0, VOCABULARY, (rows,))
     logits = hidden @ head.weight.T
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
     expected = 3 * F.cross_entropy(logits, labels, reduction="sum")
-    found = 3 * language_model_loss(hidden, labels, head)
-    assert torch.allclose(found, expected, rtol=1e-5)
-    for ours, theirs in zip(
-        torch.autograd.grad(found, [hidden, head.weight]),
-        torch.autograd.grad(expected, [hidden, head.weight]),
-        strict=True,
-    ):
-        assert torch.allclose(ours, theirs, atol=1e-4)
+    loss = 3 * language_model_loss(hidden, labels, head)
+    assert_equal_with_gradients(loss, expected, [hidden, head.weight])
 
 
 def test_a_frozen_head_gets_no_gradient() -> None:
-    hidden = torch.randn(4, WIDTH, requires_grad=True)
-    weight = torch.randn(VOCABULARY, WIDTH)
+    hidden = torch.randn(4, HIDDEN_SIZE, requires_grad=True)
+    weight = torch.randn(VOCABULARY, HIDDEN_SIZE)
     language_model_loss(hidden, torch.arange(4), Head(weight)).backward()
     assert weight.grad is None
     assert hidden.grad is not None
@@ -114,9 +111,9 @@ def test_a_head_with_a_scale_is_refused() -> None:
         AdaptationModel(model, Adaptation())
 
 
-@pytest.mark.parametrize("kind", ["llama", "gemma2"])
-def test_the_head_gives_the_models_own_logits(kind: str) -> None:
-    model = AutoModelForCausalLM.from_config(make_config(kind)).eval()
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_the_head_gives_the_models_own_logits(architecture: str) -> None:
+    model = AutoModelForCausalLM.from_config(make_config(architecture)).eval()
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
         hidden = model.base_model(input_ids=ids).last_hidden_state
@@ -149,7 +146,7 @@ def test_adaptation_to_nothing_is_refused() -> None:
 
 
 class Watch(TorchDispatchMode):
-    """Notes every operation and the size of the largest tensor."""
+    """Records the names of all operations and the size of the largest tensor."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The words around a text, token by token, and what an adaptation asks of its embedding."""
+"""The prompts around a text, token by token, and the targets of its embeddings."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,6 @@ from adapters.llara.templates import (
     PAPER,
     PAPER_ACL,
     RELEASED,
-    VARIANTS,
     Prompts,
     add_tokens,
     fit_embeddings,
@@ -81,17 +80,17 @@ def test_the_released_prompts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompts", "own", "following"),
+    ("prompts", "self_prompt", "next_prompt"),
     [
         (PAPER, "The original sentence: ", "The next sentence: "),
         (PAPER_ACL, "The input sentence is: ", "The next sentence is: "),
     ],
 )
-def test_the_prompts_of_the_paper(prompts: Prompts, own: str, following: str) -> None:
+def test_the_prompts_of_the_paper(prompts: Prompts, self_prompt: str, next_prompt: str) -> None:
     tokenizer = with_bos()
     both = templates(tokenizer, prompts)
-    assert shown(both, "document", tokenizer) == (f"<s>sea{own}</s>", ["</s>"])
-    assert shown(both, "query", tokenizer) == (f"<s>sea{following}</s>", ["</s>"])
+    assert shown(both, "document", tokenizer) == (f"<s>sea{self_prompt}</s>", ["</s>"])
+    assert shown(both, "query", tokenizer) == (f"<s>sea{next_prompt}</s>", ["</s>"])
 
 
 def test_repllamas_prompts() -> None:
@@ -127,7 +126,7 @@ def test_a_vocabulary_without_all_slots_is_not_ours() -> None:
         templates(without(["<s7>"]))
 
 
-def test_tokens_are_added_once_and_the_table_grows_to_hold_them() -> None:
+def test_tokens_are_added_once_and_the_embedding_matrix_grows_to_hold_them() -> None:
     tokenizer, model = without(SLOTS), make_model("llama")
     size = len(tokenizer)
     assert add_tokens(tokenizer, SLOTS) == list(range(size, size + 16))
@@ -154,18 +153,18 @@ def test_prompts_can_have_fewer_slots() -> None:
             prompts.with_slots(slots)
 
 
-def test_prompts_of_ones_own_come_from_a_file(tmp_path: Path) -> None:
+def test_prompts_are_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "prompts.json"
-    own = {"prefix": "[", "self_suffix": "] it:<s1>", "next_suffix": "] next:<s2>", "slots": 1}
-    path.write_text(json.dumps(own), encoding="utf-8")
+    fields = {"prefix": "[", "self_suffix": "] it:<s1>", "next_suffix": "] next:<s2>", "slots": 1}
+    path.write_text(json.dumps(fields), encoding="utf-8")
     tokenizer = make_tokenizer()
     both = templates(tokenizer, Prompts.from_file(path))
     assert shown(both, "query", tokenizer) == ("[sea] next:<s2>", ["<s2>"])
     for wrong in (
-        {**own, "more": 1},
-        {key: value for key, value in own.items() if key != "slots"},
-        {**own, "slots": "one"},
-        {**own, "prefix": 3},
+        {**fields, "more": 1},
+        {key: value for key, value in fields.items() if key != "slots"},
+        {**fields, "slots": "one"},
+        {**fields, "prefix": 3},
         [],
     ):
         path.write_text(json.dumps(wrong), encoding="utf-8")
@@ -184,42 +183,28 @@ def test_a_suffix_has_at_least_as_many_tokens_as_slots() -> None:
 
 @pytest.mark.parametrize("side", ["self_suffix", "next_suffix"])
 def test_several_slots_are_tokens_that_were_added(side: str) -> None:
-    own = {"prefix": "", "self_suffix": " it: <s1><s2>", "next_suffix": " next: <s3></s>", "slots": 2}
-    assert templates(make_tokenizer(), Prompts(**own)).query.slots == 2
-    wrong = Prompts(**{**own, side: " in two words: one two"})
+    fields = {"prefix": "", "self_suffix": " it: <s1><s2>", "next_suffix": " next: <s3></s>", "slots": 2}
+    assert templates(make_tokenizer(), Prompts(**fields)).query.slots == 2
+    wrong = Prompts(**{**fields, side: " in two words: one two"})
     with pytest.raises(UsageError, match=r"makes w o of its end, not 2 added tokens, such as <s1>"):
         templates(make_tokenizer(), wrong)
 
 
 def test_the_recipes_are_those_of_paper_and_released_code() -> None:
     task, schedule = recipes.released()
-    assert (task.prompts, task.language_model, task.distinct, task.scale, task.averaged) == (
-        VARIANTS["released"],
-        True,
-        True,
-        0.1,
-        True,
-    )
+    assert (task.prompts, task.language_model, task.distinct) == (RELEASED, True, True)
+    assert (task.scale, task.averaged) == (0.1, True)
     assert (schedule.steps, schedule.batch_size) == (10_000, 256)
     assert (task.max_length, USUAL_LENGTH) == (None, 1024)
     assert (schedule.learning_rate, schedule.warmup, schedule.lora) == (1e-5, 0.1, None)
     task, _ = recipes.paper()
-    assert (task.prompts, task.language_model, task.distinct, task.scale, task.averaged) == (
-        VARIANTS["paper"],
-        False,
-        False,
-        1.0,
-        False,
-    )
+    assert (task.prompts, task.language_model, task.distinct) == (PAPER, False, False)
+    assert (task.scale, task.averaged) == (1.0, False)
     contrast, schedule = recipes.contrastive()
     assert (contrast.temperature, contrast.group_size) == (0.01, 16)
     assert (contrast.query_length, contrast.passage_length) == (64, 160)
-    assert schedule.lora == LoRA(
-        rank=64,
-        alpha=16,
-        dropout=0.1,
-        targets=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-    )
+    targets = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    assert schedule.lora == LoRA(rank=64, alpha=16, dropout=0.1, targets=targets)
     assert (schedule.learning_rate, schedule.epochs, schedule.warmup) == (3e-4, 1.0, 0.1)
     contrast, schedule = repllama.recipe()
     assert (contrast.query_length, contrast.passage_length, contrast.group_size) == (32, 196, 16)
@@ -290,26 +275,6 @@ def test_each_term_can_be_left_out(tmp_path: Path, settings: dict[str, bool], te
         micro_tokens=400,
         precision=torch.float32,
     )
-    found = objective.step(objective.read(list(enumerate(rows)), 0)).terms
-    assert {name for name in ("language_model", "ebae", "ebar") if found[name]} == terms
-    assert found["loss"] == pytest.approx(sum(found[name] for name in terms))
-
-
-def test_where_only_one_embedding_is_asked_it_counts_whole() -> None:
-    both, alone = (targets_loss(**settings) for settings in ({}, {"ebar": False}))
-    assert alone["ebae"] == pytest.approx(2 * both["ebae"], rel=1e-5)
-
-
-def targets_loss(**settings: Any) -> dict[str, float]:
-    torch.manual_seed(0)
-    config = make_model("llama").config
-    config.max_position_embeddings = 512
-    tokenizer = make_tokenizer()
-    objective = Adapt(
-        AdaptationModel(AutoModelForCausalLM.from_config(config), Adaptation(**settings)),
-        tokenizer,
-        templates(tokenizer),
-        micro_tokens=400,
-        precision=torch.float32,
-    )
-    return dict(objective.step(objective.read([(0, ROW)], 0)).terms)
+    values = objective.step(objective.read(list(enumerate(rows)), 0)).terms
+    assert {name for name in ("language_model", "ebae", "ebar") if values[name]} == terms
+    assert values["loss"] == pytest.approx(sum(values[name] for name in terms))
