@@ -72,9 +72,7 @@ def test_training_on_what_is_tested_is_declared_kept_and_marked(
     assert call("leaderboard", "--check").exit_code == 0
 
 
-def test_a_lora_run_is_planned_and_resumes(
-    tmp_path: Path, base: Path, texts: Path, groups: Path
-) -> None:
+def test_a_lora_run_is_planned_and_resumes(tmp_path: Path, base: Path, texts: Path, groups: Path) -> None:
     adapted, tuned = tmp_path / "adapted", tmp_path / "tuned"
     adapt = ["adapt", "--model", base, "--data", texts, *QUICK, "--option", "lora_rank=4"]
     assert call(*adapt, "--output", adapted).exit_code == 0

@@ -90,9 +90,7 @@ def test_parameters_are_those_of_the_model_that_is_trained(
 
 
 @pytest.mark.parametrize("head", [False, True], ids=["decoder", "with head"])
-def test_a_lora_checkpoint_is_planned_as_its_base_with_the_tokens_added(
-    tmp_path: Path, head: bool
-) -> None:
+def test_a_lora_checkpoint_is_planned_as_its_base_with_the_tokens_added(tmp_path: Path, head: bool) -> None:
     base, tokenizer = save_causal(tmp_path / "base", "llama"), make_tokenizer()
     new = add_tokens(tokenizer, [f"<more{i}>" for i in range(60)])
     assert max(new) > 300
