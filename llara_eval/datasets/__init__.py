@@ -1,1 +1,1 @@
-"""A name, a folder or memory → documents, queries and judgements; and what of them was trained on."""
+"""Data sets from a name, a folder or memory, and their overlap with training files."""

@@ -1,8 +1,8 @@
-"""The training files that a system declares, and the findings of test texts in training files.
+"""The training files that a checkpoint declares, and the overlap of training files with data sets.
 
-A checkpoint declares its training files by checksum (``training_files`` in ``training.json``), an evaluation
-copies the declaration into the settings of its result, and the leaderboard looks for findings of the same
-file and the same data set below ``runs/``: overlap is measured, never declared.
+A checkpoint declares its training files by checksum (``training_files`` in ``training.json``), and an
+evaluation copies the declaration into the settings of its result. The leaderboard looks below ``runs/`` for
+findings about the same file and the same data set: training files are declared, but overlap is measured.
 """
 
 from collections.abc import Iterator
@@ -13,21 +13,21 @@ from llara_eval.core.decode import read_record
 from llara_eval.core.files import slug, write_json
 
 RECORD = "training.json"
-"""The file that a training run writes last: a folder with it holds a finished run."""
+"""The file that a training run writes last, so that a folder with this file holds a finished run."""
 
 TRAINING_FILES = "training_files"
-"""Key of the declaration in the record and in the settings of a result: SHA-256 → name of a file."""
+"""Key of the declaration in ``training.json`` and in a result's settings: SHA-256 → name of a file."""
 
 FINDINGS = "overlap"
 """Folder of findings below the folder of results."""
 
 ANY = "any"
-"""Stands for all roles a training text can have."""
+"""Key of the counts over training texts of all roles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """How much of a data set's test side is in a training file.
+    """The numbers of queries and documents of a data set that a training file holds.
 
     Attributes:
         file: Name of the training file.
@@ -36,10 +36,10 @@ class Finding:
         dataset: Name of the data set.
         split: Split of its judgements.
         dataset_fingerprint: SHA-256 over documents, queries and judgements.
-        tested: Role of a test text (``query``; ``relevant``, ``judged`` and ``other`` documents) → their
-            number.
+        tested: Role of a test text (``query``; ``relevant``, ``judged`` and ``other`` documents) → number of
+            test texts.
         seen: Role of a test text → role of the training text, or ``any`` → kind of the strongest match →
-            how many test texts have it; a missing count is 0.
+            number of test texts; a missing count is 0.
     """
 
     file: str
@@ -52,7 +52,7 @@ class Finding:
     seen: dict[str, dict[str, dict[str, int]]]
 
     def count(self, role: str) -> int:
-        """Return how many test texts of a role have a match of any kind."""
+        """Return the number of test texts of a role that have a match of any kind."""
         return sum(self.seen.get(role, {}).get(ANY, {}).values())
 
     def share(self, role: str) -> float:
@@ -61,19 +61,19 @@ class Finding:
 
     @property
     def overlaps(self) -> bool:
-        """Whether a test query or a relevant document was seen."""
+        """Whether a test query or a relevant document is in the training file."""
         return bool(self.count("query") or self.count("relevant"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Declaration:
-    """The field of ``training.json`` that is read here; it has others."""
+    """The one field of ``training.json`` that concerns overlap."""
 
     training_files: dict[str, str] = field(default_factory=dict)
 
 
 def declared(folder: Path) -> dict[str, str]:
-    """Return the training files a checkpoint declares, SHA-256 → name; empty if it declares none.
+    """Return the training files that a checkpoint declares, SHA-256 → name.
 
     Raises:
         DataError: The ``training.json`` of the checkpoint is malformed.
@@ -83,7 +83,7 @@ def declared(folder: Path) -> dict[str, str]:
 
 
 def keep(runs_dir: Path, finding: Finding) -> Path:
-    """Write a finding where :func:`walk` finds it; it replaces an earlier finding of the same files."""
+    """Write a finding for :func:`walk`; an earlier finding about the same content is replaced."""
     name = f"{slug(finding.dataset)}--{finding.dataset_fingerprint[:16]}--{finding.sha256[:16]}.json"
     path = runs_dir / FINDINGS / name
     write_json(path, asdict(finding))
@@ -91,7 +91,7 @@ def keep(runs_dir: Path, finding: Finding) -> Path:
 
 
 def walk(runs_dir: Path) -> Iterator[Finding]:
-    """Yield the findings that are kept, in the order of their paths.
+    """Yield the findings below ``runs_dir``, in the order of their paths.
 
     Raises:
         DataError: A file is not a finding of ``llara-eval overlap``.

@@ -1,4 +1,4 @@
-"""The documents of a data set as a stream, and the facts that one pass over them gives."""
+"""The documents of a data set as a stream, checked and counted in one pass."""
 
 import hashlib
 from array import array
@@ -14,10 +14,10 @@ from llara_eval.core.types import Document
 from llara_eval.datasets.folder import read_jsonl
 
 Numbered = Iterator[tuple[int, Document]]
-"""Documents in order, each with the number, counted from 1, of the line or row that it begins on."""
+"""Documents in order, each with the number, counted from 1, of its first line or of its row."""
 
 Reader = Callable[[Path], Numbered]
-"""Streams the documents of a file."""
+"""A function that streams the documents of a file."""
 
 REPORT_EVERY = 1_000
 """Documents between two reports of progress."""
@@ -25,14 +25,14 @@ REPORT_EVERY = 1_000
 
 @dataclass(frozen=True, slots=True)
 class CorpusFacts:
-    """The facts that one pass over a corpus gives.
+    """The counts and the fingerprint of a corpus.
 
     Attributes:
         documents: Number of documents.
         empty: Number of documents without any text.
         fingerprint: SHA-256 of the normalised content, in order.
         judged_unknown: Judged document ids that the corpus lacks, sorted.
-        state: State of the source when the pass began.
+        state: State of the source when it was scanned.
     """
 
     documents: int
@@ -47,9 +47,9 @@ class DocumentStream:
 
     Args:
         origin: The name of the source in messages.
-        read: Begins to stream the documents.
+        read: Returns a new stream of the documents.
         state: Returns a value that changes whenever the source changes.
-        unit: What the numbers of documents count.
+        unit: The unit of the numbers of documents in messages: ``line`` or ``row``.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class DocumentStream:
         """Stream the documents in order.
 
         Raises:
-            DataError: A line is malformed, or the source has changed since its facts were found.
+            DataError: A line is malformed, or the source has changed since it was scanned.
         """
         for _, document in self._read():
             yield document
@@ -80,16 +80,16 @@ class DocumentStream:
             )
 
     def split(self, cut: Callable[[Document], Iterable[Document]]) -> "DocumentStream":
-        """Return the corpus of the parts into which ``cut`` divides each document."""
-        return DocumentStream(self.origin, partial(_read_parts, self._read, cut), self._state, self.unit)
+        """Return the corpus of the passages into which ``cut`` divides each document."""
+        return DocumentStream(self.origin, partial(_read_passages, self._read, cut), self._state, self.unit)
 
     def scan(
         self, judged: frozenset[str] = frozenset(), advance: Callable[[int], None] = lambda n: None
     ) -> CorpusFacts:
-        """Read the corpus once, check it, and keep the facts in ``facts``.
+        """Read the corpus once, check it, and keep the result in ``facts``.
 
-        Memory is nine bytes a document: identifiers are compared by a 64-bit hash, and a second pass
-        settles whether equal hashes are equal identifiers.
+        The scan needs nine bytes of memory for each document: identifiers are compared by a 64-bit hash, and
+        a second pass finds out whether equal hashes are equal identifiers.
 
         Args:
             judged: Document ids that occur in judgements.
@@ -131,7 +131,7 @@ class DocumentStream:
         return (self.facts or self.scan()).documents
 
     def _refuse_repeats(self, suspected: frozenset[int]) -> None:
-        """Raise if an identifier whose hash is suspected occurs twice, and name both lines."""
+        """Raise an error that names both lines if an identifier with a suspected hash occurs twice."""
         first: dict[str, int] = {}
         for number, (doc_id, *_) in self._read():
             if _hash64(doc_id) not in suspected:
@@ -150,17 +150,12 @@ class Corpus(DocumentStream):
 
     Args:
         path: The file.
-        read: Reads it; BEIR's ``corpus.jsonl`` by default.
+        read: The reader of its format; that of BEIR's ``corpus.jsonl`` by default.
     """
 
     def __init__(self, path: Path, read: Reader = read_jsonl) -> None:
         super().__init__(str(path), partial(read, path), partial(_state, path))
         self.path = path
-
-
-def in_memory(documents: list[Document]) -> DocumentStream:
-    """Return a corpus of documents that are held in memory."""
-    return DocumentStream("documents", lambda: enumerate(documents, 1), unit="row")
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -169,11 +164,11 @@ def _state(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _read_parts(read: Callable[[], Numbered], cut: Callable[[Document], Iterable[Document]]) -> Numbered:
-    """Stream the parts of the documents that are read, each with its document's number."""
+def _read_passages(read: Callable[[], Numbered], cut: Callable[[Document], Iterable[Document]]) -> Numbered:
+    """Stream the passages of documents, each with the number of its document."""
     for number, document in read():
-        for part in cut(document):
-            yield number, part
+        for passage in cut(document):
+            yield number, passage
 
 
 def _hash64(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The shape of a data set: what is searched for what, what counts as relevant, and how it is measured."""
+"""A data set: documents, queries and judgements, the measures, and warnings about the content."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Qrels, Query
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import memory
-from llara_eval.datasets.corpus import DocumentStream, in_memory
+from llara_eval.datasets.corpus import DocumentStream
 from llara_eval.datasets.folder import judged_queries
 from llara_eval.datasets.known import DEPTH, KnownDataset
 from llara_eval.scoring.inputs import as_qrels
@@ -23,19 +23,19 @@ class Dataset:
     """A test collection with one split of judgements, and how it is measured.
 
     Attributes:
-        name: The full name of a public data set that is what it claims to be (``beir/scifact``,
-            ``msmarco-passage/dev``); else the folder's name, or the one given.
-        split: The split the judgements are of.
+        name: The full name of a public data set (``beir/scifact``, ``msmarco-passage/dev``) if the counts are
+            those pinned for it; else the folder's name, or the name given to :meth:`from_memory`.
+        split: The split of the judgements.
         queries: The judged queries, in file order.
-        qrels: Judgements of this split.
+        qrels: Judgements of the split.
         corpus: The documents, streamed.
-        drop_own_ids: Whether a query's own id is left out of its ranking.
+        drop_own_ids: Whether the document with a query's own identifier is left out of its ranking.
         measures: The measures that are reported, the main one first.
-        depth: Documents kept for a query.
-        text_length: Tokens that a system reads of a document, if it can; None leaves that to the system.
+        depth: Number of documents in a ranking.
+        text_length: Maximum tokens of a document for systems with such a limit; None leaves it to the system.
         fingerprint: SHA-256 over documents, judged queries and judgements.
-        warnings: Peculiarities of the data that do not stop an evaluation, in sentences.
-        mismatch: How a folder with the name of a public data set differs from that data set; else None.
+        warnings: Sentences about content that is unusual but does not stop an evaluation.
+        mismatch: The first difference from the public data set of the same name; None if there is none.
     """
 
     name: str
@@ -65,34 +65,35 @@ class Dataset:
         depth: int | None = None,
         text_length: int | None = None,
     ) -> "Dataset":
-        """Make a data set of what is in memory; its fingerprint is that of a folder with the same content.
+        """Return a data set of objects in memory; a folder with the same content has the same fingerprint.
 
         Args:
             documents: Identifier → text, (title, text) or ``{"title": …, "text": …}``; rows of these with
                 an identifier; or a pandas data frame with ``doc_id`` (or ``_id``, ``id``), ``text`` and
-                perhaps ``title``. They are held.
+                optionally ``title``. All documents are kept in memory.
             queries: Identifier → text; rows; or a data frame with ``query_id`` (or ``_id``, ``id``) and
-                ``text``. Those without judgements are left out.
+                ``text``. Queries without judgements are left out.
             qrels: Query identifier → document identifier → grade; or a data frame with ``query_id``,
                 ``doc_id`` and ``relevance`` (or ``score``, ``grade``).
-            name: What its results are filed under; one of a public data set is checked.
-            split: The split the judgements are of; the usual one by default.
-            drop_own_ids: Whether a query's own id is left out of its ranking; by default not, or as is
-                usual for a public data set of that name. The following likewise.
+            name: Name of the data set in its results. The name of a public data set is refused unless the
+                counts agree; its facts are then the defaults of the arguments below.
+            split: The split of the judgements.
+            drop_own_ids: Whether the document with a query's own identifier is left out of its ranking.
             measures: The measures that are reported.
-            depth: Documents kept for a query.
-            text_length: Tokens that a system reads of a document, if it can.
+            depth: Number of documents in a ranking.
+            text_length: Maximum tokens of a document for systems with such a limit.
 
         Raises:
-            DataError: A row is malformed (with its number), or the name is that of a public data set with
-                other content.
+            DataError: A row is malformed (the message has its number), or the name is that of a public data
+                set with other counts.
         """
-        known = catalogue.find(name)
-        split = split or (known.split if known else "test")
+        naming = Naming(catalogue.find(name), name)
+        split = split or naming.split
         judgements = as_qrels(qrels)
         judged = judged_queries("queries", memory.queries_of(queries), judgements, split)
-        corpus = in_memory(memory.documents_of(documents))
-        dataset = check(UncheckedDataset(known, name, split, judgements, judged, corpus))
+        kept = memory.documents_of(documents)
+        corpus = DocumentStream("documents", lambda: enumerate(kept, 1), unit="row")
+        dataset = check(UncheckedDataset(naming, split, judgements, judged, corpus))
         if dataset.mismatch:
             raise DataError(
                 f"{name!r} is the name of a public data set, and this is another: {dataset.mismatch}; "
@@ -107,20 +108,32 @@ class Dataset:
         return replace(dataset, **{field: value for field, value in overrides.items() if value is not None})
 
 
-class UncheckedDataset(NamedTuple):
-    """A data set before its documents are read.
+class Naming(NamedTuple):
+    """The names that a data set may have, before its documents are counted.
 
     Attributes:
-        known: The public data set that it claims to be.
-        other_name: Its name if it proves to be another data set.
-        split: The split of the judgements.
-        qrels: Judgements.
-        queries: The judged queries.
-        corpus: The documents.
+        known: The public data set of its name, or None.
+        other_name: The name of its results if ``known`` is None or its counts differ.
     """
 
     known: KnownDataset | None
     other_name: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that its results may have."""
+        return (self.known.name, self.other_name) if self.known else (self.other_name,)
+
+    @property
+    def split(self) -> str:
+        """The default split."""
+        return self.known.split if self.known else "test"
+
+
+class UncheckedDataset(NamedTuple):
+    """A data set before its documents are read."""
+
+    naming: Naming
     split: str
     qrels: Qrels
     queries: tuple[Query, ...]
@@ -131,9 +144,9 @@ def check(unchecked: UncheckedDataset, progress: Progress = SILENT) -> Dataset:
     """Read all documents once, and return the data set with warnings about its content.
 
     Raises:
-        DataError: A document is malformed, an identifier occurs twice, or there are no documents.
+        DataError: A document is malformed, an identifier occurs twice, or the corpus is empty.
     """
-    known, corpus = unchecked.known, unchecked.corpus
+    (known, other_name), corpus = unchecked.naming, unchecked.corpus
     judged = frozenset(doc_id for grades in unchecked.qrels.values() for doc_id in grades)
     title, expected = (known.name, known.documents) if known else ("documents", None)
     with progress.task(f"read {title}", expected) as advance:
@@ -155,11 +168,11 @@ def check(unchecked: UncheckedDataset, progress: Progress = SILENT) -> Dataset:
     if known and mismatch:
         warnings.append(
             f"the folder is called {Path(corpus.origin).parent.name} but is not {known.name}: "
-            f"{mismatch}; its results are filed under {unchecked.other_name!r}"
+            f"{mismatch}; its results are filed under {other_name!r}"
         )
-    usual = known or KnownDataset(name=unchecked.other_name, folder="")
+    usual = known or KnownDataset(name=other_name, folder="")
     return Dataset(
-        name=unchecked.other_name if mismatch else usual.name,
+        name=other_name if mismatch else usual.name,
         split=unchecked.split,
         queries=unchecked.queries,
         qrels=unchecked.qrels,
@@ -175,7 +188,7 @@ def check(unchecked: UncheckedDataset, progress: Progress = SILENT) -> Dataset:
 
 
 def _difference(known: KnownDataset, split: str, documents: int, qrels: Qrels) -> str | None:
-    """Return how a data set differs from the pinned counts of a public one, or None."""
+    """Return the first count that differs from the pinned count of a public data set, or None."""
     counts = [("documents", documents, known.documents)]
     if split == known.split:
         counts += [

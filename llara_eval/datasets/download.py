@@ -1,7 +1,7 @@
-"""Public archives: a broken transfer resumes, and an archive is unpacked only when its checksum is right.
+"""Public archives: a broken transfer resumes, and an archive is unpacked only if its checksum is right.
 
-A manifest stays with the files. It holds the address and checksum of the archive and the checksums of the
-files, so that they can be verified without a network.
+A manifest beside the files holds the address and checksum of the archive and the checksums of the files, so
+that the files can be verified without a network.
 """
 
 import hashlib
@@ -27,13 +27,13 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The origin and the checksums of the files of an unpacked archive.
+    """The origin of an unpacked archive and the checksums of its files.
 
     Attributes:
         schema: Version of this record.
-        url: Where the archive came from.
-        md5: Its checksum.
-        files: SHA-256 of each file, by its path below the folder, with ``/`` as separator.
+        url: Address of the archive.
+        md5: Checksum of the archive.
+        files: Path of each file below the folder, with ``/`` as separator → SHA-256.
     """
 
     schema: Literal[1]
@@ -51,9 +51,8 @@ def fetch_archive(known: KnownDataset, data_dir: Path, progress: Progress = SILE
         progress: Shows how many bytes have arrived.
 
     Raises:
-        DataError: The data set is licensed, the transfer failed (the bytes that have arrived are kept, and
-            the next call resumes), the checksum is wrong, the archive would write outside its folder or
-            lacks the data set, or an incomplete folder is in the way.
+        DataError: The data set is licensed, the transfer failed (the next call resumes it), the checksum is
+            wrong, the archive would write outside its folder or lacks it, or the target folder exists.
     """
     if known.archive is None or known.url is None or known.md5 is None:
         raise DataError(
@@ -83,15 +82,15 @@ def fetch_archive(known: KnownDataset, data_dir: Path, progress: Progress = SILE
 
 
 def download(url: str, part: Path, progress: Progress = SILENT) -> None:
-    """Fetch ``url`` into ``part``, and resume where an earlier call stopped.
+    """Download ``url`` into ``part``, and resume where an earlier call stopped.
 
     Raises:
-        DataError: The server refused or the transfer broke; ``part`` keeps the bytes that have arrived.
+        DataError: The server refused the request, or the transfer broke; ``part`` keeps the bytes received.
     """
     import requests
 
     resumed_at = part.stat().st_size if part.exists() else 0
-    headers = {"Accept-Encoding": "identity"}  # a position in a compressed stream says nothing
+    headers = {"Accept-Encoding": "identity"}  # byte ranges must count bytes of the file, not of its encoding
     if resumed_at:
         headers["Range"] = f"bytes={resumed_at}-"
     try:
@@ -113,7 +112,7 @@ def download(url: str, part: Path, progress: Progress = SILENT) -> None:
         kept = part.stat().st_size if part.exists() else 0
         raise DataError(
             f"download of {url} failed: {error}; {kept:,} bytes are kept in {part}, "
-            "the same command goes on from there"
+            "the same command resumes the download"
         ) from error
 
 
@@ -129,10 +128,10 @@ def _verify(archive: Path, url: str, md5: str) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack an archive into the folder of the same name; files beside that folder are dropped.
+    """Unpack an archive whose top folder has the name of ``folder``; files beside that folder are dropped.
 
     Raises:
-        DataError: A member would be written outside its folder, or there is no such folder.
+        DataError: A member would be written outside the folder, or the archive has no such folder.
     """
     with zipfile.ZipFile(archive) as content:
         members = {name: PurePosixPath(name.replace("\\", "/")) for name in content.namelist()}
@@ -141,21 +140,21 @@ def _unpack(archive: Path, folder: Path) -> None:
             raise DataError(f"{archive}: the member {name!r} would be written outside its folder")
     if not any(path.parts[:1] == (folder.name,) for path in members.values()):
         raise DataError(f"{archive}: there is no folder {folder.name!r} in it")
-    from beir.util import unzip  # imports torch: only when something is unpacked
+    from beir.util import unzip  # this import is slow: it imports torch
 
     unzip(str(archive), str(folder.parent))
 
 
 def write_manifest(folder: Path, *, url: str, md5: str) -> None:
-    """Write the manifest of a folder that has just been unpacked."""
+    """Write the manifest of a folder with the unpacked files of an archive."""
     write_json(folder / MANIFEST, plain(Manifest(schema=1, url=url, md5=md5, files=_checksums(folder))))
 
 
 def find_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest for the files of a folder, its own or that of the folder above, or None.
+    """Return the manifest of a folder, or the part of the parent's manifest about the folder, or None.
 
     Raises:
-        DataError: The manifest cannot be read.
+        DataError: The manifest is malformed.
     """
     for root, prefix in ((folder, ""), (folder.parent, f"{folder.name}/")):
         if (root / MANIFEST).is_file():
@@ -173,7 +172,7 @@ def find_manifest(folder: Path) -> Manifest | None:
 
 
 def changes(folder: Path, manifest: Manifest) -> list[str]:
-    """Return how the files of a folder differ from its manifest, which need not name all of them."""
+    """Return a sentence for each file of the manifest that is changed or missing in a folder."""
     checksums = _checksums(folder)  # no path is ever taken from a manifest
     return [
         f"{name} is not as it was fetched" if name in checksums else f"{name} is no longer there"

@@ -1,7 +1,6 @@
 """A folder in BEIR layout: documents, queries and judgements in files, with an error for every defect.
 
-``corpus.jsonl[.gz]`` is streamed and never held; ``queries.jsonl[.gz]`` and ``qrels/<split>.tsv[.gz]`` are
-small and held.
+``corpus.jsonl[.gz]`` is streamed; ``queries.jsonl[.gz]`` and ``qrels/<split>.tsv[.gz]`` are kept in memory.
 """
 
 from collections.abc import Iterator, Mapping
@@ -54,10 +53,10 @@ def unique_queries(origin: Path | str, queries: Iterator[tuple[int, Query]]) -> 
 
 
 def read_judged(folder: Path, split: str) -> tuple[dict[str, dict[str, int]], tuple[Query, ...]]:
-    """Read the judgements of a split and their queries.
+    """Return the judgements of a split and the judged queries, in file order.
 
     Raises:
-        DataError: The split does not exist, or a judged query has no text.
+        DataError: The split does not exist, a line is malformed, or a judged query is missing.
     """
     qrels = read_qrels(qrels_file(folder, split))
     path = find_file(folder, "queries.jsonl")
@@ -67,10 +66,10 @@ def read_judged(folder: Path, split: str) -> tuple[dict[str, dict[str, int]], tu
 def judged_queries(
     origin: Path | str, queries: Mapping[str, Query], qrels: Qrels, split: str
 ) -> tuple[Query, ...]:
-    """Return the judged queries, in their order.
+    """Return the queries that have judgements, in their order.
 
     Raises:
-        DataError: A judged query is not among the queries.
+        DataError: A judged query is missing.
     """
     missing = sorted(set(qrels) - set(queries))
     if missing:
@@ -82,16 +81,16 @@ def judged_queries(
 
 
 def splits(folder: Path) -> dict[str, Path]:
-    """Return the files of judgements of a folder, by split."""
+    """Return the judgement files of a folder by split; of two forms, the one without gzip."""
     files = [*(folder / "qrels").glob("*.tsv.gz"), *(folder / "qrels").glob("*.tsv")]
     return {path.name.removesuffix(".gz").removesuffix(".tsv"): path for path in files}
 
 
 def qrels_file(folder: Path, split: str) -> Path:
-    """Return the judgements file of a split.
+    """Return the judgement file of a split.
 
     Raises:
-        DataError: The split does not exist; the message lists those that do.
+        DataError: The split does not exist; the message lists the splits of the folder.
     """
     files = splits(folder)
     if split not in files:
@@ -103,13 +102,13 @@ def qrels_file(folder: Path, split: str) -> Path:
 
 
 def document_of(origin: Path | str, number: int, row: Mapping[str, Any], id_field: str) -> Document:
-    """Return the document that a row holds: its identifier, ``text`` and optionally ``title``.
+    """Return the document of a row with an identifier, ``text`` and optionally ``title``.
 
     Args:
-        origin: The source of the row, for messages.
-        number: The number of the row or line in that source.
-        row: The fields.
-        id_field: Name of the field of the identifier.
+        origin: The name of the source in messages.
+        number: The number of the row or line in the source.
+        row: The fields by name.
+        id_field: Name of the identifier's field.
 
     Raises:
         DataError: A field is missing or malformed.
@@ -122,12 +121,12 @@ def document_of(origin: Path | str, number: int, row: Mapping[str, Any], id_fiel
 
 
 def query_of(origin: Path | str, number: int, row: Mapping[str, Any], id_field: str = "_id") -> Query:
-    """Return the query that a row holds; arguments and errors are those of :func:`document_of`."""
+    """Return the query of a row; arguments and errors are those of :func:`document_of`."""
     return Query(_identifier(origin, number, row, id_field), _text(origin, number, row, "text", id_field))
 
 
 def _identifier(origin: Path | str, number: int, row: Mapping[str, Any], field: str) -> str:
-    """Return the identifier of a row as a string that can stand in a tab-separated line."""
+    """Return the identifier of a row as a string; integers are converted."""
     if field not in row:
         fields = ", ".join(map(str, row)) or "nothing"
         raise DataError.at(origin, number, f"the field {field!r} is missing; found {fields}")
@@ -140,7 +139,7 @@ def _identifier(origin: Path | str, number: int, row: Mapping[str, Any], field: 
 
 
 def usable_id(origin: Path | str, number: int, value: str, field: str = "id") -> str:
-    """Return an identifier if it can stand in a tab-separated line.
+    """Return an identifier unchanged if a tab-separated file can hold it.
 
     Raises:
         DataError: The identifier is empty, or has a tab, line break, control character or outer space.
@@ -163,7 +162,7 @@ def _text(
     *,
     optional: bool = False,
 ) -> str:
-    """Return a text field; a missing or null optional field is the empty string."""
+    """Return a text field; null, and a missing optional field, are the empty string."""
     value = row.get(field)
     if value is None and (optional or field in row):
         return ""

@@ -1,4 +1,4 @@
-"""The data sets known by name, those at hand, and whether their files are complete and unchanged."""
+"""An inventory of data sets: public, on disk, complete, unchanged since their download."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ _NO_MANIFEST = "no record of a download"
 
 
 def folder_of(name: str, data_dir: Path) -> Path | None:
-    """Return the folder of a data set that is at hand, or None."""
+    """Return the folder of a data set, or None if it is not on disk."""
     try:
         return datasets.locate(name, data_dir=data_dir, offline=True)
     except DataError:
@@ -25,35 +25,35 @@ def folder_of(name: str, data_dir: Path) -> Path | None:
 
 
 def others(data_dir: Path) -> list[str]:
-    """Return the names of the folders in ``data_dir`` that hold a data set without a known name."""
-    folders = data_dir.iterdir() if data_dir.is_dir() else ()
-    return sorted(folder.name for folder in folders if (folder / "qrels").is_dir() and not find(folder.name))
+    """Return the names of the folders in ``data_dir`` that hold a data set other than the public ones."""
+    folders = (path.parent for path in data_dir.glob("*/qrels") if path.is_dir())
+    return sorted(folder.name for folder in folders if not find(folder.name))
 
 
 def at_hand(data_dir: Path) -> list[str]:
-    """Return the names of the data sets in ``data_dir``, those without a known name first."""
+    """Return the names of the data sets in ``data_dir``, the public ones last."""
     return [*others(data_dir), *(name for name in catalogue.KNOWN if folder_of(name, data_dir))]
 
 
 def fetch(name: str, data_dir: Path, progress: Progress = SILENT) -> tuple[Path, bool]:
-    """Return the folder of a data set, and whether it had to be downloaded.
+    """Return the folder of a data set, and whether it has just been downloaded.
 
     Raises:
-        DataError: The data set cannot be downloaded, or the folder at hand is not whole.
+        DataError: The data set cannot be downloaded, or its folder lacks a file.
     """
     present = folder_of(name, data_dir)
     folder = present or datasets.locate(name, data_dir=data_dir, progress=progress)
-    _, lacks = _check_files(folder, find(name))
-    if lacks:
-        raise DataError(f"{lacks[0]}; complete {folder}, or move it away and fetch again")
+    _, problems = _check_files(folder, find(name))
+    if problems:
+        raise DataError(f"{problems[0]}; complete {folder}, or move it away and fetch again")
     return folder, present is None
 
 
 def describe(name: str, data_dir: Path) -> dict[str, Any]:
-    """Return all facts about a data set that need no reading of it, as JSON values.
+    """Return the facts about a data set as JSON values, without reading its documents.
 
     Raises:
-        DataError: The name is not known, and there is no such folder.
+        DataError: The name is neither that of a public data set nor that of a folder.
     """
     known = find(name)
     folder = folder_of(name, data_dir) if known else datasets.locate(name, data_dir=data_dir, offline=True)
@@ -87,7 +87,7 @@ def describe(name: str, data_dir: Path) -> dict[str, Any]:
 
 
 def _check_files(folder: Path, known: KnownDataset | None) -> tuple[str, list[str]]:
-    """Return a summary of the manifest of a folder, and the files that the folder lacks."""
+    """Return a summary of a folder's manifest, and messages about a missing file or a bad manifest."""
     try:
         if known is None or not known.files:
             find_file(folder, "corpus.jsonl")
@@ -101,13 +101,11 @@ def _check_files(folder: Path, known: KnownDataset | None) -> tuple[str, list[st
 
 
 def _interrupted(known: KnownDataset | None, data_dir: Path) -> list[str]:
-    """Return a warning with the bytes that have arrived, if the transfer of an archive broke."""
+    """Return a warning if an interrupted download has left the first bytes of an archive."""
     part = data_dir / f"{known.archive}.zip.part" if known and known.archive else None
     if part is None or not part.is_file():
         return []
-    return [
-        f"a download was interrupted, {part.stat().st_size:,} bytes are in {part}; fetch goes on from there"
-    ]
+    return [f"a download was interrupted, {part.stat().st_size:,} bytes are in {part}; fetch resumes it"]
 
 
 class Verdict(NamedTuple):
@@ -115,13 +113,13 @@ class Verdict(NamedTuple):
 
     Attributes:
         name: The name that the caller gave.
-        folder: Where it is; None if it is not at hand.
-        documents: Documents found; None, as the following, where they could not be read.
-        queries: Judged queries found.
-        judgements: Judgements found.
-        checksums: The outcome of comparing checksums, or what was compared instead.
+        folder: The folder; None if the data set is not on disk.
+        documents: Number of documents; None, like the next two, if the files could not be read.
+        queries: Number of judged queries.
+        judgements: Number of judgements.
+        checksums: The outcome of comparing checksums, or the comparison that was made instead.
         problem: The defects, in a sentence, or None.
-        warnings: Peculiarities that do no harm.
+        warnings: Sentences about unusual content that is no defect.
     """
 
     name: str
@@ -135,17 +133,17 @@ class Verdict(NamedTuple):
 
 
 def verify(name: str, data_dir: Path, progress: Progress = SILENT) -> Verdict:
-    """Read every line of a data set at hand, and compare it with its pinned counts and its manifest.
+    """Read every line of a data set on disk, and compare it with its pinned counts and its manifest.
 
-    The judgements of all splits are read, and those of the usual split are counted. Nothing is downloaded.
+    The judgements of all splits are read, and those of the default split are counted. Nothing is downloaded.
     """
     folder = None
     try:
         folder = datasets.locate(name, data_dir=data_dir, offline=True)
-        files = splits(folder)
-        split = None if find(name) or "test" in files else min(files, default=None)
+        qrels_files = splits(folder)
+        split = None if find(name) or "test" in qrels_files else min(qrels_files, default=None)
         dataset = datasets.load(name, data_dir=data_dir, split=split, offline=True, progress=progress)
-        for path in files.values():
+        for path in qrels_files.values():
             read_qrels(path)
         checksums, changed = _compare(folder, find(dataset.name), progress)
     except DataError as error:
@@ -164,7 +162,7 @@ def verify(name: str, data_dir: Path, progress: Progress = SILENT) -> Verdict:
 
 
 def _compare(folder: Path, known: KnownDataset | None, progress: Progress) -> tuple[str, list[str]]:
-    """Return a summary of the comparison of a folder's checksums, and the differences."""
+    """Return the outcome of comparing a folder's checksums, and the differences."""
     manifest = find_manifest(folder)
     if manifest is None:
         comparison = "the pinned counts compared" if known else "no counts are pinned"

@@ -2,7 +2,6 @@
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.leases import Leases
@@ -13,7 +12,7 @@ from llara_eval.core.types import Qrels
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import msmarco
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.dataset import Dataset, UncheckedDataset, check
+from llara_eval.datasets.dataset import Dataset, Naming, UncheckedDataset, check
 from llara_eval.datasets.folder import judged_queries, qrels_file, read_judged
 from llara_eval.datasets.known import KnownDataset
 from llara_eval.scoring.trec import read_qrels
@@ -27,28 +26,6 @@ _LONGEST_DOWNLOAD = 86_400.0
 """Seconds after which the download of another process counts as abandoned."""
 
 
-class Naming(NamedTuple):
-    """The names of a data set, as far as they are known before it is read.
-
-    Attributes:
-        known: The public data set that it claims to be.
-        other_name: Its name if it proves to be another data set.
-    """
-
-    known: KnownDataset | None
-    other_name: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names under which its results may be filed."""
-        return (self.known.name, self.other_name) if self.known else (self.other_name,)
-
-    @property
-    def split(self) -> str:
-        """The usual split."""
-        return self.known.split if self.known else "test"
-
-
 def load(
     name_or_folder: str,
     *,
@@ -57,65 +34,60 @@ def load(
     offline: bool = False,
     progress: Progress = SILENT,
 ) -> Dataset:
-    """Find a data set and read all of it once.
+    """Find a data set, download it if it is public and missing, and read all of it once.
 
     Args:
         name_or_folder: A folder in BEIR layout, the name of a data set of BEIR (with or without
             ``beir/``) or of MS MARCO, the name of a folder in ``data_dir``, or ``demo``.
-        data_dir: Where named data sets are looked for and downloaded to.
-        split: The split of the judgements; the usual one of the data set by default.
-        offline: Never download.
+        data_dir: The folder of named data sets, also for downloads.
+        split: The split of the judgements; None means the split whose scores are published, or ``test``.
+        offline: Whether downloads are forbidden.
         progress: Where to show progress.
 
     Raises:
-        DataError: The data set is not at hand and cannot be downloaded, or anything in it is malformed.
+        DataError: The data set is missing and cannot be downloaded, or its content is malformed.
     """
     dataset = find(name_or_folder, data_dir=data_dir, split=split, offline=offline, progress=progress)
     return check(dataset, progress)
 
 
 def find(
-    name_or_folder: str,
-    *,
-    data_dir: Path,
-    split: str | None = None,
-    offline: bool = False,
-    progress: Progress = SILENT,
+    name_or_folder: str, *, data_dir: Path, split: str | None, offline: bool, progress: Progress = SILENT
 ) -> UncheckedDataset:
-    """Find a data set and read its judgements and queries; arguments and errors are those of :func:`load`."""
+    """Find a data set as :func:`load` does, but read only its judgements and queries."""
     official = _official(name_or_folder)
     if official is None:
         folder = locate(name_or_folder, data_dir=data_dir, offline=offline, progress=progress)
         names = naming(name_or_folder, data_dir=data_dir)
         split = split or names.split
         judged = read_judged(folder, split)
-        return UncheckedDataset(*names, split, *judged, Corpus(find_file(folder, "corpus.jsonl")))
+        return UncheckedDataset(names, split, *judged, Corpus(find_file(folder, "corpus.jsonl")))
     if split not in (None, official.split):
         raise DataError(f"{official.name} has no split {split!r}: its judgements are in its name")
     files = _official_files(official, data_dir, offline)
     qrels = read_qrels(files.qrels)
     queries = judged_queries(files.queries, msmarco.read_queries(files.queries), qrels, official.split)
     names = naming(official.name, data_dir=data_dir)
-    return UncheckedDataset(*names, official.split, qrels, queries, files.documents)
+    return UncheckedDataset(names, official.split, qrels, queries, files.documents)
 
 
 def naming(name_or_folder: str, *, data_dir: Path) -> Naming:
-    """Return the names of a data set, at hand or not; nothing is read or downloaded."""
+    """Return the names that a data set may have, even if its files are missing; no file is read."""
     official = _official(name_or_folder)
-    if official is not None:  # a data set that is not the public one is named after its data folder
+    if official is not None:  # files with other counts are named after their data folder
         return Naming(official, f"{data_dir.resolve().name}/{official.name}")
     try:
         folder = locate(name_or_folder, data_dir=data_dir, offline=True).resolve()
-    except DataError:  # the data set is not at hand, but its results may be
+    except DataError:  # the files are missing, but there may be results
         folder = Path(name_or_folder).resolve()
     return Naming(_claimed_dataset(name_or_folder, folder), folder.name)
 
 
 def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
-    """Return the judgements of a data set that is at hand, by the name of its results.
+    """Return the judgements of a data set by the name of its results; nothing is downloaded.
 
     Raises:
-        DataError: The judgements are not at hand, or malformed.
+        DataError: The judgements are missing or malformed.
     """
     for known in catalogue.KNOWN.values():
         if known.files and name in naming(known.name, data_dir=data_dir).names:
@@ -124,13 +96,13 @@ def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
 
 
 def _official(name: str) -> KnownDataset | None:
-    """Return the data set of a name that is read from official files, or None."""
+    """Return the data set of a name if it is read from official files, else None."""
     known = catalogue.KNOWN.get(name)
     return known if known and known.files else None
 
 
 def _official_files(official: KnownDataset, data_dir: Path, offline: bool) -> msmarco.Files:
-    """Return the official files of a data set; those that are missing are downloaded unless offline."""
+    """Return the official files of a data set; missing files are downloaded unless ``offline``."""
     if not offline and msmarco.missing(official, data_dir):
         from llara_eval.datasets.msmarco_download import fetch
 
@@ -142,10 +114,16 @@ def _official_files(official: KnownDataset, data_dir: Path, offline: bool) -> ms
 def locate(
     name_or_folder: str, *, data_dir: Path, offline: bool = False, progress: Progress = SILENT
 ) -> Path:
-    """Return the folder of a data set; a public one that is not at hand is downloaded unless offline.
+    """Return the folder of a data set; a missing public data set is downloaded unless ``offline``.
+
+    Args:
+        name_or_folder: See :func:`load`, as for the other arguments.
+        data_dir: The folder of named data sets.
+        offline: Whether downloads are forbidden.
+        progress: Where to show progress.
 
     Raises:
-        DataError: There is no such folder or data set, or it cannot be downloaded.
+        DataError: The name is neither a folder nor a public data set, or the download fails or is forbidden.
     """
     if name_or_folder == DEMO:
         return DEMO_FOLDER
@@ -178,12 +156,12 @@ def locate(
 
 
 def _download_lease() -> AbstractContextManager[bool]:
-    """Let one process at a time download; the others wait, and then find the files at hand."""
+    """Return a lease that lets one process at a time download; the others wait and then find the files."""
     return Leases(home() / "leases", expires=_LONGEST_DOWNLOAD).hold("download", wait=True)
 
 
 def _claimed_dataset(name_or_folder: str, folder: Path) -> KnownDataset | None:
-    """Return the public data set a resolved folder claims to be by the name it was asked for or bears."""
+    """Return the public data set that has the given name or the name of a resolved folder, or None."""
     for name in (name_or_folder, folder.name, f"{folder.parent.name}/{folder.name}"):
         known = catalogue.find(name)
         if known and not known.files:

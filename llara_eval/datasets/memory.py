@@ -1,8 +1,8 @@
-"""Documents and queries that a caller holds in memory: dictionaries, rows, or pandas data frames.
+"""Documents and queries in memory: dictionaries, rows, or data frames of pandas or polars.
 
-The checks are those of a folder, and so is what counts as empty. Messages name the argument and the
-number of the row, counted from 1: ``documents:3: 'text' must be a string; id 'd3'``. A data frame is
-recognised by its methods, so that pandas is never imported.
+The checks are those of a folder. Messages name the argument and the number of the row, counted from 1:
+``documents:3: 'text' must be a string; id 'd3'``. A data frame is recognised by its methods, so that pandas
+is not imported.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,52 +13,49 @@ from llara_eval.core.frames import frame_column, is_frame
 from llara_eval.core.types import Document, Query
 from llara_eval.datasets.folder import document_of, query_of, unique_queries
 
-DOCUMENT_IDS = ("doc_id", "_id", "id", "docid", "docno")
-"""Fields that may hold the identifier of a document, in the order in which they are looked for."""
+_DOCUMENT_IDS = ("doc_id", "_id", "id", "docid", "docno")
+"""Names of the field with the identifier of a document, in order of precedence."""
 
-QUERY_IDS = ("query_id", "_id", "id", "qid")
-"""Fields that may hold the identifier of a query."""
+_QUERY_IDS = ("query_id", "_id", "id", "qid")
+"""Names of the field with the identifier of a query, in order of precedence."""
 
-Row = tuple[int, Mapping[str, Any], str]
-"""Number, fields, and the name of the field with the identifier."""
+_Row = tuple[int, Mapping[str, Any], str]
+"""The number of a row, its fields, and the name of the field with the identifier."""
 
 
 def documents_of(values: Any) -> list[Document]:
-    """Return documents.
+    """Return the documents of a caller's object.
 
     Args:
         values: Identifier → text, (title, text) or ``{"title": …, "text": …}``; or rows, each a
-            :class:`Document`, an object with an identifier, (identifier, text) or (identifier, title, text);
-            or a data frame.
+            :class:`Document`, a dictionary with an identifier, (identifier, text) or (identifier, title,
+            text); or a data frame.
 
     Raises:
         DataError: A row is malformed, or the values have none of these forms.
     """
-    rows = _rows("documents", values, DOCUMENT_IDS)
     return [
-        document_of("documents", number, fields, key)._replace(url=fields.get("url", ""))
-        for number, fields, key in rows
+        document_of("documents", number, fields, id_field)._replace(url=fields.get("url", ""))
+        for number, fields, id_field in _rows("documents", values, _DOCUMENT_IDS)
     ]
 
 
 def queries_of(values: Any) -> dict[str, Query]:
-    """Return queries by their identifier.
+    """Return the queries of a caller's object by their identifier.
 
     Args:
-        values: Identifier → text; or rows, each an object with an identifier or (identifier, text); or a
+        values: Identifier → text; or rows, each a dictionary with an identifier or (identifier, text); or a
             data frame.
 
     Raises:
         DataError: A row is malformed, an identifier occurs twice, or the values have none of these forms.
     """
-    rows = _rows("queries", values, QUERY_IDS)
-    return unique_queries(
-        "queries", ((number, query_of("queries", number, fields, key)) for number, fields, key in rows)
-    )
+    rows = _rows("queries", values, _QUERY_IDS)
+    return unique_queries("queries", ((row[0], query_of("queries", *row)) for row in rows))
 
 
-def _rows(origin: str, values: Any, id_fields: Sequence[str]) -> Iterator[Row]:
-    """Yield number, fields and the name of the field with the identifier, of each document or query."""
+def _rows(origin: str, values: Any, id_fields: Sequence[str]) -> Iterator[_Row]:
+    """Yield a row for each document or query."""
     if is_frame(values):
         names = [frame_column(origin, values, id_fields), *({"title", "text"} & set(values.columns))]
         for number, cells in enumerate(zip(*(_cells(values, name) for name in names), strict=True), 1):
@@ -67,26 +64,28 @@ def _rows(origin: str, values: Any, id_fields: Sequence[str]) -> Iterator[Row]:
         for number, (identifier, content) in enumerate(values.items(), 1):
             yield number, {**_content(content), "id": identifier}, "id"
     elif isinstance(values, Iterable) and not isinstance(values, str | bytes):
-        for number, row in enumerate(values, 1):
-            yield _row(origin, number, row, id_fields)
+        for number, value in enumerate(values, 1):
+            yield _row(origin, number, value, id_fields)
     else:
         raise DataError(
             f"{origin}: expected a dictionary, rows or a data frame, found {type(values).__name__}"
         )
 
 
-def _row(origin: str, number: int, row: Any, id_fields: Sequence[str]) -> Row:
-    """Return the fields of a row that is an object, (identifier, content) or (identifier, title, text)."""
-    if isinstance(row, Document):  # only a Document has a URL that counts, as rows of a folder have none
-        return number, row._asdict(), "doc_id"
-    if isinstance(row, Mapping):
-        key = next((field for field in id_fields if field in row), None)
-        return (number, row, id_fields[0]) if key is None else (number, {key: row[key], **_content(row)}, key)
-    if isinstance(row, tuple | list) and len(row) in (2, 3):
-        identifier, *content = row
+def _row(origin: str, number: int, value: Any, id_fields: Sequence[str]) -> _Row:
+    """Return the row of a dictionary, (identifier, content) or (identifier, title, text)."""
+    if isinstance(value, Document):  # the one form whose URL is kept: rows of a BEIR folder have none
+        return number, value._asdict(), "doc_id"
+    if isinstance(value, Mapping):
+        id_field = next((field for field in id_fields if field in value), None)
+        if id_field is None:
+            return number, value, id_fields[0]
+        return number, {id_field: value[id_field], **_content(value)}, id_field
+    if isinstance(value, tuple | list) and len(value) in (2, 3):
+        identifier, *content = value
         return number, {**_content(content[0] if len(content) == 1 else content), "id": identifier}, "id"
     raise DataError.at(
-        origin, number, f"expected an object, (id, text) or (id, title, text); found {str(row)[:60]!r}"
+        origin, number, f"expected an object, (id, text) or (id, title, text); found {str(value)[:60]!r}"
     )
 
 
@@ -100,7 +99,7 @@ def _content(value: Any) -> dict[str, Any]:
 
 
 def _cells(frame: Any, name: str) -> list[Any]:
-    """Return the cells of a column; a missing value is None, as in polars but not in pandas."""
+    """Return the cells of a column; pandas' marks of missing values become None, as polars has them."""
     column = frame[name]
     if hasattr(column, "notna"):
         column = column.astype(object).where(column.notna(), None)

@@ -1,8 +1,8 @@
-"""MS MARCO's official files, gzipped or not, found and read line by line.
+"""The official files of MS MARCO, gzipped or not, found and read line by line.
 
-Text is left as it is, as in all published numbers: quotes mean nothing, mojibake is not repaired, and tabs
-in the last column belong to the text. The ``.tsv`` and the ``.trec`` form of the documents hold the same
-pages with other line breaks, so their fingerprints differ.
+Text is left unchanged, as for all published numbers: quotes have no meaning, mojibake is not repaired, and
+tabs in the last column belong to the text. The ``.tsv`` and the ``.trec`` form of the documents hold the same
+pages with different line breaks, so their fingerprints differ.
 
 Addresses and checksums are in ``data/msmarco_files.csv``; they are those of ir_datasets 0.6.3
 (``etc/downloads.json``).
@@ -25,12 +25,12 @@ from llara_eval.datasets.known import KnownDataset
 
 
 class Source(NamedTuple):
-    """Where an official file comes from.
+    """The source of an official file.
 
     Attributes:
-        url: The file as it is distributed, gzipped or an archive that holds ours.
-        md5: Its checksum; None where it is not pinned.
-        record: Its name in the records of ir_datasets; None where ir_datasets does not have it.
+        url: Address of the distributed file: the official file, its gzipped form, or an archive with it.
+        md5: Checksum of the distributed file; None where it is not pinned.
+        record: Name of the distributed file in ir_datasets; None where ir_datasets lacks it.
     """
 
     url: str
@@ -47,7 +47,7 @@ def _sources() -> dict[str, Source]:
 
 
 SOURCES: Mapping[str, Source] = MappingProxyType(_sources())
-"""Name of an official file, without ``.gz`` → where it comes from."""
+"""Name of an official file, without ``.gz`` → its source."""
 
 
 def read_passages(path: Path) -> Numbered:
@@ -77,17 +77,17 @@ def read_documents_trec(path: Path) -> Numbered:
         DataError: A document is malformed, or the file ends inside one.
     """
     for number, block in _blocks(path):
-        name, opening, *text, closing = block if len(block) > 2 else ["", "", ""]
+        name, opening, *fields, closing = block if len(block) > 2 else ["", "", ""]
         if (name[:7], name[-8:], opening, closing) != ("<DOCNO>", "</DOCNO>", "<TEXT>", "</TEXT>"):
             raise DataError.at(
                 path, number, f"the document has no <DOCNO>, <TEXT> or </TEXT> in its place: {block[:2]!r}"
             )
-        url, title, *body = text + [""] * (2 - len(text))
+        url, title, *body = fields + [""] * (2 - len(fields))
         yield number, Document(usable_id(path, number + 1, name[7:-8]), title, "\n".join(body), url)
 
 
 def read_queries(path: Path) -> dict[str, Query]:
-    """Read queries of two columns, id and text, in file order.
+    """Read a file of queries: query id and text, in file order.
 
     Raises:
         DataError: A line is malformed or an identifier occurs twice.
@@ -103,17 +103,11 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "msmarco-docs.trec": read_documents_trec,
     }
 )
-"""Name of a file of documents → its reader; ``corpus.jsonl`` holds the title-augmented passages."""
+"""Name of a file of documents → its reader; ``corpus.jsonl`` holds the passages with titles."""
 
 
 class Files(NamedTuple):
-    """The files of a data set, in the order of ``KnownDataset.files``.
-
-    Attributes:
-        corpus: The documents.
-        queries: The queries.
-        qrels: The judgements.
-    """
+    """The files of documents, queries and judgements, in the order of ``KnownDataset.files``."""
 
     corpus: Path
     queries: Path
@@ -129,7 +123,7 @@ def find(known: KnownDataset, data_dir: Path) -> Files:
     """Find the files of a data set below a data folder.
 
     Raises:
-        DataError: Some files are missing; the message says which, and where they come from.
+        DataError: A file is missing; the message names all missing files and their addresses.
     """
     folder = data_dir / known.folder
     missing_files = missing(known, data_dir)
@@ -143,18 +137,18 @@ def find(known: KnownDataset, data_dir: Path) -> Files:
 
 
 def missing(known: KnownDataset, data_dir: Path) -> list[tuple[str, ...]]:
-    """Return the files of a data set that are missing; of the names in one tuple any one would do."""
+    """Return the missing files of a data set, each with its alternative names."""
     return [names for names in known.files if _first(data_dir / known.folder, names) is None]
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
-    """Return the first of the files, each gzipped or not, that exists."""
+    """Return the first existing file of some names, gzipped or not, or None."""
     candidates = (folder / f"{name}{ending}" for name in names for ending in ("", ".gz"))
     return next((path for path in candidates if path.is_file()), None)
 
 
 def _cells(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, cells) of a tab-separated file; further tabs belong to the last cell."""
+    """Yield (line number, cells) of a tab-separated file; any more tabs belong to the last cell."""
     for number, line in text_lines(path):
         if not line:
             continue

@@ -1,7 +1,7 @@
-"""Download of MS MARCO's files by ir_datasets, which has their addresses and verifies them.
+"""Download of MS MARCO's files by ir_datasets, which knows their addresses and verifies their checksums.
 
-Only the transfer is left to ir_datasets. Its reader of passages repairs their mojibake, so that its corpus
-is not the one that published numbers were measured on; we keep the files as they were distributed.
+ir_datasets does the transfer alone. Its reader of passages repairs mojibake, while published numbers were
+measured on the passages as distributed; therefore the files are kept and read as distributed.
 """
 
 import os
@@ -17,10 +17,10 @@ from llara_eval.datasets.msmarco import SOURCES, Source, missing
 
 
 def fetch(known: KnownDataset, data_dir: Path) -> None:
-    """Download the files that a data set lacks into its folder, verified.
+    """Download the missing files of a data set into its folder.
 
     Raises:
-        DataError: ir_datasets does not have a file, or the transfer failed.
+        DataError: ir_datasets does not have a file, the transfer failed, or an archive lacks a file.
     """
     folder = data_dir / known.folder
     files: dict[Source, list[str]] = {}
@@ -33,22 +33,22 @@ def fetch(known: KnownDataset, data_dir: Path) -> None:
             )
         files.setdefault(SOURCES[name], []).append(name)
     folder.mkdir(parents=True, exist_ok=True)
-    for source, members in files.items():
-        download = _download(source, known.folder, folder)
+    for source, names_in_source in files.items():
+        download = _download(source, folder)
         if source.url.endswith(".tar.gz"):
-            _unpack(download, members, folder)
+            _unpack(download, names_in_source, folder)
             download.unlink()
         else:
             shutil.move(download, folder / source.url.rpartition("/")[2])
 
 
-def _download(source: Source, folder_name: str, folder: Path) -> Path:
-    """Return the path of a file as it is distributed, in a folder of downloads below the data folder."""
+def _download(source: Source, folder: Path) -> Path:
+    """Download a distributed file into a folder of ir_datasets below the data folder, and return its path."""
     home = folder.parent / ".ir_datasets"
-    os.environ.setdefault("IR_DATASETS_HOME", str(home))  # ir_datasets makes this folder when it is imported
+    os.environ.setdefault("IR_DATASETS_HOME", str(home))  # importing ir_datasets creates this folder
     from ir_datasets.util import DownloadConfig
 
-    records = DownloadConfig.context(folder_name, base_path=str(home / folder_name))
+    records = DownloadConfig.context(folder.name, base_path=str(home / folder.name))
     try:
         return Path(records[source.record].path())
     except (OSError, RuntimeError) as error:
@@ -59,7 +59,7 @@ def _download(source: Source, folder_name: str, folder: Path) -> Path:
 
 
 def _unpack(archive: Path, names: Iterable[str], folder: Path) -> None:
-    """Write members of an archive into a folder, each whole or not at all, in one pass."""
+    """Write the named members of an archive into a folder, each whole or not at all, in one pass."""
     missing_names = set(names)
     with tarfile.open(archive, mode="r|gz") as members:
         for member in members:

@@ -1,4 +1,4 @@
-"""The texts of a test collection that a training file holds: one pass, the test side in memory."""
+"""The texts of a test collection that a training file holds, found in one pass over the training file."""
 
 import json
 from collections import Counter
@@ -20,19 +20,19 @@ _FIELDS = {
     **{"query": "query", "pos": "pos", "neg": "neg"},
     **{"input": "text", "output_summarize": "text", "output_predict": "text", "text": "text"},
 }
-"""Field of a training row → role of the texts in it."""
+"""Field of a training row → role of its texts."""
 
 
 class Match(NamedTuple):
     """The strongest match of a test text among the training texts of one role.
 
     Attributes:
-        role: See :class:`llara_eval.datasets.same_text.Item`.
-        id: The test text's identifier.
+        role: Role of the test text, see :class:`llara_eval.datasets.same_text.Item`.
+        id: Identifier of the query or document.
         trained_as: Role of the training text.
-        kind: How they match.
+        kind: Kind of match.
         score: See :class:`llara_eval.datasets.same_text.Hit`.
-        line: Line of the training file; the first of several equal matches.
+        line: Line of the training file; the first line if several match equally.
     """
 
     role: str
@@ -48,7 +48,7 @@ class Report(NamedTuple):
 
     Attributes:
         finding: The counts.
-        matches: One for each test text and role of training texts, in the order of the test side.
+        matches: A match for each test text and role of training texts, in the order of the test texts.
     """
 
     finding: Finding
@@ -56,11 +56,11 @@ class Report(NamedTuple):
 
 
 def items(dataset: Dataset, documents: Documents = "judged", progress: Progress = SILENT) -> Iterator[Item]:
-    """Yield the test side of a data set: its judged queries, and its judged documents or all of them."""
+    """Yield the test texts of a data set: the judged queries, and the judged documents or all documents."""
     for query in dataset.queries:
         yield Item("query", query.query_id, query.text, query.text)
-    relevant = {doc for grades in dataset.qrels.values() for doc, grade in grades.items() if grade > 0}
-    judged = {doc for grades in dataset.qrels.values() for doc in grades}
+    relevant = {doc_id for grades in dataset.qrels.values() for doc_id, grade in grades.items() if grade > 0}
+    judged = {doc_id for grades in dataset.qrels.values() for doc_id in grades}
     with progress.task(f"index {dataset.name}", len(dataset.corpus)) as advance:
         for document in dataset.corpus:
             doc_id = document.doc_id
@@ -71,22 +71,23 @@ def items(dataset: Dataset, documents: Documents = "judged", progress: Progress 
 
 
 def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SILENT) -> Report:
-    """Read a training file once and report which texts of the test side it holds.
+    """Read a training file once and report the test texts that it holds.
 
     Args:
-        path: JSONL, compressed if its name ends in ``.gz``, of fine-tuning rows (``query``, ``pos``,
-            ``neg``, each a text or a list), adaptation rows (``input`` and what belongs to it) or ``text``.
+        path: JSON Lines, gzipped if the name ends in ``.gz``: fine-tuning rows (``query``, ``pos``, ``neg``,
+            each a text or a list), adaptation rows (``input``, ``output_summarize``, ``output_predict``) or
+            rows with ``text``.
         dataset: The data set of the index.
-        index: The index of its test side.
+        index: The index of the test texts of the data set.
         progress: Where to show progress.
 
     Raises:
-        DataError: A row is malformed (with file and line), or the file has no texts.
+        DataError: A row is malformed (the message has file and line), or the file has no texts.
     """
     counts: Counter[str] = Counter()
     best: dict[tuple[int, str], Match] = {}
     with progress.task(f"read {path.name}", path.stat().st_size) as advance:
-        for batch in batches(training_texts(path, advance)):
+        for batch in batches(_training_texts(path, advance)):
             counts.update(trained_as for _, trained_as, _ in batch)
             for hit in index.find([text for *_, text in batch]):
                 line, trained_as, _ = batch[hit.text]
@@ -109,18 +110,8 @@ def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SIL
     return Report(finding, [best[key] for key in sorted(best)])
 
 
-def training_texts(
-    path: Path, advance: Callable[[int], object] | None = None
-) -> Iterator[tuple[int, str, str]]:
-    """Yield line, role and text of every text in a training file.
-
-    Args:
-        path: See :func:`compare`.
-        advance: See :func:`llara_eval.core.lines.objects`.
-
-    Raises:
-        DataError: A row has none of the fields, or a field that is not text.
-    """
+def _training_texts(path: Path, advance: Callable[[int], object]) -> Iterator[tuple[int, str, str]]:
+    """Yield the line, the role and the text of every text in a training file."""
     for line, row in objects(path, advance):
         fields = [field for field in _FIELDS if row.get(field) is not None]
         if not fields:
@@ -135,8 +126,8 @@ def training_texts(
 
 
 def _counted(best: Mapping[tuple[int, str], Match]) -> dict[str, dict[str, dict[str, int]]]:
-    """Count test texts by role, role of the training text, and kind of the strongest match."""
-    strongest: dict[tuple[int, str], Match] = dict(best)
+    """Count test texts by their role, the role of the training text, and the kind of the strongest match."""
+    strongest = dict(best)
     for (number, _), match in best.items():
         strongest[number, ANY] = max(match, strongest.get((number, ANY), match), key=strength)
     seen: dict[str, dict[str, dict[str, int]]] = {}
@@ -147,5 +138,5 @@ def _counted(best: Mapping[tuple[int, str], Match]) -> dict[str, dict[str, dict[
 
 
 def strength(match: Match) -> tuple[int, float]:
-    """Return the sort key of matches: kind, then score."""
+    """Return the sort key of a match: the strength of its kind, then its score."""
     return STRENGTH[match.kind], match.score

@@ -1,13 +1,12 @@
-"""When two texts are the same, and when a test text is in a training text: by words, in three ways.
+"""Matches between test texts and training texts, by their words.
 
 :func:`normalised` is the one definition of the same text, for mining and for overlap. The kinds of match,
 the strongest first:
 
-- ``exact``: the same text, that is, the same words in the same order;
+- ``exact``: the same words in the same order;
 - ``near``: the sets of neighbouring word pairs have a Jaccard index of at least 0.8;
 - ``13-gram``: thirteen words in a row are the same (Brown et al. 2020, arXiv 2005.14165, appendix C). A
-  text of fewer words is one gram as a whole, which is the exact match: a short question is not "seen"
-  wherever its words happen to follow each other.
+  shorter text can have an exact or a near match only: a short question inside a longer text is no match.
 """
 
 import unicodedata
@@ -24,26 +23,29 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 
 GRAM = 13
-"""Words in a row that count as copied: the N of Brown et al. 2020, appendix C."""
+"""Number of equal words in a row that count as copied: the N of Brown et al. 2020, appendix C."""
 
 THRESHOLD = 0.8
-"""Jaccard index of near-duplicates. Shingles are word pairs, not longer: where one word inside a text of n
-words is another, (n − 3) / (n + 1) of the pairs are shared, 0.8 from 19 words on; with triples from 29 on.
-Test queries are short, and "X increases Y" beside "X decreases Y" has the same relevant documents."""
+"""Least Jaccard index of near-duplicates.
+
+Shingles are word pairs because test queries are short. If one inner word of a text of n words is replaced,
+the index of word pairs is (n − 3) / (n + 1), which is 0.8 from 19 words on; the index of triples is 0.8 from
+29 words on. Such texts belong together: "X increases Y" and "X decreases Y" have the same relevant documents.
+"""
 
 BANDS, ROWS = 16, 4
 """Bands and rows of the MinHash index: two texts with Jaccard index j become candidates with probability
 1 − (1 − j⁴)¹⁶, which is 0.9998 at the threshold and 0.03 at 0.2; candidates are then compared exactly."""
 
 COMMON = 10
-"""A 13-gram in more test texts than this is a formula of the collection (a licence, a form's headings) and
-shows nothing; Brown et al. leave out grams by the same bound, of training documents."""
+"""Most test texts that may share a 13-gram. A more frequent gram is boilerplate of the collection (a licence,
+the headings of a form) and is ignored; Brown et al. apply the same bound to training documents."""
 
 BATCH = 1_000
-"""Texts looked up together."""
+"""Number of texts that are looked up together."""
 
 _MULTIPLIER = 0x9E3779B97F4A7C15
-"""2⁶⁴ divided by the golden ratio, odd (Knuth, TAOCP vol. 3, section 6.4)."""
+"""Multiplier of the hash: 2⁶⁴ divided by the golden ratio, odd (Knuth, TAOCP vol. 3, section 6.4)."""
 
 
 class Kind(StrEnum):
@@ -55,17 +57,18 @@ class Kind(StrEnum):
 
 
 STRENGTH = {kind: rank for rank, kind in enumerate(Kind)}
+"""Kind of match → rank, the weakest first."""
 
 
 class Item(NamedTuple):
-    """A text of the test side.
+    """A test text: a query or a document.
 
     Attributes:
         role: ``query``, ``relevant`` (a document relevant to some query), ``judged`` (a judged document
-            that is never relevant) or ``other``.
-        id: The query's or document's identifier.
+            that is never relevant) or ``other`` (any other document).
+        id: Identifier of the query or document.
         text: The text that a system reads.
-        bare: The text without its title, of which an exact copy counts too.
+        bare: The text without its title; a copy of it is an exact match, too.
     """
 
     role: str
@@ -78,10 +81,11 @@ class Hit(NamedTuple):
     """A test text that a training text matches.
 
     Attributes:
-        text: Number of the training text among those given.
+        text: Number of the training text.
         item: Number of the test text.
-        kind: How they match.
-        score: 1, the Jaccard index, or the share of the test text's 13-grams that the training text has.
+        kind: Kind of match.
+        score: 1 (exact), the Jaccard index (near), or the share of the test text's 13-grams in the training
+            text.
     """
 
     text: int
@@ -91,7 +95,7 @@ class Hit(NamedTuple):
 
 
 class _Words(dict[int, str]):
-    """Translation of characters: letters, marks and digits stay, invisible ones go, others separate words."""
+    """Translation that keeps letters, marks and digits, deletes invisible characters, and spaces the rest."""
 
     def __missing__(self, code: int) -> str:
         category = unicodedata.category(chr(code))
@@ -103,9 +107,9 @@ _WORDS = _Words()
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text: Unicode NFKC, casefolded, without punctuation, symbols and white space.
+    """Return the words of a text: in Unicode NFKC, casefolded, without punctuation, symbols and white space.
 
-    Text without spaces (Chinese, Thai) is one word from one punctuation mark to the next.
+    In a language without spaces (Chinese, Thai), the text between two punctuation marks is one word.
     """
     return _folded(text).translate(_WORDS).split()
 
@@ -113,18 +117,17 @@ def words(text: str) -> list[str]:
 def normalised(text: str) -> str:
     """Return the normalised form of a text: two texts are the same if their forms are equal and not empty.
 
-    The form is the words with one space between them, so that case, punctuation and white space make no
-    difference. A text without a word (``?!``) is its symbols; one of invisible characters alone is empty.
+    The form consists of the words with one space between them, so that case, punctuation and white space are
+    ignored. If a text has no words (``?!``), its form consists of the symbols.
     """
     return _joined(words(text), text)
 
 
-def _joined(sequence: Sequence[str], text: str) -> str:
+def _joined(words_of_text: Sequence[str], text: str) -> str:
     """Return the normalised form of a text whose words are known."""
-    if sequence:
-        return " ".join(sequence)
-    symbols = (char for char in _folded(text) if unicodedata.category(char)[0] not in "CZ")
-    return "".join(symbols)
+    if words_of_text:
+        return " ".join(words_of_text)
+    return "".join(char for char in _folded(text) if unicodedata.category(char)[0] not in "CZ")
 
 
 def _folded(text: str) -> str:
@@ -139,16 +142,16 @@ def jaccard(one: Sequence[str], other: Sequence[str]) -> float:
 
 
 class Index:
-    """An index of the test side, which finds the matches of training texts.
+    """An index of test texts, which finds the matches of training texts.
 
     Args:
-        test_side: The texts; an empty text matches nothing.
+        test_texts: The test texts; an empty text has no match.
 
     Attributes:
-        names: Role and identifier of each.
+        names: Role and identifier of each test text.
     """
 
-    def __init__(self, test_side: Iterable[Item]) -> None:
+    def __init__(self, test_texts: Iterable[Item]) -> None:
         from datasketch import MinHash, MinHashLSH
 
         self.names: list[tuple[str, str]] = []
@@ -157,7 +160,7 @@ class Index:
         self._empty = MinHash(num_perm=BANDS * ROWS)
         self._near = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
         parts = []
-        for batch in batches(test_side):
+        for batch in batches(test_texts):
             texts = [words(item.text) for item in batch]
             for item, text in zip(batch, texts, strict=True):
                 self._add(item, text)
@@ -182,17 +185,16 @@ class Index:
             self._near.insert(number, self._sketch(text))
 
     def find(self, training_texts: Sequence[str]) -> Iterator[Hit]:
-        """Yield the matches of training texts, kind by kind, in the order of the training texts.
+        """Yield the matches of training texts, sorted by kind and then by training text.
 
-        Args:
-            training_texts: The texts; a thousand at a time are faster than one at a time.
+        A call with ``BATCH`` training texts is faster than as many calls with one.
         """
         texts = [words(text) for text in training_texts]
         for number, (text, whole) in enumerate(zip(texts, training_texts, strict=True)):
             for item in self._exact.get(_joined(text, whole), ()):
                 yield Hit(number, item, Kind.EXACT, 1.0)
         pairs = _windows(texts, 2)
-        # A text of Jaccard index 0.8 with another has 0.8 of its pairs in it, so also in all texts together.
+        # A near-duplicate shares 0.8 of its pairs with one test text, and so with all test texts together.
         shared = np.bincount(pairs.owners, _among(self._pairs, pairs.hashes), minlength=len(texts))
         size = np.bincount(pairs.owners, minlength=len(texts))
         for number in np.flatnonzero(shared / np.maximum(size, 1) >= THRESHOLD).tolist():
@@ -204,12 +206,12 @@ class Index:
             yield Hit(number, item, Kind.GRAM, count / int(self._size[item]))
 
     def _shared(self, grams: "_Windows") -> Iterator[tuple[int, int, int]]:
-        """Yield training text, test text and number of grams in common, for all pairs with any in common."""
-        hit = _among(self._grams, grams.hashes)
-        first, last = (np.searchsorted(self._grams, grams.hashes[hit], side) for side in ("left", "right"))
+        """Yield numbers of training text, test text and common grams, for all pairs with a common gram."""
+        shared = _among(self._grams, grams.hashes)
+        first, last = (np.searchsorted(self._grams, grams.hashes[shared], side) for side in ("left", "right"))
         counts = last - first
         matches = np.arange(counts.sum()) + np.repeat(first - (np.cumsum(counts) - counts), counts)
-        pairs = np.repeat(grams.owners[hit], counts) * len(self.names) + self._owners[matches]
+        pairs = np.repeat(grams.owners[shared], counts) * len(self.names) + self._owners[matches]
         for pair, count in zip(*np.unique(pairs, return_counts=True), strict=True):
             yield *divmod(int(pair), len(self.names)), int(count)
 
@@ -220,23 +222,23 @@ class Index:
 
 
 def batches(values: Iterable[T]) -> Iterator[list[T]]:
-    """Yield values a thousand at a time."""
+    """Yield lists of ``BATCH`` values; the last may be shorter."""
     iterator = iter(values)
     while batch := list(islice(iterator, BATCH)):
         yield batch
 
 
 class _Windows(NamedTuple):
-    """The distinct n-grams of each of several texts: (M,) hashes, and (M,) numbers of the texts."""
+    """The M distinct n-grams of some texts: (M,) hashes, and (M,) numbers of the texts that hold them."""
 
     hashes: NDArray[np.uint64]
     owners: NDArray[np.int64]
 
 
 def _windows(texts: Sequence[Sequence[str]], size: int) -> _Windows:
-    """Hash every ``size`` words in a row (Karp and Rabin 1987); words are hashed by Python's ``hash``.
+    """Hash every ``size`` words in a row (Karp and Rabin 1987) from the values of Python's ``hash``.
 
-    With a billion training grams and a million test grams, the chance that any two different grams share a
+    For a billion training grams and a million test grams, the probability that two different grams share a
     hash is 1 in 20,000.
     """
     texts = [text if len(text) >= size else () for text in texts]
@@ -258,8 +260,8 @@ def _windows(texts: Sequence[Sequence[str]], size: int) -> _Windows:
 
 
 def _among(keys: NDArray[np.uint64], values: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Return a (n,) mask of the values that are among sorted keys."""
+    """Return an (n,) mask of the values that are among sorted keys."""
     if not len(keys):
         return np.zeros(len(values), dtype=bool)
-    among: NDArray[np.bool_] = keys.take(np.searchsorted(keys, values), mode="clip") == values
-    return among
+    mask: NDArray[np.bool_] = keys.take(np.searchsorted(keys, values), mode="clip") == values
+    return mask

@@ -1,4 +1,4 @@
-"""The operations, time, disk space and shards that encoding some data sets needs."""
+"""A plan of encoding: the operations, time, disk space and shards of some data sets."""
 
 import math
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ from llara_eval.planning.workload import Workload
 from llara_eval.vectors.shards import SHARD_SIZE
 
 DEVICES = {"h100": 989.0, "h200": 989.0, "a100": 312.0, "l40s": 362.0, "l4": 121.0, "mi300x": 1307.0}
-"""Dense bfloat16 TFLOP/s by the data sheets of NVIDIA (SXM; half of what is given with sparsity) and AMD."""
+"""Dense bfloat16 TFLOP/s by the data sheets of NVIDIA (SXM; half of the value with sparsity) and AMD."""
 
 NUMBER_BYTES = 2
-"""Bytes of a number of a vector: they are kept as float16."""
+"""Bytes of a number in a stored vector, which is float16."""
 
 
 class Device(NamedTuple):
     """A processor by its data sheet.
 
     Attributes:
-        name: Its name.
+        name: Name of the processor.
         tflops: Peak TFLOP/s.
-        utilisation: The share of the peak that encoding reaches.
+        utilisation: Share of the peak that encoding reaches, above 0 and at most 1.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Device(NamedTuple):
 
     @property
     def speed(self) -> float:
-        """Floating-point operations of a second."""
+        """Floating-point operations per second."""
         return self.tflops * 1e12 * self.utilisation
 
 
@@ -43,13 +43,13 @@ class Row(NamedTuple):
     """The needs of one data set, or of all.
 
     Attributes:
-        name: Its name.
+        name: Name of the data set, or ``all``.
         documents: Number of documents.
         queries: Number of queries.
         tokens_per_document: Mean tokens of a document, template included.
         tokens_from: ``sample``, ``published`` or ``both``, as in a :class:`Workload`.
         tokens: Tokens of documents and queries.
-        operations: Floating-point operations of encoding them.
+        operations: Floating-point operations of encoding these tokens.
         vector_bytes: Bytes of the documents' vectors.
         shards: Number of shards, of ``SHARD_SIZE`` documents on average.
     """
@@ -65,23 +65,23 @@ class Row(NamedTuple):
     shards: int
 
     def hours(self, speed: float) -> float:
-        """Return the hours at a number of operations a second."""
+        """Return the hours of encoding at a speed in floating-point operations per second."""
         return self.operations / speed / 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """An estimate.
+    """An estimate of the encoding of some data sets.
 
     Attributes:
-        model: The model's name.
-        cost: The cost of encoding with it.
-        rows: The needs of each data set.
-        device: The device that is planned for.
+        model: Name of the model.
+        cost: Cost of encoding with the model.
+        rows: Needs of each data set.
+        device: The assumed device.
         gpus: Number of such devices that share the work.
         batch_tokens: Tokens of one batch on the device.
-        peak_memory: Bytes of weights and activations on the device.
-        probe: The speed measured on this machine, or None.
+        peak_memory: Peak bytes of weights and activations on the device.
+        probe: Speed measured on this machine, or None.
     """
 
     model: str
@@ -96,15 +96,27 @@ class Plan:
     @property
     def total(self) -> Row:
         """The needs of all data sets together."""
-        return total(self.rows)
+        documents = sum(row.documents for row in self.rows)
+        sources = {row.tokens_from for row in self.rows}
+        return Row(
+            name="all",
+            documents=documents,
+            queries=sum(row.queries for row in self.rows),
+            tokens_per_document=sum(row.documents * row.tokens_per_document for row in self.rows) / documents,
+            tokens_from=sources.pop() if len(sources) == 1 else "both",
+            tokens=sum(row.tokens for row in self.rows),
+            operations=sum(row.operations for row in self.rows),
+            vector_bytes=sum(row.vector_bytes for row in self.rows),
+            shards=sum(row.shards for row in self.rows),
+        )
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Tokens of these data sets that this machine encodes in a second, with all layers of the model."""
+        """Tokens of these data sets per second on this machine with the whole model, or None."""
         return self.probe and self.probe.speed * self.total.tokens / self.total.operations
 
     def as_json(self) -> dict[str, Any]:
-        """Return the plan as one object."""
+        """Return the plan as a JSON object."""
         sums = self.total
         return {
             "model": self.model,
@@ -128,7 +140,7 @@ def device(name_or_tflops: str, utilisation: float) -> Device:
     """Return a device by a name of ``DEVICES``, or by its TFLOP/s.
 
     Raises:
-        UsageError: The name is unknown and no positive number, or the utilisation is not a share.
+        UsageError: The name is neither known nor a positive number, or the utilisation is not a share.
     """
     if not 0 < utilisation <= 1:
         raise UsageError(f"utilisation {utilisation:g}: expected a share above 0 and at most 1")
@@ -144,7 +156,7 @@ def device(name_or_tflops: str, utilisation: float) -> Device:
 
 
 def row(load: Workload, cost: Cost) -> Row:
-    """Return the needs of one data set with a model of some cost."""
+    """Return the needs of one data set with a model."""
     sides = ((load.documents, load.document_tokens), (load.queries, load.query_tokens))
     return Row(
         name=load.name,
@@ -159,24 +171,8 @@ def row(load: Workload, cost: Cost) -> Row:
     )
 
 
-def total(rows: Sequence[Row]) -> Row:
-    """Return the needs of all data sets together."""
-    documents = sum(row.documents for row in rows)
-    return Row(
-        name="all",
-        documents=documents,
-        queries=sum(row.queries for row in rows),
-        tokens_per_document=sum(row.documents * row.tokens_per_document for row in rows) / documents,
-        tokens_from=rows[0].tokens_from if len({row.tokens_from for row in rows}) == 1 else "both",
-        tokens=sum(row.tokens for row in rows),
-        operations=sum(row.operations for row in rows),
-        vector_bytes=sum(row.vector_bytes for row in rows),
-        shards=sum(row.shards for row in rows),
-    )
-
-
 def one_shard(loads: Sequence[Workload]) -> list[int]:
-    """Return the tokens of up to a shard of documents, drawn from all data sets by their sizes."""
+    """Return the numbers of tokens of at most one shard of documents, drawn in proportion to corpus sizes."""
     random = np.random.default_rng(0)
     counts = np.array([load.documents for load in loads])
     chosen = random.choice(len(loads), size=min(SHARD_SIZE, int(counts.sum())), p=counts / counts.sum())

@@ -1,4 +1,4 @@
-"""How fast this machine encodes: batches like those of an evaluation, for a minute at most."""
+"""The encoding speed of this machine, measured on batches like those of an evaluation."""
 
 import copy
 import logging
@@ -23,8 +23,8 @@ from llara_eval.planning.workload import Reading
 
 logger = logging.getLogger(__name__)
 
-SHORT = 2
-"""Layers of the model with random weights that is timed where there are no weights."""
+_LAYERS = 2
+"""Layers of the model with random weights that is timed if the weights are missing or too large."""
 
 
 class Probe(NamedTuple):
@@ -32,8 +32,8 @@ class Probe(NamedTuple):
 
     Attributes:
         seconds: Seconds of encoding, tokenisation included.
-        tokens: Tokens encoded, padding not counted.
-        operations: Their floating-point operations, padding not counted.
+        tokens: Number of tokens encoded, without padding.
+        operations: Floating-point operations of encoding these tokens.
         layers: Layers of the model that was timed.
         device: Type of the device.
         dtype: Dtype of weights and products.
@@ -48,19 +48,22 @@ class Probe(NamedTuple):
 
     @property
     def speed(self) -> float:
-        """Useful floating-point operations a second; padding and tokenisation only cost time."""
+        """Floating-point operations per second; those of padding do not count, but their time does."""
         return self.operations / self.seconds
 
 
 def open_encoder(
     checkpoint: Checkpoint, reading: Reading, *, dtype: str | None = None, batch_tokens: int | None = None
 ) -> Encoder:
-    """Return a checkpoint's encoder, or one of its shape where weights, or memory for them, are missing.
+    """Return the encoder of a checkpoint.
+
+    If the tokenizer, the weights or the memory for them are missing, the encoder has few layers of the same
+    shape with random weights, and no tokenizer.
 
     Args:
         checkpoint: The checkpoint.
-        reading: How the model reads texts.
-        dtype: Dtype of weights and products; None takes one that the processor computes fast.
+        reading: Templates and tokenizer of the model.
+        dtype: Dtype of weights and products; None means one that is fast on the device.
         batch_tokens: See :class:`Encoder`.
     """
     config, device = checkpoint.config, default_device()
@@ -70,7 +73,7 @@ def open_encoder(
         model, tokenizer = _shortened(config, weight_dtype, device), None
     elif cost(config).parameters * weight_dtype.itemsize > _memory(device):
         logger.warning(
-            "%s does not fit into the memory of this machine: %d layers are timed", checkpoint.folder, SHORT
+            "%s does not fit into the memory of this machine: %d layers are timed", checkpoint.folder, _LAYERS
         )
         model, tokenizer = _shortened(config, weight_dtype, device), None
     else:
@@ -88,14 +91,14 @@ def _memory(device: torch.device) -> int:
 
 
 def _shortened(config: Any, dtype: torch.dtype, device: torch.device) -> Any:
-    """Return a model of few layers and random weights."""
+    """Return a model of the same shape with at most ``_LAYERS`` layers and random weights."""
     config = copy.deepcopy(config)
-    config.num_hidden_layers = min(SHORT, config.num_hidden_layers)
-    if getattr(config, "layer_types", None):  # Gemma's, one for each layer
+    config.num_hidden_layers = min(_LAYERS, config.num_hidden_layers)
+    if getattr(config, "layer_types", None):  # Gemma lists a type for each layer
         config.layer_types = config.layer_types[: config.num_hidden_layers]
     model = skeleton(config).to(dtype).to_empty(device=device)
     for weight in (*model.parameters(), *model.buffers()):
-        if weight.is_floating_point():  # not constant: GPUs are faster on numbers that are all the same
+        if weight.is_floating_point():  # random, because GPUs are faster on equal numbers
             weight.data.uniform_(-0.02, 0.02)
         else:
             weight.data.zero_()
@@ -105,42 +108,43 @@ def _shortened(config: Any, dtype: torch.dtype, device: torch.device) -> Any:
 def time_encoder(
     encoder: Encoder, lengths: Sequence[int], *, seconds: float, progress: Progress = SILENT
 ) -> Probe:
-    """Encode documents of given lengths until the time is over.
+    """Measure the speed of an encoder on documents of given lengths.
 
-    They are sorted and batched like those of a shard, and the batches are taken in random order, so that the
-    first of them are representative. The first batch warms up and does not count.
+    The documents are sorted and batched like those of a shard. The batches are encoded in random order, so
+    that the first batches are representative. If there are several, the first is a warm-up that does not
+    count.
 
     Args:
-        encoder: The encoder; one without a tokenizer is given random token ids.
-        lengths: n tokens of a document, template included.
-        seconds: The time limit; a single batch may take longer.
+        encoder: The encoder; without a tokenizer, it gets random token ids.
+        lengths: Number of tokens of each document, template included.
+        seconds: The time limit; at least one batch is encoded, however long it takes.
         progress: Shows the seconds that have passed.
     """
     random, model = np.random.default_rng(0), cost(encoder.model.config)
     template, began = encoder.templates.document, time.perf_counter()
-    sequences, tokenising = _sequences(encoder, lengths, random)
+    sequences, seconds_per_token = _sequences(encoder, lengths, random)
     batches = list(encoder.batches(sequences))
-    done: list[tuple[float, int, float]] = []  # seconds, tokens, operations
+    timings: list[tuple[float, int, float]] = []  # seconds, tokens, operations
     with progress.task("probe", int(seconds)) as advance:
         shown = 0
         for number in random.permutation(len(batches)):
-            batch = [sequences[row] for row in batches[number]]
+            batch = [sequences[index] for index in batches[number]]
             started = time.perf_counter()
             encoder.embed(batch, template).cpu()
             now = time.perf_counter()
             tokens = sum(map(len, batch))
-            work = sum(model.operations(float(len(row))) for row in batch)
-            done.append((now - started + tokenising * tokens, tokens, work))
-            gone = min(int(now - began), int(seconds))
-            advance(gone - shown)
-            shown = gone
+            operations = sum(model.operations(float(len(input_ids))) for input_ids in batch)
+            timings.append((now - started + seconds_per_token * tokens, tokens, operations))
+            elapsed = min(int(now - began), int(seconds))
+            advance(elapsed - shown)
+            shown = elapsed
             if now - began + (now - started) > seconds:
                 break
-    times, counts, operations = zip(*(done[1:] or done), strict=True)
+    batch_seconds, batch_tokens, batch_operations = zip(*(timings[1:] or timings), strict=True)
     return Probe(
-        seconds=sum(times),
-        tokens=sum(counts),
-        operations=sum(operations),
+        seconds=sum(batch_seconds),
+        tokens=sum(batch_tokens),
+        operations=sum(batch_operations),
         layers=model.layers,
         device=encoder.device.type,
         dtype=str(encoder.model.dtype).removeprefix("torch."),
@@ -150,17 +154,17 @@ def time_encoder(
 def _sequences(
     encoder: Encoder, lengths: Sequence[int], random: np.random.Generator
 ) -> tuple[list[list[int]], float]:
-    """Return n token sequences of about these lengths, and the seconds of tokenisation a token."""
+    """Return token sequences of about the given lengths, and the seconds of tokenisation per token."""
     tokenizer, template = encoder.tokenizer, encoder.templates.document
     if tokenizer is None:
         vocabulary = encoder.model.config.vocab_size
         return [random.integers(vocabulary, size=length).tolist() for length in lengths], 0.0
     prose = " ".join(document.contents for document in Corpus(DEMO_FOLDER / "corpus.jsonl"))
     ids = tokenizer(prose, add_special_tokens=False)["input_ids"]
-    endless, own = np.resize(ids, len(ids) + max(lengths)), template.own_tokens(tokenizer)
+    repeated, template_tokens = np.resize(ids, len(ids) + max(lengths)), template.own_tokens(tokenizer)
     starts = random.integers(len(ids), size=len(lengths)).tolist()
     texts = [
-        tokenizer.decode(endless[start : start + max(1, length - own)].tolist())
+        tokenizer.decode(repeated[start : start + max(1, length - template_tokens)].tolist())
         for start, length in zip(starts, lengths, strict=True)
     ]
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""An estimate of a training run without running it: parameters, steps, tokens, memory and time."""
+"""An estimate of a training run before it starts: parameters, steps, tokens, memory and time."""
 
 import time
 from collections.abc import Sequence
@@ -15,24 +15,24 @@ from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Conditions, Schedule
 
 SAMPLE = 256
-"""Rows whose tokens are counted."""
+"""Number of rows whose tokens are counted."""
 
 _EFFICIENCY = 0.6
-"""Share of the speed of a matrix product that a training step reaches; measured on a CPU in float32."""
+"""Speed of a training step as a share of that of a matrix product; measured on a CPU in float32."""
 
 _PRODUCT_SECONDS = 0.5
-"""Seconds for which matrix products are timed on this machine."""
+"""Seconds for which matrix products are timed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An estimate.
+    """An estimate of a training run.
 
     Attributes:
         parameters: Number of parameters.
         trained: Number of trained parameters.
-        rows: Rows of the data.
-        steps: Optimizer steps.
+        rows: Number of rows of the data.
+        steps: Number of optimizer steps.
         tokens_per_step: Mean tokens of an optimizer step, from a sample of rows.
         memory_gib: GiB of weights, gradients, optimizer moments and activations.
         hours: Hours on this machine, in one process.
@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def tokens(self) -> float:
-        """Tokens altogether."""
+        """Tokens of all optimizer steps."""
         return self.steps * self.tokens_per_step
 
 
@@ -63,77 +63,77 @@ def make_plan(
     rows: int,
     passes: float = 3.0,
 ) -> Plan:
-    """Estimate a run from the model's configuration; no weights are read.
+    """Estimate a training run from the model's configuration; no weights are read.
 
     Args:
         folder: The checkpoint folder.
-        schedule: How parameters are trained.
-        conditions: How the run is carried out.
-        head: Whether the language-model head is trained with it.
+        schedule: Optimizer steps, batch size and LoRA.
+        conditions: Micro-batches, dtype and gradient checkpointing.
+        head: Whether the LM head is trained, too.
         new_tokens: Ids of tokens that will be added to the vocabulary.
-        lengths: Tokens of each row of a sample, all its sequences together.
-        rows: Rows of the data.
-        passes: Passes of a step in units of a forward pass: three for forward and backward.
+        lengths: Number of tokens of each row of a sample, over all sequences of the row.
+        rows: Number of rows of the data.
+        passes: Cost of a step in units of a forward pass: three for forward and backward pass.
 
     Raises:
         DataError: The configuration is missing or unreadable.
-        UsageError: LoRA names layers that the model does not have, or training does not support the dtype.
+        UsageError: LoRA names layers that the model lacks, or training does not support the dtype.
     """
     config = Checkpoint(folder).config
-    # An embedding matrix grows only where it has no row for a token.
+    # An embedding matrix grows only if it lacks a row for a new token.
     config.vocab_size = max(config.vocab_size, *(token + 1 for token in new_tokens), 0)
     model = skeleton(config, head=head)
     multiplied = products(model)
-    again, compiled = conditions.gradient_checkpointing, conditions.compiled
-    trained_model = prepare(model, schedule.lora, new_tokens, gradient_checkpointing=again)
-    sizes = [(weight.numel(), weight.requires_grad) for weight in trained_model.parameters()]
-    trained = sum(size for size, wanted in sizes if wanted)
-    parameters = sum(size for size, _ in sizes)
+    recomputed, compiled = conditions.gradient_checkpointing, conditions.compiled
+    weights = list(prepare(model, schedule.lora, new_tokens, gradient_checkpointing=recomputed).parameters())
+    parameters = sum(weight.numel() for weight in weights)
+    trained = sum(weight.numel() for weight in weights if weight.requires_grad)
     steps = schedule.total_steps(rows)
     tokens = schedule.batch_size * sum(lengths) / len(lengths)
-    # Weights in float32; a gradient and two moments for what is trained.
+    # All weights are float32, and each trained weight has a gradient and two moments.
     fixed = 4 * parameters + 12 * trained
     precision = precision_of(conditions.dtype, default_device())
     half = precision == torch.bfloat16
-    if half and not (again or compiled):
-        fixed += 2 * multiplied  # what is multiplied is kept in bfloat16 too
-    kept = 1 if again else _activations(config, compiled=compiled, half=half)
-    moving = 4 * conditions.micro_tokens * (config.num_hidden_layers * kept * config.hidden_size)
-    work = (passes + again) * 2 * multiplied * tokens
+    if half and not (recomputed or compiled):
+        fixed += 2 * multiplied  # autocast keeps a bfloat16 copy of each weight of a product
+    kept = 1 if recomputed else _activations(config, compiled=compiled, half=half)
+    activations = 4 * conditions.micro_tokens * (config.num_hidden_layers * kept * config.hidden_size)
+    operations = (passes + recomputed) * 2 * multiplied * tokens
     return Plan(
         parameters=parameters,
         trained=trained,
         rows=rows,
         steps=steps,
         tokens_per_step=tokens,
-        memory_gib=(fixed + moving) / 2**30,
-        hours=steps * work / (_EFFICIENCY * products_per_second(config.hidden_size, precision)) / 3600,
+        memory_gib=(fixed + activations) / 2**30,
+        hours=steps * operations / (_EFFICIENCY * products_per_second(config.hidden_size, precision)) / 3600,
     )
 
 
 def _activations(config: Any, *, compiled: bool, half: bool) -> float:
-    """Return the activations kept for a token and layer, in units of the hidden size in float32.
+    """Return the float32 numbers kept for each token and layer, in units of the hidden size.
 
-    Two norms with their inputs, attention's input and output, two residual sums: about 9 widths; queries,
-    keys and values; four of the width of the feed-forward layer. A compiled layer keeps what products made
-    and need: its input, queries, attention's output, one sum; keys and values; gate and up. In bfloat16 a
-    compiled layer's input stays float32; of another the norms and their inputs do, and each product keeps a
-    copy of its input.
+    An eager layer keeps about 9 tensors of the hidden size (two norms with their inputs, queries, input and
+    output of attention, two residual sums), keys and values, and 4 tensors of the feed-forward size.
+    A compiled layer keeps only inputs and outputs of products: 4 tensors of the hidden size (its input,
+    queries, the output of attention, one residual sum), keys and values, and 2 tensors of the feed-forward
+    size (gate, up). In bfloat16 the input of a compiled layer stays float32; in an eager layer, the norms and
+    their inputs stay float32, and each product keeps a copy of its input.
     """
     heads = getattr(config, "num_attention_heads", 1)
     keys = getattr(config, "num_key_value_heads", heads) / heads
-    widths, wide, more = (4, 2, 0.5) if compiled else (9, 4, 3.5)
-    kept = widths + 2 * keys + wide * feed_forward(config) / config.hidden_size
-    return float(kept / 2 + more if half else kept)
+    hidden, wide, unhalved = (4, 2, 0.5) if compiled else (9, 4, 3.5)
+    kept = hidden + 2 * keys + wide * feed_forward(config) / config.hidden_size
+    return float(kept / 2 + unhalved if half else kept)
 
 
 def products_per_second(width: int, precision: torch.dtype) -> float:
-    """Return how many floating-point operations a second a matrix product does on this machine."""
+    """Return the speed of matrix products on this machine in floating-point operations per second."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     left = torch.randn(1024, width, device=device, dtype=precision)
     right = torch.randn(width, 4 * width, device=device, dtype=precision)
-    done, started = 0, time.perf_counter()
+    count, started = 0, time.perf_counter()
     while time.perf_counter() - started < _PRODUCT_SECONDS:
         (left @ right).sum().item()
-        done += 1
-    return done * 2 * left.numel() * right.shape[1] / (time.perf_counter() - started)
+        count += 1
+    return count * 2 * left.numel() * right.shape[1] / (time.perf_counter() - started)

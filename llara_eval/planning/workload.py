@@ -1,7 +1,7 @@
 """Data sets → the number of tokens that a model has to read.
 
-Tokens are counted on a sample where a data set is at hand and the checkpoint has its tokenizer, and taken
-from :mod:`llara_eval.planning.corpus_sizes` otherwise.
+If a data set is on disk and the checkpoint has a tokenizer, tokens are counted on a sample; otherwise they
+are taken from :mod:`llara_eval.planning.corpus_sizes`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,16 +23,16 @@ from llara_eval.planning import corpus_sizes
 from llara_eval.planning.corpus_sizes import TEMPLATE_TOKENS, TOKENS_PER_WORD, CorpusSize
 
 SAMPLE = 1_000
-"""Number of documents, and of queries, of a data set whose tokens are counted."""
+"""Number of documents, and of queries, in the sample of a data set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a model reads texts: with which templates and which tokenizer.
+    """The templates and the tokenizer of a model.
 
     Attributes:
-        templates: Its templates; only their lengths count where there is no tokenizer.
-        tokenizer: Its tokenizer; None where the checkpoint has none.
+        templates: Templates; without a tokenizer, only their maximum lengths are used.
+        tokenizer: Tokenizer; None if the checkpoint has none.
     """
 
     templates: Templates
@@ -43,15 +43,14 @@ class Reading:
         template = self.templates.of(side)
         return np.array([len(ids) for ids in template.token_ids(self.tokenizer, texts)], dtype=np.float64)
 
-    def own_tokens(self, side: Side) -> int:
-        """Return the number of tokens of the template; that of LLaRA's where there is no tokenizer."""
-        if self.tokenizer is None:
-            return TEMPLATE_TOKENS
-        return self.templates.of(side).own_tokens(self.tokenizer)
-
     def with_template(self, tokens: NDArray[np.float64], side: Side) -> NDArray[np.float64]:
-        """Return the (n,) numbers of tokens of n sequences from those of their texts."""
-        return np.minimum(tokens + self.own_tokens(side), self.templates.of(side).max_length)
+        """Return the (n,) numbers of tokens of n texts, template included, from those without template.
+
+        Without a tokenizer, the template is assumed to have as many tokens as that of LLaRA.
+        """
+        template = self.templates.of(side)
+        added = TEMPLATE_TOKENS if self.tokenizer is None else template.own_tokens(self.tokenizer)
+        return np.minimum(tokens + added, template.max_length)
 
 
 class Workload(NamedTuple):
@@ -61,9 +60,9 @@ class Workload(NamedTuple):
         name: Name of the corpus or data set.
         documents: Number of documents.
         queries: Number of judged queries.
-        document_tokens: (n,) tokens of documents that stand for all of them, template included.
-        query_tokens: (m,) tokens of queries that stand for all of them.
-        tokens_from: Whether the tokens were counted on a sample or are the published ones.
+        document_tokens: (n,) numbers of tokens of n documents that represent all, template included.
+        query_tokens: (m,) numbers of tokens of m queries that represent all, template included.
+        tokens_from: ``sample`` if the tokens were counted, ``published`` if they are from the table.
     """
 
     name: str
@@ -85,15 +84,15 @@ def workloads(
     """Return the documents and queries to encode, by corpus.
 
     Args:
-        names: Names of corpora and data sets, groups of them (``beir-13``), folders in BEIR layout, or
-            ``demo``.
-        reading: How the model reads texts.
-        data_dir: Where named data sets are looked for; nothing is downloaded.
-        split: The split whose judged queries count; the usual one by default.
+        names: Names of corpora, data sets and groups (``beir-13``), folders in BEIR layout, or ``demo``.
+        reading: Templates and tokenizer of the model.
+        data_dir: The folder of named data sets; nothing is downloaded.
+        split: The split whose judged queries count; None means the default split of each data set.
         progress: Shows how many documents have been read.
 
     Raises:
-        DataError: A data set is neither known nor at hand, or malformed, or its tokens cannot be counted.
+        DataError: A data set is neither on disk nor in the table, or is malformed, or is on disk only while
+            the checkpoint has no tokenizer.
     """
     members = dict.fromkeys(member for name in names for member in corpus_sizes.expand(name))
     name_of_corpus = {size.name if (size := corpus_sizes.find(name)) else name: name for name in members}
@@ -102,17 +101,17 @@ def workloads(
 
 def _workload(name: str, reading: Reading, data_dir: Path, split: str | None, progress: Progress) -> Workload:
     size = corpus_sizes.find(name)
-    parts = corpus_sizes.data_sets(name)
+    members = corpus_sizes.data_sets(name)
     try:
-        for part in parts:  # CQADupStack is at hand if all its forums are
-            locate(part, data_dir=data_dir, offline=True)
+        for member in members:  # CQADupStack is sampled only if all its forums are on disk
+            locate(member, data_dir=data_dir, offline=True)
     except DataError as error:
         if size is None:
-            known = ", ".join(row.removeprefix("beir/") for row in corpus_sizes.load())
-            raise DataError(f"{error}. Without their texts, these can be planned: {known}") from error
+            corpora = ", ".join(corpus.removeprefix("beir/") for corpus in corpus_sizes.load())
+            raise DataError(f"{error}. Without their texts, these can be planned: {corpora}") from error
         return _published(size, reading)
     if reading.tokenizer is not None:
-        datasets = [find(part, data_dir=data_dir, split=split, offline=True) for part in parts]
+        datasets = [find(member, data_dir=data_dir, split=split, offline=True) for member in members]
         return _sampled(size, datasets, reading, progress)
     if size is not None:
         return _published(size, reading)
@@ -123,13 +122,13 @@ def _workload(name: str, reading: Reading, data_dir: Path, split: str | None, pr
 
 
 def _published(size: CorpusSize, reading: Reading) -> Workload:
-    query = np.array([size.query_words * TOKENS_PER_WORD])
+    query_tokens = np.array([size.query_words * TOKENS_PER_WORD])
     return Workload(
         size.name,
         size.documents,
         size.queries,
         reading.with_template(size.lengths(), "document"),
-        reading.with_template(query, "query"),
+        reading.with_template(query_tokens, "query"),
         "published",
     )
 
@@ -137,11 +136,10 @@ def _published(size: CorpusSize, reading: Reading) -> Workload:
 def _sampled(
     size: CorpusSize | None, datasets: Sequence[UncheckedDataset], reading: Reading, progress: Progress
 ) -> Workload:
-    known = datasets[0].known
-    name = size.name if size else known.name if known else datasets[0].other_name
-    queries = [query.text for part in datasets for query in part.queries]
+    name = size.name if size else datasets[0].naming.names[0]
+    queries = [query.text for dataset in datasets for query in dataset.queries]
     with progress.task(f"sample {name}", size and size.documents) as advance:
-        contents = (document.contents for part in datasets for document in part.corpus)
+        contents = (document.contents for dataset in datasets for document in dataset.corpus)
         documents, texts = _draw(contents, advance)
     if not texts:
         raise DataError(f"{datasets[0].corpus.origin}: the corpus is empty")
@@ -156,9 +154,9 @@ def _sampled(
 
 
 def _draw(texts: Iterable[str], advance: Advance | None = None) -> tuple[int, list[str]]:
-    """Count texts and draw ``SAMPLE`` of them, each equally likely.
+    """Return the number of texts and ``SAMPLE`` of them, each drawn with equal probability.
 
-    Vitter, "Random sampling with a reservoir", ACM TOMS 1985, algorithm R.
+    Source: Vitter, "Random sampling with a reservoir", ACM TOMS 1985, algorithm R.
     """
     random, count, drawn = Random(0), 0, list[str]()
     for count, text in enumerate(texts, 1):

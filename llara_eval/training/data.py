@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import shutil
+import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
@@ -104,6 +105,8 @@ class Rows(Sequence[dict[str, Any]]):
                 f"{', '.join(self.sources.values())}: {len(self)} rows, {held_out} to be held out"
             )
         trained, kept = copy(self), copy(self)
+        for part in (trained, kept):
+            part.__dict__.pop("_open_files", None)  # each part opens and closes its own files
         trained._positions, kept._positions = np.split(self._positions, [first], axis=1)
         return trained, kept
 
@@ -113,7 +116,10 @@ class Rows(Sequence[dict[str, Any]]):
 
     @cached_property
     def _open_files(self) -> list[BinaryIO]:
-        return [file.open("rb") for file in self._files]
+        files: list[BinaryIO] = [path.open("rb") for path in self._files]
+        for file in files:
+            weakref.finalize(self, file.close)
+        return files
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

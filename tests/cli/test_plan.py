@@ -140,6 +140,7 @@ def test_disk_shards_and_memory(llama_2_7b) -> None:
         (["--device-tflops", "tpu"], 2, "expected its TFLOP/s, or one of h100"),
         (["--device-tflops", "nan"], 2, "expected its TFLOP/s"),
         (["--utilisation", "50"], 2, "expected a share above 0 and at most 1"),
+        (["--utilisation", "0"], 2, "utilisation 0: expected a share above 0"),
         (["-o", "template=llara"], 2, "--option template: needs a tokenizer"),
         (["-o", "lenght=128"], 2, "has no option 'lenght'; it has max_length"),
     ],

@@ -64,7 +64,7 @@ def test_a_server_that_ignores_ranges_sends_all_of_it_again(server, tmp_path):
 
 def test_a_broken_transfer_keeps_what_came_and_the_same_call_goes_on(server, tmp_path):
     server.stop_after = 50_000
-    with pytest.raises(DataError, match=r"50,000 bytes are kept in .*tiny\.zip\.part.*goes on from there"):
+    with pytest.raises(DataError, match=r"50,000 bytes are kept in .*tiny\.zip\.part.*resumes the download"):
         fetch_archive(known(), tmp_path)
     assert (tmp_path / "tiny.zip.part").read_bytes() == WHOLE[:50_000]
     server.stop_after = None

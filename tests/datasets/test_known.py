@@ -7,16 +7,15 @@ import pytest
 from llara_eval.datasets.known import (
     AVERAGES,
     BEIR,
-    BEIR_13,
     CQADUPSTACK,
     KNOWN,
-    MSMARCO,
     expand,
     find,
     titled,
 )
 from llara_eval.scoring.measures import DEFAULT_MEASURES, parse_measures
 
+MSMARCO = [name for name, known in KNOWN.items() if known.files]
 LICENSED = tuple(name for name, known in KNOWN.items() if known.obtain)
 
 SPOTS = {
@@ -48,12 +47,7 @@ LICENSED_COUNTS = {
 def test_there_are_fourteen_public_sets_twelve_forums_and_four_licensed_sets():
     assert len(BEIR) == 14 + 12 + 4
     assert all(name == known.name for name, known in KNOWN.items())
-    assert (*BEIR, *MSMARCO) == tuple(KNOWN)
-
-
-def test_beir_13_has_thirteen_known_sets_without_msmarco_and_cqadupstack():
-    assert len(set(BEIR_13)) == 13
-    assert set(BEIR) - set(BEIR_13) - set(CQADUPSTACK) - set(LICENSED) == {"beir/msmarco"}
+    assert {*BEIR, *MSMARCO} == set(KNOWN)
 
 
 def test_the_licensed_sets_say_how_to_obtain_them_and_have_no_archive():
@@ -80,7 +74,7 @@ def test_the_averages_have_as_many_members_as_their_names_say():
 def test_an_average_expands_to_data_sets_that_are_known():
     for name in AVERAGES:
         assert set(expand(name)) <= set(BEIR), name
-    assert expand("BEIR-13") == BEIR_13
+    assert expand("BEIR-13") == AVERAGES["beir-13"]
     assert len(expand("beir-15")) == 13 + 12 + 1
     public = {name for name, known in KNOWN.items() if known.url}
     assert set(expand("beir-15")) == public

@@ -61,12 +61,12 @@ FORMS = {
 }
 
 
-def from_memory(documents=None, queries=None, qrels=None, **given) -> Dataset:
+def from_memory(documents=None, queries=None, qrels=None, **settings) -> Dataset:
     return Dataset.from_memory(
         DOCUMENTS if documents is None else documents,
         QUERIES if queries is None else queries,
         QRELS if qrels is None else qrels,
-        **given,
+        **settings,
     )
 
 
@@ -96,9 +96,9 @@ def test_a_data_set_in_memory_has_a_name_and_says_how_it_is_measured():
         1_000,
         None,
     )
-    given = {"name": "mine", "split": "dev", "measures": ["P@1"], "depth": 5, "text_length": 9}
-    dataset = from_memory(**given, drop_own_ids=True)
-    assert {key: getattr(dataset, key) for key in given} == given | {"measures": ("P@1",)}
+    settings = {"name": "mine", "split": "dev", "measures": ["P@1"], "depth": 5, "text_length": 9}
+    dataset = from_memory(**settings, drop_own_ids=True)
+    assert {key: getattr(dataset, key) for key in settings} == settings | {"measures": ("P@1",)}
     assert dataset.drop_own_ids
     assert dataset.fingerprint == usual.fingerprint
 
@@ -122,14 +122,14 @@ def test_urls_of_documents_are_kept(tmp_path):
     assert list(from_memory([document], {"q": "?"}, {"q": {"d": 1}}).corpus) == [document]
 
 
-def test_what_is_noticed_in_a_folder_is_noticed_in_memory():
+def test_a_data_set_in_memory_has_the_warnings_of_a_folder():
     dataset = from_memory(queries={"q1": " ", "7": "x"}, qrels={**QRELS, "q1": {"d9": 1, "d8": 1}})
     assert "2 judged documents are not in the corpus ('d8', …)" in dataset.warnings[0]
     assert dataset.warnings[2] == "1 queries have no text ('q1', …)"
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("arguments", "message"),
     [
         ({"documents": {}}, "documents: the corpus is empty"),
         ({"documents": {"d1": "x", "d2": 5}}, "documents:2: 'text' must be a string; id 'd2'"),
@@ -168,9 +168,9 @@ def test_what_is_noticed_in_a_folder_is_noticed_in_memory():
         ),
     ],
 )
-def test_what_is_malformed_is_named_with_its_row(given, says):
-    with pytest.raises(DataError, match=f"^{says}"):
-        from_memory(**given)
+def test_malformed_content_is_named_with_its_row(arguments, message):
+    with pytest.raises(DataError, match=f"^{message}"):
+        from_memory(**arguments)
 
 
 def test_the_name_of_a_public_data_set_is_only_for_that_data_set(monkeypatch):
@@ -185,11 +185,12 @@ def test_the_name_of_a_public_data_set_is_only_for_that_data_set(monkeypatch):
         from_memory({**DOCUMENTS, "d4": "x"}, name="tiny")
 
 
-def test_pandas_is_not_imported_for_dictionaries():
+def test_neither_pandas_nor_torch_is_imported_for_dictionaries():
     code = (
         "import sys\n"
         "from llara_eval.datasets.dataset import Dataset\n"
-        f"Dataset.from_memory({DOCUMENTS!r}, {QUERIES!r}, {QRELS!r})\n"
-        "assert 'pandas' not in sys.modules and 'torch' not in sys.modules"
+        f"dataset = Dataset.from_memory({DOCUMENTS!r}, {QUERIES!r}, {QRELS!r})\n"
+        "print(len(dataset.corpus), sorted({'pandas', 'torch'} & set(sys.modules)))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert shown == "3 []\n"

@@ -21,11 +21,13 @@ from llara_eval.datasets import inventory, msmarco
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import load as datasets
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.known import KNOWN, MSMARCO
+from llara_eval.datasets.known import KNOWN
 from llara_eval.datasets.msmarco import SOURCES
 from llara_eval.evaluation import audit
 from llara_eval.evaluation.evaluate import evaluate
 from llara_eval.evaluation.record import load, load_run
+
+MSMARCO = [name for name, known in KNOWN.items() if known.files]
 
 
 def read(path: Path) -> list[Document]:

@@ -48,6 +48,20 @@ def test_lengths_have_the_mean_of_the_table_and_grow_with_the_limit(name) -> Non
     assert means[0] <= 64
 
 
+def test_a_folder_is_counted_with_the_models_tokenizer_and_template(make_collection, tmp_path) -> None:
+    documents = {f"d{i}": ("title", "x" * i) for i in range(1, 31)}
+    folder = make_collection(documents, {"q1": "what", "q2": "unjudged"}, {"q1": {"d1": 1}})
+    template = Template(prefix=("<s>",), suffix=("</s>",), prompt="p:", max_length=20)
+    (load,) = workloads(
+        [str(folder)], Reading(Templates(template, template), make_tokenizer()), data_dir=tmp_path
+    )
+    template_tokens = len("p:") + 2
+    assert (load.name, load.documents, load.queries, load.tokens_from) == ("tiny", 30, 1, "sample")
+    expected = [min(20, template_tokens + len("title ") + i) for i in range(1, 31)]
+    assert sorted(load.document_tokens) == expected
+    assert load.query_tokens.tolist() == [template_tokens + len("what")]
+
+
 def test_a_large_corpus_is_counted_whole_and_sampled_evenly(make_collection, tmp_path) -> None:
     total = 5 * SAMPLE
     documents = {f"d{i}": "x" * (1 + i * 100 // total) for i in range(total)}

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError
-from llara_eval.datasets.known import BEIR_13, CQADUPSTACK
+from llara_eval.datasets.known import AVERAGES, CQADUPSTACK
 from llara_eval.datasets.load import load
 from llara_eval.evaluation import record
 from llara_eval.evaluation.audit import audit
@@ -33,6 +33,7 @@ from llara_eval.reports.published import (
 )
 from llara_eval.reports.published import load as load_published
 
+BEIR_13 = AVERAGES["beir-13"]
 HOSTILE = ["a|b", "<script>alert(1)</script>", "[x](y)", "**bold**", "new\nline | x", "`code`", "../up (1)"]
 
 

@@ -10,7 +10,7 @@ import typer
 from adapters.anserini import anserini_jar
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.datasets.known import BEIR, BEIR_13, CQADUPSTACK, KNOWN, find
+from llara_eval.datasets.known import AVERAGES, BEIR, CQADUPSTACK, KNOWN, find
 from llara_eval.reports import anserini_regressions, published
 from llara_eval.reports.published import PublishedScore
 from llara_eval.reports.reproduction import (
@@ -172,7 +172,7 @@ def test_a_cell_is_measured_on_the_split_of_its_value(every):
 
 def test_means_are_over_their_members(every):
     members = {(cell.system, cell.dataset): cell.members for cell in every}
-    assert members["llara", "mean/beir-13"] == BEIR_13
+    assert members["llara", "mean/beir-13"] == AVERAGES["beir-13"]
     assert members["all-minilm-l6-v2", "beir/cqadupstack"] == CQADUPSTACK
     assert members["bm25", "beir/scifact"] == ("beir/scifact",)
 

@@ -1,8 +1,10 @@
 """Rows of training data, groups drawn from them, batches, and pairs of chunks made from text."""
 
+import gc
 import gzip
 import json
 import random
+import warnings
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -123,6 +125,20 @@ def test_the_last_rows_can_be_held_out_but_not_all(tmp_path: Path) -> None:
     assert [row["text"] for row in kept] == ["three"]
     with pytest.raises(DataError, match="3 rows, 3 to be held out"):
         rows_of(tmp_path, LINES).split(3)
+
+
+def test_files_are_closed_with_the_rows_that_read_them(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, LINES)
+    assert rows[0] == {"text": "one"}
+    trained, kept = rows.split(1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del rows
+        gc.collect()
+        assert trained[1] == {"text": "zwölf"}, "the parts have files of their own"
+        del trained, kept
+        gc.collect()
+    assert [str(warning.message) for warning in caught if str(tmp_path) in str(warning.message)] == []
 
 
 def test_the_order_of_an_epoch_is_a_permutation_decided_by_seed_and_epoch() -> None:
