@@ -66,7 +66,8 @@ def test_the_names_are_those_that_type_checkers_see():
 
 
 @pytest.mark.slow
-def test_the_face_is_typed():
+def test_the_face_is_typed(monkeypatch):
+    monkeypatch.setenv("MYPYPATH", str(ROOT))  # mypy does not follow an editable install
     out, err, code = mypy.api.run(
         ["--strict", "--config-file", str(ROOT / "pyproject.toml"), str(ROOT / "tests/face/example.py")]
     )
