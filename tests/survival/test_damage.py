@@ -298,7 +298,7 @@ def test_a_result_whose_run_was_damaged_is_not_kept(make_collection, tmp_path, d
         write_text(run, "q1\tQ0\td2\t1\t2.0\tfake\n")
     else:
         run.write_bytes(whole[:-9])
-    with pytest.raises(UsageError, match="--on-existing always"):
+    with pytest.raises(UsageError, match="on_existing='always'"):
         evaluate.evaluate(system, dataset, runs_dir=tmp_path / "runs", measures=["nDCG@10"])
     evaluate.evaluate(system, dataset, runs_dir=tmp_path / "runs", measures=["nDCG@10"], on_existing="always")
     assert run.read_bytes() == whole
