@@ -131,6 +131,7 @@ def run(
     """
     from llara_eval.datasets.known import expand
     from llara_eval.evaluation.suite import evaluate_all
+    from llara_eval.reports.leaderboard import MEASURES
 
     single = len(systems) * len({name for dataset in datasets for name in expand(dataset)}) == 1
 
@@ -140,7 +141,7 @@ def run(
         result = outcome.result
         kept = "" if outcome.fresh else " (kept from an earlier run)"
         measure, mean = next(iter(result.means.items()))
-        say(f"{result.system} on {result.dataset}: {measure} {mean:.4f}{kept}")
+        say(f"{result.system} on {result.dataset}: {MEASURES.get(measure, measure)} {mean:.4f}{kept}")
         for warning in result.warnings:
             say(f"  note: {warning}")
 

@@ -88,7 +88,7 @@ OnExisting = Annotated[
     Existing,
     typer.Option(
         help="Where a result exists: only-missing keeps it if settings and data are the same, always "
-        "measures again, never keeps any result."
+        "measures again, never keeps it in any case."
     ),
 ]
 Dtype = Annotated[

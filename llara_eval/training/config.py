@@ -95,7 +95,10 @@ class Schedule:
             UsageError: There are fewer rows than one batch has.
         """
         if rows < self.batch_size:
-            raise UsageError(f"{rows} rows are fewer than one batch of {self.batch_size}")
+            raise UsageError(
+                f"{rows} rows are fewer than one batch of {self.batch_size}: "
+                "give more rows or a smaller batch_size"
+            )
         return self.steps or max(1, round(self.epochs * rows / self.batch_size))
 
 
