@@ -11,7 +11,7 @@ from typing import Any
 from llara_eval.core.errors import DataError
 from llara_eval.core.lines import find_file, objects
 from llara_eval.core.types import Document, Qrels, Query
-from llara_eval.scoring.trec import read_qrels
+from llara_eval.scoring.judgements import read_qrels
 
 
 def read_jsonl(path: Path, *, id_field: str = "_id") -> Iterator[tuple[int, Document]]:

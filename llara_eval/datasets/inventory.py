@@ -11,7 +11,7 @@ from llara_eval.datasets import load as datasets
 from llara_eval.datasets.download import changes, find_manifest
 from llara_eval.datasets.folder import qrels_file, splits
 from llara_eval.datasets.known import KnownDataset, find
-from llara_eval.scoring.trec import read_qrels
+from llara_eval.scoring.judgements import read_qrels
 
 _NO_MANIFEST = "no record of a download"
 

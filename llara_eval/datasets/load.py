@@ -15,7 +15,7 @@ from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.dataset import Dataset, Naming, UncheckedDataset, check
 from llara_eval.datasets.folder import judged_queries, qrels_file, read_judged
 from llara_eval.datasets.known import KnownDataset
-from llara_eval.scoring.trec import read_qrels
+from llara_eval.scoring.judgements import read_qrels
 
 DEMO = "demo"
 """Name of the small test collection that comes with the package."""

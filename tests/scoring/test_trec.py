@@ -12,8 +12,9 @@ from llara_eval.core.errors import DataError
 from llara_eval.core.types import Hits
 from llara_eval.scoring import trec
 from llara_eval.scoring.inputs import as_run
+from llara_eval.scoring.judgements import read_qrels
 from llara_eval.scoring.ranking import rank
-from llara_eval.scoring.trec import read_qrels, read_run, write_run
+from llara_eval.scoring.trec import read_run, write_run
 
 ODD_IDS = [
     "Geneva Durben",
@@ -182,7 +183,7 @@ def test_all_dialects_of_trec_give_the_same_run(put, content, name) -> None:
 @pytest.mark.parametrize("name", ["run", "run.gz"])
 def test_plain_files_are_read_by_column(put, monkeypatch, content, name) -> None:
     path = put(content, name)
-    expected = as_lists(rank(Hits.of_rows(trec._run_rows(path, *trec._sniff(path))), depth=9))
+    expected = as_lists(rank(Hits.of_rows(trec._run_rows(path, trec._form(path))), depth=9))
     monkeypatch.setattr(trec, "_run_rows", None)
     assert as_lists(read_run(path)) == expected
 
@@ -280,7 +281,8 @@ LATIN = "q Q0 café 2 1.0 t\n".encode("latin-1")
         ("q Q0 a 1 2.0 t\nq Q0 b 2 1.0\n", 2, "5 columns, expected 6"),
         ("q Q0 a 1 2.0 t\n\nq Q0 Geneva Durben 2 1.0 t\n", 3, "7 columns, expected 6"),
         ("q\tQ0\ta\t1\t2.0\tt\nq\tQ0\tGeneva\tDurben\t2\t1.0\tt\n", 2, "7 columns, expected 6"),
-        ("q\tQ0\ta\t1\t2.0\tt\nq Q0 b 2 1.0 t\n", 2, "1 columns, expected 6"),
+        ("q\tQ0\ta\t1\t2.0\tt\nq Q0 b 2 1.0\n", 2, "1 columns, expected 6"),
+        ("q 0 10 1\n", 1, "4 columns; a run has"),
         ("q a 1\nq b\n", 2, "2 columns, expected 3"),
         ("q a 1\nq b 2 0.3\n", 2, "4 columns, expected 3"),
         ("q Q0 a 1 2.0 t\nq Q0 b 2 high t\n", 2, "'high'"),
@@ -423,8 +425,10 @@ def test_the_same_judgement_twice_is_accepted(put) -> None:
         ("q 0 a 1\nq 0 b\n", 2, "3 columns, expected 4"),
         ("q 0 a 1\nq 0 Geneva Durben 1\n", 2, "5 columns, expected 4"),
         ("query-id\tcorpus-id\tscore\nq\ta\n", 2, "2 columns, expected 3"),
-        ("q 0 a 1\n\nq 0 b 1.0\n", 3, "'1.0'"),
-        ("q a 1.0\n", 1, "'1.0'"),
+        ("q 0 a 1\n\nq 0 b 1.5\n", 3, "'1.5'"),
+        ("q a high\nq b 1\n", 1, "'high'"),
+        ("q\ta\tscore\n", 1, "'score'"),
+        ("#q 0 a\n", 1, "'a'"),
         ("q 0 a 0.5\nq 0 b 1\n", 1, "'0.5'"),
         ("query-id\tcorpus-id\tscore\nq\ta\t1\nq\tb\tyes\n", 3, "'yes'"),
         ("query-id\tcorpus-id\tscore\nquery-id\tcorpus-id\tscore\n", 2, "'score'"),

@@ -28,7 +28,7 @@ class Room(NamedTuple):
 
 
 ROOMS = {
-    "core": Room("", "msgspec pandas"),
+    "core": Room("", "msgspec pandas pyarrow"),
     "scoring": Room("core", "ir_measures pyarrow scipy"),
     "encoding": Room("core", "sentence_transformers torch transformers vllm"),
     "datasets": Room("core scoring", "beir datasketch ir_datasets requests"),
