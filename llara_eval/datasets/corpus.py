@@ -2,10 +2,11 @@
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -18,6 +19,8 @@ Numbered = Iterator[tuple[int, Document]]
 
 Reader = Callable[[Path], Numbered]
 """A function that streams the documents of a file."""
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 REPORT_EVERY = 1_000
 """Documents between two reports of progress."""
@@ -32,6 +35,9 @@ class CorpusFacts:
         empty: Number of documents without any text.
         fingerprint: SHA-256 of the normalised content, in order.
         judged_unknown: Judged document ids that the corpus lacks, sorted.
+        own_ids: Number of queries whose identifier is that of a document.
+        own_texts: Number of these whose text is that of the document, with or without its title.
+        ids: A hash of the set of document ids, in any order; see ``ids`` of a known data set.
         state: State of the source when it was scanned.
     """
 
@@ -39,6 +45,9 @@ class CorpusFacts:
     empty: int
     fingerprint: str
     judged_unknown: tuple[str, ...]
+    own_ids: int
+    own_texts: int
+    ids: str
     state: object
 
 
@@ -84,7 +93,10 @@ class DocumentStream:
         return DocumentStream(self.origin, partial(_read_passages, self._read, cut), self._state, self.unit)
 
     def scan(
-        self, judged: frozenset[str] = frozenset(), advance: Callable[[int], None] = lambda n: None
+        self,
+        judged: frozenset[str] = frozenset(),
+        queries: Mapping[str, str] = _NONE,
+        advance: Callable[[int], None] = lambda n: None,
     ) -> CorpusFacts:
         """Read the corpus once, check it, and keep the result in ``facts``.
 
@@ -93,6 +105,7 @@ class DocumentStream:
 
         Args:
             judged: Document ids that occur in judgements.
+            queries: Query id → text of the judged queries.
             advance: Called with the number of documents read since the last call.
 
         Raises:
@@ -101,13 +114,17 @@ class DocumentStream:
         self.facts, state = None, self._state()
         content = hashlib.sha256()
         hashes = array("Q")
-        unknown, empty = set(judged), 0
+        unknown, empty, own_ids, own_texts = set(judged), 0, 0, 0
         for document in self:
-            hashes.append(_hash64(document.doc_id))
+            hashes.append(hash64(document.doc_id))
             fields = document if document.url else document[:3]  # BEIR documents have no URL
             content.update("\x1f".join(fields).encode() + b"\x1e")
             unknown.discard(document.doc_id)
             empty += not document.contents
+            if document.doc_id in queries:
+                own_ids += 1
+                text = queries[document.doc_id].strip()
+                own_texts += text in (document.text.strip(), document.contents)
             if not len(hashes) % REPORT_EVERY:
                 advance(REPORT_EVERY)
         advance(len(hashes) % REPORT_EVERY)
@@ -118,7 +135,16 @@ class DocumentStream:
         repeated = ordered[1:][ordered[1:] == ordered[:-1]]
         if len(repeated):
             self._refuse_repeats(frozenset(repeated.tolist()))
-        self.facts = CorpusFacts(len(hashes), empty, content.hexdigest(), tuple(sorted(unknown)), state)
+        self.facts = CorpusFacts(
+            documents=len(hashes),
+            empty=empty,
+            fingerprint=content.hexdigest(),
+            judged_unknown=tuple(sorted(unknown)),
+            own_ids=own_ids,
+            own_texts=own_texts,
+            ids=hashlib.sha256(np.ascontiguousarray(ordered, dtype="<u8").data).hexdigest()[:16],
+            state=state,
+        )
         return self.facts
 
     @property
@@ -134,7 +160,7 @@ class DocumentStream:
         """Raise an error that names both lines if an identifier with a suspected hash occurs twice."""
         first: dict[str, int] = {}
         for number, (doc_id, *_) in self._read():
-            if _hash64(doc_id) not in suspected:
+            if hash64(doc_id) not in suspected:
                 continue
             if doc_id in first:
                 raise DataError.at(
@@ -171,5 +197,6 @@ def _read_passages(read: Callable[[], Numbered], cut: Callable[[Document], Itera
             yield number, passage
 
 
-def _hash64(text: str) -> int:
+def hash64(text: str) -> int:
+    """Return 64 bits that depend on a text alone."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

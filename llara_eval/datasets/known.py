@@ -60,6 +60,8 @@ class KnownDataset:
         text_length: Maximum tokens of a document for systems with such a limit; None leaves it to the system.
         titled: Name of the data set of the same documents with titles; None where there is none.
         groups: The groups of which the data set is a member, see :data:`AVERAGES`.
+        ids: A hash of the set of its document ids (``CorpusFacts.ids``), by which its documents are
+            recognised in any folder; None where it is not pinned.
         files: Official files of documents, queries and judgements, each with its alternative names; empty
             for a data set in BEIR layout.
         archive: Name of the zip, without its ending; None where no zip can be downloaded.
@@ -87,6 +89,7 @@ class KnownDataset:
     text_length: int | None = None
     titled: str | None = None
     groups: tuple[str, ...] = ()
+    ids: str | None = None
     files: tuple[tuple[str, ...], ...] = ()
     archive: str | None = None
     md5: str | None = None
@@ -158,6 +161,11 @@ CQADUPSTACK = AVERAGES["beir/cqadupstack"]
 def find(name: str) -> KnownDataset | None:
     """Return the public data set of a name, with or without ``beir/`` in front, or None."""
     return KNOWN.get(name) or KNOWN.get(f"beir/{name}")
+
+
+def with_documents(ids: str) -> KnownDataset | None:
+    """Return the public data set whose document ids have a hash (``CorpusFacts.ids``), or None."""
+    return next((known for known in KNOWN.values() if known.ids == ids), None)
 
 
 def expand(name: str) -> tuple[str, ...]:

@@ -15,6 +15,8 @@ from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.dataset import Dataset, Naming, UncheckedDataset, check
 from llara_eval.datasets.folder import judged_queries, qrels_file, read_judged
 from llara_eval.datasets.known import KnownDataset
+from llara_eval.datasets.limited import limited, limited_qrels, whole
+from llara_eval.datasets.own_ids import OwnIds
 from llara_eval.scoring.judgements import read_qrels
 
 DEMO = "demo"
@@ -32,6 +34,8 @@ def load(
     data_dir: Path,
     split: str | None = None,
     offline: bool = False,
+    own_ids: OwnIds | None = None,
+    limit: int | None = None,
     progress: Progress = SILENT,
 ) -> Dataset:
     """Find a data set, download it if it is public and missing, and read all of it once.
@@ -42,13 +46,19 @@ def load(
         data_dir: The folder of named data sets, also for downloads.
         split: The split of the judgements; None means the split whose scores are published, or ``test``.
         offline: Whether downloads are forbidden.
+        own_ids: Whether the document with a query's own identifier is dropped from its ranking or kept; None:
+            as the data set declares it.
+        limit: The number of judged queries of a part of the data set, see
+            :func:`llara_eval.datasets.limited.limited`; None: the whole data set.
         progress: Where to show progress.
 
     Raises:
         DataError: The data set is missing and cannot be downloaded, or its content is malformed.
     """
     dataset = find(name_or_folder, data_dir=data_dir, split=split, offline=offline, progress=progress)
-    return check(dataset, progress)
+    if limit is not None:
+        dataset = limited(dataset, limit, progress)
+    return check(dataset, progress, own_ids=own_ids)
 
 
 def find(
@@ -89,6 +99,12 @@ def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
     Raises:
         DataError: The judgements are missing or malformed.
     """
+    name, limit = whole(name)
+    qrels = _whole_judgements(name, split, data_dir)
+    return qrels if limit is None else limited_qrels(qrels, limit)
+
+
+def _whole_judgements(name: str, split: str, data_dir: Path) -> Qrels:
     for known in catalogue.KNOWN.values():
         if known.files and name in naming(known.name, data_dir=data_dir).names:
             return read_qrels(find_file(data_dir / known.folder, known.files[-1][0]))

@@ -178,6 +178,7 @@ def _refuse_other(
     conditions = {
         "data set": (stored.dataset_fingerprint[:12], dataset.fingerprint[:12]),
         "depth": (stored.depth, depth),
+        "own ids dropped": (stored.drop_own_ids, dataset.drop_own_ids),
         "run file": (run_sha256, stored.run_sha256[:12]),
         "measures": (", ".join(sorted(stored.measures)), ", ".join(sorted(names))),
         **{

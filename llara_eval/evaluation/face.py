@@ -12,6 +12,7 @@ from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.known import expand
 from llara_eval.datasets.load import load
+from llara_eval.datasets.own_ids import OwnIds
 from llara_eval.evaluation.evaluate import OnExisting, Outcome
 from llara_eval.evaluation.outcomes import Outcomes
 from llara_eval.evaluation.suite import Failure, evaluate_all, require_own_adapters
@@ -29,6 +30,8 @@ class Conditions(TypedDict, total=False):
     measures: Sequence[str] | None
     depth: int | None
     split: str | None
+    own_ids: OwnIds | None
+    limit: int | None
     runs_dir: str | Path
     data_dir: str | Path | None
     store: str | None
@@ -62,6 +65,8 @@ def evaluate(
     measures: Sequence[str] | None = None,
     depth: int | None = None,
     split: str | None = None,
+    own_ids: OwnIds | None = None,
+    limit: int | None = None,
     runs_dir: str | Path = "runs",
     data_dir: str | Path | None = None,
     store: str | None = None,
@@ -81,6 +86,10 @@ def evaluate(
         measures: The measures, e.g. ``["nDCG@10", "RR@10"]``; None: those usual for the data set.
         depth: How many documents are kept for a query; None: the number usual for the data set.
         split: The judgements that are used of named data sets; None: the usual ones.
+        own_ids: Whether the document with a query's own identifier is dropped from its ranking or kept; None:
+            as the data set declares it.
+        limit: Evaluate on a part of each named data set, with so many queries; see
+            :func:`llara_eval.datasets.limited.limited`.
         runs_dir: Results are kept in ``<runs_dir>/<system>/<dataset>``.
         data_dir: The folder of named data sets, also for downloads; None: the usual folder.
         store: The folder or URL of token ids and vectors; None: the usual folder.
@@ -119,6 +128,8 @@ def evaluate(
         depth=depth,
         measures=measures,
         split=split,
+        own_ids=own_ids,
+        limit=limit,
         offline=offline,
         maxp=maxp,
         progress=progress,
@@ -213,6 +224,8 @@ def load_dataset(
     *,
     split: str | None = None,
     data_dir: str | Path | None = None,
+    own_ids: OwnIds | None = None,
+    limit: int | None = None,
     offline: bool = False,
     progress: Progress = SILENT,
 ) -> Dataset:
@@ -222,6 +235,8 @@ def load_dataset(
         name_or_folder: A name (``scifact``, ``demo``) or a folder in BEIR layout.
         split: The judgements that are used; None: the usual ones.
         data_dir: The folder of named data sets, also for downloads; None: the usual folder.
+        own_ids: As for :func:`evaluate`.
+        limit: As for :func:`evaluate`.
         offline: Never download.
         progress: Shows progress.
 
@@ -229,4 +244,12 @@ def load_dataset(
         DataError: The data set is neither at hand nor can be downloaded, or a part of it is malformed.
     """
     folder = paths.data_dir() if data_dir is None else Path(data_dir)
-    return load(str(name_or_folder), data_dir=folder, split=split, offline=offline, progress=progress)
+    return load(
+        str(name_or_folder),
+        data_dir=folder,
+        split=split,
+        own_ids=own_ids,
+        limit=limit,
+        offline=offline,
+        progress=progress,
+    )

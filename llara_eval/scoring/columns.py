@@ -111,16 +111,26 @@ def score(origin: Path | str, number: int, value: Any) -> float:
 
 
 def grade(origin: Path | str, number: int, value: Any) -> int:
-    """Return a grade as an integer; data frames and other tools write integers as ``1.0``.
+    """Return a grade as an integer; data frames with gaps turn integers into numbers such as 1.0.
 
     Raises:
         DataError: The value is not an integer.
     """
-    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]+(\.0*)?", value, re.ASCII):
-        value = float(value)
     if not isinstance(value, Real) or not float(value).is_integer():
         raise DataError.at(origin, number, f"the grade {value!r} is not an integer")
     return int(float(value))
+
+
+def grade_of_text(origin: Path | str, number: int, text: str) -> int:
+    """Return the grade in a line of text, an integer that may be written as ``1.0``.
+
+    Raises:
+        DataError: The text is not an integer.
+    """
+    match = re.fullmatch(r"([+-]?[0-9]+)(\.0*)?", text, re.ASCII)
+    if match is None:
+        raise DataError.at(origin, number, f"the grade {text!r} is not an integer")
+    return int(match[1])
 
 
 def read_json(path: Path) -> Any:

@@ -59,7 +59,7 @@ def _judgements(path: Path, form: cells.Form) -> Iterator[tuple[int, str, str, i
     for index, (number, line) in enumerate(cells.rows(path, form)):
         if index == 0 and columns.is_header(line):
             continue
-        query_id, doc_id, grade = line[0], line[-2], columns.grade(path, number, line[-1].strip())
+        query_id, doc_id, grade = line[0], line[-2], columns.grade_of_text(path, number, line[-1].strip())
         if not query_id or not doc_id:
             raise DataError.at(path, number, "an identifier is empty")
         yield number, query_id, doc_id, grade

@@ -120,7 +120,7 @@ def test_a_repeated_document_id_names_both_lines(tmp_path):
 
 
 def test_equal_hashes_of_different_ids_are_no_repeat(tmp_path, monkeypatch):
-    monkeypatch.setattr("llara_eval.datasets.corpus._hash64", lambda text: 0)
+    monkeypatch.setattr("llara_eval.datasets.corpus.hash64", lambda text: 0)
     assert (
         corpus_of(tmp_path, lines({"_id": "1", "text": "a"}, {"_id": "2", "text": "b"})).scan().documents == 2
     )
