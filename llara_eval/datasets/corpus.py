@@ -2,7 +2,7 @@
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,12 @@ import numpy as np
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Document
-from llara_eval.datasets.folder import read_jsonl
 
 Numbered = Iterator[tuple[int, Document]]
 """Documents in order, each with the number, counted from 1, of its first line or of its row."""
+
+Placed = Iterator[tuple[int | str, Document]]
+"""Documents in order, each with its number or, if there are several files, the file's name and the number."""
 
 Reader = Callable[[Path], Numbered]
 """A function that streams the documents of a file."""
@@ -64,7 +66,7 @@ class DocumentStream:
     def __init__(
         self,
         origin: str,
-        read: Callable[[], Numbered],
+        read: Callable[[], Placed],
         state: Callable[[], object] = lambda: None,
         unit: str = "line",
     ) -> None:
@@ -158,39 +160,49 @@ class DocumentStream:
 
     def _refuse_repeats(self, suspected: frozenset[int]) -> None:
         """Raise an error that names both lines if an identifier with a suspected hash occurs twice."""
-        first: dict[str, int] = {}
+        first: dict[str, int | str] = {}
         for number, (doc_id, *_) in self._read():
             if hash64(doc_id) not in suspected:
                 continue
             if doc_id in first:
-                raise DataError.at(
-                    self.origin,
-                    number,
-                    f"document id {doc_id!r} is already on {self.unit} {first[doc_id]}; ids must be unique",
-                )
+                earlier = f"is already on {self.unit} {first[doc_id]}; ids must be unique"
+                raise DataError(f"{self.origin}:{number}: document id {doc_id!r} {earlier}")
             first[doc_id] = number
 
 
 class Corpus(DocumentStream):
-    """The documents of a file.
+    """The documents of one or more files.
 
     Args:
-        path: The file.
-        read: The reader of its format; that of BEIR's ``corpus.jsonl`` by default.
+        paths: The files.
+        read: The reader of their format.
+
+    Attributes:
+        paths: The files.
     """
 
-    def __init__(self, path: Path, read: Reader = read_jsonl) -> None:
-        super().__init__(str(path), partial(read, path), partial(_state, path))
-        self.path = path
+    def __init__(self, paths: Sequence[Path], read: Reader) -> None:
+        self.paths = tuple(paths)
+        origin = self.paths[0] if len(self.paths) == 1 else self.paths[0].parent
+        super().__init__(str(origin), partial(_read_files, self.paths, read), partial(_state, self.paths))
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """Return the size of a file and the time of its last change."""
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
+def _state(paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return the size of each file and the time of its last change."""
+    return [(status.st_size, status.st_mtime_ns) for status in map(Path.stat, paths)]
 
 
-def _read_passages(read: Callable[[], Numbered], cut: Callable[[Document], Iterable[Document]]) -> Numbered:
+def _read_files(paths: Sequence[Path], read: Reader) -> Placed:
+    """Stream the documents of files, each with its place."""
+    if len(paths) == 1:
+        yield from read(paths[0])
+        return
+    for path in paths:
+        for number, document in read(path):
+            yield f"{path.name}:{number}", document
+
+
+def _read_passages(read: Callable[[], Placed], cut: Callable[[Document], Iterable[Document]]) -> Placed:
     """Stream the passages of documents, each with the number of its document."""
     for number, document in read():
         for passage in cut(document):

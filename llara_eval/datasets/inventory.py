@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llara_eval.core.errors import DataError
-from llara_eval.core.lines import find_file
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import load as datasets
 from llara_eval.datasets.download import changes, find_manifest
-from llara_eval.datasets.folder import qrels_file, splits
+from llara_eval.datasets.folder import read_split, require_files, splits
 from llara_eval.datasets.known import KnownDataset, find
-from llara_eval.scoring.judgements import read_qrels
 
 _NO_MANIFEST = "no record of a download"
 
@@ -26,8 +24,10 @@ def folder_of(name: str, data_dir: Path) -> Path | None:
 
 def others(data_dir: Path) -> list[str]:
     """Return the names of the folders in ``data_dir`` that hold a data set other than the public ones."""
-    folders = (path.parent for path in data_dir.glob("*/qrels") if path.is_dir())
-    return sorted(folder.name for folder in folders if not find(folder.name))
+    folders = data_dir.iterdir() if data_dir.is_dir() else ()
+    return sorted(
+        folder.name for folder in folders if folder.is_dir() and not find(folder.name) and splits(folder)
+    )
 
 
 def at_hand(data_dir: Path) -> list[str]:
@@ -90,10 +90,7 @@ def _check_files(folder: Path, known: KnownDataset | None) -> tuple[str, list[st
     """Return a summary of a folder's manifest, and messages about a missing file or a bad manifest."""
     try:
         if known is None or not known.files:
-            find_file(folder, "corpus.jsonl")
-            find_file(folder, "queries.jsonl")
-            if known is not None:
-                qrels_file(folder, known.split)
+            require_files(folder, known.split if known else None)
         manifest = find_manifest(folder)
     except DataError as error:
         return "", [str(error)]
@@ -143,8 +140,8 @@ def verify(name: str, data_dir: Path, progress: Progress = SILENT) -> Verdict:
         qrels_files = splits(folder)
         split = None if find(name) or "test" in qrels_files else min(qrels_files, default=None)
         dataset = datasets.load(name, data_dir=data_dir, split=split, offline=True, progress=progress)
-        for path in qrels_files.values():
-            read_qrels(path)
+        for name_of_split in qrels_files:
+            read_split(folder, name_of_split)
         checksums, changed = _compare(folder, find(dataset.name), progress)
     except DataError as error:
         return Verdict(name, folder, problem=str(error))

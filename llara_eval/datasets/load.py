@@ -11,9 +11,8 @@ from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Qrels
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import msmarco
-from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.dataset import Dataset, Naming, UncheckedDataset, check
-from llara_eval.datasets.folder import judged_queries, qrels_file, read_judged
+from llara_eval.datasets.folder import corpus_of, judged_queries, read_judged, read_split
 from llara_eval.datasets.known import KnownDataset
 from llara_eval.datasets.limited import limited, limited_qrels, whole
 from llara_eval.datasets.own_ids import OwnIds
@@ -71,7 +70,7 @@ def find(
         names = naming(name_or_folder, data_dir=data_dir)
         split = split or names.split
         judged = read_judged(folder, split)
-        return UncheckedDataset(names, split, *judged, Corpus(find_file(folder, "corpus.jsonl")))
+        return UncheckedDataset(names, split, *judged, corpus_of(folder, split))
     if split not in (None, official.split):
         raise DataError(f"{official.name} has no split {split!r}: its judgements are in its name")
     files = _official_files(official, data_dir, offline)
@@ -108,7 +107,7 @@ def _whole_judgements(name: str, split: str, data_dir: Path) -> Qrels:
     for known in catalogue.KNOWN.values():
         if known.files and name in naming(known.name, data_dir=data_dir).names:
             return read_qrels(find_file(data_dir / known.folder, known.files[-1][0]))
-    return read_qrels(qrels_file(locate(name, data_dir=data_dir, offline=True), split))
+    return read_split(locate(name, data_dir=data_dir, offline=True), split)
 
 
 def _official(name: str) -> KnownDataset | None:

@@ -5,12 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from llara_eval.core.files import sha256_of
-from llara_eval.core.lines import find_file
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Document, Ids
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.folder import read_judged, splits
+from llara_eval.datasets.folder import corpus_of, read_documents, read_judged, splits
 from llara_eval.datasets.same_text import normalised
 from llara_eval.training import groups
 from llara_eval.training.data import RowFormat, Rows, write_rows
@@ -40,7 +38,7 @@ def own_corpus(rows: Rows, cache: Path) -> Corpus:
     if not path.is_file():
         texts = dict.fromkeys(text for row in rows for text in row["pos"])
         write_rows(path, ({"_id": str(number), "text": text} for number, text in enumerate(texts)))
-    return Corpus(path)
+    return Corpus([path], read_documents)
 
 
 def judged_queries(folders: Iterable[Path]) -> frozenset[str]:
@@ -80,7 +78,7 @@ class Documents:
             if text in texts:
                 self._same[text].append(document.doc_id)
         # Iterating over the corpus has checked its rows: here any object will do.
-        self._rows = Rows([corpus.path], RowFormat("document", dict), cache=cache)
+        self._rows = Rows([_readable(corpus, cache)], RowFormat("document", dict), cache=cache)
 
     def same_as(self, texts: Sequence[str]) -> set[str]:
         """Return the identifiers of the documents whose text is the same as one of these."""
@@ -92,11 +90,21 @@ class Documents:
         return Document(doc_id, row.get("title") or "", row["text"] or "").contents
 
 
+def _readable(corpus: Corpus, cache: Path) -> Path:
+    """Return a file of JSON Lines with the rows of a corpus; one of another form is written once."""
+    if len(corpus.paths) == 1 and ".jsonl" in corpus.paths[0].suffixes:
+        return corpus.paths[0]
+    path = cache / f"corpus-{corpus.fingerprint[:16]}.jsonl"
+    if not path.is_file():
+        write_rows(path, ({"title": document.title, "text": document.text} for document in corpus))
+    return path
+
+
 def _pairs_of(folder: Path, cache: Path) -> Path:
     """Write the training split of a folder in BEIR layout as pairs, once, and return their file."""
     qrels, queries = read_judged(folder, TRAIN)
-    corpus = Corpus(find_file(folder, "corpus.jsonl"))
-    content = hashlib.sha256(f"{sha256_of(corpus.path)}{queries}{qrels}".encode()).hexdigest()
+    corpus = corpus_of(folder, TRAIN)
+    content = hashlib.sha256(f"{corpus.fingerprint}{queries}{qrels}".encode()).hexdigest()
     path = cache / f"{folder.resolve().name}-{TRAIN}-{content[:16]}.jsonl"
     if not path.is_file():
         relevant = {

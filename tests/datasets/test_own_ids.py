@@ -8,8 +8,8 @@ import pytest
 from llara_eval.core.errors import UsageError
 from llara_eval.core.types import Hits, as_ids
 from llara_eval.datasets import known as catalogue
-from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.dataset import Dataset
+from llara_eval.datasets.folder import corpus_of
 from llara_eval.datasets.known import KnownDataset
 from llara_eval.datasets.limited import POOL, whole
 from llara_eval.datasets.load import judgements, load
@@ -79,7 +79,7 @@ def test_a_set_without_own_ids_has_no_warning(make_collection):
 
 
 def known(monkeypatch, folder, **facts) -> None:
-    ids = Corpus(folder / "corpus.jsonl").scan().ids
+    ids = corpus_of(folder).scan().ids
     public = KnownDataset(name="beir/twin", folder="twin", ids=ids, documents=4, queries=3, drop_own_ids=True)
     monkeypatch.setattr(catalogue, "KNOWN", {public.name: public})
 
@@ -154,7 +154,7 @@ def test_arguana_in_another_folder_with_25_queries_is_arguana(real_data, tmp_pat
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["arguana", "scifact"])
 def test_documents_are_recognised_by_their_ids(real_data, name):
-    assert Corpus(real_data / name / "corpus.jsonl").scan().ids == catalogue.KNOWN[f"beir/{name}"].ids
+    assert corpus_of(real_data / name).scan().ids == catalogue.KNOWN[f"beir/{name}"].ids
 
 
 @pytest.fixture
