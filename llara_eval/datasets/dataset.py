@@ -35,6 +35,7 @@ class Dataset:
         depth: Number of documents in a ranking.
         text_length: Maximum tokens of a document for systems with such a limit; None leaves it to the system.
         fingerprint: SHA-256 over documents, judged queries and judgements.
+        source: Where it was downloaded from, with the revision or the checksum; "" if that is unknown.
         warnings: Sentences about content that is unusual but does not stop an evaluation.
         mismatch: The first difference from the public data set of the same name; None if there is none.
     """
@@ -49,6 +50,7 @@ class Dataset:
     depth: int = DEPTH
     text_length: int | None = None
     fingerprint: str
+    source: str = ""
     warnings: tuple[str, ...] = ()
     mismatch: str | None = None
 
@@ -141,6 +143,7 @@ class UncheckedDataset(NamedTuple):
     queries: tuple[Query, ...]
     corpus: DocumentStream
     notes: tuple[str, ...] = ()
+    source: str = ""
 
 
 def check(
@@ -201,6 +204,7 @@ def check(
         depth=usual.depth,
         text_length=usual.text_length,
         fingerprint=_fingerprint(facts.fingerprint, unchecked.queries, unchecked.qrels),
+        source=unchecked.source,
         warnings=(*warnings, *more_warnings),
         mismatch=mismatch,
     )

@@ -1,6 +1,6 @@
 """A name or a folder → a :class:`Dataset`: found, downloaded where it is public, and checked."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from llara_eval.core.errors import DataError
@@ -9,9 +9,10 @@ from llara_eval.core.lines import find_file
 from llara_eval.core.paths import DATA, home
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Qrels
+from llara_eval.datasets import hub, irds, msmarco
 from llara_eval.datasets import known as catalogue
-from llara_eval.datasets import msmarco
 from llara_eval.datasets.dataset import Dataset, Naming, UncheckedDataset, check
+from llara_eval.datasets.download import find_manifest
 from llara_eval.datasets.folder import corpus_of, judged_queries, read_judged, read_split
 from llara_eval.datasets.known import KnownDataset
 from llara_eval.datasets.limited import limited, limited_qrels, whole
@@ -40,8 +41,9 @@ def load(
     """Find a data set, download it if it is public and missing, and read all of it once.
 
     Args:
-        name_or_folder: A folder in BEIR layout, the name of a data set of BEIR (with or without
-            ``beir/``) or of MS MARCO, the name of a folder in ``data_dir``, or ``demo``.
+        name_or_folder: A folder (see :mod:`llara_eval.datasets.layout`), the name of a data set of BEIR (with
+            or without ``beir/``), NanoBEIR or MS MARCO, the name of a folder in ``data_dir``, ``demo``,
+            ``hf:org/name[@revision]`` on the hub, or ``irds:ID`` of ir_datasets.
         data_dir: The folder of named data sets, also for downloads.
         split: The split of the judgements; None means the split whose scores are published, or ``test``.
         offline: Whether downloads are forbidden.
@@ -70,7 +72,7 @@ def find(
         names = naming(name_or_folder, data_dir=data_dir)
         split = split or names.split
         judged = read_judged(folder, split)
-        return UncheckedDataset(names, split, *judged, corpus_of(folder, split))
+        return UncheckedDataset(names, split, *judged, corpus_of(folder, split), source=_source_of(folder))
     if split not in (None, official.split):
         raise DataError(f"{official.name} has no split {split!r}: its judgements are in its name")
     files = _official_files(official, data_dir, offline)
@@ -80,11 +82,21 @@ def find(
     return UncheckedDataset(names, official.split, qrels, queries, files.documents)
 
 
+def _source_of(folder: Path) -> str:
+    """Return where a folder was downloaded from, with the revision or the checksum; "" if that is unknown."""
+    manifest = find_manifest(folder)
+    if manifest is None:
+        return hub.source_of(folder)
+    return f"{manifest.url} (md5 {manifest.md5})" if manifest.md5 else manifest.url
+
+
 def naming(name_or_folder: str, *, data_dir: Path) -> Naming:
     """Return the names that a data set may have, even if its files are missing; no file is read."""
     official = _official(name_or_folder)
     if official is not None:  # files with other counts are named after their data folder
         return Naming(official, f"{data_dir.resolve().name}/{official.name}")
+    if name_or_folder.startswith((hub.PREFIX, irds.PREFIX)):
+        return Naming(None, name_or_folder)
     try:
         folder = locate(name_or_folder, data_dir=data_dir, offline=True).resolve()
     except DataError:  # the files are missing, but there may be results
@@ -145,6 +157,11 @@ def locate(
     as_path = Path(name_or_folder).expanduser()
     if as_path.is_dir():
         return as_path
+    if name_or_folder.startswith(irds.PREFIX):
+        with _download_lease():
+            return irds.fetch(name_or_folder, data_dir, offline=offline, progress=progress)
+    if (of_hub := hub.parse(name_or_folder)) is not None:
+        return _of_hub(of_hub, offline=offline)
     official = _official(name_or_folder)
     if official is not None:
         return _official_files(official, data_dir, offline).corpus.parent
@@ -155,8 +172,11 @@ def locate(
     if known is None:
         raise DataError(
             f"{name_or_folder!r} is neither a folder, nor a folder in {data_dir}, nor a public data set; "
-            "`llara-eval datasets` lists the names"
+            f"`llara-eval datasets` lists the names, {hub.PREFIX}org/name is one of the hub, and "
+            f"{irds.PREFIX}ID one of ir_datasets"
         )
+    if known.hub and (of_hub := hub.parse(f"{hub.PREFIX}{known.hub}")):
+        return _of_hub(of_hub, offline=offline)
     if offline and known.url:
         raise DataError(
             f"{known.name} is not in {data_dir} and --offline forbids the download of {known.url}; "
@@ -168,6 +188,12 @@ def locate(
         if not (data_dir / known.folder).is_dir():
             fetch_archive(known, data_dir, progress)
     return data_dir / known.folder
+
+
+def _of_hub(name: hub.HubName, *, offline: bool) -> Path:
+    """Return the folder of a data set of the hub; one process at a time downloads."""
+    with nullcontext() if offline else _download_lease():
+        return Path(hub.fetch(name, offline=offline).folder)
 
 
 def _download_lease() -> AbstractContextManager[bool]:

@@ -142,6 +142,7 @@ def _store(
             settings=dict(retriever.settings),
             drop_own_ids=dataset.drop_own_ids,
             dataset_fingerprint=dataset.fingerprint,
+            dataset_source=dataset.source,
             qrels_fingerprint=record.qrels_fingerprint(dataset.qrels),
             run_sha256=run_sha256,
             warnings=list(dataset.warnings),

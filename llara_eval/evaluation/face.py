@@ -86,24 +86,21 @@ def evaluate(
         measures: The measures, e.g. ``["nDCG@10", "RR@10"]``; None: those usual for the data set.
         depth: How many documents are kept for a query; None: the number usual for the data set.
         split: The judgements that are used of named data sets; None: the usual ones.
-        own_ids: Whether the document with a query's own identifier is dropped from its ranking or kept; None:
-            as the data set declares it.
-        limit: Evaluate on a part of each named data set, with so many queries; see
-            :func:`llara_eval.datasets.limited.limited`.
+        own_ids: ``drop`` or ``keep`` documents with the id of their query; None: as the data set says.
+        limit: The number of queries of a part, see :func:`llara_eval.datasets.limited.limited`.
         runs_dir: Results are kept in ``<runs_dir>/<system>/<dataset>``.
         data_dir: The folder of named data sets, also for downloads; None: the usual folder.
         store: The folder or URL of token ids and vectors; None: the usual folder.
-        on_existing: What is done if a result exists: ``only-missing`` keeps it if its settings and data are
-            the same, ``always`` measures again, ``never`` keeps any result. None: ``always`` for Python
-            objects without ``settings``, since another model may have the same name; ``only-missing`` for
-            all others.
+        on_existing: If a result exists, ``only-missing`` keeps it if its settings and data are the same,
+            ``always`` measures again, ``never`` keeps any result. None: ``always`` for Python objects without
+            ``settings``, since another model may have the same name; else ``only-missing``.
         offline: Never use the network.
         maxp: Score a document by its best passage.
         progress: Shows progress.
 
     Returns:
-        The outcome of one system on one data set; for lists, all outcomes, system by system. If some
-        evaluations failed, their errors are in ``failures`` of the outcomes, and each is also a warning.
+        The outcome of one system on one data set; for lists, all outcomes, system by system. Errors of some
+        evaluations are in ``failures`` of the outcomes, and each is also a warning.
 
     Raises:
         UsageError: A group is named outside a list, or a Python object cannot be evaluated.
@@ -111,12 +108,7 @@ def evaluate(
     """
     single = not isinstance(systems, list | tuple) and not isinstance(datasets, list | tuple)
     items = _listed(datasets)
-    members = expand(items[0]) if single and isinstance(items[0], str) else ()
-    if len(members) > 1:
-        raise UsageError(
-            f"{items[0]} is a group of {len(members)} data sets: put it into a list, [{items[0]!r}], to get "
-            "all their outcomes"
-        )
+    _refuse_group(items if single else [])
     outcomes = _evaluate_each(
         _listed(systems),
         items,
@@ -135,6 +127,17 @@ def evaluate(
         progress=progress,
     )
     return outcomes[0] if single else outcomes
+
+
+def _refuse_group(items: Sequence[str | Dataset]) -> None:
+    """Raise a UsageError if one of the data sets that give one outcome each is a group of several."""
+    for item in items:
+        members = expand(item) if isinstance(item, str) else ()
+        if len(members) > 1:
+            raise UsageError(
+                f"{item} is a group of {len(members)} data sets: put it into a list, [{item!r}], to get all "
+                "their outcomes"
+            )
 
 
 def _evaluate_each(

@@ -31,7 +31,7 @@ ROOMS = {
     "core": Room("", "msgspec pandas pyarrow"),
     "scoring": Room("core", "ir_measures pyarrow scipy"),
     "encoding": Room("core", "sentence_transformers torch transformers vllm"),
-    "datasets": Room("core scoring", "beir datasketch ir_datasets requests yaml"),
+    "datasets": Room("core scoring", "beir datasketch huggingface_hub ir_datasets requests yaml"),
     "checkpoints": Room(
         "core encoding",
         "huggingface_hub peft safetensors sentence_transformers tokenizers torch transformers",
