@@ -194,13 +194,16 @@ def plain_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> 
 
     def step(rows: Batch) -> tuple[int, float]:
         ids, texts = reader.texts([row for _, row in rows])
-        own, following = reader.targets(texts), reader.targets([row["output_predict"] for _, row in rows])
+        self_targets, next_targets = (
+            reader.targets(texts),
+            reader.targets([row["output_predict"] for _, row in rows]),
+        )
         inputs, mask, positions, labels, allowed = pad_left(ids, frame)
         with products_in(chosen):
             logits = model(input_ids=inputs, attention_mask=allowed, position_ids=positions).logits.float()
         loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
         tail = len(frame.next_suffix)
-        for columns, targets in ((slice(-tail - 8, -tail), own), (slice(-8, None), following)):
+        for columns, targets in ((slice(-tail - 8, -tail), self_targets), (slice(-8, None), next_targets)):
             log_p = logits[:, columns].max(dim=1).values.log_softmax(dim=1)
             terms = [
                 -row[torch.tensor(target, device=DEVICE).unique()].mean()

@@ -48,11 +48,11 @@ def test_a_document_is_as_good_as_its_best_passage(scores_of):
     expected: dict[tuple[int, str], float] = {}
     for (query, doc, _), score in scores_of.items():
         expected[query, doc] = max(score, expected.get((query, doc), -1.0))
-    got = {
+    best = {
         (int(query), hits.doc_ids[doc]): float(score)
         for query, doc, score in zip(hits.query, hits.doc, hits.score, strict=True)
     }
-    assert got == expected
+    assert best == expected
     assert len(hits.query) == len(expected)
     rank(hits, depth=10)
 

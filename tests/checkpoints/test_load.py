@@ -167,7 +167,7 @@ def test_a_model_reads_no_more_tokens_than_it_has_positions(bare) -> None:
 
 @pytest.mark.parametrize("architecture", ["xlm-roberta", "mpnet", "bert", "llama"])
 def test_a_text_that_fills_all_positions_is_encoded(tmp_path, architecture) -> None:
-    """Some models count positions from the padding token's id on, and have fewer positions therefore."""
+    """Some models count positions from the padding token's id on, and so have fewer positions."""
     folder = save_checkpoint(tmp_path / "model", architecture)
     encoder = load(folder, dtype="float32", text_length=1_000)
     limit = {"xlm-roberta": 126, "mpnet": 126}.get(architecture, 128)

@@ -43,17 +43,17 @@ def test_the_template_a_checkpoint_carries_is_shown_with_the_pooled_tokens(tmp_p
 def test_json_is_one_object_with_templates_tokens_and_cosines(tmp_path, texts) -> None:
     shown = check(save_checkpoint(tmp_path / "model"), texts, "--json")
     assert shown.exit_code == 0
-    found = json.loads(shown.stdout)
-    assert found["ok"]
-    assert found["problem"] is None
-    assert found["source"] == "recognised by adapters.llara.templates"
+    report = json.loads(shown.stdout)
+    assert report["ok"]
+    assert report["problem"] is None
+    assert report["source"] == "recognised by adapters.llara.templates"
     for side, first in (("query", "<s9>"), ("document", "<s1>")):
-        example = found["examples"][side]
+        example = report["examples"][side]
         start, end = example["pooled"]
         assert example["tokens"][start] == first
-        assert end - start == found["templates"][side]["slots"] == 8
-    assert set(found["cosines"]) == {"batch of one", "left padding"}
-    assert min(found["cosines"].values()) > 0.9999
+        assert end - start == report["templates"][side]["slots"] == 8
+    assert set(report["cosines"]) == {"batch of one", "left padding"}
+    assert min(report["cosines"].values()) > 0.9999
 
 
 def test_a_chosen_template_is_the_one_that_is_checked(tmp_path, texts) -> None:
@@ -75,9 +75,9 @@ def test_slots_that_are_no_tokens_exit_4_and_are_shown(tmp_path, texts) -> None:
     shown = check(folder, texts, "--json")
     assert shown.exit_code == 4
     assert "is this the tokenizer the model was adapted with?" in " ".join(shown.stderr.split())
-    found = json.loads(shown.stdout)
-    assert not found["ok"]
-    assert "8 added tokens" in found["problem"]
+    report = json.loads(shown.stdout)
+    assert not report["ok"]
+    assert "8 added tokens" in report["problem"]
 
 
 def test_vectors_that_are_not_numbers_exit_4(tmp_path, texts) -> None:

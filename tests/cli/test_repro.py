@@ -72,8 +72,8 @@ def repro(data, monkeypatch):
 
     def go(cells, *words: object):
         monkeypatch.setattr(command, "_all_cells", lambda: cells)
-        given = ["repro", "--data-dir", data, "--runs-dir", data / "runs", *words]
-        return CliRunner().invoke(app, [str(word) for word in given])
+        arguments = ["repro", "--data-dir", data, "--runs-dir", data / "runs", *words]
+        return CliRunner().invoke(app, [str(word) for word in arguments])
 
     return go
 
@@ -189,13 +189,13 @@ def test_a_checkpoint_has_to_be_named(repro):
     assert "--model llara=PATH" in repro(cells[1:]).stderr
     assert "expected SYSTEM=PATH" in repro(cells, "--model", "llara").stderr
     assert "given twice" in repro(cells, "--model", "llara=a", "--model", "llara=b").stderr
-    found = repro(cells, "--system", "llara", "--model", "llara=words")
-    assert found.exit_code == 0
-    assert "llara-eval evaluate -m words -d tiny" in found.stdout
+    named = repro(cells, "--system", "llara", "--model", "llara=words")
+    assert named.exit_code == 0
+    assert "llara-eval evaluate -m words -d tiny" in named.stdout
 
 
 def test_a_kept_result_is_not_believed_unless_asked_for(repro, data):
-    """A result that was kept would say OK whatever became of the code."""
+    """A kept result would be OK even if the code had changed."""
     assert repro((cell(RIGHT),)).exit_code == 0
     folder = record.folder_of(data / "runs", "words", "tiny", "test")
     text = (folder / record.RESULT).read_text()
@@ -227,5 +227,5 @@ def test_bm25_on_scifact_is_what_its_regression_says(real_data, tmp_path, monkey
     words = ["repro", "--system", "bm25", "-d", "scifact", "--data-dir", real_data, "--runs-dir", tmp_path]
     result = CliRunner().invoke(app, [*map(str, words), "--json", "--offline"])
     assert result.exit_code == 0, result.stderr
-    found = {item["measure"]: item["verdict"] for item in map(json.loads, result.stdout.splitlines())}
-    assert found == {"nDCG@10": "OK", "R@100": "OK", "R@1000": "OK"}
+    verdicts = {item["measure"]: item["verdict"] for item in map(json.loads, result.stdout.splitlines())}
+    assert verdicts == {"nDCG@10": "OK", "R@100": "OK", "R@1000": "OK"}

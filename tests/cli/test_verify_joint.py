@@ -22,13 +22,13 @@ def text_file(tmp_path: Path) -> Path:
 def test_verify_joint_compares_one_pass_with_two(base: Path, text_file: Path) -> None:
     shown = call("verify-joint", "--model", base, "--text-file", text_file, "--json")
     assert shown.exit_code == 0, shown.stderr
-    found = json.loads(shown.stdout)
-    assert found["texts"] == 3
-    assert found["isolation_error"] < 1e-5
-    assert found["leaked_attention"] == 0
-    assert found["holds"]
-    assert found["cost_ratio"] == found["joint_tokens"] / found["separate_tokens"] < 1
-    assert found["time_ratio"] == found["joint_seconds"] / found["separate_seconds"]
+    report = json.loads(shown.stdout)
+    assert report["texts"] == 3
+    assert report["isolation_error"] < 1e-5
+    assert report["leaked_attention"] == 0
+    assert report["holds"]
+    assert report["cost_ratio"] == report["joint_tokens"] / report["separate_tokens"] < 1
+    assert report["time_ratio"] == report["joint_seconds"] / report["separate_seconds"]
     table = call("verify-joint", "--model", base, "--text-file", text_file, "--variant", "paper")
     assert table.exit_code == 0
     assert "two passes" in table.stdout
@@ -49,17 +49,17 @@ def test_verify_joint_exits_4_where_next_sees_self(
     monkeypatch.setattr("adapters.llara.joint.joint_mask", causal_only)
     shown = call("verify-joint", "--model", base, "--text-file", text_file, "--json")
     assert shown.exit_code == 4
-    found = json.loads(shown.stdout)
-    assert not found["holds"]
-    assert found["isolation_error"] > verify_joint.LARGEST_ERROR
+    report = json.loads(shown.stdout)
+    assert not report["holds"]
+    assert report["isolation_error"] > verify_joint.LARGEST_ERROR
     assert "cannot be adapted with joint sequences" in message(shown)
 
 
 def causal_only(segments: torch.Tensor) -> torch.Tensor:
     """Let NEXT see SELF."""
     length = segments.shape[1]
-    seen = torch.ones(length, length, dtype=torch.bool).tril() & (segments > 0)[:, None, :]
-    return (seen | torch.eye(length, dtype=torch.bool))[:, None]
+    allowed = torch.ones(length, length, dtype=torch.bool).tril() & (segments > 0)[:, None, :]
+    return (allowed | torch.eye(length, dtype=torch.bool))[:, None]
 
 
 def test_verify_joint_needs_text_and_a_known_variant(base: Path, tmp_path: Path, text_file: Path) -> None:

@@ -71,7 +71,7 @@ def test_templates_travel_as_json(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "field", "content", "says"),
+    ("side", "field", "content", "message"),
     [
         ("query", "max_length", '"many"', r"Expected `int`, got `str` - at `\$\.query\.max_length`"),
         ("query", "max_length", "NaN", r"Expected `int`, got `float` - at `\$\.query\.max_length`"),
@@ -85,11 +85,11 @@ def test_templates_travel_as_json(tmp_path) -> None:
         ("document", "colour", '"blue"', r"Object contains unknown field `colour` - at `\$\.document`"),
     ],
 )
-def test_a_field_that_is_wrong_is_named_with_file_and_side(tmp_path, side, field, content, says) -> None:
+def test_a_field_that_is_wrong_is_named_with_file_and_side(tmp_path, side, field, content, message) -> None:
     value = Templates(LLARA, LLARA).as_json()
     value[side][field] = "PLACE"
     (tmp_path / "template.json").write_text(json.dumps(value).replace('"PLACE"', content))
-    with pytest.raises(DataError, match=rf"template\.json: {says}"):
+    with pytest.raises(DataError, match=rf"template\.json: {message}"):
         Templates.load(tmp_path)
 
 

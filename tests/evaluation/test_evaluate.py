@@ -110,7 +110,7 @@ def test_runtime_settings_do_not_make_another_result(run):
 
 
 @pytest.mark.parametrize(
-    ("settings", "options", "says"),
+    ("settings", "options", "message"),
     [
         ({"k1": 0.8}, {}, "k1 (0.9 there, 0.8 now)"),
         ({"analyzer": "x"}, {}, "analyzer (None there, x now)"),
@@ -118,12 +118,12 @@ def test_runtime_settings_do_not_make_another_result(run):
         ({}, {"measures": ["nDCG@10"]}, "measures (R@2, RR@10, nDCG@10 there, nDCG@10 now)"),
     ],
 )
-def test_a_result_of_other_settings_is_in_the_way(run, settings, options, says):
+def test_a_result_of_other_settings_is_in_the_way(run, settings, options, message):
     run()
     retriever = FakeRetriever(SCORES, **settings)
     with pytest.raises(UsageError) as caught:
         run(retriever, **options)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "on_existing='always' to replace it" in str(caught.value)
     assert retriever.indexed == 0
 

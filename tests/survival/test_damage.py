@@ -308,7 +308,7 @@ def test_a_result_whose_run_was_damaged_is_not_kept(make_collection, tmp_path, d
 
 
 @pytest.mark.parametrize(
-    ("error", "says"),
+    ("error", "message"),
     [
         (LlaraEvalError("x.npy cannot be written"), "error: x.npy cannot be written"),
         (
@@ -321,14 +321,14 @@ def test_a_result_whose_run_was_damaged_is_not_kept(make_collection, tmp_path, d
         ),
     ],
 )
-def test_what_the_system_refuses_is_one_sentence(monkeypatch, tmp_path, error, says) -> None:
+def test_what_the_system_refuses_is_one_sentence(monkeypatch, tmp_path, error, message) -> None:
     def refuse(*names, **settings):
         raise error
 
     monkeypatch.setattr(suite, "evaluate_all", refuse)
     done = CliRunner().invoke(cli.app, ["evaluate", "-m", "x", "-d", "x", "--data-dir", str(tmp_path)])
     assert done.exit_code == 1
-    assert done.stderr.strip() == says
+    assert done.stderr.strip() == message
 
 
 def test_an_error_of_the_program_keeps_its_trace(monkeypatch, tmp_path) -> None:

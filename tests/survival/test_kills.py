@@ -1,4 +1,4 @@
-"""Whole evaluations that are killed, stopped, crowded and out of room: the same command ends the same."""
+"""Evaluations that are killed, stopped, run at once or lack space: the command ends with the same files."""
 
 import json
 import os
@@ -69,20 +69,20 @@ class Lab:
     @property
     def stage(self) -> str | None:
         """The stage in which the child that was started last is, or was when it died."""
-        place = self._board.read_bytes()[0]
-        return STAGES[place - 1] if place else None
+        number = self._board.read_bytes()[0]
+        return STAGES[number - 1] if number else None
 
     @property
     def report(self) -> str:
         return self._board.read_bytes()[1:].decode().strip()
 
     def forget(self) -> None:
-        """Begin again from nothing."""
+        """Delete all files of earlier runs."""
         for left in [*self.home.iterdir(), *self.runs.glob("*")]:
             shutil.rmtree(left)
 
     def contents(self) -> dict[str, Any]:
-        """Return what is there by its path, without what the work cost and when it was."""
+        """Return path → content of all files, without times and costs."""
         out: dict[str, Any] = {}
         for root in (self.home, self.runs):
             for path in sorted(path for path in root.rglob("*") if path.is_file()):
@@ -96,10 +96,10 @@ class Lab:
         return out
 
     def is_as_if_left_alone(self) -> bool:
-        """Whether every file is what it is without accidents; leases and drafts are files too."""
-        there = self.contents()
-        assert sorted(there) == sorted(self.alone)
-        return there == self.alone
+        """Whether all files, leases and drafts too, are equal to those of a run without accidents."""
+        contents = self.contents()
+        assert sorted(contents) == sorted(self.alone)
+        return contents == self.alone
 
 
 def prepare(folder: Path) -> tuple[Path, Path]:
@@ -177,7 +177,7 @@ def test_two_at_once_one_of_them_killed_again_and_again(lab) -> None:
         others.append(lab.start())
         time.sleep(random.uniform(0, lab.seconds / 4))
         os.kill(others[-1], signal.SIGKILL)
-    assert lab.ask("wait", steady) == 0  # the killed ones are not waited for: they are there, but dead
+    assert lab.ask("wait", steady) == 0  # nobody waits for the killed processes: they are zombies
     assert {lab.ask("wait", other) for other in others} <= {0, -signal.SIGKILL}
     assert lab.run() == 0
     assert lab.is_as_if_left_alone()

@@ -148,7 +148,7 @@ def byte_pairs() -> PreTrainedTokenizerFast:
 
 
 def sentence_pieces() -> PreTrainedTokenizerFast:
-    """As Llama 2 has it: pairs are merged across the whole text, words are not split off first."""
+    """Return a tokenizer like that of Llama 2: it merges pairs across the whole text, without words."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")

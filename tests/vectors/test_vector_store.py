@@ -77,13 +77,13 @@ def test_an_interrupted_encoding_goes_on_and_ends_byte_identical(tmp_path) -> No
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("kind", ["npy", "json"])
+@pytest.mark.parametrize("suffix", ["npy", "json"])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
-def test_a_damaged_shard_is_made_again_and_the_others_are_kept(tmp_path, kind, damage) -> None:
+def test_a_damaged_shard_is_made_again_and_the_others_are_kept(tmp_path, suffix, damage) -> None:
     store, _ = fill_store(tmp_path, CountingEncoder())
     before = contents(tmp_path)
     shard = store.listing.shards[1]
-    path = store.folder.path / f"{shard.content}.{kind}"
+    path = store.folder.path / f"{shard.content}.{suffix}"
     data = path.read_bytes()
     if damage == "remove":
         path.unlink()
