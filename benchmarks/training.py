@@ -48,6 +48,7 @@ Batch = Sequence[tuple[int, Mapping[str, Any]]]
 Step = Callable[[Batch], tuple[int, float]]
 """Computes the gradients of a batch, and returns the number of real tokens and the loss."""
 GROUP = 4
+"""Passages of a query in fine-tuning."""
 WARM_UP = 2
 """Rows of a first step of either form, which is not measured: it compiles whatever is compiled."""
 FORMS = ("straightforward", "ours")
@@ -261,8 +262,8 @@ def plain_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> 
         queries, query_tokens = encode([group.query for group in groups], "query")
         passages, passage_tokens = encode([text for group in groups for text in group.passages], "document")
         scores = queries @ passages.T / 0.01
-        starts = torch.tensor([len(group.passages) for group in groups]).cumsum(0)
-        first = torch.cat([torch.zeros(1, dtype=torch.long), starts[:-1]])
+        ends = torch.tensor([len(group.passages) for group in groups]).cumsum(0)
+        first = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
         loss = F.cross_entropy(scores, first.to(DEVICE))
         loss.backward()
         return query_tokens + passage_tokens, float(loss)
