@@ -68,7 +68,7 @@ def test_a_listing_that_is_not_whole_is_none(tmp_path, suffix: str) -> None:
     assert Listing.load(StoreFolder(tmp_path), "x") is None
 
 
-def test_a_listing_whose_making_failed_is_not_there(tmp_path) -> None:
+def test_a_listing_whose_writing_failed_does_not_exist(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt), Listing.writer(StoreFolder(tmp_path), "x") as add:
         add(next(cut(items(TEXTS))))
         raise KeyboardInterrupt

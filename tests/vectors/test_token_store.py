@@ -56,7 +56,7 @@ def folder_of(tokenizer, template=TEMPLATE):
     return TokenStore(StoreFolder(Path("tokens")), tokenizer, template).folder.path
 
 
-def test_what_stands_for_an_empty_text_is_part_of_the_key_where_nothing_else_does() -> None:
+def test_the_token_of_an_empty_text_is_part_of_the_key_if_the_template_adds_none() -> None:
     usual, other = make_tokenizer(), make_tokenizer()
     other.eos_token = other.convert_ids_to_tokens(4)
     assert folder_of(usual, Template()) != folder_of(other, Template())

@@ -183,7 +183,7 @@ def test_a_shard_is_written_while_the_next_is_encoded(tmp_path, monkeypatch) -> 
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_what_goes_wrong_while_a_shard_is_written_ends_the_work(tmp_path, monkeypatch, number) -> None:
+def test_an_error_while_a_shard_is_written_ends_the_work(tmp_path, monkeypatch, number) -> None:
     write, written = VectorStore.write, []
 
     def fails(self, content, vectors, cost):
@@ -218,7 +218,7 @@ class Slow(CountingEncoder):
         return super().start(sequences, side, advance)
 
 
-def test_several_at_once_share_the_work_and_end_byte_identical(tmp_path, monkeypatch) -> None:
+def test_several_workers_share_the_work_and_end_byte_identical(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(vectors, "_POLL", 0.01)
     monkeypatch.setattr(shards, "SHARD_SIZE", 4)
     fill_store(tmp_path / "one", CountingEncoder())
