@@ -50,7 +50,7 @@ def differs(expected, output) -> str:
 
 
 @LINUX
-def test_who_returns_something_else_is_refused_and_the_others_take_turns(tmp_path, monkeypatch) -> None:
+def test_a_competitor_with_another_output_is_refused_and_the_others_take_turns(tmp_path, monkeypatch) -> None:
     (tmp_path / "made_up_peer.py").write_text(PEER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     log = tmp_path / "log"

@@ -27,7 +27,7 @@ def contents(folder: Path) -> list[bytes]:
     return [(folder / name).read_bytes() for name in FILES]
 
 
-def test_equal_seeds_give_equal_bytes_and_others_others(tmp_path) -> None:
+def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(tmp_path) -> None:
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
         synthetic.write(tmp_path / name, 300, 5, SHORT, seed)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import text_of
 from safetensors.torch import load_file
 from tiny_models import make_tokenizer
-from training_commands import QUICK, call, message, table_of
+from training_commands import QUICK, call, table_of
 from transformers import AutoModelForCausalLM
 
 from adapters.llara.recipes import contrastive, released
@@ -68,14 +69,14 @@ def test_a_finished_run_is_kept_refused_or_started_again(
     written = (out / RECORD).stat().st_mtime_ns
     again = call(*words)
     assert again.exit_code == 0
-    assert f"{out} is finished; --on-existing always starts again" in message(again)
+    assert f"{out} is finished; --on-existing always starts again" in text_of(again)
     never = call(*words, "--on-existing", "never")
     assert never.exit_code == 2
-    assert "choose another --output" in message(never)
+    assert "choose another --output" in text_of(never)
     other = call(*words, "--learning-rate", "0.5")
     assert other.exit_code == 2
-    assert "holds a finished run with other schedule.learning_rate (" in message(other)
-    assert " there, 0.5 now); give the same command again, --on-existing always" in message(other)
+    assert "holds a finished run with other schedule.learning_rate (" in text_of(other)
+    assert " there, 0.5 now); give the same command again, --on-existing always" in text_of(other)
     assert (out / RECORD).stat().st_mtime_ns == written
     assert call(*words, "--on-existing", "always").exit_code == 0
     assert (out / RECORD).stat().st_mtime_ns > written
@@ -92,10 +93,10 @@ def test_what_is_not_a_training_run_is_never_removed(
     (foreign := tmp_path / "thesis").mkdir()
     (foreign / "thesis.tex").write_text("years of work")
     refused = call(*words, "--output", foreign, "--on-existing", "always")
-    assert (refused.exit_code, "exists and holds thesis.tex" in message(refused)) == (2, True)
+    assert (refused.exit_code, "exists and holds thesis.tex" in text_of(refused)) == (2, True)
     for output in (model, model.parent):
         refused = call(*words, "--output", output, "--on-existing", "always")
-        assert (refused.exit_code, "holds the model itself" in message(refused)) == (2, True)
+        assert (refused.exit_code, "holds the model itself" in text_of(refused)) == (2, True)
     assert (foreign / "thesis.tex").read_text() == "years of work"
     assert sorted(model.iterdir()) == kept
 
@@ -107,7 +108,7 @@ def test_an_existing_folder_is_never_written_over_unasked(tmp_path: Path, base: 
     words = ["adapt", "--model", base, "--data", texts, "--output", out, *QUICK]
     refused = call(*words)
     assert refused.exit_code == 2
-    assert "holds thesis.tex; choose another --output" in message(refused)
+    assert "holds thesis.tex; choose another --output" in text_of(refused)
 
 
 def test_prompts_and_slots_reach_the_checkpoint(tmp_path: Path, base: Path, texts: Path) -> None:
@@ -125,7 +126,7 @@ def test_prompts_and_slots_reach_the_checkpoint(tmp_path: Path, base: Path, text
     file.write_text(json.dumps({**prompts, "slot": 2}))
     refused = call(*words, "--output", tmp_path / "other")
     assert refused.exit_code == 3
-    assert "unknown field `slot` - at `$`; the fields are prefix, self_suffix" in message(refused)
+    assert "unknown field `slot` - at `$`; the fields are prefix, self_suffix" in text_of(refused)
 
 
 def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts: Path) -> None:
@@ -137,7 +138,7 @@ def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts
 
 
 @pytest.mark.parametrize(
-    ("words", "problem"),
+    ("words", "message"),
     [
         (["adapt", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, llara-paper"),
         (["finetune", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, repllama"),
@@ -161,11 +162,11 @@ def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts
     ],
 )
 def test_what_makes_no_sense_exits_2(
-    tmp_path: Path, base: Path, texts: Path, words: list[str], problem: str
+    tmp_path: Path, base: Path, texts: Path, words: list[str], message: str
 ) -> None:
     refused = call(*words, "--model", base, "--data", texts, "--output", tmp_path / "out")
     assert refused.exit_code == 2
-    assert problem in message(refused)
+    assert message in text_of(refused)
     assert not (tmp_path / "out").exists()
 
 
@@ -177,7 +178,7 @@ def test_what_a_run_would_refuse_its_plan_refuses(
     adapt = ["adapt", "--model", base, "--data", texts, *QUICK, *last]
     finetune = ["finetune", "--model", base, "--data", groups, *QUICK, *last]
     out = ["--output", tmp_path / "out"]
-    for words, code, problem in (
+    for words, code, message in (
         ([*adapt, *out, "--held-out", 1000], 3, "1000 to be held out"),
         ([*adapt, *out, "--eval-dataset", "nothere"], 3, "'nothere' is neither a folder"),
         ([*adapt, "--output", tmp_path / "file"], 2, "is a file; name a folder"),
@@ -189,7 +190,7 @@ def test_what_a_run_would_refuse_its_plan_refuses(
     ):
         refused = call(*words)
         assert refused.exit_code == code, refused.output
-        assert problem in message(refused)
+        assert message in text_of(refused)
     assert not (tmp_path / "out").exists()
 
 
@@ -197,7 +198,7 @@ def test_what_a_run_would_refuse_its_plan_refuses(
 def test_a_folder_is_no_training_data(tmp_path: Path, base: Path, command: str) -> None:
     refused = call(command, "--model", base, "--data", tmp_path, "--output", tmp_path / "out")
     assert refused.exit_code == 2
-    assert "is a directory" in message(refused)
+    assert "is a directory" in text_of(refused)
 
 
 def test_settings_replace_those_of_the_recipe() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import text_of
 from tiny_models import TEXTS, make_model, make_tokenizer, save_checkpoint
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
@@ -74,7 +75,7 @@ def test_slots_that_are_no_tokens_exit_4_and_are_shown(tmp_path, texts) -> None:
     bare.save_pretrained(folder)
     shown = check(folder, texts, "--json")
     assert shown.exit_code == 4
-    assert "is this the tokenizer the model was adapted with?" in " ".join(shown.stderr.split())
+    assert "is this the tokenizer the model was adapted with?" in text_of(shown)
     report = json.loads(shown.stdout)
     assert not report["ok"]
     assert "8 added tokens" in report["problem"]
@@ -101,7 +102,7 @@ def test_bm25_and_empty_files_are_refused(tmp_path, texts) -> None:
     assert "holds no text" in shown.stderr
 
 
-def test_texts_may_be_compressed_and_marked_and_what_is_not_whole_is_named(tmp_path) -> None:
+def test_texts_may_be_compressed_or_have_a_byte_order_mark_and_a_damaged_file_is_named(tmp_path) -> None:
     path = tmp_path / "texts.gz"
     path.write_bytes(whole := gzip.compress(b"\xef\xbb\xbf one \r\n\ntwo\nthree"))
     assert read_texts(path, 2) == ["one", "two"]

@@ -122,7 +122,7 @@ def test_fetch_goes_on_after_a_failure_and_exits_6(tmp_path, archive):
 
 
 @pytest.mark.parametrize("name", ["news", "../evil", "/etc", "nobody-knows", "\x1b[31mred"])
-def test_fetch_of_one_that_cannot_be_had_exits_3(tmp_path, archive, server, name):
+def test_fetch_of_a_set_that_cannot_be_downloaded_exits_3(tmp_path, archive, server, name):
     result = call("datasets", "fetch", name, "--data-dir", tmp_path / "data")
     assert result.exit_code == 3
     assert "\x1b" not in result.stdout + result.stderr
@@ -243,7 +243,7 @@ def test_show_says_what_is_known_and_what_is_at_hand(data):
     assert call("datasets", "show", "nobody-knows", "--data-dir", data).exit_code == 3
 
 
-def test_show_of_a_set_of_sets_lists_its_members(tmp_path):
+def test_show_of_a_group_lists_its_members(tmp_path):
     result = call("datasets", "show", "cqadupstack", "--json", "--data-dir", tmp_path)
     assert list(rows_of(result)) == list(catalogue.CQADUPSTACK)
     assert "68,184" in call("datasets", "show", "cqadupstack", "--data-dir", tmp_path).stdout

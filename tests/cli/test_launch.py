@@ -43,13 +43,13 @@ def workers_do(monkeypatch, tmp_path):
     return exchange
 
 
-def test_each_worker_has_its_number_its_share_of_threads_and_but_one_is_quiet(workers_do) -> None:
+def test_each_worker_has_a_number_and_a_share_of_threads_and_all_but_one_are_quiet(workers_do) -> None:
     workers_do("print(number, os.environ['OMP_NUM_THREADS'], *sys.argv[1:])")
     share = max(1, len(os.sched_getaffinity(0)) // 2)
     assert launch.local(["a b"], 2) == [f"0 {share} a b\n", f"1 {share} a b --quiet\n"]
 
 
-def test_a_worker_is_the_first_of_its_own_whatever_started_the_program(workers_do, monkeypatch) -> None:
+def test_workers_do_not_inherit_the_rank_of_the_program(workers_do, monkeypatch) -> None:
     monkeypatch.setenv("RANK", "3")
     workers_do("print(os.environ['RANK'])")
     assert launch.local([], 2) == ["0\n", "0\n"]
@@ -67,7 +67,9 @@ def test_a_worker_that_dies_is_started_again(workers_do, tmp_path) -> None:
     assert len(pids(tmp_path)) == 4
 
 
-def test_one_that_dies_again_and_again_is_given_up_and_the_others_are_ended(workers_do, tmp_path) -> None:
+def test_a_worker_that_dies_again_and_again_is_given_up_and_the_others_are_ended(
+    workers_do, tmp_path
+) -> None:
     workers_do("number == '0' and time.sleep(60)\nsys.stderr.write('out of luck\\n')\nsys.exit(1)")
     with pytest.raises(
         LlaraEvalError, match=r"worker 1 died 4 times, at last with exit code 1\. out of luck"
@@ -77,7 +79,7 @@ def test_one_that_dies_again_and_again_is_given_up_and_the_others_are_ended(work
     assert not any(map(is_running, pids(tmp_path)))
 
 
-def test_an_error_made_on_purpose_is_not_tried_again(workers_do, tmp_path) -> None:
+def test_a_usage_error_is_not_tried_again(workers_do, tmp_path) -> None:
     workers_do(
         "number == '1' and time.sleep(60)\n"
         "while not os.path.exists(f'{folder}/starts-1'): time.sleep(0.1)\n"
@@ -89,7 +91,7 @@ def test_an_error_made_on_purpose_is_not_tried_again(workers_do, tmp_path) -> No
     assert not any(map(is_running, pids(tmp_path)))
 
 
-def test_damage_is_tried_again_as_long_as_it_is_another(workers_do, tmp_path) -> None:
+def test_damaged_data_are_tried_again_until_the_same_error_comes_twice(workers_do, tmp_path) -> None:
     workers_do(
         "if starts <= int(number):\n"
         "    sys.stderr.write(f'error: shard {starts} is damaged\\n')\n"
@@ -104,7 +106,7 @@ def test_damage_is_tried_again_as_long_as_it_is_another(workers_do, tmp_path) ->
     assert len(pids(tmp_path)) == before + 2
 
 
-def test_one_that_hangs_does_not_keep_the_others_that_are_done(workers_do, monkeypatch, tmp_path) -> None:
+def test_a_worker_that_hangs_is_ended_when_the_others_are_done(workers_do, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(launch, "LATE", 0.3)
     monkeypatch.setattr(launch, "_ENDING", 0.1)
     workers_do("number == '1' and signal.signal(15, signal.SIG_IGN) == 0 and time.sleep(60)\nprint('done')")
@@ -193,7 +195,7 @@ def test_with_other_threads_vectors_differ_in_the_last_bits_of_float16_at_most(a
         assert np.all(np.abs(one - other) <= np.maximum(np.spacing(np.abs(one)), np.float16(2**-18)))
 
 
-def test_the_command_is_given_again_as_it_was_but_for_who_starts_it(tmp_path, monkeypatch) -> None:
+def test_workers_get_the_same_command_but_for_the_launcher(tmp_path, monkeypatch) -> None:
     started: list[list[str]] = []
     monkeypatch.setattr(launch, "torchrun", lambda words, workers: started.append(words))
     words = [
@@ -219,7 +221,7 @@ def test_a_system_without_vectors_is_refused(make_collection) -> None:
     assert "not a dense retriever" in result.stderr
 
 
-def test_a_script_of_slurm_is_sound_and_says_what_is_meant(tmp_path) -> None:
+def test_a_slurm_script_is_valid_and_quotes_its_words(tmp_path) -> None:
     words = ["printf", r"%s\n", "a b", "$HOME", "it's", "--flag"]
     text = slurm.script(words, 4, folder=tmp_path, home=tmp_path / "a 'home'")
     file = tmp_path / "x.sbatch"

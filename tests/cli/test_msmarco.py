@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import fakes
 import pytest
+from commands import text_of
 from typer.testing import CliRunner
 
 import adapters
@@ -157,7 +158,7 @@ def test_nothing_published_stands_beside_another_data_set(call):
 def test_what_makes_no_sense_is_refused(call, words, message):
     done = call(*words)
     assert done.exit_code == 2
-    assert message in " ".join(done.stderr.split())
+    assert message in text_of(done)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from commands import text_of
 from tiny_models import save_checkpoint
 from typer.testing import CliRunner
 
@@ -148,11 +149,11 @@ def test_disk_shards_and_memory(llama_2_7b) -> None:
 def test_what_cannot_be_planned_is_refused(llama_2_7b, words, code, problem) -> None:
     shown = plan(llama_2_7b, "--no-probe", *words)
     assert shown.exit_code == code
-    assert problem in " ".join(shown.stderr.split())
+    assert problem in text_of(shown)
 
 
 def test_a_configuration_that_cannot_be_read_is_named(tmp_path) -> None:
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
     shown = plan(tmp_path, "--no-probe")
     assert shown.exit_code == 3
-    assert "its configuration cannot be read" in " ".join(shown.stderr.split())
+    assert "its configuration cannot be read" in text_of(shown)

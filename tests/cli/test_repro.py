@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from commands import text_of
 from typer.testing import CliRunner
 
 import adapters
@@ -171,7 +172,7 @@ def test_only_what_is_at_hand_is_measured_unless_it_is_named(repro):
     for words in (["-d", "tiny,absent"], ["-d", "absent", "-d", "tiny"]):
         named = repro(cells, *words)
         assert named.exit_code == 6
-        assert "'absent' is neither a folder" in " ".join(named.stderr.split())
+        assert "'absent' is neither a folder" in text_of(named)
     assert repro(cells[1:]).exit_code == DataError.exit_code
 
 
@@ -216,7 +217,7 @@ def test_a_folder_that_only_bears_a_public_name_proves_nothing(make_collection, 
     make_collection(DOCUMENTS, QUERIES, QRELS, name="scifact")
     result = repro((cell(RIGHT, dataset="beir/scifact"),))
     assert result.exit_code == 3
-    assert "is not beir/scifact: 3 documents, not 5,183" in " ".join(result.stderr.split())
+    assert "is not beir/scifact: 3 documents, not 5,183" in text_of(result)
 
 
 @pytest.mark.parity

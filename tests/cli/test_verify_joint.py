@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import text_of
 from tiny_models import make_tokenizer
-from training_commands import call, message
+from training_commands import call
 from transformers import AutoModelForCausalLM, BloomConfig
 
 from adapters.llara import verify_joint
@@ -40,7 +41,7 @@ def test_verify_joint_says_why_a_model_takes_no_joint_sequence(tmp_path: Path, t
     make_tokenizer().save_pretrained(tmp_path)
     refused = call("verify-joint", "--model", tmp_path, "--text-file", text_file)
     assert refused.exit_code == 2
-    assert "BloomModel cannot be adapted: it takes no joint sequence" in message(refused)
+    assert "BloomModel cannot be adapted: it takes no joint sequence" in text_of(refused)
 
 
 def test_verify_joint_exits_4_where_next_sees_self(
@@ -52,7 +53,7 @@ def test_verify_joint_exits_4_where_next_sees_self(
     report = json.loads(shown.stdout)
     assert not report["holds"]
     assert report["isolation_error"] > verify_joint.LARGEST_ERROR
-    assert "cannot be adapted with joint sequences" in message(shown)
+    assert "cannot be adapted with joint sequences" in text_of(shown)
 
 
 def causal_only(segments: torch.Tensor) -> torch.Tensor:
@@ -66,10 +67,10 @@ def test_verify_joint_needs_text_and_a_known_variant(base: Path, tmp_path: Path,
     words = ["verify-joint", "--model", base, "--text-file", text_file]
     unknown = call(*words, "--variant", "nope")
     assert unknown.exit_code == 2
-    assert "'nope' is not one of released, paper, paper-acl" in message(unknown)
+    assert "'nope' is not one of released, paper, paper-acl" in text_of(unknown)
     (tmp_path / "empty.txt").write_text("\n")
     assert call("verify-joint", "--model", base, "--text-file", tmp_path / "empty.txt").exit_code == 3
     text_file.write_bytes("the moon\ncrème brûlée\n".encode("latin-1"))
     unreadable = call(*words)
     assert unreadable.exit_code == 3
-    assert "texts.txt:2: not UTF-8" in message(unreadable)
+    assert "texts.txt:2: not UTF-8" in text_of(unreadable)

@@ -22,7 +22,7 @@ def test_sequence_is_prefix_text_suffix_each_tokenised_alone() -> None:
     assert sequence == ids("<s>") + ids('"') + ids("moon") + ids(f'", in a word:{SLOTS}')
 
 
-def test_the_text_gives_way_to_the_limit_and_the_slots_never_do() -> None:
+def test_the_limit_truncates_the_text_and_never_the_slots() -> None:
     (sequence,) = LLARA.token_ids(TOKENIZER, ["long " * 100])
     assert len(sequence) == 64
     assert sequence[-8:] == [TOKENIZER.convert_tokens_to_ids(f"<s{i}>") for i in range(1, 9)]

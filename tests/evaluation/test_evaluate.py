@@ -96,7 +96,7 @@ def test_two_evaluations_give_byte_identical_files(run):
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
 
 
-def test_the_same_question_is_answered_from_what_is_kept(run):
+def test_the_same_evaluation_again_returns_the_kept_result(run):
     run()
     retriever = FakeRetriever(SCORES)
     outcome = run(retriever)
@@ -162,7 +162,7 @@ def test_a_result_is_kept_until_all_of_another_is_there(run, monkeypatch):
     assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == before
 
 
-def test_never_measures_where_nothing_is(run):
+def test_on_existing_never_measures_if_there_is_no_result(run):
     assert run(on_existing="never").fresh
 
 

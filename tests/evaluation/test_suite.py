@@ -105,7 +105,7 @@ def test_a_retriever_that_is_open_may_search_passages_but_takes_no_options(folde
     assert {str(failure.error) for failure in failures} == {"mine is open already: it takes no options here"}
 
 
-def test_what_is_measured_is_what_is_asked_for_else_what_the_data_set_carries(folders, tmp_path):
+def test_measures_and_depth_are_those_of_the_call_or_else_of_the_data_set(folders, tmp_path):
     second = replace(load(folders[1], data_dir=tmp_path), measures=("RR@10",), depth=10)
     folders = [folders[0], second]
     outcomes, _ = evaluate_all([WordOverlap()], folders, runs_dir=tmp_path / "a")

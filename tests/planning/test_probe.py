@@ -10,11 +10,7 @@ from llara_eval.planning import cost
 from llara_eval.planning.probe import open_encoder, time_encoder
 from llara_eval.planning.workload import Reading
 
-
-def reading(limit: int = 512) -> Reading:
-    """Return how texts are read where every byte is a token and nothing is around them."""
-    template = Template(max_length=limit)
-    return Reading(Templates(template, template), make_tokenizer())
+TEMPLATES = Templates(*[Template(max_length=512)] * 2)
 
 
 @pytest.mark.parametrize("lengths", [[3] * 40 + [60] * 10, [128] * 5])
@@ -39,7 +35,7 @@ def test_the_probe_stops_when_its_time_is_over_and_leaves_out_the_first_batch(tm
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_without_weights_a_short_model_of_the_same_shape_is_timed(tmp_path, architecture) -> None:
     make_config(architecture).save_pretrained(tmp_path)
-    encoder = open_encoder(Checkpoint(tmp_path), Reading(reading().templates), dtype="float32")
+    encoder = open_encoder(Checkpoint(tmp_path), Reading(TEMPLATES), dtype="float32")
     assert encoder.model.config.num_hidden_layers == 2
     timing = time_encoder(encoder, [20, 30], seconds=1)
     assert (timing.tokens, timing.layers) == (50, 2)
@@ -50,7 +46,8 @@ def test_without_weights_a_short_model_of_the_same_shape_is_timed(tmp_path, arch
 
 
 def test_weights_that_do_not_fit_are_not_read(tmp_path, monkeypatch) -> None:
-    folder = save_checkpoint(tmp_path, "llama")
-    assert open_encoder(Checkpoint(folder), reading()).model.config.num_hidden_layers == 3
+    checkpoint = Checkpoint(save_checkpoint(tmp_path, "llama"))
+    reading = Reading(TEMPLATES, make_tokenizer())
+    assert open_encoder(checkpoint, reading).model.config.num_hidden_layers == 3
     monkeypatch.setattr("llara_eval.planning.probe._memory", lambda device: 1000)
-    assert open_encoder(Checkpoint(folder), reading()).model.config.num_hidden_layers == 2
+    assert open_encoder(checkpoint, reading).model.config.num_hidden_layers == 2

@@ -13,7 +13,7 @@ from llara_eval.planning.workload import SAMPLE, Reading, workloads
 
 
 def reading(limit: int = 512) -> Reading:
-    """Return how texts are read where every byte is a token and nothing is around them."""
+    """Return a tokenizer for which every byte is a token, and a template without a prompt."""
     template = Template(max_length=limit)
     return Reading(Templates(template, template), make_tokenizer())
 

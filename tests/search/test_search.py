@@ -71,7 +71,7 @@ def test_equal_scores_that_float32_sums_tell_apart_are_ties(proposer, small_bloc
 
 
 @both
-def test_of_more_ties_than_there_is_room_for_the_largest_ids_stay(proposer, small_blocks) -> None:
+def test_the_largest_ids_stay_if_there_are_more_ties_than_room(proposer, small_blocks) -> None:
     documents = Shards(np.concatenate([np.repeat(unit(1, 24), 900, axis=0), DOCUMENTS[1:201]]))
     queries = Shards([*unit(1, 24), np.zeros(24), *unit(3, 24, seed=4)], letter="q")
     hits = as_lists(search(queries, documents, 10, proposer=proposer))

@@ -132,7 +132,7 @@ def lab(built: Lab) -> Lab:
 
 
 @pytest.mark.slow
-def test_the_way_alone_is_the_same_twice(lab) -> None:
+def test_a_run_without_accidents_ends_with_the_same_files_twice(lab) -> None:
     assert lab.run() == 0
     assert lab.is_as_if_left_alone()
     kinds = Counter(Path(name).suffix for name in lab.alone)
@@ -214,7 +214,7 @@ WRITTEN = [
 ]
 
 
-def test_without_room_for_a_file_a_sentence_names_it_and_nothing_half_written_stays(lab) -> None:
+def test_a_file_that_does_not_fit_on_the_disk_is_named_and_nothing_half_written_stays(lab) -> None:
     for pattern in WRITTEN:
         assert lab.run(Accident(full=pattern)) == 1
         name = lab.report.split(" cannot be written")[0]
@@ -253,7 +253,9 @@ def test_on_a_disk_that_is_full_again_and_again(lab, small_disk) -> None:
     assert lab.is_as_if_left_alone()
 
 
-def test_a_complete_store_may_be_read_only_an_incomplete_one_is_a_sentence(lab, small_disk) -> None:
+def test_a_complete_store_may_be_on_a_read_only_disk_and_an_incomplete_one_is_refused(
+    lab, small_disk
+) -> None:
     resize(lab, "size=8m")
     assert lab.run() == 0
     shutil.rmtree(lab.home / "tokens")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import text_of
 from tiny_models import save_checkpoint
 from typer.testing import CliRunner
 from workers import is_running, pids
@@ -142,7 +143,7 @@ def finished(process: subprocess.Popen[str]) -> dict:
     return json.loads(output)
 
 
-def test_what_is_there_is_found_and_shown(alone, monkeypatch) -> None:
+def test_finished_vectors_are_reused_and_shown(alone, monkeypatch) -> None:
     monkeypatch.setenv("LLARA_EVAL_HOME", str(alone.home))
     result = CliRunner().invoke(app, ["encode", *alone.words])
     assert result.exit_code == 0, result.stderr
@@ -195,7 +196,7 @@ def test_without_ray_the_command_that_installs_it_is_named(words, monkeypatch) -
     monkeypatch.setitem(sys.modules, "ray", None)
     result = CliRunner().invoke(app, ["encode", *words, "--launcher", "ray"])
     assert result.exit_code == 7
-    assert "pip install 'llara-eval[ray]'" in " ".join(result.stderr.split())
+    assert "pip install 'llara-eval[ray]'" in text_of(result)
 
 
 @pytest.mark.skipif(
