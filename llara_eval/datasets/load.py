@@ -145,7 +145,7 @@ def locate(
     if offline and known.url:
         raise DataError(
             f"{known.name} is not in {data_dir} and --offline forbids the download of {known.url}; "
-            "unpack that zip there, or name a folder that has it"
+            "unpack that zip in this folder, or name a folder that has its content"
         )
     from llara_eval.datasets.download import fetch_archive
 
