@@ -185,7 +185,7 @@ def _refuse_other(
             for name in sorted({*stored.settings, *settings} - {"runtime"})
         },
     }
-    differing = [f"{name} ({old} there, {new} now)" for name, (old, new) in conditions.items() if old != new]
+    differing = [f"{name} ({old} before, {new} now)" for name, (old, new) in conditions.items() if old != new]
     if differing:
         raise UsageError(
             f"{folder} holds a result of other conditions: {'; '.join(differing)}. Use "

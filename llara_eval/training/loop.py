@@ -48,7 +48,7 @@ def train(
         rows: The training data.
         schedule: How parameters are trained.
         conditions: How the run is carried out. Its output gets the log and the training states.
-        identity: What distinguishes this run from others, as JSON values. A training state of another run is
+        identity: The JSON values that distinguish this run from others. A training state of another run is
             refused.
         measures: Called before the first step, after the last, and every ``conditions.evaluate_every``.
 

@@ -44,7 +44,7 @@ Shingles = set[tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mining:
-    """How negatives are chosen.
+    """The settings by which negatives are chosen.
 
     Attributes:
         depth: Number of best documents that are candidates for a query.
@@ -163,7 +163,7 @@ def mine(
     collections += [_with_judgements(name, find(str(name))) for name in exclude]
     forbidden = judged_queries([*collections, *(path for path in data if path.is_dir())])
     if not forbidden:
-        logger.warning("no query is left out: name the sets this will be evaluated on with --exclude")
+        logger.warning("no query is left out: name the data sets of the evaluation with --exclude")
     miner = _Miner(rows, forbidden, settings)
     miner.search(retriever, source, cache, progress)
     with progress.task("choose negatives", len(rows)) as advance:

@@ -75,7 +75,7 @@ def test_a_finished_run_is_kept_refused_or_started_again(
     other = call(*words, "--learning-rate", "0.5")
     assert other.exit_code == 2
     assert "holds a finished run with other schedule.learning_rate (" in message(other)
-    assert " there, 0.5 now); give the same command again, --on-existing always" in message(other)
+    assert " before, 0.5 now); give the same command again, --on-existing always" in message(other)
     assert (out / RECORD).stat().st_mtime_ns == made
     assert call(*words, "--on-existing", "always").exit_code == 0
     assert (out / RECORD).stat().st_mtime_ns > made

@@ -268,7 +268,7 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
             Conditions(output=tmp_path / "out"),
             identity={"data": "a"},
         )
-    with pytest.raises(UsageError, match=r"other data \(a there, b now\); give the same command again"):
+    with pytest.raises(UsageError, match=r"other data \(a before, b now\); give the same command again"):
         train(
             Falling(),
             rows_of(tmp_path, 10),
