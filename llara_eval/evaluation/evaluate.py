@@ -81,7 +81,7 @@ def evaluate(
         settings_passed: The settings that the user gave, for the record.
         on_existing: What is done if a result exists: ``only-missing`` keeps it if its settings and data are
             the same, ``always`` measures again, ``never`` keeps any result.
-        progress: Shows progress.
+        progress: The display of progress.
 
     Raises:
         UsageError: A measure is unknown, no measure has a cut-off within the depth, or, with

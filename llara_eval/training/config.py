@@ -166,7 +166,7 @@ class Conditions:
         on_existing: ``only-missing`` continues a run or keeps a finished one, ``always`` starts again,
             ``never`` refuses.
         offline: Whether downloads are forbidden.
-        progress: Where progress is shown.
+        progress: The display of progress.
     """
 
     output: Path
