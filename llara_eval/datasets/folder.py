@@ -130,8 +130,8 @@ def judged_queries(
     missing = sorted(set(qrels) - set(queries))
     if missing:
         raise DataError(
-            f"{origin}: {len(missing)} judged queries of split {split!r} are not there ({missing[0]!r}, …); "
-            "add them, or take their judgements out"
+            f"{origin}: {len(missing)} judged queries of split {split!r} are missing ({missing[0]!r}, …); "
+            "add them, or remove their judgements"
         )
     return tuple(query for query in queries.values() if query.query_id in qrels)
 
@@ -168,7 +168,7 @@ def _require_split(folder: Path, split: str) -> tuple[Path, ...]:
     if split not in files:
         raise DataError(
             f"{folder / 'qrels'}: no judgements for split {split!r}; "
-            + (f"there are: {', '.join(files)}" if files else "there are no judgements at all")
+            + (f"the folder has {', '.join(files)}" if files else "the folder has no judgements")
         )
     return files[split]
 

@@ -94,9 +94,9 @@ def evaluate(
         on_existing: If a result exists, ``only-missing`` keeps it if its settings and data are the same,
             ``always`` measures again, ``never`` keeps any result. None: ``always`` for Python objects without
             ``settings``, since another model may have the same name; else ``only-missing``.
-        offline: Never use the network.
-        maxp: Score a document by its best passage.
-        progress: Shows progress.
+        offline: Whether the network must not be used.
+        maxp: Whether a document is scored by its best passage.
+        progress: The display of progress.
 
     Returns:
         The outcome of one system on one data set; for lists, all outcomes, system by system. Errors of some
@@ -206,8 +206,8 @@ def open_system(
         model: The name, folder or file.
         options: The settings of the system, e.g. ``{"k1": 0.82}`` or ``{"dtype": "float32"}``.
         store: The folder or URL of token ids and vectors; None: the usual folder.
-        offline: Never use the network.
-        maxp: Score a document by its best passage.
+        offline: Whether the network must not be used.
+        maxp: Whether a document is scored by its best passage.
 
     Raises:
         UsageError: The name or an option is unknown.
@@ -240,8 +240,8 @@ def load_dataset(
         data_dir: The folder of named data sets, also for downloads; None: the usual folder.
         own_ids: As for :func:`evaluate`.
         limit: As for :func:`evaluate`.
-        offline: Never download.
-        progress: Shows progress.
+        offline: Whether downloads are forbidden.
+        progress: The display of progress.
 
     Raises:
         DataError: The data set is neither at hand nor can be downloaded, or a part of it is malformed.

@@ -30,7 +30,7 @@ def read_pairs(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT
         data: Files in any form of :mod:`llara_eval.datasets.training_rows`, or folders of data sets, whose
             training split is read.
         cache: Folder for indexes, and for the rows made from folders and from the files of other tools.
-        progress: Where progress is shown.
+        progress: The display of progress.
 
     Raises:
         DataError: A file is malformed, or a folder has no training split.

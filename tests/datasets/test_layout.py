@@ -184,7 +184,7 @@ def test_judgements_without_grades_are_relevant(tmp_path):
     put(tmp_path / "queries/train-00000-of-00001.parquet", QUERIES)
     put(tmp_path / "qrels/train-00000-of-00001.parquet", [{"query-id": "q1", "corpus-id": "d1"}])
     assert open_folder(tmp_path, "train").qrels == {"q1": {"d1": 1}}
-    with pytest.raises(DataError, match="no judgements for split 'test'; there are: train"):
+    with pytest.raises(DataError, match="no judgements for split 'test'; the folder has train"):
         open_folder(tmp_path)
 
 

@@ -135,7 +135,7 @@ def test_the_rule_is_a_condition_of_a_stored_result(tmp_path):
         Dataset.from_memory(DOCUMENTS, QUERIES, QRELS, drop_own_ids=value) for value in (True, False)
     )
     evaluate(Overlap(), one, runs_dir=tmp_path)
-    with pytest.raises(UsageError, match=r"own ids dropped \(True there, False now\)"):
+    with pytest.raises(UsageError, match=r"own ids dropped \(True before, False now\)"):
         evaluate(Overlap(), other, runs_dir=tmp_path)
 
 
