@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from checkout import ROOT
 from pyarrow import parquet
 
 from llara_eval.core.errors import DataError
@@ -284,3 +286,9 @@ def test_files_of_a_split_come_before_those_of_none():
     assert choose({"": ("a",), "test": ("b",)}, "test") == ("b",)
     assert choose({"": ("a",), "train": ("b",)}, "test") == ("a",)
     assert choose({"x": ("a",), "train": ("b",)}, None) == ("a", "b")
+
+
+def test_the_page_of_data_sets_lists_every_layout_that_is_read_here():
+    page = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    table = re.search(r"\| layout \| how it is written \|\n(.*?)\n\n", page, re.DOTALL)[1]
+    assert [line.split("|")[1].strip() for line in table.splitlines()[1:]] == [*NAMES, "NanoBEIR"]
