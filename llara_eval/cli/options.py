@@ -93,7 +93,7 @@ OnExisting = Annotated[
 ]
 Dtype = Annotated[
     str | None,
-    typer.Option(help="float32, bfloat16 or float16; by default the one that the processor computes fast."),
+    typer.Option(help="float32, bfloat16 or float16; by default float16 on a GPU, else float32."),
 ]
 MaxLength = Annotated[int | None, typer.Option(min=1, help="The most tokens of a text with its template.")]
 BatchTokens = Annotated[int | None, typer.Option(min=1, help="The most tokens of a batch.")]

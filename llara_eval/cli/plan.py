@@ -70,7 +70,7 @@ def plan(
     dtype, batch_tokens = settings.get("dtype"), int(settings.get("batch_tokens", 0)) or None
     names = datasets or list(corpus_sizes.load())
     loads = workloads(names, reading, data_dir=data_dir, split=split, progress=progress)
-    planned_dtype = settle_dtype(dtype or "bfloat16", default_device())
+    planned_dtype = settle_dtype(dtype or "float16", default_device())
     planned_tokens = batch_tokens or BATCH_TOKENS["cuda"]
     measured = None
     if hardware.probe:

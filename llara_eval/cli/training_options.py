@@ -61,7 +61,12 @@ class Training:
         ),
     ] = 0
     batch_tokens: options.BatchTokens = None
-    dtype: options.Dtype = None
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="The dtype of products, float32 or bfloat16; by default bfloat16 where it is computed fast."
+        ),
+    ] = None
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Use less memory, and a third more computation.")
     ] = False
