@@ -220,7 +220,7 @@ def test_the_chat_template_of_a_tokenizer_is_not_applied(tmp_path) -> None:
     assert ids_of(load(tmp_path / "exported"), TEXTS, "query") == PLAIN.query.token_ids(TOKENIZER, TEXTS)
 
 
-def test_a_tokenizer_that_pads_on_the_left_with_nothing_pads_on_the_right_with_its_end(tmp_path) -> None:
+def test_a_tokenizer_without_padding_token_pads_on_the_right_with_its_end_token(tmp_path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", PLAIN)
     config = json.loads((checkpoint / "tokenizer_config.json").read_text())
     config |= {"pad_token": None, "padding_side": "left"}

