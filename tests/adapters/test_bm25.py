@@ -330,11 +330,11 @@ def test_documents_order_and_values_are_those_of_plain_anserini(real_data, tmp_p
         {query.query_id: dict(dataset.qrels[query.query_id]) for query in dataset.queries},
         {"ndcg_cut_10", "recall_1000"},
     )
-    measured = score({q: dataset.qrels[q] for q in written}, run, ["nDCG@10", "R@1000"]).values
-    expected_values = evaluator.evaluate(written)
+    measured = score({query_id: dataset.qrels[query_id] for query_id in written}, run, ["nDCG@10", "R@1000"])
+    theirs = evaluator.evaluate(written)
     for measure, ours in (("ndcg_cut_10", "nDCG@10"), ("recall_1000", "R@1000")):
-        theirs = [expected_values[query.query_id][measure] for query in dataset.queries]
-        np.testing.assert_allclose(measured[ours], theirs, atol=1e-12)
+        expected = [theirs[query_id][measure] for query_id in measured.query_ids]
+        np.testing.assert_allclose(measured.values[ours], expected, atol=1e-12)
 
 
 @pytest.mark.parity
