@@ -124,7 +124,7 @@ def test_the_table_stands_beside_published_values(call, pinned):
     untitled = call("--task", "passage").stdout
     assert "0.1840*" in untitled
     assert "0.1875*" in untitled
-    assert "BM25: Lucene, k1=0.9, b=0.4" in untitled
+    assert "BM25: Lucene with k1=0.9, b=0.4" in untitled
     assert "0.4120*§" in untitled, "published with titles"
     titled = call("--task", "passage", "--titled").stdout
     assert "0.4120*" in titled
@@ -151,8 +151,8 @@ def test_nothing_published_stands_beside_another_data_set(call):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--task", "document", "--titled"], "--titled is of passages"),
-        (["--task", "trec-dl-2019", "--documents", "maxp"], "--documents maxp is of documents"),
+        (["--task", "document", "--titled"], "--titled is for passages"),
+        (["--task", "trec-dl-2019", "--documents", "maxp"], "--documents maxp is for documents"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, words, message):

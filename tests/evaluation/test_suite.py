@@ -155,5 +155,5 @@ def test_a_package_of_the_same_name_is_refused(tmp_path, monkeypatch, call):
     (tmp_path / "adapters" / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "adapters")
-    with pytest.raises(MissingPartError, match=f"{tmp_path}.* is not ours: pip uninstall adapters"):
+    with pytest.raises(MissingPartError, match=f"{tmp_path}.* belongs to another project: pip"):
         call()
