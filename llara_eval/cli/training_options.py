@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -33,6 +33,8 @@ Output = Annotated[
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """The options of every command that trains."""
+
+    PANEL: ClassVar[str] = "Training options"
 
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimizer steps; by default those of the recipe.")

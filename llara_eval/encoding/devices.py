@@ -8,6 +8,13 @@ import torch
 
 from llara_eval.core.errors import UsageError
 
+_DTYPES = {
+    torch.float32: ("float32", "fp32", "float"),
+    torch.bfloat16: ("bfloat16", "bf16"),
+    torch.float16: ("float16", "fp16", "half"),
+}
+"""Dtype → its names."""
+
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h of glibc
 
 
@@ -93,14 +100,21 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def settle_dtype(name: str | None, device: torch.device) -> torch.dtype:
-    """Return the dtype of a name; None chooses the :func:`default_dtype`.
+    """Return the dtype of a name, in any case or by an alias; None chooses the :func:`default_dtype`.
 
     Raises:
         UsageError: The name is unknown.
     """
-    if name is None:
-        return default_dtype(device)
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in dtypes:
-        raise UsageError(f"dtype {name!r} is not one of {', '.join(dtypes)}")
-    return dtypes[name]
+    return default_dtype(device) if name is None else named_dtype(name)
+
+
+def named_dtype(name: str) -> torch.dtype:
+    """Return the dtype of a name: ``float32`` (``fp32``), ``bfloat16`` (``bf16``) or ``float16`` (``fp16``).
+
+    Raises:
+        UsageError: The name is unknown.
+    """
+    for dtype, aliases in _DTYPES.items():
+        if name.lower() in aliases:
+            return dtype
+    raise UsageError(f"dtype {name!r} is not one of {', '.join(aliases[0] for aliases in _DTYPES.values())}")
