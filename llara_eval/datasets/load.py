@@ -8,6 +8,7 @@ from llara_eval.core.leases import Leases
 from llara_eval.core.lines import find_file
 from llara_eval.core.paths import DATA, home
 from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.suggest import did_you_mean
 from llara_eval.core.types import Qrels
 from llara_eval.datasets import hub, irds, msmarco
 from llara_eval.datasets import known as catalogue
@@ -124,7 +125,7 @@ def _whole_judgements(name: str, split: str, data_dir: Path) -> Qrels:
 
 def _official(name: str) -> KnownDataset | None:
     """Return the data set of a name if it is read from official files, else None."""
-    known = catalogue.KNOWN.get(name)
+    known = catalogue.find(name)
     return known if known and known.files else None
 
 
@@ -173,7 +174,8 @@ def locate(
         raise DataError(
             f"{name_or_folder!r} is neither a folder, nor a folder in {data_dir}, nor a public data set; "
             f"`llara-eval datasets` lists the names, {hub.PREFIX}org/name is one of the hub, and "
-            f"{irds.PREFIX}ID one of ir_datasets"
+            f"{irds.PREFIX}ID one of ir_datasets."
+            + did_you_mean(name_or_folder, [DEMO, *catalogue.KNOWN, *catalogue.AVERAGES])
         )
     if known.hub and (of_hub := hub.parse(f"{hub.PREFIX}{known.hub}")):
         return _of_hub(of_hub, offline=offline)

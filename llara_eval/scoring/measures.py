@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from typing import Any, ClassVar
+from typing import Any
 
 import ir_measures
 import numpy as np
@@ -14,34 +14,11 @@ from numpy.typing import NDArray
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.frames import Tabular
 from llara_eval.core.types import Ids, Qrels, Run, as_ids
+from llara_eval.scoring.beir_measures import HOLE
 from llara_eval.scoring.formulas import FORMULAS, Formula, Graded, exponential_ndcg, hole
+from llara_eval.scoring.measure_names import standard_name
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "RR@100", "R@100", "R@1000", "Judged@10")
-
-
-class _OfBeir(ir_measures.measures.Measure):  # type: ignore[misc]
-    """A measure of BEIR that ir_measures lacks; a cut-off is required."""
-
-    SUPPORTED_PARAMS: ClassVar[dict[str, Any]] = {
-        "cutoff": ir_measures.measures.ParamInfo(dtype=int, required=True),
-        "rel": ir_measures.measures.ParamInfo(dtype=int, default=1),
-    }
-
-    def __init__(self, **params: Any) -> None:
-        super().__init__(**params)
-        self.__name__ = self.NAME
-
-
-class _CappedRecall(_OfBeir):
-    NAME = "R_cap"
-
-
-class _Hole(_OfBeir):
-    NAME = "Hole"
-
-
-for _measure in (_CappedRecall(), _Hole()):
-    ir_measures.measures.registry.setdefault(_measure.NAME, _measure)  # its parser looks for names there
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +46,7 @@ class Scores(Tabular):
 
 
 def parse_measures(names: Sequence[str]) -> list[str]:
-    """Return measure names in their standard form (``MRR@10`` → ``RR@10``), without repeats.
+    """Return measure names in their standard form (``mrr@10`` → ``RR@10``), without repeats.
 
     Raises:
         UsageError: A name is not a measure, or there are no names.
@@ -79,7 +56,7 @@ def parse_measures(names: Sequence[str]) -> list[str]:
     parsed = []
     for name in names:
         try:
-            measure = ir_measures.parse_measure(name.strip())
+            measure = ir_measures.parse_measure(standard_name(name))
             measure.validate_params()
             if not (_is_ours(measure) or ir_measures.DefaultPipeline.supports(measure)):
                 raise ValueError("no installed tool computes it")
@@ -127,7 +104,7 @@ def score(qrels: Qrels, run: Run, measures: Sequence[str]) -> Scores:
             others.append(measure)
             continue
         cutoff, rel = measure.params.get("cutoff", math.inf), measure.params.get("rel", 1)
-        if measure.NAME == _Hole.NAME:
+        if measure.NAME == HOLE:
             values[name] = hole(_annotated(qrels, run, query_ids), ideal, cutoff, rel)
         else:
             values[name] = _formula(measure)(retrieved, ideal, cutoff, rel)
@@ -142,7 +119,7 @@ def _is_ours(measure: Any) -> bool:
     """Return whether a measure is computed here, and not by ir_measures."""
     options = measure.params.keys() - {"cutoff", "rel"}
     exponential = measure.NAME == "nDCG" and options == {"dcg"}
-    return measure.NAME in (*FORMULAS, _Hole.NAME) and (exponential or not options)
+    return measure.NAME in (*FORMULAS, HOLE) and (exponential or not options)
 
 
 def _formula(measure: Any) -> Formula:
