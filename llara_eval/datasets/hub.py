@@ -135,7 +135,11 @@ def _download(name: HubName) -> HubManifest:
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
     info = _ask(name, lambda: api.dataset_info(name.repo, revision=name.revision, files_metadata=True))
-    revision = str(info.sha)
+    if not info.sha:
+        raise DataError(
+            f"{PREFIX}{name.repo}: the hub at {api.endpoint} states no commit, so nothing is pinned"
+        )
+    revision: str = info.sha
     checksums = {file.rfilename: file.lfs.sha256 if file.lfs else "" for file in info.siblings or []}
     if (manifest := _manifest(name.repo, revision)) is not None:
         _remember(name, revision)

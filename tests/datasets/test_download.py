@@ -10,6 +10,7 @@ from servers import CORPUS, WHOLE, make_zip
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import HOST
+from llara_eval.datasets import download
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets.download import changes, fetch_archive, find_manifest, write_manifest
 from llara_eval.datasets.known import KnownDataset
@@ -88,6 +89,14 @@ def test_an_overloaded_server_is_asked_again_and_a_refusal_is_not(server, tmp_pa
         with pytest.raises(DataError, match=str(status)):
             fetch_archive(known(), tmp_path)
         assert len(server.requests) == requests
+
+
+def test_an_answer_that_takes_too_long_is_asked_for_again(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_TIMEOUT", 0.3)
+    server.slow = [0.9]
+    fetch_archive(known(), tmp_path)
+    assert_complete(tmp_path)
+    assert len(server.requests) == 2
 
 
 def test_another_source_is_tried_and_its_address_kept(server, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import shutil
 
 import pyarrow as pa
 import pytest
+from huggingface_hub import constants
 from pyarrow import parquet
 
 from llara_eval.core.errors import DataError
@@ -104,6 +105,21 @@ def test_a_truncated_file_is_fetched_again(small, tmp_path):
     small.faults = {CORPUS: [5_000, 3_000]}
     assert len(open_set(tmp_path).corpus) == 100
     assert len(asked(small, f"GET /datasets/org/small/resolve/{NEW}/{CORPUS}")) >= 2
+
+
+def test_an_answer_that_takes_too_long_is_asked_for_again(small, tmp_path, monkeypatch):
+    for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
+        monkeypatch.setattr(constants, name, 1)
+    small.faults = {CORPUS: [2.0, 2.0]}
+    assert len(open_set(tmp_path).corpus) == 100
+    assert len(asked(small, CORPUS)) >= 3
+
+
+def test_a_hub_that_states_no_commit_is_refused(small, tmp_path):
+    small.refs["org/small", "main"] = ""
+    small.repos["org/small"][""] = FILES
+    with pytest.raises(DataError, match="states no commit, so nothing is pinned"):
+        open_set(tmp_path)
 
 
 def test_a_failure_that_stays_is_said_and_nothing_incomplete_is_read(small, tmp_path):

@@ -38,6 +38,7 @@ class Handler(BaseHTTPRequestHandler):
         state = self.server.state
         byte_range = self.headers.get("Range")
         state.requests.append((self.path, byte_range))
+        time.sleep(state.slow.pop(0) if state.slow else 0)
         if state.missing and self.path.startswith(state.missing):
             self.answer(404, b"")
             return
@@ -64,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch) -> Iterator[SimpleNamespace]:
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     http.state = SimpleNamespace(
-        body=WHOLE, ranges=True, stop_after=None, status=200, missing="", requests=[]
+        body=WHOLE, ranges=True, stop_after=None, status=200, missing="", slow=[], requests=[]
     )
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -82,8 +83,9 @@ def server(monkeypatch) -> Iterator[SimpleNamespace]:
 class HubHandler(BaseHTTPRequestHandler):
     """Serves the data sets in ``server.state.repos``: repo → revision → name of a file → content.
 
-    ``faults`` maps the end of a path to the faults of its next answers: a status, or the number of bytes
-    after which the answer breaks off. ``errors`` maps a repo to (status, the hub's error code).
+    ``faults`` maps the end of a path to the faults of its next answers: a status, the number of bytes after
+    which the answer breaks off, or the seconds that it takes (a float). ``errors`` maps a repo to (status,
+    the hub's error code).
     """
 
     def do_HEAD(self) -> None:
@@ -97,7 +99,12 @@ class HubHandler(BaseHTTPRequestHandler):
         path = unquote(self.path.partition("?")[0])
         state.requests.append(f"{self.command} {path}")
         queue = next((faults for end, faults in state.faults.items() if path.endswith(end)), [])
-        fault = queue.pop(0) if queue and (not head or queue[0] >= 400) else None
+        fault = (
+            queue.pop(0) if queue and (not head or queue[0] >= 400 or isinstance(queue[0], float)) else None
+        )
+        if isinstance(fault, float):
+            time.sleep(fault)
+            fault = None
         if fault in (403, 429, 500, 503):
             self.send(fault, b"", {})
         elif match := re.fullmatch(r"/api/datasets/(\w+/[\w-]+)(?:/revision/([\w-]+))?", path):
