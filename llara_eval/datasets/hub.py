@@ -236,9 +236,10 @@ def _files(repo: str, layout: Layout, names: list[str]) -> list[str]:
     missing = [role for role, files in layout._asdict().items() if not files]
     if missing:
         listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
+        apart = f"; if its judgements are in {repo}-qrels, put the files of both into one folder"
         raise DataError(
             f"{PREFIX}{repo} has no {' and no '.join(missing)} in a known layout (see docs/datasets.md); its "
-            f"files: {listed or 'none'}"
+            f"files: {listed or 'none'}{apart if missing == ['qrels'] else ''}"
         )
     return sorted({file for files in layout for group in files.values() for file in group})
 

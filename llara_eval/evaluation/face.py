@@ -235,7 +235,8 @@ def load_dataset(
     """Load a data set by its name or folder; all of it is read once.
 
     Args:
-        name_or_folder: A name (``scifact``, ``demo``) or a folder in BEIR layout.
+        name_or_folder: A name (``scifact``, ``hf:org/name``) or a folder, see
+            :func:`llara_eval.datasets.load.load`.
         split: The judgements that are used; None: the usual ones.
         data_dir: The folder of named data sets, also for downloads; None: the usual folder.
         own_ids: As for :func:`evaluate`.

@@ -175,6 +175,13 @@ def test_a_repository_of_another_kind_is_refused_before_a_download(small, tmp_pa
     assert asked(small, "data.csv") == []
 
 
+def test_judgements_in_a_data_set_of_their_own_are_hinted_at(small, tmp_path):
+    small.repos["org/apart"] = {OLD: {"corpus.jsonl.gz": b"", "queries.jsonl.gz": b""}}
+    small.refs["org/apart", "main"] = OLD
+    with pytest.raises(DataError, match=r"has no qrels .*; if its judgements are in org/apart-qrels, put"):
+        open_set(tmp_path, "hf:org/apart")
+
+
 @pytest.mark.parametrize("name", ["hf:small", "hf:org/small@", "hf:a/b/c", "hf:/small"])
 def test_a_malformed_name_is_refused(tmp_path, name):
     with pytest.raises(DataError, match="expected hf:organisation/name"):
