@@ -11,6 +11,7 @@ from llara_eval.datasets import load as datasets
 from llara_eval.datasets.download import changes, find_manifest
 from llara_eval.datasets.folder import read_split, require_files, splits
 from llara_eval.datasets.known import KnownDataset, find
+from llara_eval.datasets.layout import layout_of
 
 _NO_MANIFEST = "no record of a download"
 
@@ -27,7 +28,7 @@ def others(data_dir: Path) -> list[str]:
     """Return the names of the folders in ``data_dir`` that hold a data set other than the public ones."""
     folders = data_dir.iterdir() if data_dir.is_dir() else ()
     named = (folder for folder in folders if folder.is_dir() and not folder.name.startswith("."))
-    return sorted(folder.name for folder in named if not find(folder.name) and splits(folder))
+    return sorted(folder.name for folder in named if not find(folder.name) and all(layout_of(folder)))
 
 
 def at_hand(data_dir: Path) -> list[str]:
