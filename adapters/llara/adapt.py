@@ -113,6 +113,7 @@ class AdaptationRun:
         checkpoint = Checkpoint(checkpoint_folder(str(self.model), offline=conditions.offline))
         check_output(conditions, checkpoint.folder)
         checkpoint.require_head()
+        self.task.block(self.schedule.batch_size)
         max_length = self.task.max_length or min(USUAL_LENGTH, max_positions(checkpoint.config))
         require_positions(checkpoint.config, max_length=max_length)
         rows = read_rows(self.data, words=self.chunk_words, cache=cache, progress=conditions.progress)

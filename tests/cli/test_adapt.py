@@ -11,7 +11,7 @@ from tiny_models import make_tokenizer
 from training_commands import QUICK, call, message, table_of
 from transformers import AutoModelForCausalLM
 
-from adapters.llara.recipes import contrastive, released
+from adapters.llara.recipes import contrastive, ours
 from adapters.training import with_options
 from llara_eval.checkpoints.load import load
 from llara_eval.core.errors import UsageError
@@ -207,9 +207,9 @@ def test_settings_replace_those_of_the_recipe() -> None:
     contrast, small = with_options(contrast, schedule, {"lora_rank": "4", "group_size": "2", "warmup": "0.2"})
     assert small.lora is not None
     assert (small.lora.rank, small.lora.alpha, small.warmup, contrast.group_size) == (4, 16, 0.2, 2)
-    _, longer = with_options(*released(), {"epochs": "2"})
+    _, longer = with_options(*ours(), {"epochs": "2"})
     assert (longer.steps, longer.total_steps(2560)) == (None, 2 * 2560 // longer.batch_size)
-    _, added = with_options(*released(), {"lora_targets": "q_proj, v_proj"})
+    _, added = with_options(*ours(), {"lora_targets": "q_proj, v_proj"})
     assert added.lora is not None
     assert added.lora.targets == ("q_proj", "v_proj")
     with pytest.raises(UsageError, match="no option 'rank'"):
