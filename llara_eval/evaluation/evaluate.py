@@ -139,7 +139,7 @@ def _store(
             measures=summarise(scores),
             ties_at_10=run.ties_at(10),
             settings_passed=dict(settings_passed),
-            settings=dict(retriever.settings),
+            settings=_settings(retriever, dataset),
             drop_own_ids=dataset.drop_own_ids,
             dataset_fingerprint=dataset.fingerprint,
             qrels_fingerprint=record.qrels_fingerprint(dataset.qrels),
@@ -151,6 +151,11 @@ def _store(
         record.save(temporary, result)
         record.replace(temporary, folder)
     return result
+
+
+def _settings(retriever: Retriever, dataset: Dataset) -> dict[str, Any]:
+    """Return the settings in effect, and with how many titles documents were read."""
+    return {**retriever.settings, "titles": dataset.corpus.titled}
 
 
 def summarise(scores: Scores) -> dict[str, Mean]:
@@ -174,7 +179,7 @@ def _refuse_other(
         run_sha256 = record.run_sha256(folder)[:12]
     except DataError:
         run_sha256 = "damaged"
-    settings = json.loads(json.dumps(dict(retriever.settings)))  # as they would be read back
+    settings = json.loads(json.dumps(_settings(retriever, dataset)))  # as they would be read back
     conditions = {
         "data set": (stored.dataset_fingerprint[:12], dataset.fingerprint[:12]),
         "depth": (stored.depth, depth),
