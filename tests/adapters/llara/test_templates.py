@@ -25,6 +25,7 @@ from adapters.llara.templates import (
     add_tokens,
     fit_embeddings,
     recognise,
+    symmetric,
     templates,
 )
 from llara_eval.core.errors import DataError, UsageError
@@ -179,6 +180,11 @@ def test_a_suffix_has_at_least_as_many_tokens_as_slots() -> None:
     prompts = Prompts(prefix="", self_suffix="ab", next_suffix="cde", slots=3)
     with pytest.raises(UsageError, match="fewer tokens than its 3 slots"):
         templates(make_tokenizer(), prompts)
+
+
+def test_the_symmetric_system_asks_for_the_passage_on_both_sides() -> None:
+    usual, both = templates(make_tokenizer()), symmetric(make_tokenizer())
+    assert both.query == both.document == usual.document != usual.query
 
 
 @pytest.mark.parametrize("side", ["self_suffix", "next_suffix"])
