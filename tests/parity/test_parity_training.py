@@ -177,16 +177,11 @@ def test_twenty_steps_on_eight_processes_are_those_of_the_released_code(trained:
 
 
 OURS: dict[str, list[dict[str, Any]]] = {
-    "llara-released": [
-        {"warmup_shape": "linear"},
-        {"negatives": "batch"},
-        {"mask_known": True},
-        {"drop_last": False},
-    ],
+    "llara-released": [{"warmup_shape": "linear"}, {"negatives": "device"}, {"mask_known": True}],
     "repllama-v1": [{"warmup_shape": "linear"}, {"negatives": "batch"}, {"mask_known": True}],
     "adapt": [{"lm_mean": "token"}, {"whole_targets": False}, {"warmup_shape": "linear"}],
 }
-"""Each setting that differs from the released value by default."""
+"""Settings with another value than the released one."""
 
 CASES = [(stage, {}) for stage in STAGES] + [(stage, changes) for stage in OURS for changes in OURS[stage]]
 
@@ -201,6 +196,6 @@ def test_one_process_computes_the_same_and_each_option_matters(
     losses = train_ours(trained, tmp_path / "out", stage, **changes)
     expected = json.loads((trained / f"{stage}.losses.json").read_text())
     if not changes:
-        assert losses == pytest.approx(expected, rel=1e-4)
+        assert losses == pytest.approx(expected, rel=1e-5)
     else:
-        assert losses != pytest.approx(expected, rel=1e-3)
+        assert losses != pytest.approx(expected, rel=1e-4)
