@@ -25,12 +25,10 @@ _LOST = 1
 """Tokens that a limit of length loses there: three are kept free for the two that are added (data.py)."""
 
 
-def templates(
-    tokenizer: Any, *, query_length: int = 512 - _LOST, passage_length: int = 512 - _LOST
-) -> Templates:
+def templates(tokenizer: Any) -> Templates:
     """Return the templates: ``query: …</s>`` and ``passage: …</s>``, pooled at the end-of-sequence token.
 
-    The usual lengths are those of the released evaluation, whose limit of 512 gives 511 tokens.
+    They have at most 511 tokens a side, as many as the released evaluation reads at its limit of 512.
 
     Raises:
         UsageError: The tokenizer has no end-of-sequence token.
@@ -43,9 +41,9 @@ def templates(
             prompt=prompt,
             suffix=(tokenizer.eos_token,),
             pooling="last",
-            max_length=length,
+            max_length=512 - _LOST,
         )
-        for prompt, length in (("query: ", query_length), ("passage: ", passage_length))
+        for prompt in ("query: ", "passage: ")
     ]
     return Templates(*sides)
 

@@ -31,20 +31,20 @@ def write_checkpoints(model: str, folder: Path, max_length: int, pooling: str) -
     from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.encoding.templates import TEMPLATE_FILE
 
-    source, own, exported = checkpoint_folder(model, offline=True), folder / "own", folder / "exported"
-    own.mkdir(parents=True, exist_ok=True)
+    source, checkpoint, exported = checkpoint_folder(model, offline=True), folder / "own", folder / "exported"
+    checkpoint.mkdir(parents=True, exist_ok=True)
     for file in source.iterdir():
-        if not (own / file.name).exists():
-            (own / file.name).symlink_to(file)
+        if not (checkpoint / file.name).exists():
+            (checkpoint / file.name).symlink_to(file)
     changes: dict[str, Any] = {"max_length": max_length, "pooling": pooling}
     tokenizer, templates = checkpoint_texts(model, {}, Checkpoint(source))
     if pooling == "last":  # the end token stays however much is cut off, as in such retrievers
         changes["suffix"] = (tokenizer.eos_token,)
-    templates.with_changes(**changes).save(own)
-    template, exported_template = own / TEMPLATE_FILE, exported / TEMPLATE_FILE
+    templates.with_changes(**changes).save(checkpoint)
+    template, exported_template = checkpoint / TEMPLATE_FILE, exported / TEMPLATE_FILE
     if not exported_template.exists() or template.read_bytes() != exported_template.read_bytes():
-        export(own, exported, overwrite=True)
-    return own, exported
+        export(checkpoint, exported, overwrite=True)
+    return checkpoint, exported
 
 
 def device() -> Any:

@@ -17,7 +17,7 @@ from llara_eval.reports.published_tables import published_tables
 _SEEN = "‡"
 _LEGEND = (
     f"{_SEEN}: queries or relevant documents of the data set, or texts close to them, are in the system's "
-    "training data. A value without the mark is not thereby clean: a system that is not listed declares no "
+    "training data. A value without the mark may be affected, too: a system that is not listed declares no "
     "training data, and files are compared only by `llara-eval overlap`."
 )
 
@@ -91,7 +91,7 @@ def _measured(entries: Sequence[tuple[Path, Result]], target: Path, findings: _F
     parts = [
         "Means over all judged queries (n) of runs made by llara-eval; each value links to its result with "
         "settings, versions and commit, beside the run and the per-query values. The best of a column is "
-        "bold; whether it is really better is for `llara-eval compare` to say."
+        "bold; `llara-eval compare` tests whether it is significantly better."
     ]
     for measure, shown in MEASURES.items():
         if any(measure in result.measures for _, result in entries):

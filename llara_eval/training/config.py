@@ -10,7 +10,7 @@ from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.dataset import Dataset
 
 EXISTING = ("only-missing", "always", "never")
-"""What may be done where the output holds a run: see :class:`Conditions`."""
+"""The choices if the output holds a run already: see :class:`Conditions`."""
 
 WarmupShape = Literal["linear", "log"]
 Negatives = Literal["batch", "gathered", "device", "group"]
@@ -53,7 +53,7 @@ class LoRA:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How parameters are trained, the same for adaptation and fine-tuning.
+    """The settings of the optimizer steps, the same for adaptation and fine-tuning.
 
     Attributes:
         learning_rate: The highest learning rate, after warm-up; it decays linearly to zero.
@@ -84,7 +84,7 @@ class Schedule:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        """Refuse values that no run is possible with.
+        """Refuse values with which no run is possible.
 
         Raises:
             UsageError: A value is out of range.
@@ -156,7 +156,7 @@ class Contrast:
     distillation: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse values that no run is possible with.
+        """Refuse values with which no run is possible.
 
         Raises:
             UsageError: A value is out of range.
@@ -206,7 +206,7 @@ def usual_micro_tokens() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """How a run is carried out.
+    """The settings of a run that do not change its objective: output, memory, speed and evaluation.
 
     Attributes:
         output: The folder of the run, and of the checkpoint it ends with.
@@ -223,7 +223,7 @@ class Conditions:
         on_existing: ``only-missing`` continues a run or keeps a finished one, ``always`` starts again,
             ``never`` refuses.
         offline: Whether downloads are forbidden.
-        progress: Where progress is shown.
+        progress: The display of progress.
     """
 
     output: Path
@@ -240,7 +240,7 @@ class Conditions:
     progress: Progress = SILENT
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run can be carried out with.
+        """Refuse settings with which no run is possible.
 
         Raises:
             UsageError: ``on_existing`` is unknown, or a number is out of range.

@@ -51,8 +51,8 @@ def test_there_are_fourteen_public_sets_twelve_forums_and_four_licensed_sets():
 
 
 def test_the_licensed_sets_say_how_to_obtain_them_and_have_no_archive():
-    found = {name: (KNOWN[name].documents, KNOWN[name].queries) for name in LICENSED}
-    assert found == LICENSED_COUNTS
+    counts = {name: (KNOWN[name].documents, KNOWN[name].queries) for name in LICENSED}
+    assert counts == LICENSED_COUNTS
     for known in (KNOWN[name] for name in LICENSED):
         assert (known.url, known.md5, known.archive_bytes, known.judgements) == (None, None, None, None)
         assert re.fullmatch(r"[A-Z].*https?://.*\.", known.obtain)

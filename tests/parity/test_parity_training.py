@@ -34,7 +34,7 @@ GROUP = 3
 SHAPES: dict[str, dict[str, Any]] = {
     "llara-released": {"query_length": 100, "passage_length": 120, "group_size": GROUP},
     "repllama-v1": {"query_length": 31, "passage_length": 47, "group_size": GROUP, "device_batch": 2},
-    "adapt": {"max_length": 190, "stop_words": "none"},
+    "adapt": {"max_length": 160, "stop_words": "none"},
 }
 """What is smaller than in the recipes, or needs NLTK's data; of RepLLaMA, limits there are 32 and 48."""
 
@@ -198,4 +198,4 @@ def test_one_process_computes_the_same_and_each_option_matters(
     if not changes:
         assert losses == pytest.approx(expected, rel=1e-5)
     else:
-        assert losses != pytest.approx(expected, rel=1e-4)
+        assert losses != pytest.approx(expected, rel=5e-5)
