@@ -8,7 +8,9 @@ MEASURES = {
     "nDCG@10": "nDCG@10",
     "RR@10": "MRR@10",
     "RR@100": "MRR@100",
+    "R@2": "R@2",
     "R@100": "R@100",
+    "R_cap@100": "R_cap@100",
     "R@1000": "R@1000",
 }
 """Measures of the leaderboard in their order → the names that the field uses."""
