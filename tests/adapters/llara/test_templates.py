@@ -28,6 +28,7 @@ from adapters.llara.templates import (
     symmetric,
     templates,
 )
+from adapters.training import with_options
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding.templates import Templates
 from llara_eval.training.config import LoRA
@@ -217,6 +218,30 @@ def test_the_recipes_are_those_of_paper_and_released_code() -> None:
     assert (schedule.learning_rate, schedule.warmup, schedule.batch_size) == (1e-4, 100, 128)
     assert schedule.lora is not None
     assert (schedule.lora.rank, schedule.lora.alpha, "k_proj" in schedule.lora.targets) == (32, 64, False)
+
+
+def test_the_released_recipes_have_the_values_that_ours_change() -> None:
+    task, schedule = recipes.released()
+    assert (task.lm_mean, task.device_batch, task.whole_targets, task.stop_words) == (
+        "device",
+        1,
+        True,
+        "nltk",
+    )
+    assert (schedule.warmup_shape, schedule.drop_last) == ("log", True)
+    contrast, schedule = recipes.released_contrastive()
+    assert contrast.block(schedule.batch_size) * contrast.group_size == 128, "candidates of a query"
+    assert (contrast.negatives, contrast.devices, contrast.mask_known) == ("gathered", 8, False)
+    assert (schedule.warmup_shape, schedule.drop_last, schedule.warmup) == ("log", True, 0.1)
+    contrast, schedule = repllama.released_recipe()
+    assert contrast.block(schedule.batch_size) * contrast.group_size == 128
+    assert (contrast.negatives, contrast.mask_known) == ("device", False)
+    assert (contrast.query_length, contrast.passage_length) == (31, 195)
+    assert (schedule.warmup_shape, schedule.drop_last, schedule.warmup) == ("log", True, 100)
+    changed, _ = with_options(contrast, schedule, {"negatives": "batch", "mask_known": "true"})
+    assert (changed.negatives, changed.mask_known) == ("batch", True)
+    with pytest.raises(UsageError, match="negatives=all: expected one of batch, gathered, device, group"):
+        with_options(contrast, schedule, {"negatives": "all"})
 
 
 TEXT = "The moon and the sea, the tides"
