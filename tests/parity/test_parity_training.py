@@ -27,6 +27,8 @@ from adapters.llara.adapt import AdaptationRun
 from llara_eval.training.config import Conditions
 from llara_eval.training.loop import batch_of
 
+pytestmark = [pytest.mark.slow, pytest.mark.parity, pytest.mark.timeout(1200)]
+
 PROCESSES, STEPS = 8, 20
 RATE = 3e-4
 GROUP = 3
@@ -162,8 +164,6 @@ def largest_error(ours: Path, theirs: Path, base: Path) -> float:
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parity
 @pytest.mark.parametrize("stage", STAGES)
 def test_twenty_steps_on_eight_processes_are_those_of_the_released_code(trained: Path, stage: str) -> None:
     losses = [entry["loss"] for entry in read_log(trained / stage) if entry["kind"] == "train"]
@@ -186,8 +186,6 @@ OURS: dict[str, list[dict[str, Any]]] = {
 CASES = [(stage, {}) for stage in STAGES] + [(stage, changes) for stage in OURS for changes in OURS[stage]]
 
 
-@pytest.mark.slow
-@pytest.mark.parity
 @pytest.mark.parametrize(("stage", "changes"), CASES, ids=str)
 def test_one_process_computes_the_same_and_each_option_matters(
     trained: Path, tmp_path: Path, stage: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
