@@ -165,13 +165,24 @@ def _conditions(entries: Sequence[tuple[Path, Result]]) -> str:
                 f"{100 * result.ties_at_10:.1f} %",
                 ABSENT if judged is None else f"{100 * judged:.1f} %",
                 *_reading(result),
+                escaped(_engine(result)),
                 escaped(str(result.settings.get("dtype", ABSENT))),
                 result.provenance["date"][:10],
                 commit,
             ]
         )
-    header = ["data set", "system", "documents", "depth", "ties@10", "Judged@10", *_READING, "dtype", "date"]
-    return table([*header, "commit"], rows, left=2)
+    header = [
+        "data set",
+        "system",
+        "documents",
+        "depth",
+        "ties@10",
+        "Judged@10",
+        *_READING,
+        "engine",
+        "dtype",
+    ]
+    return table([*header, "date", "commit"], rows, left=2)
 
 
 _READING = ("titles", "query length", "document length", "query template", "document template", "prompts")
@@ -195,6 +206,12 @@ def _form(template: Mapping[str, Any]) -> str:
     after = "".join(template.get("suffix", ()))
     pooling, slots = template.get("pooling", ""), template.get("slots", 1)
     return f"{before}…{after}, {pooling}{f' {slots}' if slots > 1 else ''}"
+
+
+def _engine(result: Result) -> str:
+    """Return the name of the program that computed the scores of a result."""
+    settings = result.settings
+    return str(settings.get("toolkit") or settings.get("runtime", {}).get("backend") or ABSENT)
 
 
 def _training_data(entries: Sequence[tuple[Path, Result]], findings: _Findings) -> str:
