@@ -140,8 +140,8 @@ def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["adapt", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, llara-paper"),
-        (["finetune", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, repllama"),
+        (["adapt", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, llara-released, llara-paper"),
+        (["finetune", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, llara-released, repllama"),
         (["adapt", "--option", "ebax=false"], "no option 'ebax'; it has ebae, ebar"),
         (["adapt", "--option", "prompts=own.json"], "read from a file, use --prompts"),
         (["finetune", "--option", "prompts=own.json"], "this recipe has no option 'prompts'"),

@@ -184,7 +184,7 @@ def test_the_conditions_say_how_texts_were_read() -> None:
     assert shown["document template"] == r"…\<s1\>\<s2\>, last 2"
     assert shown["prompts"] == "mteb"
     (other,) = [row for row in rows_of(conditions) if row[1] == "bm25"]
-    assert other[titles.index("titles") : titles.index("dtype")] == ["–"] * 6, "a system without templates"
+    assert other[titles.index("titles") : titles.index("engine")] == ["–"] * 6, "a system without templates"
 
 
 def rows_of(text: str) -> list[list[str]]:
