@@ -14,7 +14,7 @@ USUAL_LENGTH = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adaptation:
-    """The task that a model learns in adaptation; the defaults are the released objective, over whole batches.
+    """The task that a model learns in adaptation; by default the released objective, over whole batches.
 
     Attributes:
         prompts: The prompts of both sides.
