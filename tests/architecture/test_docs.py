@@ -72,7 +72,8 @@ def test_every_command_line_is_one_the_program_takes(path):
         try:
             command.make_context(name, words)
         except (typer.BadParameter, DataError) as error:  # the reader has the file
-            assert re.search("does not exist|No such file", str(error)), f"{line}: {error}"
+            message = getattr(error, "message", str(error))
+            assert re.search("does not exist|No such file", message), f"{line}: {message}"
 
 
 def test_every_command_is_shown_on_a_page_of_a_task():
