@@ -35,6 +35,7 @@ _CHECKED_TEXTS = 4
 TEMPLATES: Mapping[str, Callable[[Any], Templates]] = MappingProxyType(
     {
         "llara": llara.templates,
+        "llara-symmetric": llara.symmetric,
         "llara-paper": partial(llara.templates, prompts=llara.PAPER),
         "llara-paper-acl": partial(llara.templates, prompts=llara.PAPER_ACL),
         "repllama": repllama.templates,
@@ -49,6 +50,8 @@ class DenseConfig:
 
     Attributes:
         max_length: The most tokens of a query or document, template included.
+        length_of: What limits of length count: the whole ``sequence``, or the ``text`` apart from the
+            template, as in the example of the released LLaRA code.
         pooling: ``mean``, ``first`` or ``last``.
         template: Name of the templates that replace those of the checkpoint, see :data:`TEMPLATES`.
         dtype: The dtype of weights and products; scores are always float32.
@@ -63,8 +66,9 @@ class DenseConfig:
     """
 
     max_length: int | None = None
+    length_of: Literal["sequence", "text"] = "sequence"
     pooling: Pooling | None = None
-    template: Literal["llara", "llara-paper", "llara-paper-acl", "repllama"] | None = None
+    template: Literal["llara", "llara-symmetric", "llara-paper", "llara-paper-acl", "repllama"] | None = None
     dtype: str | None = unnamed(None)
     batch_tokens: int | None = unnamed(None)
     compile: bool = unnamed(False)
@@ -114,7 +118,7 @@ def read_texts(
 
 def _template_options(config: DenseConfig) -> dict[str, Any]:
     """Return the arguments that decide which templates a checkpoint is used with."""
-    changes = {"max_length": config.max_length, "pooling": config.pooling}
+    changes = {"max_length": config.max_length, "pooling": config.pooling, "length_of": config.length_of}
     return {
         "changes": {key: value for key, value in changes.items() if value is not None},
         "chosen": TEMPLATES[config.template] if config.template else None,

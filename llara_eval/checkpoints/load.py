@@ -19,7 +19,7 @@ from llara_eval.encoding import engines
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.model_facts import max_positions, max_tokens, require_positions
-from llara_eval.encoding.templates import TEMPLATE_FILE, Template, Templates, special_tokens
+from llara_eval.encoding.templates import SIDES, TEMPLATE_FILE, Template, Templates, special_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ def load(
         folder: A checkpoint folder, or a checkpoint that is already open.
         dtype: ``float32``, ``bfloat16`` or ``float16``; None takes the default of the device.
         batch_tokens: Tokens of a batch, padding included; None takes what suits the device.
-        changes: Template fields to change on both sides (``max_length``, ``pooling``, …).
+        changes: Template fields to change on both sides (``max_length``, ``pooling``, …), and ``length_of``:
+            with ``text``, limits of length are those of the text alone, apart from the template.
         text_length: The limit of length in tokens if ``changes`` has none, or the model's limit if that is
             lower; None keeps the limits of the templates.
         chosen: Makes the templates from the tokenizer; the templates of the folder are ignored.
@@ -95,10 +96,15 @@ def settle_templates(
     else:
         templates, source = _own_templates(checkpoint, recognisers, own_modules=own_modules)
     config, changes = checkpoint.config, dict(changes or {})
+    of_text = changes.pop("length_of", "sequence") == "text"
     require_positions(config, max_length=changes.get("max_length"))
     if text_length is not None:
         changes.setdefault("max_length", min(text_length, max_tokens(config, checkpoint.tokenizer)))
-    return templates.with_changes(**changes).within(max_positions(config)), source
+    templates = templates.with_changes(**changes)
+    if of_text:
+        templates = templates.beside_text(checkpoint.tokenizer)
+        require_positions(config, **{f"{side} length": templates.of(side).max_length for side in SIDES})
+    return templates.within(max_positions(config)), source
 
 
 def read_model(checkpoint: Checkpoint, *, dtype: torch.dtype, head: bool = False) -> Any:

@@ -35,6 +35,7 @@ class CorpusFacts:
     Attributes:
         documents: Number of documents.
         empty: Number of documents without any text.
+        titled: Number of documents with a title.
         fingerprint: SHA-256 of the normalised content, in order.
         judged_unknown: Judged document ids that the corpus lacks, sorted.
         own_ids: Number of queries whose identifier is that of a document.
@@ -45,6 +46,7 @@ class CorpusFacts:
 
     documents: int
     empty: int
+    titled: int
     fingerprint: str
     judged_unknown: tuple[str, ...]
     own_ids: int
@@ -116,13 +118,14 @@ class DocumentStream:
         self.facts, state = None, self._state()
         content = hashlib.sha256()
         hashes = array("Q")
-        unknown, empty, own_ids, own_texts = set(judged), 0, 0, 0
+        unknown, empty, titled, own_ids, own_texts = set(judged), 0, 0, 0, 0
         for document in self:
             hashes.append(hash64(document.doc_id))
             fields = document if document.url else document[:3]  # BEIR documents have no URL
             content.update("\x1f".join(fields).encode() + b"\x1e")
             unknown.discard(document.doc_id)
             empty += not document.contents
+            titled += bool(document.title)
             if document.doc_id in queries:
                 own_ids += 1
                 text = queries[document.doc_id].strip()
@@ -140,6 +143,7 @@ class DocumentStream:
         self.facts = CorpusFacts(
             documents=len(hashes),
             empty=empty,
+            titled=titled,
             fingerprint=content.hexdigest(),
             judged_unknown=tuple(sorted(unknown)),
             own_ids=own_ids,
@@ -153,6 +157,11 @@ class DocumentStream:
     def fingerprint(self) -> str:
         """SHA-256 of the normalised content; scans the corpus if it has not been scanned."""
         return (self.facts or self.scan()).fingerprint
+
+    @property
+    def titled(self) -> int:
+        """Number of documents with a title; scans the corpus if it has not been scanned."""
+        return (self.facts or self.scan()).titled
 
     def __len__(self) -> int:
         """Return the number of documents; scans the corpus if it has not been scanned."""
