@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from safetensors import SafetensorError
 
 from llara_eval.checkpoints.gguf import convert_gguf
+from llara_eval.checkpoints.tokenizer import read_tokenizer
 from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, sha256_of
@@ -151,31 +152,11 @@ class Checkpoint:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The tokenizer; an adapter without a tokenizer has that of its base model.
-
-        It truncates texts at their end, as templates do, even if it was saved with another setting.
-        """
-        from transformers import AutoTokenizer
-
+        """The tokenizer; an adapter without a tokenizer has that of its base model."""
         if self.base is not None and not any(self.transformer.glob("tokenizer*")):
             return self.base.tokenizer
         config = self.whole_config if self.base is None else None  # an adapter's folder has none
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                self.transformer,
-                config=config,
-                local_files_only=True,
-                trust_remote_code=False,
-                truncation_side="right",
-            )
-        except UNREADABLE as error:
-            raise DataError(f"{self.folder}: its tokenizer cannot be read: {error}") from error
-        names = tokenizer.vocab_files_names.values()  # empty for a tokenizer of bytes
-        if names and not any((self.transformer / name).is_file() for name in names):
-            raise DataError(  # transformers has invented a tokenizer
-                f"{self.folder} holds no tokenizer ({' or '.join(sorted(names))}); save it there too"
-            )
-        return tokenizer
+        return read_tokenizer(self.transformer, config, trust_code=False)
 
     @cached_property
     def templates(self) -> Templates | None:
