@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from adapters import checkpoint_folder
 from llara_eval.checkpoints import folder as folder_module
+from llara_eval.checkpoints import gguf
 from llara_eval.checkpoints.folder import Checkpoint, resolve
 from llara_eval.checkpoints.gguf import convert_gguf
 from llara_eval.checkpoints.load import load
@@ -93,6 +94,7 @@ def test_processes_that_need_one_gguf_file_at_once_convert_it_once(tmp_path, mon
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", read)
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", Mock())
+    monkeypatch.setattr(gguf, "_pooling", Mock(return_value=None))
     monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
     (tmp_path / "model.gguf").write_bytes(b"weights")
     with ThreadPoolExecutor(3) as threads:  # each takes a lease of its own
