@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from checkpoint_kinds import TEXTS, all_kinds
+from checkpoint_page import PAGE, page
 
 from adapters import open_system
 from adapters.options import Context
@@ -34,3 +35,8 @@ def test_a_kind_of_checkpoint_is_read_as_its_author_means(tmp_path, kind) -> Non
     for side in SIDES:
         ours = encoder.encode(TEXTS, side)
         assert np.min(agreement(ours, theirs(TEXTS, side))) >= FLOOR
+
+
+def test_the_page_shows_these_kinds() -> None:
+    assert len({kind.name for kind in all_kinds()}) >= 25
+    assert PAGE.read_text(encoding="utf-8") == page(), "python tests/support/checkpoint_page.py"

@@ -46,10 +46,8 @@ class Kind:
     @property
     def outcome(self) -> str:
         """What the page says of it."""
-        given = "".join(f", with `{_option(key, value)}`" for key, value in self.options.items())
-        return (f"refused{given}" if self.refused else f"≥ .99999{given}").replace(
-            "refused, with", "refused with"
-        )
+        given = " and ".join(f"`{_option(key, value)}`" for key, value in self.options.items())
+        return ("refused" if self.refused else "≥ .99999") + (f" with {given}" if given else "")
 
 
 def _option(key: str, value: Any) -> str:

@@ -259,7 +259,7 @@ KINDS = [
         _tokenizer("llama", "byte level", tokenizer_class="GPT2Tokenizer"),
     ),
     Kind(
-        "e5-mistral: </s> at the end, which alone is pooled",
+        "e5-mistral: `</s>` at the end, which alone is pooled",
         "`add_eos_token`",
         _tokenizer(
             *("llama", "byte level"),
