@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,26 +111,36 @@ def rehearse_saving(model: Any, tokenizer: Any, templates: Templates, output: Pa
         CheckFailedError: The files that were read again give other token ids, or cannot be read.
         LlaraEvalError: The output cannot be written.
     """
-    adapters = getattr(model, "peft_config", None)
-    with staging(output) as unfinished:
-        (model.config if adapters is None else adapters["default"]).save_pretrained(unfinished)
-        tokenizer.save_pretrained(unfinished)
-        templates.save(unfinished)
-        saved = Checkpoint(unfinished)
-        try:
-            read_templates, read_tokenizer = saved.templates, saved.tokenizer
-            saved.whole_config  # noqa: B018 (an adapter needs its base model)
-        except (DataError, MissingPartError, UsageError) as error:
-            raise CheckFailedError(f"a checkpoint saved for {output} could not be read: {error}") from error
-        texts = [*SAMPLES, " ".join(tokenizer.get_added_vocab())]
-        for side in SIDES:
-            template = templates.of(side)
-            ids = template.token_ids(tokenizer, texts)
-            if read_templates != templates or template.token_ids(read_tokenizer, texts) != ids:
+    try:
+        with staging(output) as unfinished:
+            try:
+                _rehearse(model, tokenizer, templates, unfinished)
+            except (DataError, MissingPartError, UsageError) as error:
                 raise CheckFailedError(
-                    f"a checkpoint saved for {output} would give other token ids than the model is trained "
-                    f"on: {type(tokenizer).__name__} is not the same after it was saved"
-                )
+                    f"a checkpoint saved for {output} could not be read: {error}"
+                ) from error
+    finally:
+        with suppress(OSError):
+            output.rmdir()  # a run that is refused after this leaves no folder
+
+
+def _rehearse(model: Any, tokenizer: Any, templates: Templates, folder: Path) -> None:
+    """Save all of a checkpoint but its weights into a folder, read it again, and compare token ids."""
+    adapters = getattr(model, "peft_config", None)
+    (model.config if adapters is None else adapters["default"]).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    templates.save(folder)
+    saved = Checkpoint(folder)
+    saved.whole_config  # noqa: B018 (an adapter needs its base model)
+    texts = [*SAMPLES, " ".join(tokenizer.get_added_vocab())]
+    for side in SIDES:
+        template = templates.of(side)
+        ids = template.token_ids(tokenizer, texts)
+        if saved.templates != templates or template.token_ids(saved.tokenizer, texts) != ids:
+            raise CheckFailedError(
+                "a checkpoint that is saved would give other token ids than the model is trained on: "
+                f"{type(tokenizer).__name__} is not the same after it was saved"
+            )
 
 
 def save_checkpoint(
