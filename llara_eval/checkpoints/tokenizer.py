@@ -59,7 +59,8 @@ def read_tokenizer(folder: Path, config: Any, *, trust_code: bool) -> Any:
         trust_code: Whether a tokenizer class in the folder may be run.
 
     Raises:
-        DataError: The folder has no tokenizer, or its files cannot be read; or its class is written in Python
+        DataError: The folder has no tokenizer, or its files cannot be read, or transformers reads them by a
+            class that is not theirs; or its class is written in Python
             and disagrees with ``tokenizer.json``; or ``tokenizer_config.json`` asks for a token at the
             beginning or the end of texts, and ``tokenizer.json`` puts other tokens there.
         MissingPartError: The tokenizer's class needs a package that is not installed.
@@ -78,6 +79,11 @@ def read_tokenizer(folder: Path, config: Any, *, trust_code: bool) -> Any:
         if names and not any((folder / name).is_file() for name in names):
             needed = " or ".join(sorted({*names, TOKENIZER_FILE}))
             raise DataError(f"{folder} holds no tokenizer ({needed}); save it there too")  # it is invented
+        if type(tokenizer).__name__ in _GENERIC:
+            raise DataError(
+                f"{folder} has no {TOKENIZER_FILE}, and transformers 5 does not read its other files as they "
+                "were meant; load its tokenizer with the transformers that saved it, and save it again"
+            )
         return tokenizer
     settings = _settings(folder)
     expected = _as_saved(file, settings)

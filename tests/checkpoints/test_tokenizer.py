@@ -1,9 +1,11 @@
 """Token ids are those of tokenizer.json, whatever class transformers reads it with."""
 
+import io
 import json
 from functools import partial
 
 import pytest
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from tokenizer_files import FILES, TEXTS, write
 from tokenizers import Tokenizer
 from transformers import (
@@ -16,7 +18,7 @@ from transformers import (
     RobertaConfig,
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
 
 from llara_eval.checkpoints.tokenizer import read_tokenizer
 from llara_eval.core.errors import DataError, MissingPartError
@@ -132,6 +134,37 @@ def test_a_space_is_put_before_a_text_as_tokenizer_config_says(tmp_path) -> None
     (tmp_path / "tokenizer.json").write_text(json.dumps(file))
     found = read(tmp_path, RobertaConfig())("on", add_special_tokens=False)["input_ids"]
     assert found == [expected.token_to_id(token) for token in ("Ġ", "on")]
+
+
+@pytest.mark.parity
+def test_a_sentencepiece_model_alone_gives_its_own_ids_or_is_refused(tmp_path) -> None:
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS[1:] * 9 + ["the moon passes between the sun and the earth"]),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=310,
+        byte_fallback=True,
+        remove_extra_whitespaces=False,
+        normalization_rule_name="identity",
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    (tmp_path / "tokenizer.model").write_bytes(model.getvalue())
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    texts = [text.replace("</s>", "") for text in TEXTS]
+    expected = SentencePieceProcessor(model_proto=model.getvalue()).encode(texts)
+    assert read(tmp_path, LlamaConfig())(texts, add_special_tokens=False)["input_ids"] == expected
+    with pytest.raises(DataError, match=r"has no tokenizer\.json, and transformers 5 does not read"):
+        read(tmp_path, MistralConfig())
+
+
+@pytest.mark.parametrize("name", ["ByT5Tokenizer", "CanineTokenizer", "EsmTokenizer"])
+def test_tokenizers_in_python_are_read_by_their_class(tmp_path, name) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+    (tmp_path / "vocab.txt").write_text("<cls>\n<pad>\n<eos>\n<unk>\na\nb\nc\n")
+    expected = tokenizer_class_from_name(name).from_pretrained(tmp_path)
+    assert read(tmp_path, BertConfig())(TEXTS)["input_ids"] == expected(TEXTS)["input_ids"]
 
 
 def test_a_tokenizer_json_that_is_damaged_is_named(tmp_path) -> None:
