@@ -103,7 +103,8 @@ def change(file: Path, **values: Any) -> None:
 
 def all_kinds() -> list[Kind]:
     """Return all kinds, in the order of the page."""
+    import architecture_kinds
     import model_kinds
     import st_kinds
 
-    return [*st_kinds.KINDS, *model_kinds.KINDS]
+    return [*st_kinds.KINDS, *architecture_kinds.KINDS, *model_kinds.KINDS]
