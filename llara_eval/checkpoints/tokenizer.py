@@ -44,6 +44,9 @@ _BERT = {
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """Tokenizer classes that take everything from ``tokenizer.json``; settings of BERT's are void for them."""
 
+_FLAGS = ("add_bos_token", "add_eos_token")
+"""Settings of ``tokenizer_config.json`` that ask for a token before and after a text."""
+
 _KEPT = ("model_max_length", "padding_side", "clean_up_tokenization_spaces", "chat_template")
 """Attributes that a tokenizer has from ``tokenizer_config.json`` and that do not change token ids."""
 
@@ -208,9 +211,11 @@ def _honour_flags(tokenizer: Any, settings: Mapping[str, Any], folder: Path) -> 
     Raises:
         DataError: Other tokens stand where a flag asks for one or for none.
     """
+    if not any(isinstance(settings.get(flag), bool) for flag in _FLAGS):
+        return
     ends: list[Sequence[str]] = []
     for flag, token, present in zip(
-        ("add_bos_token", "add_eos_token"),
+        _FLAGS,
         (tokenizer.bos_token, tokenizer.eos_token),
         special_tokens(tokenizer),
         strict=True,
