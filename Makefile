@@ -1,5 +1,5 @@
 # make demo: evaluate three real systems on the test collection that comes with the project.
-# make test: the tests that one runs while working (minutes). make test-all: also those that kill, launch,
+# make test: the usual tests, for every change (minutes). make test-all: also those that kill, launch,
 # compile or train for long, and the wheel; what .ci/run calls. make test-nightly: all, and once more with the
 # instruction sets of an older processor. Each makes the virtual environment first, if it is not there.
 # make bench: speed and memory against pinned peers, in an environment of its own; BENCH="--quick" takes minutes.
@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 DEMO := build/demo
 PEERS := build/bench-venv
 
-# A worker a core, eight at most: each takes a thread and a gigabyte. TESTS="tests/search -k faiss" names some.
+# One worker for each core, at most eight: each takes a thread and a gigabyte. TESTS="tests/search -k faiss" chooses tests.
 WORKERS ?= $(shell unset OMP_NUM_THREADS; cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 8 ? cores : 8)))
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations 25 $(TESTS)
 # torch's cache of compiled kernels does not tell these instruction sets apart, so they get one of their own.

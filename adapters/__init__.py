@@ -14,6 +14,7 @@ from adapters.maxp import MaxP
 from adapters.options import Context, configure
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import Retriever
+from llara_eval.core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from llara_eval.checkpoints.folder import Checkpoint
@@ -78,7 +79,10 @@ def open_system(model: str, options: Mapping[str, Any], context: Context) -> Ret
     system = SYSTEMS.get(model)
     if system is None:
         if "/" not in model and not Path(model).expanduser().exists():
-            raise UsageError(f"{model!r} is neither a system ({', '.join(SYSTEMS)}) nor a checkpoint folder")
+            raise UsageError(
+                f"{model!r} is neither a system ({', '.join(SYSTEMS)}) nor a checkpoint folder."
+                + did_you_mean(model, SYSTEMS)
+            )
         system = _CHECKPOINT
     module, function = system.target.split(":")
     opener = cast(Callable[..., Retriever], getattr(importlib.import_module(module), function))
@@ -91,7 +95,7 @@ def checkpoint_folder(model: str, *, offline: bool = False) -> Path:
 
     Args:
         model: A folder, a GGUF file, a hub name, or a name of :data:`SYSTEMS` whose weights are in a package.
-        offline: Never use the network.
+        offline: Whether the network must not be used.
 
     Raises:
         UsageError: The system has no checkpoint; or see :func:`llara_eval.checkpoints.folder.resolve`.

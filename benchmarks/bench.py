@@ -41,22 +41,26 @@ def main() -> None:
     parser.add_argument(
         "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if none is named"
     )
-    parser.add_argument("--quick", action="store_true", help="small sizes and one round: a few minutes")
-    parser.add_argument("--rounds", type=int, help="3, or 1 with --quick")
+    parser.add_argument("--quick", action="store_true", help="small sizes and one round: ten minutes")
+    parser.add_argument("--rounds", type=int, help="by default 3, or 1 with --quick")
     parser.add_argument(
         "--documents",
         type=int,
         help="texts to encode: 256, or 64 with --quick; with an LLM on a CPU an eighth",
     )
-    parser.add_argument("--model", choices=[*encode.MODELS], action="append", help="to encode with; all")
+    parser.add_argument(
+        "--model", choices=[*encode.MODELS], action="append", help="the model that encodes; by default all"
+    )
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
         action="append",
-        help="all that suit the device",
+        help="by default all that suit the device",
     )
-    parser.add_argument("--compile", action="store_true", help="ours with compiled layers; not counted")
-    parser.add_argument("--peer", choices=[*encode.PEERS], action="append", help="in encoding; all")
+    parser.add_argument("--compile", action="store_true", help="compile our layers first, untimed")
+    parser.add_argument(
+        "--peer", choices=[*encode.PEERS], action="append", help="the peer in encoding; by default all"
+    )
     parser.add_argument("--data-dir", type=Path, default=HERE.parents[1] / "shared" / "data" / "beir")
     parser.add_argument("--growth", type=int, nargs="+", default=GROWTH, help="numbers of documents")
     parser.add_argument("--json", action="store_true")

@@ -110,10 +110,10 @@ def measure(
         compiled: Whether our layers are compiled, before anything is timed.
     """
     model = MODELS[name]
-    own, exported = ours.write_checkpoints(name, folder / name, model.max_length, model.pooling)
+    checkpoint, exported = ours.write_checkpoints(name, folder / name, model.max_length, model.pooling)
     file = folder / "texts.json"
     file.write_text(json.dumps(texts))
-    common = {"folder": str(own), "exported": str(exported), "texts": str(file), "dtype": dtype}
+    common = {"folder": str(checkpoint), "exported": str(exported), "texts": str(file), "dtype": dtype}
     loop = {"pooling": model.pooling, "max_length": model.max_length}
     outcomes = compete(
         [
@@ -123,7 +123,9 @@ def measure(
                 for peer, (target, more) in PEERS.items()
                 if peer in peers
             ),
-            Competitor("limit", "limit:products", {"folder": str(own), "dtype": dtype}, compared=False),
+            Competitor(
+                "limit", "limit:products", {"folder": str(checkpoint), "dtype": dtype}, compared=False
+            ),
         ],
         rounds,
         partial(objection, lowest=LOWEST[dtype]),
@@ -133,13 +135,13 @@ def measure(
     with Worker(Competitor("profile", "limit:profile", profiled)) as worker:
         worker.answer()
         shares = worker.round()["shares"]
-    lengths = [*map(len, ours.token_ids(own, texts))]
+    lengths = [*map(len, ours.token_ids(checkpoint, texts))]
     return {
         "model": name,
         "dtype": f"{dtype}, compiled" if compiled else dtype,
         "texts": len(texts),
         "tokens": sum(lengths),
-        "operations": ours.operations(own, lengths),
+        "operations": ours.operations(checkpoint, lengths),
         "outcomes": outcomes,
         "shares": shares,
     }
@@ -148,18 +150,18 @@ def measure(
 def tables(measured: dict[str, Any], source: str) -> list[Table]:
     """Return the comparison with the peers, and the share of the limit with a profile of the rest."""
     model, tokens = MODELS[measured["model"]], measured["tokens"]
-    own, *peers, limit = measured["outcomes"]
+    ours_outcome, *peers, limit = measured["outcomes"]
     title = f"{measured['model']}, {measured['dtype']}"
-    ratios = [ratio(peer, own).middle for peer in peers if not peer.refused]
-    speeds = [measured["operations"] / answer["seconds"] for answer in own.rounds]
+    ratios = [ratio(peer, ours_outcome).middle for peer in peers if not peer.refused]
+    speeds = [measured["operations"] / answer["seconds"] for answer in ours_outcome.rounds]
     reached = Ratio.of([speed / answer["speed"] for speed, answer in zip(speeds, limit.rounds, strict=True)])
     middle = f" The median peer takes {median(ratios):.2f} times as long." if ratios else ""
 
     def cells(peer: Outcome) -> list[object]:
         speed, padding = f"{tokens / peer.median():,.0f}", f"{peer.median('padding'):.3f}"
-        if peer is own:
+        if peer is ours_outcome:
             return [speed, "", padding, ""]
-        return [speed, ratio(peer, own), padding, f"{peer.median('batch'):,.0f}"]
+        return [speed, ratio(peer, ours_outcome), padding, f"{peer.median('batch'):,.0f}"]
 
     return [
         comparison(
@@ -167,7 +169,7 @@ def tables(measured: dict[str, Any], source: str) -> list[Table]:
             f"{measured['texts']:,} texts ({source}), {tokens:,} tokens, at most {model.max_length} each, "
             f"pooling {model.pooling}.{middle}",
             ["tokens/s", "ours is faster, times", "padding", "batch size"],
-            [own, *peers],
+            [ours_outcome, *peers],
             cells,
         ),
         Table(

@@ -31,20 +31,20 @@ def write_checkpoints(model: str, folder: Path, max_length: int, pooling: str) -
     from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.encoding.templates import TEMPLATE_FILE
 
-    source, own, exported = checkpoint_folder(model, offline=True), folder / "own", folder / "exported"
-    own.mkdir(parents=True, exist_ok=True)
+    source, checkpoint, exported = checkpoint_folder(model, offline=True), folder / "own", folder / "exported"
+    checkpoint.mkdir(parents=True, exist_ok=True)
     for file in source.iterdir():
-        if not (own / file.name).exists():
-            (own / file.name).symlink_to(file)
+        if not (checkpoint / file.name).exists():
+            (checkpoint / file.name).symlink_to(file)
     changes: dict[str, Any] = {"max_length": max_length, "pooling": pooling}
     tokenizer, templates = checkpoint_texts(model, {}, Checkpoint(source))
     if pooling == "last":  # the end token stays however much is cut off, as in such retrievers
         changes["suffix"] = (tokenizer.eos_token,)
-    templates.with_changes(**changes).save(own)
-    template, exported_template = own / TEMPLATE_FILE, exported / TEMPLATE_FILE
+    templates.with_changes(**changes).save(checkpoint)
+    template, exported_template = checkpoint / TEMPLATE_FILE, exported / TEMPLATE_FILE
     if not exported_template.exists() or template.read_bytes() != exported_template.read_bytes():
-        export(own, exported, overwrite=True)
-    return own, exported
+        export(checkpoint, exported, overwrite=True)
+    return checkpoint, exported
 
 
 def device() -> Any:
@@ -55,10 +55,10 @@ def device() -> Any:
 
 
 def native_dtypes() -> list[str]:
-    """Return the dtypes of weights to measure: float32, and the one for which the processor is made."""
-    from llara_eval.encoding.devices import default_dtype
+    """Return the dtypes of weights to measure: float32, and bfloat16 where the processor computes it fast."""
+    from llara_eval.encoding.devices import has_bfloat16
 
-    return sorted({"float32", str(default_dtype(device())).removeprefix("torch.")}, reverse=True)
+    return ["float32", *(["bfloat16"] if has_bfloat16(device()) else [])]
 
 
 def token_ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:

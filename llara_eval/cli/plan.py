@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Hardware:
     """The options that say where a model would run, and whether it is timed here."""
 
+    PANEL: ClassVar[str] = "Hardware options"
+
     device_tflops: Annotated[
         str, typer.Option(help="The device: h100, h200, a100, l40s, l4, mi300x, or a number of TFLOP/s.")
     ] = "h100"
@@ -30,9 +32,7 @@ class Hardware:
     )
     gpus: Annotated[int, typer.Option(min=1, help="How many devices share the work.")] = 1
     probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Time encoding on this machine.")] = True
-    probe_seconds: Annotated[
-        float, typer.Option(min=1, max=60, help="The most seconds that this may take.")
-    ] = 60
+    probe_seconds: Annotated[float, typer.Option(min=1, max=60, help="The most seconds of that timing.")] = 60
 
 
 @options.grouped
@@ -69,7 +69,7 @@ def plan(
     dtype, batch_tokens = settings.get("dtype"), int(settings.get("batch_tokens", 0)) or None
     names = datasets or list(corpus_sizes.load())
     loads = workloads(names, reading, data_dir=data_dir, split=split, progress=progress)
-    planned_dtype = settle_dtype(dtype or "bfloat16", default_device())
+    planned_dtype = settle_dtype(dtype or "float16", default_device())
     planned_tokens = batch_tokens or BATCH_TOKENS["cuda"]
     measured = None
     if hardware.probe:
@@ -165,12 +165,12 @@ def _summary(plan: "Plan") -> "Table":
             f"{_number(hours)} h at {device.utilisation:.0%} of {device.tflops:g} TFLOP/s",
         ],
         [
-            "memory there",
-            f"{plan.peak_memory / 2**30:.1f} GiB: {cost.parameters:,} weights and the states of "
+            "memory of a device",
+            f"{plan.peak_memory / 2**30:.1f} GiB: {cost.parameters:,} weights, activations of "
             f"{plan.batch_tokens:,} tokens",
         ],
         ["vectors", f"{_number(total.vector_bytes / 1e9)} GB in {total.shards:,} shards"],
-        ["queries", f"{total.queries:,}, in tokens and hours, not in vectors"],
+        ["queries", f"{total.queries:,}, counted in tokens and hours, but not in vectors"],
     ]
     if (probe := plan.probe) is not None:
         part = "" if probe.layers == cost.layers else f" on {probe.layers} of {cost.layers} layers"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -34,6 +34,8 @@ Output = Annotated[
 class Training:
     """The options of every command that trains."""
 
+    PANEL: ClassVar[str] = "Training options"
+
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimizer steps; by default those of the recipe.")
     ] = None
@@ -51,7 +53,7 @@ class Training:
     eval_split: Annotated[
         str | None,
         typer.Option(
-            help="The judgements of that data set, e.g. dev. Choose nothing by judgements that are reported."
+            help="The judgements of that data set, e.g. dev, but none that you will report results on."
         ),
     ] = None
     eval_every: Annotated[
@@ -61,7 +63,12 @@ class Training:
         ),
     ] = 0
     batch_tokens: options.BatchTokens = None
-    dtype: options.Dtype = None
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="The dtype of products, float32 or bfloat16; by default bfloat16 where it is computed fast."
+        ),
+    ] = None
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Use less memory, and a third more computation.")
     ] = False
@@ -123,7 +130,7 @@ class Training:
     def _validation_set(self) -> "Dataset | None":
         if self.eval_dataset is None:
             if self.eval_split is not None:
-                raise UsageError(f"--eval-split {self.eval_split} is of --eval-dataset, which is not given")
+                raise UsageError(f"--eval-split {self.eval_split} needs --eval-dataset, which is not given")
             return None
         from llara_eval.core.paths import data_dir
         from llara_eval.datasets.load import load

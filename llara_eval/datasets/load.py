@@ -8,6 +8,7 @@ from llara_eval.core.leases import Leases
 from llara_eval.core.lines import find_file
 from llara_eval.core.paths import DATA, home
 from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.suggest import did_you_mean
 from llara_eval.core.types import Qrels
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import msmarco
@@ -42,7 +43,7 @@ def load(
         data_dir: The folder of named data sets, also for downloads.
         split: The split of the judgements; None means the split whose scores are published, or ``test``.
         offline: Whether downloads are forbidden.
-        progress: Where to show progress.
+        progress: The display of progress.
 
     Raises:
         DataError: The data set is missing and cannot be downloaded, or its content is malformed.
@@ -97,7 +98,7 @@ def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
 
 def _official(name: str) -> KnownDataset | None:
     """Return the data set of a name if it is read from official files, else None."""
-    known = catalogue.KNOWN.get(name)
+    known = catalogue.find(name)
     return known if known and known.files else None
 
 
@@ -120,7 +121,7 @@ def locate(
         name_or_folder: See :func:`load`, as for the other arguments.
         data_dir: The folder of named data sets.
         offline: Whether downloads are forbidden.
-        progress: Where to show progress.
+        progress: The display of progress.
 
     Raises:
         DataError: The name is neither a folder nor a public data set, or the download fails or is forbidden.
@@ -140,12 +141,13 @@ def locate(
     if known is None:
         raise DataError(
             f"{name_or_folder!r} is neither a folder, nor a folder in {data_dir}, nor a public data set; "
-            "`llara-eval datasets` lists the names"
+            "`llara-eval datasets` lists the names."
+            + did_you_mean(name_or_folder, [DEMO, *catalogue.KNOWN, *catalogue.AVERAGES])
         )
     if offline and known.url:
         raise DataError(
             f"{known.name} is not in {data_dir} and --offline forbids the download of {known.url}; "
-            "unpack that zip there, or name a folder that has it"
+            "unpack that zip in this folder, or name a folder that has its content"
         )
     from llara_eval.datasets.download import fetch_archive
 

@@ -69,7 +69,7 @@ class Engine(Protocol):
 
         Args:
             sequences: n sequences of token ids.
-            template: Says which positions are pooled, and whether embeddings are normalised.
+            template: The template, which sets the pooled positions and the normalisation.
             sizes: The number of sequences of each batch.
         """
         ...
@@ -151,6 +151,7 @@ class Encoder:
     def _start(self, sequences: Sequence[Tokens], template: Template, advance: Advance | None) -> Started:
         batches = list(self.batches(sequences))
         order = [number for batch in batches for number in batch]
+        lengths = [sum(len(sequences[number]) for number in batch) for batch in batches]
         embeddings: list[Tensor] = []
         try:
             for batch_embeddings in self.engine.embeddings(
@@ -158,10 +159,11 @@ class Encoder:
             ):
                 embeddings.append(batch_embeddings)
                 if advance is not None:
-                    advance(len(batch_embeddings))
+                    advance(len(batch_embeddings), tokens=lengths[len(embeddings) - 1])
         except torch.OutOfMemoryError:
             if advance is not None:
-                advance(-sum(map(len, embeddings)))  # all of them will be computed again
+                done = len(embeddings)  # all of them will be computed again
+                advance(-sum(map(len, embeddings)), tokens=-sum(lengths[:done]))
             raise
         except IndexError as error:
             rows = self.model.get_input_embeddings().num_embeddings
@@ -169,8 +171,9 @@ class Encoder:
             if beyond is None:
                 raise
             raise DataError(
-                f"the tokenizer has ids that the model has no row for, {max(beyond)} of {rows}, the first in "
-                f"{self.tokenizer.decode(beyond)[:60]!r}: it belongs to another model, or has more tokens now"
+                f"the tokenizer gives the token id {max(beyond)} in {self.tokenizer.decode(beyond)[:60]!r}, "
+                f"but the model's embedding matrix has {rows} rows: the tokenizer belongs to another model, "
+                "or tokens were added to it"
             ) from error
         wait = _fetch(torch.cat(embeddings))
 
@@ -186,7 +189,7 @@ class Encoder:
                 )
             return ordered
 
-        tokens = sum(map(len, sequences))
+        tokens = sum(lengths)
         padded = sum(len(batch) * len(sequences[batch[0]]) for batch in batches)  # the first is the longest
         return Started(vectors, tokens, padded if self.engine.pads else tokens)
 

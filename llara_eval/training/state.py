@@ -5,7 +5,6 @@ process writes its shards) and ``run.json``. Nothing else is saved, since data o
 follow from the seed and the step.
 """
 
-import json
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
 from llara_eval.core.decode import read_record
+from llara_eval.core.differences import differences
 from llara_eval.core.errors import UsageError
 from llara_eval.core.files import write_json
 from llara_eval.core.folders import atomic_folder
@@ -35,7 +35,7 @@ class SavedRun:
 
     Attributes:
         step: Optimizer steps done.
-        identity: What distinguishes the run from others, as JSON values.
+        identity: The JSON values that distinguish the run from others.
     """
 
     step: int
@@ -51,7 +51,7 @@ def save(output: Path, step: int, state: Mapping[str, Tensor], identity: Mapping
         output: The folder of the run.
         step: Optimizer steps done.
         state: Tensors by name; a sharded tensor is written by the processes that hold its shards.
-        identity: What distinguishes this run from others, as JSON values.
+        identity: The JSON values that distinguish this run from others.
     """
     folder = output / _FOLDER / f"step-{step:08d}"
     with atomic_folder(folder, replace=True) if rank() == 0 else nullcontext() as draft:
@@ -89,42 +89,23 @@ def restore(output: Path, state: Mapping[str, Tensor], identity: Mapping[str, An
     return saved.step
 
 
-def refuse_other(record: Mapping[str, Any], identity: Mapping[str, Any], found: str) -> None:
+def refuse_other(record: Mapping[str, Any], identity: Mapping[str, Any], finding: str) -> None:
     """Raise if a record belongs to another run than this one.
 
     Args:
         record: The identity of the recorded run; it may have other fields, too.
         identity: The identity of this run.
-        found: The beginning of the message, which names the recorded run.
+        finding: The beginning of the message, which names the folder of the recorded run.
 
     Raises:
         UsageError: The two identities differ.
     """
-    recorded, current = (
-        _flat(json.loads(json.dumps({key: values.get(key) for key in identity})))
-        for values in (record, identity)
-    )
-    differing = [
-        f"{key} ({recorded.get(key, 'nothing')} there, {current.get(key, 'nothing')} now)"
-        for key in sorted({*recorded, *current})
-        if recorded.get(key, "nothing") != current.get(key, "nothing")
-    ]
+    differing = differences({key: record.get(key) for key in identity}, identity)
     if differing:
         raise UsageError(
-            f"{found} with other {', '.join(differing)}; give the same command again, --on-existing always "
+            f"{finding} with other {', '.join(differing)}; give the same command again, --on-existing always "
             "to start again, or another --output"
         )
-
-
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Return the values in nested dictionaries by their dotted paths."""
-    if not isinstance(value, dict):
-        return {name: value}
-    return {
-        path: leaf
-        for key, part in value.items()
-        for path, leaf in _flat(part, f"{name}.{key}" if name else key).items()
-    }
 
 
 def discard(output: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a dense result says it was made on."""
+"""The settings of a dense system name the machine and the software that computed its vectors."""
 
 import hashlib
 

@@ -1,13 +1,12 @@
 """MaxP: windows of words, documents by their best passage, searched until there are enough."""
 
-import numpy as np
 import pytest
 from fakes import FakeRetriever
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.maxp import MaxP, passages
-from llara_eval.core.types import Document, Hits, Query, as_ids
+from llara_eval.core.types import Document, Hits, Query
 from llara_eval.scoring.ranking import best_passages, rank
 
 
@@ -31,28 +30,18 @@ PASSAGE_HITS = st.dictionaries(
 )
 
 
-def passage_hits(scores_of) -> Hits:
-    ids = sorted({f"{doc}#{number}" for _, doc, number in scores_of})
-    return Hits(
-        as_ids(f"q{row}" for row in range(4)),
-        as_ids(ids),
-        np.array([query for query, *_ in scores_of], dtype=np.int64),
-        np.array([ids.index(f"{doc}#{number}") for _, doc, number in scores_of], dtype=np.int64),
-        np.array(list(scores_of.values()), dtype=np.float32),
-    )
-
-
 @given(PASSAGE_HITS)
 def test_a_document_is_as_good_as_its_best_passage(scores_of):
-    hits = best_passages(passage_hits(scores_of))
+    rows = ((f"q{query}", f"{doc}#{number}", score) for (query, doc, number), score in scores_of.items())
+    hits = best_passages(Hits.of_rows(rows, [f"q{query}" for query in range(4)]))
     expected: dict[tuple[int, str], float] = {}
     for (query, doc, _), score in scores_of.items():
         expected[query, doc] = max(score, expected.get((query, doc), -1.0))
-    got = {
+    best = {
         (int(query), hits.doc_ids[doc]): float(score)
         for query, doc, score in zip(hits.query, hits.doc, hits.score, strict=True)
     }
-    assert got == expected
+    assert best == expected
     assert len(hits.query) == len(expected)
     rank(hits, depth=10)
 

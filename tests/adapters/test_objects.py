@@ -87,7 +87,7 @@ def test_a_name_is_the_objects_own_or_given():
 
 
 @pytest.mark.parametrize(
-    ("changes", "naming", "says"),
+    ("changes", "naming", "message"),
     [
         ({}, {}, "cannot be evaluated: it has neither encode_queries with encode_documents"),
         ({"encode_queries": vectors}, {}, "cannot be evaluated"),
@@ -96,9 +96,9 @@ def test_a_name_is_the_objects_own_or_given():
         ({"encode": vectors, "settings": {"model": object()}}, {}, "cannot be recorded as JSON"),
     ],
 )
-def test_an_object_that_cannot_be_evaluated_is_refused_at_once(changes, naming, says):
+def test_an_object_that_cannot_be_evaluated_is_refused_at_once(changes, naming, message):
     model = type("Model", (), {"name": "mine", **changes})()
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=message):
         as_retriever(model, **naming)
 
 
@@ -108,7 +108,7 @@ def with_nan(out):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (lambda out: out[:-1], r"returned an array of shape \(\d+, 64\); expected \(\d+, width\)"),
         (lambda out: out[0], "returned an array of shape"),
@@ -120,12 +120,12 @@ def with_nan(out):
         (lambda out: None, "expected an array of numbers"),
     ],
 )
-def test_an_output_that_is_not_a_vector_for_each_text_is_refused(demo, change, says):
+def test_an_output_that_is_not_a_vector_for_each_text_is_refused(demo, change, message):
     class Broken(Words):
         def encode_documents(self, texts):
             return change(vectors(texts))
 
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         ranking(Broken(), demo)
 
 
@@ -164,17 +164,17 @@ def test_bfloat16_tensors_are_taken(demo):
 
 
 @pytest.mark.parametrize(
-    ("results", "says"),
+    ("results", "message"),
     [
-        ({"nobody": {"d": 1.0}}, "the query 'nobody', which was not asked"),
+        ({"nobody": {"d": 1.0}}, "query 'nobody', which was not passed to it"),
         ({"q": {"d": None}}, "the score None is not a number"),
         ({"q": {"": 1.0}}, "an identifier must be a non-empty string"),
         ([("q", "d", 1.0)], "run: expected query id → document id → score, a data frame or a file"),
     ],
 )
-def test_what_is_no_hit_is_refused(results, says):
+def test_what_is_no_hit_is_refused(results, message):
     model = type("Model", (), {"name": "mine", "search": lambda self, queries, depth: results})()
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         as_retriever(model).search([Query("q", "text")], 10)
 
 

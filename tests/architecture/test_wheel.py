@@ -42,19 +42,21 @@ def installed(wheel, tmp_path_factory) -> Path:
 
 def pip(*words: object) -> None:
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=outside())
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=clean_environment())
     assert done.returncode == 0, done.stderr
 
 
-def outside() -> dict[str, str]:
-    """Return the environment without what would lead back into this checkout."""
+def clean_environment() -> dict[str, str]:
+    """Return the environment variables without the one that leads back into this checkout."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def run(folder: Path, *words: object) -> str:
     """Run a program of the environment, in its folder, and return what it prints."""
     command = [str(folder / "bin" / str(words[0])), *map(str, words[1:])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=outside())
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=folder, env=clean_environment()
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -1,4 +1,4 @@
-"""The benchmarks' own correctness: who may be timed, in which order, and what the ratios are."""
+"""The benchmarks are correct: which competitors are timed, in which order, and how ratios are formed."""
 
 import json
 import sys
@@ -45,12 +45,12 @@ def make(log, name, value, hold=0, ready=True):
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
 
-def differs(expected, found) -> str:
-    return "" if np.array_equal(expected["vectors"], found["vectors"]) else "other vectors"
+def differs(expected, output) -> str:
+    return "" if np.array_equal(expected["vectors"], output["vectors"]) else "other vectors"
 
 
 @LINUX
-def test_who_returns_something_else_is_refused_and_the_others_take_turns(tmp_path, monkeypatch) -> None:
+def test_a_competitor_with_another_output_is_refused_and_the_others_take_turns(tmp_path, monkeypatch) -> None:
     (tmp_path / "made_up_peer.py").write_text(PEER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     log = tmp_path / "log"
@@ -59,25 +59,25 @@ def test_who_returns_something_else_is_refused_and_the_others_take_turns(tmp_pat
         return Competitor(name, "made_up_peer:make", {"log": str(log), "name": name, "value": value, **more})
 
     meter = peer("m", 9)._replace(compared=False)
-    found = compete(
+    outcomes = compete(
         [peer("a", 1), peer("b", 1, hold=80), peer("w", 2), peer("f", 1, ready=False), meter], 3, differs
     )
     assert log.read_text() == "abwm" + 3 * "abm"
-    assert [outcome.refused for outcome in found] == [
+    assert [outcome.refused for outcome in outcomes] == [
         "",
         "",
         "other vectors",
         "failed: ValueError: no such thing",
         "",
     ]
-    assert [len(outcome.rounds) for outcome in found] == [3, 3, 0, 0, 3]
-    assert all(0.05 < answer["seconds"] < 5 for answer in found[0].rounds)
-    assert found[1].median("grown") > 75e6 > found[0].median("grown")
+    assert [len(outcome.rounds) for outcome in outcomes] == [3, 3, 0, 0, 3]
+    assert all(0.05 < answer["seconds"] < 5 for answer in outcomes[0].rounds)
+    assert outcomes[1].median("grown") > 75e6 > outcomes[0].median("grown")
 
     log.unlink()
-    found = compete([peer("a", 1), peer("b", 2)], 1, differs, reference=1)
+    outcomes = compete([peer("a", 1), peer("b", 2)], 1, differs, reference=1)
     assert log.read_text() == "bab"
-    assert [outcome.refused for outcome in found] == ["other vectors", ""]
+    assert [outcome.refused for outcome in outcomes] == ["other vectors", ""]
     with pytest.raises(ChildProcessError, match="no such thing"):
         compete([peer("a", 1, ready=False), peer("b", 2)], 1, differs)
 
@@ -95,7 +95,7 @@ def test_ratios_are_formed_within_rounds() -> None:
 
 def test_the_table_shows_ratios_and_refusals() -> None:
     own = outcome("llara-eval", 1, 2, padding=1.0)
-    found = {
+    measured = {
         "model": "smollm2-135m",
         "dtype": "float32",
         "texts": 8,
@@ -109,7 +109,7 @@ def test_the_table_shows_ratios_and_refusals() -> None:
         ],
         "shares": {"products": 0.75},
     }
-    compared, share = map(str, encode.tables(found, "somewhere"))
+    compared, share = map(str, encode.tables(measured, "somewhere"))
     assert "The median peer takes 3.50 times as long" in compared
     assert "| good | 109 | 3.50 (3.00–4.00) | 1.500 | 32 |" in compared
     assert "| bad | other vectors: cosine 0.9300 |  |  |  |" in compared
@@ -118,16 +118,16 @@ def test_the_table_shows_ratios_and_refusals() -> None:
 
 
 @pytest.mark.parametrize("name", loops.LOOPS)
-@pytest.mark.parametrize(("kind", "pooling"), [("llama", "last"), ("bert", "mean")])
-def test_the_loops_give_the_vectors_of_ours(tmp_path, name, kind, pooling) -> None:
-    save_checkpoint(tmp_path, kind)
+@pytest.mark.parametrize(("architecture", "pooling"), [("llama", "last"), ("bert", "mean")])
+def test_the_loops_give_the_vectors_of_ours(tmp_path, name, architecture, pooling) -> None:
+    save_checkpoint(tmp_path, architecture)
     Templates(*[Template(pooling=pooling, max_length=LENGTH)] * 2).save(tmp_path)
     model, tokenizer = AutoModel.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     function, sizes = loops.LOOPS[name]
     expected = load(tmp_path, dtype="float32").encode(TEXTS, "document")
     for size in (*sizes, 2, 70):
-        found = function(model, tokenizer, TEXTS, size, max_length=LENGTH, pooling=pooling)
-        assert np.abs(found - expected).max() < 1e-5
+        vectors = function(model, tokenizer, TEXTS, size, max_length=LENGTH, pooling=pooling)
+        assert np.abs(vectors - expected).max() < 1e-5
 
 
 def test_each_loop_pads_as_its_model_does(tmp_path) -> None:
@@ -136,9 +136,9 @@ def test_each_loop_pads_as_its_model_does(tmp_path) -> None:
     texts = ["a" * 7, "b" * 30, "c" * 8, "d" * 29]
 
     def tokens(name: str, size: int) -> list[int]:
-        with peers.counted(model) as seen:
+        with peers.counted(model) as counts:
             loops.LOOPS[name][0](model, tokenizer, texts, size, max_length=LENGTH, pooling="last")
-        return seen
+        return counts
 
     assert tokens("flag", 2) == [60, 16]  # sorted, to the longest
     assert tokens("tevatron", 2) == [64, 64]  # as they come, to a multiple of 16
@@ -183,12 +183,12 @@ def test_the_peers_read_what_ours_reads(tmp_path, monkeypatch, peer) -> None:
     Templates(*[Template(suffix=("</s>",), pooling="last", max_length=LENGTH)] * 2).save(tmp_path / "own")
     export(tmp_path / "own", tmp_path / "exported")
     (tmp_path / "texts").write_text(json.dumps(texts))
-    given = {name: str(tmp_path / name) for name in ("texts", "exported")}
+    files = {name: str(tmp_path / name) for name in ("texts", "exported")}
     more = {"name": "flag", "pooling": "last", "max_length": LENGTH} if peer == "loop" else {}
-    expected = ours.encode(str(tmp_path / "own"), **given, dtype="float32")()()
-    found = getattr(peers, peer)(str(tmp_path / "own"), **given, dtype="float32", **more)()()
+    expected = ours.encode(str(tmp_path / "own"), **files, dtype="float32")()()
+    output = getattr(peers, peer)(str(tmp_path / "own"), **files, dtype="float32", **more)()()
     assert expected["lengths"].tolist() == [*map(len, ours.token_ids(tmp_path / "own", texts))]
-    assert encode.objection(expected, found) == ""
+    assert encode.objection(expected, output) == ""
     assert worker.notes["padding"] > 1
 
 
@@ -203,10 +203,10 @@ def test_other_tokens_and_other_vectors_are_objected_to() -> None:
     angles = [0.07, *[0.01] * 9]  # cosines .9976 and .99995
     many, near = np.tile([1, 0], (10, 1)), np.stack([np.cos(angles), np.sin(angles)], axis=1)
     tokens = {"ids": np.arange(10), "lengths": np.ones(10, dtype=int)}
-    given, found = {**tokens, "vectors": many}, {**tokens, "vectors": near}
-    assert encode.objection(given, found) == "other vectors: cosine 0.9976, mean 0.9997"
-    assert encode.objection(given, found, lowest=encode.LOWEST["bfloat16"]) == ""
-    assert encode.objection(given, {**found, "vectors": near[[0] * 10]}, lowest=0.99) != ""
+    expected, output = {**tokens, "vectors": many}, {**tokens, "vectors": near}
+    assert encode.objection(expected, output) == "other vectors: cosine 0.9976, mean 0.9997"
+    assert encode.objection(expected, output, lowest=encode.LOWEST["bfloat16"]) == ""
+    assert encode.objection(expected, {**output, "vectors": near[[0] * 10]}, lowest=0.99) != ""
     longer = {**right, "ids": np.arange(9), "lengths": np.array([4, 5])}
     assert encode.objection(right, longer) == "other token ids: 9 tokens, not 5"
     assert encode.objection(right, {**right, "ids": np.arange(5) + 1})
@@ -221,8 +221,8 @@ def test_texts_are_drawn_of_both_collections_or_made_up(tmp_path) -> None:
     assert source == "scifact and arguana"
     assert sorted(text.split()[0] for text in texts) == ["arguana"] * 4 + ["scifact"] * 4
     assert encode.sample(tmp_path, 8)[0] == texts
-    made, source = encode.sample(tmp_path / "none", 8)
-    assert len(made) == 8
+    texts, source = encode.sample(tmp_path / "none", 8)
+    assert len(texts) == 8
     assert source.startswith("made up")
 
 
@@ -269,21 +269,21 @@ def test_hits_may_differ_only_where_scores_are_equal() -> None:
 def test_all_scorers_agree(tmp_path, monkeypatch) -> None:
     pytest.importorskip("pytrec_eval")
     monkeypatch.setattr(scoring, "DEPTH", 120)
-    given = scoring.write(tmp_path, 12)
-    expected = ours.score(**given, measures=[*scoring.MEASURES])()()
+    files = scoring.write(tmp_path, 12)
+    expected = ours.score(**files, measures=[*scoring.MEASURES])()()
     assert worker.notes["read"] > 0 < worker.notes["score"]
     assert 0 < expected["nDCG@10"].mean() < 1
     for scorer in (scoring.ir_measures, scoring.pytrec_eval):
-        found = scorer(**given)()()
-        assert scoring.objection(expected, found) == ""
-        changed = {**found, "AP": found["AP"] + 1e-8}
+        values = scorer(**files)()()
+        assert scoring.objection(expected, values) == ""
+        changed = {**values, "AP": values["AP"] + 1e-8}
         assert scoring.objection(expected, changed) == "other values: AP differs by 1.0e-08"
     assert scoring.objection(expected, {name: values[1:] for name, values in expected.items()})
 
 
 def test_processor_time_of_a_command_is_its_own(tmp_path) -> None:
     spin = "import time\nwhile time.process_time() < 0.3: pass"
-    found = startup.measure(
+    outcomes = startup.measure(
         2,
         lambda _: None,
         {
@@ -293,10 +293,10 @@ def test_processor_time_of_a_command_is_its_own(tmp_path) -> None:
             "none": [str(tmp_path / "none")],
         },
     )
-    assert [len(one.rounds) for one in found] == [2, 2, 0, 0]
-    assert found[0].median() > 0.29 > found[1].median()
-    assert "ended with 3" in found[2].refused
-    assert "| none | failed: " in str(startup.table(found))
+    assert [len(outcome.rounds) for outcome in outcomes] == [2, 2, 0, 0]
+    assert outcomes[0].median() > 0.29 > outcomes[1].median()
+    assert "ended with 3" in outcomes[2].refused
+    assert "| none | failed: " in str(startup.table(outcomes))
 
 
 def test_the_limit_is_of_the_models_own_products(tmp_path, monkeypatch) -> None:

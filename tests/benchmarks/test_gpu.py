@@ -1,4 +1,4 @@
-"""The script for a machine with a GPU, where there may be none."""
+"""The script for a machine with a GPU, on a machine that may have none."""
 
 import os
 import subprocess

@@ -27,7 +27,7 @@ def contents(folder: Path) -> list[bytes]:
     return [(folder / name).read_bytes() for name in FILES]
 
 
-def test_equal_seeds_give_equal_bytes_and_others_others(tmp_path) -> None:
+def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(tmp_path) -> None:
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
         synthetic.write(tmp_path / name, 300, 5, SHORT, seed)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
@@ -44,16 +44,16 @@ def test_memory_does_not_grow_with_the_number_of_documents(tmp_path, monkeypatch
         tracemalloc.stop()
         return size
 
-    peak(200)  # what is made once is made now
+    peak(200)  # fills caches
     assert peak(4_000) < 1.2 * peak(1_000)
 
 
 @pytest.mark.parametrize(("name", "mean"), [("msmarco", 55.98), ("scifact", 213.63)])
 def test_lengths_are_those_of_the_set_named(name, mean) -> None:
-    asked = synthetic.lengths_like(name)
-    found = [len(text.split()) for text in synthetic.texts(5_000, asked, {}, 0)]
-    assert np.mean(found) == pytest.approx(mean, rel=0.02)
-    assert np.quantile(found, [0.1, 0.5, 0.9]) == pytest.approx(asked[[10, 50, 90]], rel=0.05)
+    lengths = synthetic.lengths_like(name)
+    counts = [len(text.split()) for text in synthetic.texts(5_000, lengths, {}, 0)]
+    assert np.mean(counts) == pytest.approx(mean, rel=0.02)
+    assert np.quantile(counts, [0.1, 0.5, 0.9]) == pytest.approx(lengths[[10, 50, 90]], rel=0.05)
 
 
 def test_lengths_are_those_of_the_folder_given(make_collection) -> None:
@@ -62,11 +62,11 @@ def test_lengths_are_those_of_the_folder_given(make_collection) -> None:
         {"q": "word"},
         {"q": {"d1": 1}},
     )
-    found = Counter(
+    counts = Counter(
         len(text.split()) for text in synthetic.texts(4_000, synthetic.lengths_like(str(folder)), {}, 0)
     )
-    assert found[2] == pytest.approx(3_000, rel=0.05)  # title and text, three of four
-    assert found[30] == pytest.approx(1_000, rel=0.1)
+    assert counts[2] == pytest.approx(3_000, rel=0.05)  # title and text, three of four
+    assert counts[30] == pytest.approx(1_000, rel=0.1)
 
 
 def test_another_name_is_refused() -> None:
@@ -76,11 +76,7 @@ def test_another_name_is_refused() -> None:
 
 def test_words_follow_zipfs_law() -> None:
     words = Counter(word for text in synthetic.texts(20_000, SHORT, {}, 0) for word in text.split())
-    (
-        first,
-        second,
-        *_,
-    ) = (count for _, count in words.most_common())
+    (_, first), (_, second) = words.most_common(2)
     share = np.log(2) / np.log(synthetic.VOCABULARY)
     assert first / words.total() == pytest.approx(share, rel=0.05)
     assert first / second == pytest.approx(np.log(2) / np.log(1.5), rel=0.05)
@@ -89,11 +85,11 @@ def test_words_follow_zipfs_law() -> None:
 
 def test_every_query_has_documents_that_share_its_words(tmp_path) -> None:
     synthetic.write(tmp_path, 500, 20, SHORT * 5, 0)
-    made = load(str(tmp_path), data_dir=tmp_path)
-    assert not made.warnings
-    words = {document.doc_id: document.contents.split() for document in made.corpus}
-    for query in made.queries:
-        relevant = made.qrels[query.query_id]
+    dataset = load(str(tmp_path), data_dir=tmp_path)
+    assert not dataset.warnings
+    words = {document.doc_id: document.contents.split() for document in dataset.corpus}
+    for query in dataset.queries:
+        relevant = dataset.qrels[query.query_id]
         shares = [np.isin(words[doc], query.text.split()).mean() for doc in relevant]
         assert len(relevant) == synthetic.RELEVANT
         assert np.mean(shares) > 0.4
@@ -124,18 +120,18 @@ def test_a_whole_evaluation_is_rehearsed(tmp_path) -> None:
     done = subprocess.run(
         [sys.executable, scale.__file__, *words], capture_output=True, text=True, check=True
     )
-    found = json.loads(done.stdout)
-    assert found["measures"]["nDCG@10"] > 0.5  # by chance: .01
-    assert found["tokens"] > 2_000 * 11
+    measured = json.loads(done.stdout)
+    assert measured["measures"]["nDCG@10"] > 0.5  # by chance: .01
+    assert measured["tokens"] > 2_000 * 11
     for stage in ("generate", "load", "tokenise", "encode", "search", "score"):
-        assert found["seconds"][stage] > 0, stage
-        assert 0 < found["peak_anonymous"][stage] < found["max_rss"], stage
-    assert "| tokenise |" in scale.as_table(found)
+        assert measured["seconds"][stage] > 0, stage
+        assert 0 < measured["peak_anonymous"][stage] < measured["max_rss"], stage
+    assert "| tokenise |" in scale.as_table(measured)
 
     # Another process makes the same model of the same seed, and the same vectors.
     again = tmp_path / "again"
     texts = synthetic.texts(scale.TOKENS, SHORT, {}, 3)
-    scale.write_checkpoint(again, texts, found["width"], 3)
+    scale.write_checkpoint(again, texts, measured["width"], 3)
     assert Checkpoint(again).content_hash == Checkpoint(tmp_path / "model").content_hash
     stored = next(path for path in tmp_path.glob("vectors/*/*.npy") if len(np.load(path)) == 2_000)
     corpus = load(str(tmp_path / "data"), data_dir=tmp_path).corpus

@@ -34,8 +34,8 @@ PLAIN = Templates(*[Template(prefix=("<s>",), max_length=40)] * 2)
 TEMPLATES = {
     "released": RELEASED,
     "paper": llara(TOKENIZER, PAPER).cut_to(60, 70),
-    "repllama": repllama.templates(TOKENIZER, query_length=50, passage_length=50),
-    "repllama, two lengths": repllama.templates(TOKENIZER, query_length=32, passage_length=50),
+    "repllama": repllama.templates(TOKENIZER).cut_to(50, 50),
+    "repllama, two lengths": repllama.templates(TOKENIZER).cut_to(32, 50),
     "mean": PLAIN,
     "first, not normalised": Templates(
         *[Template(prefix=("[CLS]",), suffix=("[SEP]",), pooling="first", normalize=False, max_length=60)] * 2
@@ -220,7 +220,7 @@ def test_the_chat_template_of_a_tokenizer_is_not_applied(tmp_path) -> None:
     assert ids_of(load(tmp_path / "exported"), TEXTS, "query") == PLAIN.query.token_ids(TOKENIZER, TEXTS)
 
 
-def test_a_tokenizer_that_pads_on_the_left_with_nothing_pads_on_the_right_with_its_end(tmp_path) -> None:
+def test_a_tokenizer_without_padding_token_pads_on_the_right_with_its_end_token(tmp_path) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", PLAIN)
     config = json.loads((checkpoint / "tokenizer_config.json").read_text())
     config |= {"pad_token": None, "padding_side": "left"}

@@ -211,7 +211,7 @@ def test_an_adapter_without_a_tokenizer_has_that_of_its_base_model(bare, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "message"),
     [
         ("modules.json", "[]", "expected modules, found none"),
         ("modules.json", "{}", "Expected `array`, got `object`"),
@@ -221,9 +221,9 @@ def test_an_adapter_without_a_tokenizer_has_that_of_its_base_model(bare, tmp_pat
         ("router_config.json", '{"structure": null}', r"Expected `object`, got `null` - at `\$\.structure`"),
     ],
 )
-def test_errors_in_a_sentence_transformers_folder_are_named(copy, name, content, says) -> None:
+def test_errors_in_a_sentence_transformers_folder_are_named(copy, name, content, message) -> None:
     (copy / name).write_text(content)
-    with pytest.raises(DataError, match=rf"{name}: .*{says}|{name}: {says}"):
+    with pytest.raises(DataError, match=rf"{name}: .*{message}|{name}: {message}"):
         load(copy)
 
 

@@ -59,15 +59,15 @@ def test_a_setting_that_lowers_the_case_of_texts_is_refused(tmp_path, backend) -
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("setting", "message"),
     [
         ({"similarity_fn_name": "euclidean"}, "similarity_fn_name 'euclidean'; only cosine and dot"),
         ({"truncate_dim": 8}, "use --dims 8"),
     ],
 )
-def test_settings_that_change_vectors_or_scores_are_not_ignored(tmp_path, setting, says) -> None:
+def test_settings_that_change_vectors_or_scores_are_not_ignored(tmp_path, setting, message) -> None:
     folder = make_sentence_transformer(tmp_path / "st", "bert", config_sentence_transformers=setting)
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=message):
         load(folder)
 
 

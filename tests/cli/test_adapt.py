@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import text_of
 from safetensors.torch import load_file
 from tiny_models import make_tokenizer
-from training_commands import QUICK, call, message, table_of
+from training_commands import QUICK, call, table_of
 from transformers import AutoModelForCausalLM
 
 from adapters.llara.recipes import contrastive, released
@@ -32,10 +33,10 @@ def test_a_plan_counts_what_would_be_trained_and_writes_nothing(
         )
         assert shown.exit_code == 0, shown.stderr
         cells = {row[0]: row[1] for row in table_of(shown.stdout)}
-        updates = 3 * (2 * 4 * (32 + 32) + 2 * 4 * (32 + 16) + 3 * 4 * (32 + 64))  # q, o; k, v; MLP
-        expected = sizes[command] + (updates if lora else 0)
+        lora_weights = 3 * (2 * 4 * (32 + 32) + 2 * 4 * (32 + 16) + 3 * 4 * (32 + 64))  # q, o; k, v; MLP
+        expected = sizes[command] + (lora_weights if lora else 0)
         assert int(cells["parameters"].replace(",", "")) == expected
-        assert int(cells["trained"].split()[0].replace(",", "")) == (updates if lora else expected)
+        assert int(cells["trained"].split()[0].replace(",", "")) == (lora_weights if lora else expected)
         assert cells["optimizer steps"] == "2"
         assert not (tmp_path / "out").exists()
 
@@ -47,9 +48,9 @@ def test_slots_are_added_to_a_lora_adapter_of_a_full_vocabulary(
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "full")
-    file, other = tmp_path / "prompts.json", ("<s17><s18>", "<s19><s20>")
-    own = {"prefix": "", "self_suffix": f"it:{other[0]}", "next_suffix": f"next:{other[1]}", "slots": 2}
-    file.write_text(json.dumps(own))
+    file, slots = tmp_path / "prompts.json", ("<s17><s18>", "<s19><s20>")
+    prompts = {"prefix": "", "self_suffix": f"it:{slots[0]}", "next_suffix": f"next:{slots[1]}", "slots": 2}
+    file.write_text(json.dumps(prompts))
     words = ["adapt", "--data", texts, *QUICK, "--option", "lora_rank=4"]
     first, second = tmp_path / "first", tmp_path / "second"
     assert call(*words, "--model", tmp_path / "full", "--output", first).exit_code == 0
@@ -65,20 +66,20 @@ def test_a_finished_run_is_kept_refused_or_started_again(
     out, data = tmp_path / "out", {"adapt": texts, "finetune": groups}[command]
     words = [command, "--model", base, "--data", data, "--output", out, *QUICK]
     assert call(*words).exit_code == 0
-    made = (out / RECORD).stat().st_mtime_ns
+    written = (out / RECORD).stat().st_mtime_ns
     again = call(*words)
     assert again.exit_code == 0
-    assert f"{out} is finished; --on-existing always starts again" in message(again)
+    assert f"{out} is finished; --on-existing always starts again" in text_of(again)
     never = call(*words, "--on-existing", "never")
     assert never.exit_code == 2
-    assert "choose another --output" in message(never)
+    assert "choose another --output" in text_of(never)
     other = call(*words, "--learning-rate", "0.5")
     assert other.exit_code == 2
-    assert "holds a finished run with other schedule.learning_rate (" in message(other)
-    assert " there, 0.5 now); give the same command again, --on-existing always" in message(other)
-    assert (out / RECORD).stat().st_mtime_ns == made
+    assert "holds a finished run with other schedule.learning_rate (" in text_of(other)
+    assert " before, 0.5 now); give the same command again, --on-existing always" in text_of(other)
+    assert (out / RECORD).stat().st_mtime_ns == written
     assert call(*words, "--on-existing", "always").exit_code == 0
-    assert (out / RECORD).stat().st_mtime_ns > made
+    assert (out / RECORD).stat().st_mtime_ns > written
 
 
 @pytest.mark.parametrize("command", ["adapt", "finetune"])
@@ -92,10 +93,10 @@ def test_what_is_not_a_training_run_is_never_removed(
     (foreign := tmp_path / "thesis").mkdir()
     (foreign / "thesis.tex").write_text("years of work")
     refused = call(*words, "--output", foreign, "--on-existing", "always")
-    assert (refused.exit_code, "exists and holds thesis.tex" in message(refused)) == (2, True)
+    assert (refused.exit_code, "exists and holds thesis.tex" in text_of(refused)) == (2, True)
     for output in (model, model.parent):
         refused = call(*words, "--output", output, "--on-existing", "always")
-        assert (refused.exit_code, "holds the model itself" in message(refused)) == (2, True)
+        assert (refused.exit_code, "holds the model itself" in text_of(refused)) == (2, True)
     assert (foreign / "thesis.tex").read_text() == "years of work"
     assert sorted(model.iterdir()) == kept
 
@@ -107,50 +108,50 @@ def test_an_existing_folder_is_never_written_over_unasked(tmp_path: Path, base: 
     words = ["adapt", "--model", base, "--data", texts, "--output", out, *QUICK]
     refused = call(*words)
     assert refused.exit_code == 2
-    assert "holds thesis.tex; choose another --output" in message(refused)
+    assert "holds thesis.tex; choose another --output" in text_of(refused)
 
 
 def test_prompts_and_slots_reach_the_checkpoint(tmp_path: Path, base: Path, texts: Path) -> None:
-    own = {"prefix": "[", "self_suffix": "] it:<s1><s2>", "next_suffix": "] next:<s3><s4>", "slots": 2}
+    prompts = {"prefix": "[", "self_suffix": "] it:<s1><s2>", "next_suffix": "] next:<s3><s4>", "slots": 2}
     file = tmp_path / "prompts.json"
-    file.write_text(json.dumps(own))
+    file.write_text(json.dumps(prompts))
     words = ["adapt", "--model", base, "--data", texts, *QUICK, "--prompts", file, "--slots", 1]
     done = call(*words, "--output", tmp_path / "out", "--option", "language_model=false")
     assert done.exit_code == 0, done.stderr
-    made = Templates.load(tmp_path / "out")
-    assert made is not None
-    assert (made.query.suffix, made.query.slots) == (("] next:<s3>",), 1)
+    saved = Templates.load(tmp_path / "out")
+    assert saved is not None
+    assert (saved.query.suffix, saved.query.slots) == (("] next:<s3>",), 1)
     entry = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[0])
     assert entry["language_model"] == 0
-    file.write_text(json.dumps({**own, "slot": 2}))
+    file.write_text(json.dumps({**prompts, "slot": 2}))
     refused = call(*words, "--output", tmp_path / "other")
     assert refused.exit_code == 3
-    assert "unknown field `slot` - at `$`; the fields are prefix, self_suffix" in message(refused)
+    assert "unknown field `slot` - at `$`; the fields are prefix, self_suffix" in text_of(refused)
 
 
 def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts: Path) -> None:
     words = ["adapt", "--model", base, "--data", texts, "--output", tmp_path / "out", *QUICK]
     assert call(*words, "--recipe", "llara-paper").exit_code == 0
-    made = Templates.load(tmp_path / "out")
-    assert made is not None
-    assert (made.document.suffix, made.document.slots) == (("The original sentence: </s>",), 1)
+    saved = Templates.load(tmp_path / "out")
+    assert saved is not None
+    assert (saved.document.suffix, saved.document.slots) == (("The original sentence: </s>",), 1)
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (["adapt", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, llara-paper"),
         (["finetune", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, repllama"),
         (["adapt", "--option", "ebax=false"], "no option 'ebax'; it has ebae, ebar"),
         (["adapt", "--option", "prompts=own.json"], "read from a file, use --prompts"),
         (["finetune", "--option", "prompts=own.json"], "this recipe has no option 'prompts'"),
-        (["adapt", "--steps", "3", "-o", "epochs=2"], "steps and epochs both say how long"),
+        (["adapt", "--steps", "3", "-o", "epochs=2"], "steps and epochs both set the length"),
         (["adapt", "-o", "lora=false", "-o", "lora_rank=8"], "lora=false contradicts lora_rank"),
         (["finetune", "--option", "lora_rnk=3"], "no option 'lora_rnk'"),
         (["finetune", "--option", "temperature=hot"], "temperature=hot: expected float"),
         (["finetune", "--option", "lora=maybe"], "expected true or false"),
         (["adapt", "--option", "ebae=false", "--option", "ebar=false"], "needs EBAE or EBAR"),
-        (["adapt", "--eval-split", "dev"], "--eval-split dev is of --eval-dataset, which is not given"),
+        (["adapt", "--eval-split", "dev"], "--eval-split dev needs --eval-dataset, which is not given"),
         (["adapt", "--option", "ebae"], "'ebae': expected KEY=VALUE"),
         (["adapt", "--slots", "9"], "has 8 slot tokens"),
         (["adapt", "--option", "lora_targets=c_attn"], "(name some of them with -o lora_targets="),
@@ -161,11 +162,11 @@ def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts
     ],
 )
 def test_what_makes_no_sense_exits_2(
-    tmp_path: Path, base: Path, texts: Path, words: list[str], says: str
+    tmp_path: Path, base: Path, texts: Path, words: list[str], message: str
 ) -> None:
     refused = call(*words, "--model", base, "--data", texts, "--output", tmp_path / "out")
     assert refused.exit_code == 2
-    assert says in message(refused)
+    assert message in text_of(refused)
     assert not (tmp_path / "out").exists()
 
 
@@ -177,7 +178,7 @@ def test_what_a_run_would_refuse_its_plan_refuses(
     adapt = ["adapt", "--model", base, "--data", texts, *QUICK, *last]
     finetune = ["finetune", "--model", base, "--data", groups, *QUICK, *last]
     out = ["--output", tmp_path / "out"]
-    for words, code, says in (
+    for words, code, message in (
         ([*adapt, *out, "--held-out", 1000], 3, "1000 to be held out"),
         ([*adapt, *out, "--eval-dataset", "nothere"], 3, "'nothere' is neither a folder"),
         ([*adapt, "--output", tmp_path / "file"], 2, "is a file; name a folder"),
@@ -189,7 +190,7 @@ def test_what_a_run_would_refuse_its_plan_refuses(
     ):
         refused = call(*words)
         assert refused.exit_code == code, refused.output
-        assert says in message(refused)
+        assert message in text_of(refused)
     assert not (tmp_path / "out").exists()
 
 
@@ -197,7 +198,7 @@ def test_what_a_run_would_refuse_its_plan_refuses(
 def test_a_folder_is_no_training_data(tmp_path: Path, base: Path, command: str) -> None:
     refused = call(command, "--model", base, "--data", tmp_path, "--output", tmp_path / "out")
     assert refused.exit_code == 2
-    assert "is a directory" in message(refused)
+    assert "is a directory" in text_of(refused)
 
 
 def test_settings_replace_those_of_the_recipe() -> None:

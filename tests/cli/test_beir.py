@@ -20,7 +20,7 @@ def test_beir_shows_published_values_marked_beside_the_measured_ones(like_scifac
     (row,) = [line for line in result.stdout.splitlines() if "beir/scifact" in line]
     assert "0.6667" in row
     assert "0.6789*" in row, "BM25 as published, marked"
-    assert "BM25: Lucene, k1=0.9, b=0.4" in result.stdout
+    assert "BM25: Lucene with k1=0.9, b=0.4" in result.stdout
     assert "BEIR-13" not in result.stdout, "no mean of a part"
     assert json.loads(call("beir", "--model", "words", *words, "--json").stdout)["dataset"] == "beir/scifact"
 
@@ -28,14 +28,14 @@ def test_beir_shows_published_values_marked_beside_the_measured_ones(like_scifac
 def test_beir_compares_with_what_was_measured_on_the_same_data(like_scifact, tmp_path):
     words = ["--data-dir", like_scifact, "--runs-dir", tmp_path / "runs"]
     assert call("beir", "--model", "words", *words).exit_code == 0
-    own = load(tmp_path / "runs" / "words" / "beir--scifact")
+    measured = load(tmp_path / "runs" / "words" / "beir--scifact")
     measures = {"nDCG@10": {"mean": 0.4321, "low": 0.4, "high": 0.5}}
     baseline = tmp_path / "runs" / "bm25" / "beir--scifact"
     broken = tmp_path / "runs" / "broken" / "beir--scifact" / "result.json"
     broken.parent.mkdir(parents=True)
     broken.write_text('{"schema": 2}')
-    for fingerprint, shown in ((own.dataset_fingerprint, "0.4321 "), ("0" * 64, "0.6789*")):
-        record = replace(own, system="bm25", measures=measures, dataset_fingerprint=fingerprint)
+    for fingerprint, shown in ((measured.dataset_fingerprint, "0.4321 "), ("0" * 64, "0.6789*")):
+        record = replace(measured, system="bm25", measures=measures, dataset_fingerprint=fingerprint)
         save(baseline, record)
         result = call("beir", "--model", "words", *words)
         assert result.exit_code == 0, result.stderr

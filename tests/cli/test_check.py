@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoint_kinds import change
+from commands import text_of
 from tiny_models import TEXTS, make_model, make_tokenizer, save_checkpoint
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
@@ -44,17 +45,17 @@ def test_the_template_a_checkpoint_carries_is_shown_with_the_pooled_tokens(tmp_p
 def test_json_is_one_object_with_templates_tokens_and_cosines(tmp_path, texts) -> None:
     shown = check(save_checkpoint(tmp_path / "model"), texts, "--json")
     assert shown.exit_code == 0
-    found = json.loads(shown.stdout)
-    assert found["ok"]
-    assert found["problem"] is None
-    assert found["source"] == "recognised by adapters.llara.templates"
+    report = json.loads(shown.stdout)
+    assert report["ok"]
+    assert report["problem"] is None
+    assert report["source"] == "recognised by adapters.llara.templates"
     for side, first in (("query", "<s9>"), ("document", "<s1>")):
-        example = found["examples"][side]
+        example = report["examples"][side]
         start, end = example["pooled"]
         assert example["tokens"][start] == first
-        assert end - start == found["templates"][side]["slots"] == 8
-    assert set(found["cosines"]) == {"batch of one", "left padding"}
-    assert min(found["cosines"].values()) > 0.9999
+        assert end - start == report["templates"][side]["slots"] == 8
+    assert set(report["cosines"]) == {"batch of one", "left padding"}
+    assert min(report["cosines"].values()) > 0.9999
 
 
 def test_a_chosen_template_is_the_one_that_is_checked(tmp_path, texts) -> None:
@@ -75,10 +76,10 @@ def test_slots_that_are_no_tokens_exit_4_and_are_shown(tmp_path, texts) -> None:
     bare.save_pretrained(folder)
     shown = check(folder, texts, "--json")
     assert shown.exit_code == 4
-    assert "is this the tokenizer the model was adapted with?" in " ".join(shown.stderr.split())
-    found = json.loads(shown.stdout)
-    assert not found["ok"]
-    assert "8 added tokens" in found["problem"]
+    assert "is this the tokenizer the model was adapted with?" in text_of(shown)
+    report = json.loads(shown.stdout)
+    assert not report["ok"]
+    assert "8 added tokens" in report["problem"]
 
 
 def test_vectors_that_are_not_numbers_exit_4(tmp_path, texts) -> None:
@@ -102,7 +103,7 @@ def test_bm25_and_empty_files_are_refused(tmp_path, texts) -> None:
     assert "holds no text" in shown.stderr
 
 
-def test_texts_may_be_compressed_and_marked_and_what_is_not_whole_is_named(tmp_path) -> None:
+def test_texts_may_be_compressed_or_have_a_byte_order_mark_and_a_damaged_file_is_named(tmp_path) -> None:
     path = tmp_path / "texts.gz"
     path.write_bytes(whole := gzip.compress(b"\xef\xbb\xbf one \r\n\ntwo\nthree"))
     assert read_texts(path, 2) == ["one", "two"]

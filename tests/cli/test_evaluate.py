@@ -56,7 +56,7 @@ def test_data_sets_are_named_one_by_one_or_with_commas(make_collection, tiny, tm
     names = [json.loads(line)["dataset"] for line in result.stdout.splitlines()]
     assert names == ["tiny", "demo", "other"]
     nothing = call(command, *words, "-d", ",")
-    assert (nothing.exit_code, "--dataset ',' names no data set" in text_of(nothing)) == (2, True)
+    assert (nothing.exit_code, "--dataset ',' names nothing" in text_of(nothing)) == (2, True)
 
 
 def test_a_system_is_opened_once_for_all_data_sets(evaluate, monkeypatch):
@@ -91,14 +91,14 @@ def test_other_settings_in_the_way_are_a_usage_error_until_replaced(evaluate):
     assert evaluate().exit_code == 0
     refused = evaluate("-o", "flavour=hot")
     assert refused.exit_code == 2
-    assert "flavour (None there, hot now)" in text_of(refused)
+    assert "flavour (None before, hot now)" in text_of(refused)
     assert "--on-existing always to replace it, --on-existing never to keep it" in text_of(refused)
     assert evaluate("-o", "flavour=hot", "--on-existing", "always").exit_code == 0
     assert "kept" in evaluate("--on-existing", "never").stderr
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (["--nonsense"], "No such option"),
         (["--depth", "0"], "--depth"),
@@ -111,11 +111,11 @@ def test_other_settings_in_the_way_are_a_usage_error_until_replaced(evaluate):
         (["--model", "no-such-system"], ""),
     ],
 )
-def test_what_makes_no_sense_exits_2(evaluate, words, says):
+def test_what_makes_no_sense_exits_2(evaluate, words, message):
     models = () if "--model" in words else ("words",)
     result = evaluate(*words, models=models)
     assert result.exit_code == 2
-    assert says in text_of(result)
+    assert message in text_of(result)
     assert result.stdout == ""
 
 
@@ -201,10 +201,10 @@ def test_the_real_program_with_a_real_system_prints_json_and_nothing_else(tiny, 
     assert Path(value["run"]).is_file()
 
 
-@pytest.mark.parametrize("place", ["file", "file/runs"])
-def test_a_file_in_the_place_of_the_runs_is_named(tmp_path, tiny, place):
+@pytest.mark.parametrize("runs_dir", ["file", "file/runs"])
+def test_a_file_in_the_place_of_the_runs_is_named(tmp_path, tiny, runs_dir):
     (tmp_path / "file").write_text("mine")
-    result = call("evaluate", "--model", "words", "--dataset", tiny, "--runs-dir", tmp_path / place)
+    result = call("evaluate", "--model", "words", "--dataset", tiny, "--runs-dir", tmp_path / runs_dir)
     assert result.exit_code == 1
     assert "Move the file away that is in the place of a folder" in text_of(result)
 

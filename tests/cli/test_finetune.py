@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import text_of
 from tiny_models import make_tokenizer
 from tiny_training import WORDS
-from training_commands import QUICK, call, message
+from training_commands import QUICK, call
 
 from adapters import repllama
 from llara_eval.checkpoints.folder import Checkpoint
@@ -29,7 +30,7 @@ def test_from_a_language_model_to_a_retriever(tmp_path: Path, base: Path, texts:
     assert Templates.load(adapted) is not None
     again = call(*adapt)
     assert again.exit_code == 0
-    assert f"{adapted} is finished" in message(again)
+    assert f"{adapted} is finished" in text_of(again)
     finetune = ["finetune", "--model", adapted, "--data", groups, "--output", tuned, *QUICK]
     done = call(*finetune, "--eval-dataset", "demo", "--option", "passage_length=100")
     assert done.exit_code == 0, done.stderr
@@ -91,7 +92,7 @@ def test_a_lora_run_is_planned_and_resumes(tmp_path: Path, base: Path, texts: Pa
     assert [name for (name, one), other in both if torch.equal(one, other)] == []
 
 
-def test_a_base_named_relative_to_here_is_found_from_elsewhere(
+def test_a_relative_path_of_a_base_model_is_found_from_another_folder(
     tmp_path: Path, base: Path, groups: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(base.parent)
@@ -118,4 +119,4 @@ def test_repllama_is_trained_by_the_same_fine_tuner(tmp_path: Path, base: Path, 
 def test_data_of_the_other_stage_exit_3(tmp_path: Path, base: Path, texts: Path) -> None:
     refused = call("finetune", "--model", base, "--data", texts, "--output", tmp_path / "out")
     assert refused.exit_code == 3
-    assert f"{texts.name}:1: Object missing required field `query`" in message(refused)
+    assert f"{texts.name}:1: Object missing required field `query`" in text_of(refused)

@@ -1,4 +1,4 @@
-"""Workers of one command: started, started again, ended; and what a launcher is given."""
+"""Workers of one command: started, started again, ended; and the arguments of launchers."""
 
 import itertools
 import os
@@ -27,7 +27,7 @@ from llara_eval.encoding.templates import Template, Templates
 
 @pytest.fixture
 def workers_do(monkeypatch, tmp_path):
-    """Return a function that exchanges the program for some code; it may count in the file ``count()``."""
+    """Return a function that replaces the program by some code, which is told how often it was started."""
 
     def exchange(code: str) -> None:
         head = (
@@ -43,13 +43,13 @@ def workers_do(monkeypatch, tmp_path):
     return exchange
 
 
-def test_each_worker_has_its_number_its_share_of_threads_and_but_one_is_quiet(workers_do) -> None:
+def test_each_worker_has_a_number_and_a_share_of_threads_and_all_but_one_are_quiet(workers_do) -> None:
     workers_do("print(number, os.environ['OMP_NUM_THREADS'], *sys.argv[1:])")
     share = max(1, len(os.sched_getaffinity(0)) // 2)
     assert launch.local(["a b"], 2) == [f"0 {share} a b\n", f"1 {share} a b --quiet\n"]
 
 
-def test_a_worker_is_the_first_of_its_own_whatever_started_the_program(workers_do, monkeypatch) -> None:
+def test_workers_do_not_inherit_the_rank_of_the_program(workers_do, monkeypatch) -> None:
     monkeypatch.setenv("RANK", "3")
     workers_do("print(os.environ['RANK'])")
     assert launch.local([], 2) == ["0\n", "0\n"]
@@ -67,7 +67,9 @@ def test_a_worker_that_dies_is_started_again(workers_do, tmp_path) -> None:
     assert len(pids(tmp_path)) == 4
 
 
-def test_one_that_dies_again_and_again_is_given_up_and_the_others_are_ended(workers_do, tmp_path) -> None:
+def test_a_worker_that_dies_again_and_again_is_given_up_and_the_others_are_ended(
+    workers_do, tmp_path
+) -> None:
     workers_do("number == '0' and time.sleep(60)\nsys.stderr.write('out of luck\\n')\nsys.exit(1)")
     with pytest.raises(
         LlaraEvalError, match=r"worker 1 died 4 times, at last with exit code 1\. out of luck"
@@ -77,7 +79,7 @@ def test_one_that_dies_again_and_again_is_given_up_and_the_others_are_ended(work
     assert not any(map(is_running, pids(tmp_path)))
 
 
-def test_an_error_made_on_purpose_is_not_tried_again(workers_do, tmp_path) -> None:
+def test_a_usage_error_is_not_tried_again(workers_do, tmp_path) -> None:
     workers_do(
         "number == '1' and time.sleep(60)\n"
         "while not os.path.exists(f'{folder}/starts-1'): time.sleep(0.1)\n"
@@ -89,7 +91,7 @@ def test_an_error_made_on_purpose_is_not_tried_again(workers_do, tmp_path) -> No
     assert not any(map(is_running, pids(tmp_path)))
 
 
-def test_damage_is_tried_again_as_long_as_it_is_another(workers_do, tmp_path) -> None:
+def test_damaged_data_are_tried_again_until_the_same_error_comes_twice(workers_do, tmp_path) -> None:
     workers_do(
         "if starts <= int(number):\n"
         "    sys.stderr.write(f'error: shard {starts} is damaged\\n')\n"
@@ -104,7 +106,7 @@ def test_damage_is_tried_again_as_long_as_it_is_another(workers_do, tmp_path) ->
     assert len(pids(tmp_path)) == before + 2
 
 
-def test_one_that_hangs_does_not_keep_the_others_that_are_done(workers_do, monkeypatch, tmp_path) -> None:
+def test_a_worker_that_hangs_is_ended_when_the_others_are_done(workers_do, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(launch, "LATE", 0.3)
     monkeypatch.setattr(launch, "_ENDING", 0.1)
     workers_do("number == '1' and signal.signal(15, signal.SIG_IGN) == 0 and time.sleep(60)\nprint('done')")
@@ -133,15 +135,16 @@ def test_one_at_a_time_downloads_and_the_others_find_it(tmp_path, monkeypatch) -
         (data_dir / known.folder).mkdir(parents=True)
 
     monkeypatch.setattr("llara_eval.datasets.download.fetch_archive", fetch)
-    found: list[Path] = []
+    located: list[Path] = []
     threads = [
-        threading.Thread(target=lambda: found.append(locate("scifact", data_dir=tmp_path))) for _ in range(3)
+        threading.Thread(target=lambda: located.append(locate("scifact", data_dir=tmp_path)))
+        for _ in range(3)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (len(calls), len(found), len(set(found))) == (1, 3, 1)
+    assert (len(calls), len(located), len(set(located))) == (1, 3, 1)
 
 
 def test_two_that_convert_a_model_at_once_end_with_one(tmp_path, monkeypatch) -> None:
@@ -151,14 +154,14 @@ def test_two_that_convert_a_model_at_once_end_with_one(tmp_path, monkeypatch) ->
 
     class Converted:
         def save_pretrained(self, folder: Path, **_) -> None:
-            others = folder.parent.parent / folder.name  # which comes in between
-            for made, text in ((folder, "second"), (others, "first")):
-                made.mkdir(parents=True, exist_ok=True)
-                (made / "config.json").write_text(text)
+            others = folder.parent.parent / folder.name  # another process is first
+            for target, text in ((folder, "second"), (others, "first")):
+                target.mkdir(parents=True, exist_ok=True)
+                (target / "config.json").write_text(text)
 
     for name in ("AutoModelForCausalLM", "AutoTokenizer"):
-        kind = type(name, (), {"from_pretrained": staticmethod(lambda *_, **__: Converted())})
-        monkeypatch.setattr(transformers, name, kind)
+        reader = type(name, (), {"from_pretrained": staticmethod(lambda *_, **__: Converted())})
+        monkeypatch.setattr(transformers, name, reader)
     monkeypatch.setattr(gguf, "_pooling", lambda path: None)
     monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
     (tmp_path / "model.gguf").write_bytes(b"weights")
@@ -167,8 +170,8 @@ def test_two_that_convert_a_model_at_once_end_with_one(tmp_path, monkeypatch) ->
     assert list(folder.parent.iterdir()) == [folder]
 
 
-@pytest.mark.parametrize("kind", ["llama", "bert"])
-def test_with_other_threads_vectors_differ_in_the_last_bits_of_float16_at_most(kind: str) -> None:
+@pytest.mark.parametrize("architecture", ["llama", "bert"])
+def test_with_other_threads_vectors_differ_in_the_last_bits_of_float16_at_most(architecture: str) -> None:
     """MKL may sum a product in another order where another number of threads shares it.
 
     In float32 that moves a component of a unit vector by some 1e-7. Rounded to float16, in which vectors are
@@ -176,40 +179,40 @@ def test_with_other_threads_vectors_differ_in_the_last_bits_of_float16_at_most(k
     than one of them may lie in between.
     """
     template = Template(suffix=("</s>",), max_length=64)
-    model = make_model(kind)
+    model = make_model(architecture)
     templates = Templates(template, template)
     facts = find_facts(model, templates)
     encoder = Encoder(model, make_tokenizer(), templates, facts=facts)
     texts = [f"{'many words ' * (i % 7)}{i}" for i in range(200)]
-    before, found = torch.get_num_threads(), []
+    before, encoded = torch.get_num_threads(), []
     try:
         for count in (1, 2, 4):
             torch.set_num_threads(count)
-            found.append(encoder.encode(texts, "document"))
+            encoded.append(encoder.encode(texts, "document"))
     finally:
         torch.set_num_threads(before)
-    one, *others = (vectors.astype(np.float16) for vectors in found)
+    one, *others = (vectors.astype(np.float16) for vectors in encoded)
     for other in others:
         assert np.all(np.abs(one - other) <= np.maximum(np.spacing(np.abs(one)), np.float16(2**-18)))
 
 
-def test_the_command_is_given_again_as_it_was_but_for_who_starts_it(tmp_path, monkeypatch) -> None:
-    given: list[list[str]] = []
-    monkeypatch.setattr(launch, "torchrun", lambda words, workers: given.append(words))
+def test_workers_get_the_same_command_but_for_the_launcher(tmp_path, monkeypatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(launch, "torchrun", lambda words, workers: started.append(words))
     words = [
         *("-m", "my model", "-d", "one", "-d", "beir/two", "--data-dir", str(tmp_path), "--split", "dev"),
         *("-o", "template=llara", "-o", "compile=true", "--dtype", "float32", "--max-length", "99"),
         *("--batch-tokens", "7", "--lease-seconds", "9.5", "--offline", "--json", "--verbose"),
     ]
     CliRunner().invoke(app, ["encode", *words, "--launcher", "torchrun", "--workers", "3"])
-    CliRunner().invoke(app, [*given[0], "--launcher", "torchrun", "--workers", "3"])
-    assert given[0] == given[1]
-    assert given[0][0] == "encode"
-    assert {word for word in words if not word.startswith("-")} <= set(given[0])
-    pairs = list(itertools.pairwise(given[0]))
+    CliRunner().invoke(app, [*started[0], "--launcher", "torchrun", "--workers", "3"])
+    assert started[0] == started[1]
+    assert started[0][0] == "encode"
+    assert {word for word in words if not word.startswith("-")} <= set(started[0])
+    pairs = list(itertools.pairwise(started[0]))
     assert {("--launcher", "local"), ("--workers", "1"), ("--dataset", "beir/two")} <= set(pairs)
-    assert {"--offline", "--json", "--verbose"} <= set(given[0])
-    assert "--quiet" not in given[0]
+    assert {"--offline", "--json", "--verbose"} <= set(started[0])
+    assert "--quiet" not in started[0]
 
 
 def test_a_system_without_vectors_is_refused(make_collection) -> None:
@@ -219,7 +222,7 @@ def test_a_system_without_vectors_is_refused(make_collection) -> None:
     assert "not a dense retriever" in result.stderr
 
 
-def test_a_script_of_slurm_is_sound_and_says_what_is_meant(tmp_path) -> None:
+def test_a_slurm_script_is_valid_and_quotes_its_words(tmp_path) -> None:
     words = ["printf", r"%s\n", "a b", "$HOME", "it's", "--flag"]
     text = slurm.script(words, 4, folder=tmp_path, home=tmp_path / "a 'home'")
     file = tmp_path / "x.sbatch"
@@ -232,20 +235,20 @@ def test_a_script_of_slurm_is_sound_and_says_what_is_meant(tmp_path) -> None:
     assert text.index("#SBATCH --requeue") < text.index("set -euo pipefail")
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_script_is_submitted_where_that_is_possible(tmp_path, monkeypatch, there) -> None:
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_script_is_submitted_where_that_is_possible(tmp_path, monkeypatch, installed) -> None:
     (tmp_path / "bin").mkdir()
-    if there:
+    if installed:
         sbatch = tmp_path / "bin" / "sbatch"
         sbatch.write_text('#!/bin/sh\ntest -s "$1" && echo "Submitted batch job 7"\n')
         sbatch.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin" if there else str(tmp_path / "bin"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin" if installed else str(tmp_path / "bin"))
     monkeypatch.setenv("HF_TOKEN", "a secret")
     monkeypatch.chdir(tmp_path)
     words = ["encode", "-m", "some/model", "-d", "demo", "--launcher", "slurm", "--workers", "4"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.stderr
-    assert ("Submitted batch job 7" if there else "there is no sbatch here") in " ".join(
+    assert ("Submitted batch job 7" if installed else "sbatch is not installed here") in " ".join(
         result.stderr.split()
     )
     script = (tmp_path / "encode-model.sbatch").read_text()
@@ -263,8 +266,8 @@ def test_slurms_refusal_is_an_error(tmp_path, monkeypatch) -> None:
 
 
 def test_reports_of_workers_become_one_even_if_a_worker_reports_fewer_data_sets() -> None:
-    def report(*made: int) -> list[dict]:
-        return [{side: {"rows": 10, "made": count} for side in ("documents", "queries")} for count in made]
+    def report(*counts: int) -> list[dict]:
+        return [{side: {"rows": 10, "made": count} for side in ("documents", "queries")} for count in counts]
 
     for reports in ([report(4), report(3, 8)], [report(3, 8), report(4)]):
         assert merged(reports) == report(7, 8)

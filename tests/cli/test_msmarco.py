@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import fakes
 import pytest
+from commands import text_of
 from typer.testing import CliRunner
 
 import adapters
@@ -50,17 +51,19 @@ def call(monkeypatch, official, tmp_path):
 def test_each_task_is_one_data_set(call, pinned, words, system, dataset, measure):
     done = call(*words, "--json")
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert (found["system"], found["dataset"], next(iter(found["measures"]))) == (system, dataset, measure)
-    assert ("R@1000" in found["measures"]) is (dataset.endswith("dev") and "passage" in dataset)
+    result = json.loads(done.stdout)
+    assert (result["system"], result["dataset"], next(iter(result["measures"]))) == (system, dataset, measure)
+    assert ("R@1000" in result["measures"]) is (dataset.endswith("dev") and "passage" in dataset)
 
 
 def test_only_documents_that_are_one_text_are_read_at_length(call, pinned, monkeypatch):
-    seen, original = [], fakes.open_words
-    monkeypatch.setattr(fakes, "open_words", lambda *given: seen.append(given[-1]) or original(*given))
+    contexts, original = [], fakes.open_words
+    monkeypatch.setattr(
+        fakes, "open_words", lambda *arguments: contexts.append(arguments[-1]) or original(*arguments)
+    )
     for words in (["passage"], ["document"], ["document", "--documents", "maxp"]):
         assert call("--task", *words).exit_code == 0
-    assert [(context.text_length, context.maxp) for context in seen] == [
+    assert [(context.text_length, context.maxp) for context in contexts] == [
         (None, False),
         (2_048, False),
         (None, True),
@@ -68,15 +71,17 @@ def test_only_documents_that_are_one_text_are_read_at_length(call, pinned, monke
 
 
 def test_evaluate_reads_a_data_set_as_msmarco_does(call, pinned, monkeypatch, official, tmp_path):
-    """Else one system's name would stand for two numbers, whichever command came first."""
-    seen, original = [], fakes.open_words
-    monkeypatch.setattr(fakes, "open_words", lambda *given: seen.append(given[-1]) or original(*given))
+    """Otherwise, the number of a system would depend on the command that came first."""
+    contexts, original = [], fakes.open_words
+    monkeypatch.setattr(
+        fakes, "open_words", lambda *arguments: contexts.append(arguments[-1]) or original(*arguments)
+    )
     names = ["msmarco-passage/dev", "demo", "msmarco-document/dev", "msmarco-document/trec-dl-2019", "demo"]
     words = ["evaluate", "-m", "words", *(word for name in names for word in ("-d", name))]
     folders = ["--data-dir", str(official), "--runs-dir", str(tmp_path / "runs")]
     done = CliRunner().invoke(app, [*words, *folders, "--measures", "RR@100", "--offline"])
     assert done.exit_code == 0, done.output
-    assert [context.text_length for context in seen] == [None, 2_048], "opened anew only where it must"
+    assert [context.text_length for context in contexts] == [None, 2_048], "opened anew only where it must"
 
 
 @pytest.mark.parametrize("command", ["evaluate", "beir"])
@@ -97,12 +102,12 @@ def test_other_commands_measure_a_data_set_as_msmarco_does(
     folders = ["--data-dir", str(official), "--runs-dir", str(tmp_path / "runs"), "--offline"]
     done = CliRunner().invoke(app, [command, "-m", "words", "-d", f"demo,{name}", *folders, "--json"])
     assert done.exit_code == 0, done.output
-    demo, found = map(json.loads, done.stdout.splitlines())
-    assert found["dataset"] == (name if real else f"data/{name}")
+    demo, result = map(json.loads, done.stdout.splitlines())
+    assert result["dataset"] == (name if real else f"data/{name}")
     assert list(demo["measures"]) == list(DEFAULT_MEASURES)
     known = KNOWN[name]
-    assert list(found["measures"]) == [item for item in known.measures if item != "R@1000"]
-    assert load(Path(found["run"]).parent).depth == known.depth
+    assert list(result["measures"]) == [item for item in known.measures if item != "R@1000"]
+    assert load(Path(result["run"]).parent).depth == known.depth
     again = call("--task", task)
     assert again.exit_code == 0, again.output
     assert "(kept from an earlier run)" in again.stderr
@@ -119,7 +124,7 @@ def test_the_table_stands_beside_published_values(call, pinned):
     untitled = call("--task", "passage").stdout
     assert "0.1840*" in untitled
     assert "0.1875*" in untitled
-    assert "BM25: Lucene, k1=0.9, b=0.4" in untitled
+    assert "BM25: Lucene with k1=0.9, b=0.4" in untitled
     assert "0.4120*§" in untitled, "published with titles"
     titled = call("--task", "passage", "--titled").stdout
     assert "0.4120*" in titled
@@ -144,16 +149,16 @@ def test_nothing_published_stands_beside_another_data_set(call):
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
-        (["--task", "document", "--titled"], "--titled is of passages"),
-        (["--task", "trec-dl-2019", "--documents", "maxp"], "--documents maxp is of documents"),
+        (["--task", "document", "--titled"], "--titled is for passages"),
+        (["--task", "trec-dl-2019", "--documents", "maxp"], "--documents maxp is for documents"),
     ],
 )
-def test_what_makes_no_sense_is_refused(call, words, says):
+def test_what_makes_no_sense_is_refused(call, words, message):
     done = call(*words)
     assert done.exit_code == 2
-    assert says in " ".join(done.stderr.split())
+    assert message in text_of(done)
 
 
 @pytest.mark.parametrize(

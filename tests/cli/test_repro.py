@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from commands import text_of
 from typer.testing import CliRunner
 
 import adapters
@@ -72,8 +73,8 @@ def repro(data, monkeypatch):
 
     def go(cells, *words: object):
         monkeypatch.setattr(command, "_all_cells", lambda: cells)
-        given = ["repro", "--data-dir", data, "--runs-dir", data / "runs", *words]
-        return CliRunner().invoke(app, [str(word) for word in given])
+        arguments = ["repro", "--data-dir", data, "--runs-dir", data / "runs", *words]
+        return CliRunner().invoke(app, [str(word) for word in arguments])
 
     return go
 
@@ -81,16 +82,16 @@ def repro(data, monkeypatch):
 def test_values_are_compared_with_what_is_measured(measure):
     findings = measure(cell(RIGHT, NEAR, WRONG))
     assert [finding.verdict for finding in findings] == ["OK", "close", "FAIL"]
-    assert {round(finding.found, 9) for finding in findings} == {round(2 / 3, 9)}
+    assert {round(finding.measured, 9) for finding in findings} == {round(2 / 3, 9)}
 
 
 def test_a_mean_is_over_the_means_of_its_data_sets(measure, monkeypatch):
     monkeypatch.setattr(Cell, "members", property(lambda self: ("tiny", "other")))
     (finding,) = measure(cell(0.8333, dataset="mean/both"))
-    assert (finding.found, finding.verdict) == (pytest.approx((2 / 3 + 1) / 2), "OK")
+    assert (finding.measured, finding.verdict) == (pytest.approx((2 / 3 + 1) / 2), "OK")
     monkeypatch.setattr(Cell, "members", property(lambda self: ("tiny", "absent")))
     (finding,) = measure(cell(0.6667, dataset="mean/both"))
-    assert finding.found is None
+    assert finding.measured is None
 
 
 def test_a_fail_is_shown_and_the_exit_code_is_5(repro):
@@ -138,12 +139,12 @@ def test_json_has_an_object_for_each_value(repro):
         "source": "a book",
         "also_published": [],
         "command": "llara-eval evaluate -m words -d tiny",
-        "found": pytest.approx(2 / 3),
+        "measured": pytest.approx(2 / 3),
         "verdict": "OK",
         "problem": None,
     }
     assert (wrong["measure"], wrong["verdict"]) == ("RR@10", "FAIL")
-    assert (none["found"], none["verdict"]) == (None, None)
+    assert (none["measured"], none["verdict"]) == (None, None)
     assert "checksum" in none["problem"]
 
 
@@ -171,7 +172,7 @@ def test_only_what_is_at_hand_is_measured_unless_it_is_named(repro):
     for words in (["-d", "tiny,absent"], ["-d", "absent", "-d", "tiny"]):
         named = repro(cells, *words)
         assert named.exit_code == 6
-        assert "'absent' is neither a folder" in " ".join(named.stderr.split())
+        assert "'absent' is neither a folder" in text_of(named)
     assert repro(cells[1:]).exit_code == DataError.exit_code
 
 
@@ -189,13 +190,13 @@ def test_a_checkpoint_has_to_be_named(repro):
     assert "--model llara=PATH" in repro(cells[1:]).stderr
     assert "expected SYSTEM=PATH" in repro(cells, "--model", "llara").stderr
     assert "given twice" in repro(cells, "--model", "llara=a", "--model", "llara=b").stderr
-    found = repro(cells, "--system", "llara", "--model", "llara=words")
-    assert found.exit_code == 0
-    assert "llara-eval evaluate -m words -d tiny" in found.stdout
+    named = repro(cells, "--system", "llara", "--model", "llara=words")
+    assert named.exit_code == 0
+    assert "llara-eval evaluate -m words -d tiny" in named.stdout
 
 
 def test_a_kept_result_is_not_believed_unless_asked_for(repro, data):
-    """A result that was kept would say OK whatever became of the code."""
+    """A kept result would be OK even if the code had changed."""
     assert repro((cell(RIGHT),)).exit_code == 0
     folder = record.folder_of(data / "runs", "words", "tiny", "test")
     text = (folder / record.RESULT).read_text()
@@ -216,7 +217,7 @@ def test_a_folder_that_only_bears_a_public_name_proves_nothing(make_collection, 
     make_collection(DOCUMENTS, QUERIES, QRELS, name="scifact")
     result = repro((cell(RIGHT, dataset="beir/scifact"),))
     assert result.exit_code == 3
-    assert "is not beir/scifact: 3 documents, not 5,183" in " ".join(result.stderr.split())
+    assert "is not beir/scifact: 3 documents, not 5,183" in text_of(result)
 
 
 @pytest.mark.parity
@@ -227,5 +228,5 @@ def test_bm25_on_scifact_is_what_its_regression_says(real_data, tmp_path, monkey
     words = ["repro", "--system", "bm25", "-d", "scifact", "--data-dir", real_data, "--runs-dir", tmp_path]
     result = CliRunner().invoke(app, [*map(str, words), "--json", "--offline"])
     assert result.exit_code == 0, result.stderr
-    found = {item["measure"]: item["verdict"] for item in map(json.loads, result.stdout.splitlines())}
-    assert found == {"nDCG@10": "OK", "R@100": "OK", "R@1000": "OK"}
+    verdicts = {item["measure"]: item["verdict"] for item in map(json.loads, result.stdout.splitlines())}
+    assert verdicts == {"nDCG@10": "OK", "R@100": "OK", "R@1000": "OK"}

@@ -39,7 +39,7 @@ def test_the_real_program_names_a_malformed_line_on_stderr_only(tmp_path):
     done = program("score", "--run", run, "--qrels", qrels_file(tmp_path), "--json")
     assert done.returncode == 3
     assert done.stdout == ""
-    assert f"{run}:5: 3 columns, expected 6" in " ".join(done.stderr.split())
+    assert f"{run}:5: 3 columns, expected 6" in text_of(done)
     assert "Traceback" not in done.stderr
 
 

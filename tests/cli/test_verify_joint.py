@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import text_of
 from tiny_models import make_tokenizer
-from training_commands import call, message
+from training_commands import call
 from transformers import AutoModelForCausalLM, BloomConfig
 
 from adapters.llara import verify_joint
@@ -22,13 +23,13 @@ def text_file(tmp_path: Path) -> Path:
 def test_verify_joint_compares_one_pass_with_two(base: Path, text_file: Path) -> None:
     shown = call("verify-joint", "--model", base, "--text-file", text_file, "--json")
     assert shown.exit_code == 0, shown.stderr
-    found = json.loads(shown.stdout)
-    assert found["texts"] == 3
-    assert found["isolation_error"] < 1e-5
-    assert found["leaked_attention"] == 0
-    assert found["holds"]
-    assert found["cost_ratio"] == found["joint_tokens"] / found["separate_tokens"] < 1
-    assert found["time_ratio"] == found["joint_seconds"] / found["separate_seconds"]
+    report = json.loads(shown.stdout)
+    assert report["texts"] == 3
+    assert report["isolation_error"] < 1e-5
+    assert report["leaked_attention"] == 0
+    assert report["holds"]
+    assert report["cost_ratio"] == report["joint_tokens"] / report["separate_tokens"] < 1
+    assert report["time_ratio"] == report["joint_seconds"] / report["separate_seconds"]
     table = call("verify-joint", "--model", base, "--text-file", text_file, "--variant", "paper")
     assert table.exit_code == 0
     assert "two passes" in table.stdout
@@ -40,7 +41,7 @@ def test_verify_joint_says_why_a_model_takes_no_joint_sequence(tmp_path: Path, t
     make_tokenizer().save_pretrained(tmp_path)
     refused = call("verify-joint", "--model", tmp_path, "--text-file", text_file)
     assert refused.exit_code == 2
-    assert "BloomModel cannot be adapted: it takes no joint sequence" in message(refused)
+    assert "BloomModel cannot be adapted: it takes no joint sequence" in text_of(refused)
 
 
 def test_verify_joint_exits_4_where_next_sees_self(
@@ -49,27 +50,27 @@ def test_verify_joint_exits_4_where_next_sees_self(
     monkeypatch.setattr("adapters.llara.joint.joint_mask", causal_only)
     shown = call("verify-joint", "--model", base, "--text-file", text_file, "--json")
     assert shown.exit_code == 4
-    found = json.loads(shown.stdout)
-    assert not found["holds"]
-    assert found["isolation_error"] > verify_joint.LARGEST_ERROR
-    assert "cannot be adapted with joint sequences" in message(shown)
+    report = json.loads(shown.stdout)
+    assert not report["holds"]
+    assert report["isolation_error"] > verify_joint.LARGEST_ERROR
+    assert "cannot be adapted with joint sequences" in text_of(shown)
 
 
 def causal_only(segments: torch.Tensor) -> torch.Tensor:
     """Let NEXT see SELF."""
     length = segments.shape[1]
-    seen = torch.ones(length, length, dtype=torch.bool).tril() & (segments > 0)[:, None, :]
-    return (seen | torch.eye(length, dtype=torch.bool))[:, None]
+    allowed = torch.ones(length, length, dtype=torch.bool).tril() & (segments > 0)[:, None, :]
+    return (allowed | torch.eye(length, dtype=torch.bool))[:, None]
 
 
 def test_verify_joint_needs_text_and_a_known_variant(base: Path, tmp_path: Path, text_file: Path) -> None:
     words = ["verify-joint", "--model", base, "--text-file", text_file]
     unknown = call(*words, "--variant", "nope")
     assert unknown.exit_code == 2
-    assert "'nope' is not one of released, paper, paper-acl" in message(unknown)
+    assert "'nope' is not one of released, paper, paper-acl" in text_of(unknown)
     (tmp_path / "empty.txt").write_text("\n")
     assert call("verify-joint", "--model", base, "--text-file", tmp_path / "empty.txt").exit_code == 3
     text_file.write_bytes("the moon\ncrème brûlée\n".encode("latin-1"))
     unreadable = call(*words)
     assert unreadable.exit_code == 3
-    assert "texts.txt:2: not UTF-8" in message(unreadable)
+    assert "texts.txt:2: not UTF-8" in text_of(unreadable)

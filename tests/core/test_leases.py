@@ -84,7 +84,7 @@ Leases(Path({str(tmp_path)!r})).take("a")
 
 
 @pytest.mark.parametrize("left", [0, 100], ids=["a moment ago", "by one that was killed"])
-def test_who_comes_late_does_not_remove_the_lease_of_who_was_first(two, tmp_path, left) -> None:
+def test_a_late_worker_does_not_remove_the_lease_of_the_first(two, tmp_path, left) -> None:
     """Both have seen the lease of a dead process; one has taken it over when the other wants to remove it."""
     one, other = two
     dead = Holder(socket.gethostname(), 1 << 30, "dead")
@@ -103,7 +103,7 @@ def test_who_comes_late_does_not_remove_the_lease_of_who_was_first(two, tmp_path
 
 
 @pytest.mark.parametrize("content", [b"", b'{"ho', b"[1]", b'{"host": 7, "pid": "x"}', b"\xff"])
-def test_a_lease_that_is_damaged_is_nobodys_and_expires(tmp_path, content) -> None:
+def test_a_damaged_lease_belongs_to_no_worker_and_expires(tmp_path, content) -> None:
     (tmp_path / "a.lease").write_bytes(content)
     leases = Leases(tmp_path)
     assert leases.holder("a") == Holder()

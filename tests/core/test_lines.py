@@ -48,7 +48,7 @@ def test_blank_lines_hold_no_object_and_keep_their_number(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("bad", "says"),
+    ("bad", "message"),
     [
         (b'{"_id": "d2", "text": }', "not valid JSON"),
         (b'{"_id": "d2"', "not valid JSON"),
@@ -59,12 +59,12 @@ def test_blank_lines_hold_no_object_and_keep_their_number(tmp_path):
         (b'{"_id": ' + b"9" * 5_000 + b', "text": "x"}', "not usable JSON"),
     ],
 )
-def test_a_line_that_is_no_object_is_named_with_file_and_line(tmp_path, bad, says):
+def test_a_line_that_is_no_object_is_named_with_file_and_line(tmp_path, bad, message):
     path = write(tmp_path / "rows.jsonl", b'{"a": 1}\n\n' + bad + b'\n{"b": 1}\n')
     with pytest.raises(DataError) as caught:
         rows(path)
     assert str(caught.value).startswith(f"{path}:3: ")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
@@ -79,7 +79,7 @@ def test_a_cut_off_archive_is_refused(tmp_path):
     whole = gzip.compress(MANY)
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"rows\.jsonl\.gz:\d+: cannot be read on .*is the file whole\?"):
+    with pytest.raises(DataError, match=r"rows\.jsonl\.gz:\d+: cannot be read further .*is it complete\?"):
         rows(path)
 
 

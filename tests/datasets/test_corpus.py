@@ -60,7 +60,7 @@ def test_queries_keep_file_order_gzipped_or_not(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("bad", "says"),
+    ("bad", "message"),
     [
         (b'{"id": "d2", "text": "x"}', "'_id' is missing; found id, text"),
         (b"{}", "'_id' is missing; found nothing"),
@@ -83,12 +83,12 @@ def test_queries_keep_file_order_gzipped_or_not(tmp_path):
         (b'{"_id": "d2", "title": "\\udc00", "text": "x"}', "half a surrogate pair"),
     ],
 )
-def test_a_bad_line_is_named_with_file_and_line(tmp_path, bad, says):
+def test_a_bad_line_is_named_with_file_and_line(tmp_path, bad, message):
     corpus = corpus_of(tmp_path, GOOD + b"\n" + bad + b"\n" + GOOD)
     with pytest.raises(DataError) as caught:
         corpus.scan()
     assert str(caught.value).startswith(f"{corpus.path}:3: ")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_lenient_where_nothing_is_lost(tmp_path):

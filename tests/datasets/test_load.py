@@ -99,11 +99,11 @@ def test_empty_texts_are_counted(tiny):
 
 def test_a_missing_split_names_those_that_are_there(tiny):
     shutil.copy(tiny / "qrels" / "test.tsv", tiny / "qrels" / "train.tsv")
-    with pytest.raises(DataError, match=r"no judgements for split 'dev'; there are: test, train"):
+    with pytest.raises(DataError, match=r"no judgements for split 'dev'; the folder has test, train"):
         load_folder(tiny, split="dev")
     assert load_folder(tiny, split="train").split == "train"
     shutil.rmtree(tiny / "qrels")
-    with pytest.raises(DataError, match=r"no \*\.tsv is there"):
+    with pytest.raises(DataError, match=r"the folder has no \*\.tsv"):
         load_folder(tiny)
 
 
@@ -216,7 +216,7 @@ def test_a_forum_is_recognised_by_its_folder_and_the_one_above(make_collection, 
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "says"),
+    ("field", "value", "message"),
     [
         ("documents", 1_004, "3 documents, not 1,004"),
         ("queries", 5, "2 judged queries, not 5"),
@@ -224,14 +224,14 @@ def test_a_forum_is_recognised_by_its_folder_and_the_one_above(make_collection, 
     ],
 )
 def test_a_folder_with_other_counts_is_filed_under_its_own_name(
-    tiny, known_tiny, monkeypatch, field, value, says
+    tiny, known_tiny, monkeypatch, field, value, message
 ):
     monkeypatch.setattr(catalogue, "KNOWN", {"beir/tiny": dataclasses.replace(known_tiny, **{field: value})})
     dataset = load_folder(tiny)
     assert (dataset.name, dataset.drop_own_ids) == ("tiny", False)
     (warning,) = dataset.warnings
     assert "is not beir/tiny" in warning
-    assert says in warning
+    assert message in warning
 
 
 def test_what_is_not_pinned_is_not_compared(tiny, known_tiny, monkeypatch):
@@ -252,15 +252,15 @@ def test_the_usual_split_of_a_public_set_is_the_default(make_collection, monkeyp
     assert load_folder(folder).split == "dev"
 
 
-@pytest.mark.parametrize("asked", ["demo", "tiny", "beir/tiny", "{folder}", "{link}"])
+@pytest.mark.parametrize("form", ["demo", "tiny", "beir/tiny", "{folder}", "{link}"])
 @pytest.mark.parametrize("documents", [3, 4])
-def test_results_are_filed_under_a_name_that_is_known_before(tiny, known_tiny, monkeypatch, asked, documents):
-    """As the public set, or as the folder that is only called like it."""
+def test_results_are_filed_under_a_name_that_is_known_before(tiny, known_tiny, monkeypatch, form, documents):
+    """The results are those of the public set, or of a folder that only has its name."""
     known = dataclasses.replace(known_tiny, documents=documents)
     monkeypatch.setattr(catalogue, "KNOWN", {known.name: known})
     link = tiny.parent / "link"
     link.symlink_to(tiny)
-    name = asked.format(folder=tiny, link=link)
+    name = form.format(folder=tiny, link=link)
     naming = datasets.naming(name, data_dir=tiny.parent)
     dataset = load(name, data_dir=tiny.parent)
     assert dataset.name in naming.names
@@ -313,9 +313,9 @@ REAL = {
 def test_real_collections_have_the_counts_they_should(real_data, folder):
     full_name, documents, queries, judgements = REAL[folder]
     dataset = load(folder, data_dir=real_data, offline=True)
-    found = (len(dataset.corpus), len(dataset.queries), sum(map(len, dataset.qrels.values())))
+    counts = (len(dataset.corpus), len(dataset.queries), sum(map(len, dataset.qrels.values())))
     assert dataset.name == full_name
-    assert found == (documents, queries, judgements)
+    assert counts == (documents, queries, judgements)
     assert dataset.drop_own_ids is (folder == "arguana")
     lost = [warning for warning in dataset.warnings if "judged documents are not in the corpus" in warning]
     assert [text.split()[0] for text in lost] == (["5"] if folder == "arguana" else [])

@@ -1,4 +1,4 @@
-"""What training saw of a test collection is found, in each of the three ways, and nothing else is."""
+"""Texts of a test collection in training data are found in each of three ways, and no other texts are."""
 
 import gzip
 import json
@@ -60,7 +60,7 @@ def find(tiny, tmp_path):
     return go
 
 
-def found(report: Report) -> set[tuple[str, str, str, str]]:
+def match_keys(report: Report) -> set[tuple[str, str, str, str]]:
     return {(match.role, match.id, match.trained_as, match.kind.value) for match in report.matches}
 
 
@@ -70,7 +70,7 @@ def test_each_role_is_told_apart_and_only_judged_queries_are_test_queries(find):
         {"query": "a query of no judged split", "pos": text(4, 60)},
         {"query": text(6, 9), "pos": ["A title. " + text(1, 60)], "neg": []},
     )
-    assert found(report) == {
+    assert match_keys(report) == {
         ("query", "q1", "query", "exact"),
         ("relevant", "rel", "pos", "exact"),
         ("relevant", "seen as negative", "neg", "exact"),
@@ -85,9 +85,9 @@ def test_each_role_is_told_apart_and_only_judged_queries_are_test_queries(find):
 
 def test_all_documents_are_looked_for_on_request(find):
     row = {"query": "x", "pos": text(4, 60)}
-    assert found(find(row)) == set()
+    assert match_keys(find(row)) == set()
     report = find(row, documents="all")
-    assert found(report) == {("other", "unjudged", "pos", "exact")}
+    assert match_keys(report) == {("other", "unjudged", "pos", "exact")}
     assert report.finding.tested["other"] == 1
     assert not report.finding.overlaps, "the leaderboard asks about queries and relevant documents"
 
@@ -122,7 +122,7 @@ def test_adaptation_rows_plain_text_and_compressed_files_are_read(find):
     plain = {"source": "a book", "text": text(5, 20)}
     for name in ("a.jsonl", "a.jsonl.gz"):
         report = find(adaptation, plain, name=name)
-        assert found(report) == {
+        assert match_keys(report) == {
             ("relevant", "rel", "text", "exact"),
             ("relevant", "seen as negative", "text", "exact"),
             ("query", "q2", "text", "exact"),
@@ -131,7 +131,7 @@ def test_adaptation_rows_plain_text_and_compressed_files_are_read(find):
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "message"),
     [
         ('{"query": "x", "pos": [1]}', r"pos: expected a text or a list of texts, found \[1\]"),
         ('{"query": {"text": "x"}}', "query: expected a text or a list of texts"),
@@ -141,12 +141,12 @@ def test_adaptation_rows_plain_text_and_compressed_files_are_read(find):
     ],
 )
 @pytest.mark.parametrize("ending", ["", ".gz"])
-def test_a_malformed_row_is_named_with_file_and_line(tiny, tmp_path, row, says, ending):
+def test_a_malformed_row_is_named_with_file_and_line(tiny, tmp_path, row, message, ending):
     path = tmp_path / f"train.jsonl{ending}"
     content = f'{{"text": "fine"}}\n\n{row}\n'.encode()
     path.write_bytes(gzip.compress(content) if ending else content)
     dataset = load(str(tiny), data_dir=tmp_path)
-    with pytest.raises(DataError, match=rf"train\.jsonl{ending}:3: {says}"):
+    with pytest.raises(DataError, match=rf"train\.jsonl{ending}:3: {message}"):
         compare(path, dataset, Index(items(dataset)))
 
 
@@ -165,7 +165,7 @@ def test_progress_reaches_the_size_of_the_file(tiny, tmp_path, ending):
             return self
 
         def __enter__(self):
-            return lambda n=1, note="": steps.append(n)
+            return lambda n=1, note="", tokens=0: steps.append(n)
 
         def __exit__(self, *error):
             pass
@@ -241,7 +241,7 @@ def test_the_leaderboard_marks_a_system_that_declares_what_was_found_to_overlap(
     assert r"| trained | a\|b.jsonl | 3 of 300 | 0 of 283 |" in listed
     assert "| trained | other.jsonl | not compared | not compared |" in listed
     assert "silent" not in listed
-    assert "not thereby clean" in listed
+    assert "may be affected, too" in listed
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_every_document_whose_source_is_trained_on_is_found(real_data, tmp_path)
         rows = [row for row in map(json.loads, file) if row["source"] in sources]
     dataset = load(str(real_data / "medquad-liveqa"), data_dir=real_data)
     report = compare(write(tmp_path / "pairs.jsonl", *rows), dataset, Index(items(dataset)))
-    there = {item.id for item in items(dataset) if item.id.startswith(sources)}
-    assert {match.id for match in report.matches if match[2:4] == ("pos", "exact")} == there
-    assert len(there) == 108
+    expected = {item.id for item in items(dataset) if item.id.startswith(sources)}
+    assert {match.id for match in report.matches if match[2:4] == ("pos", "exact")} == expected
+    assert len(expected) == 108
     assert report.finding.seen["relevant"]["any"] == {"exact": 65, "13-gram": 12}

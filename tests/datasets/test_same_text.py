@@ -1,4 +1,4 @@
-"""When two texts are the same, nearly the same, or share thirteen words in a row."""
+"""Two texts are the same, nearly the same, or share thirteen words in a row; others are not found."""
 
 from collections.abc import Sequence
 
@@ -48,7 +48,7 @@ def test_other_words_or_another_order_are_not_exact():
 
 
 def replaced(count: int, length: int) -> tuple[str, str]:
-    """Return two texts; in the second so many words, not beside each other, are new."""
+    """Return two texts; in the second, ``count`` words are new, none of them next to another."""
     one = [f"w{number}" for number in range(length)]
     other = [f"new{i}" if i % 3 == 1 and i < 3 * count else word for i, word in enumerate(one)]
     return " ".join(one), " ".join(other)
@@ -68,8 +68,8 @@ def test_near_duplicates_are_those_at_jaccard_four_fifths(count, length, index, 
 def test_thirteen_words_in_a_row_are_found_and_twelve_are_not():
     test = prose(1, 40)
     for shared, expected in ((GRAM, {Kind.GRAM}), (GRAM - 1, set())):
-        for place in (0, 11, 40 - shared):
-            trained = [*prose(2, 50), *test[place : place + shared], *prose(3, 50)]
+        for start in (0, 11, 40 - shared):
+            trained = [*prose(2, 50), *test[start : start + shared], *prose(3, 50)]
             assert kinds(" ".join(test), " ".join(trained)) == expected
     ((_, _, share),) = hits(" ".join(test), " ".join([*prose(4, 9), *test[:20], *prose(5, 30)]))
     assert share == pytest.approx(8 / 28)
@@ -138,7 +138,7 @@ def test_the_index_finds_what_the_definitions_say(one, other):
         expected[Kind.NEAR] = jaccard(one, other)
     if grams(one) & grams(other):
         expected[Kind.GRAM] = len(grams(one) & grams(other)) / len(grams(one))
-    # One pair in 5,000 at the threshold is not looked at: with so few word pairs, none was.
+    # The index misses one pair in 5,000 at the threshold; with so few word pairs, it misses none.
     assert {kind: score for _, kind, score in hits(" ".join(one), " ".join(other))} == pytest.approx(expected)
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_models import CAUSAL, KINDS, TEXTS, make_model, make_tokenizer
+from tiny_models import ARCHITECTURES, CAUSAL, TEXTS, make_model, make_tokenizer
 from transformers import AutoModel, BloomConfig, GPTNeoConfig, OPTConfig
 
 from llara_eval.core.errors import CheckFailedError
@@ -150,7 +150,7 @@ def test_a_packed_batch_equals_each_text_alone_and_has_no_padding(architecture: 
     assert started.padded == started.tokens
 
 
-@pytest.mark.parametrize("architecture", KINDS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_check_passes_on_packed_sequences(architecture: str) -> None:
     encoder = make_encoder(architecture, packed=architecture != "gemma2")
     assert min(check(encoder, TEXTS).values()) > 0.9999

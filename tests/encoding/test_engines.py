@@ -131,7 +131,7 @@ def test_a_folder_that_is_not_sentence_transformers_says_how_to_make_one(tmp_pat
         checkpoints.load(save_checkpoint(tmp_path / "bare", "llama"), engine=ST)
 
 
-def test_nobody_else_pools_what_a_checkpoint_pools_itself(tmp_path) -> None:
+def test_our_engines_do_not_pool_for_the_modules_of_a_checkpoint(tmp_path) -> None:
     encoder = checkpoints.load(
         save_checkpoint(tmp_path / "bare", "llama"), dtype="float32", changes={"pooling": "modules"}
     )

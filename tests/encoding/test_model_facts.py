@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from tiny_models import CAUSAL, KINDS, TEXTS, make_model, make_sentence_transformer, save_checkpoint
+from tiny_models import ARCHITECTURES, CAUSAL, TEXTS, make_model, make_sentence_transformer, save_checkpoint
 from transformers import AutoModel, BloomConfig, OPTConfig, PreTrainedModel, XLNetConfig
 
 from llara_eval.checkpoints import load as checkpoints
@@ -46,7 +46,7 @@ def hooks(model: torch.nn.Module) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("architecture", KINDS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_load_takes_three_forward_passes_at_most_and_leaves_the_model_as_it_is_on_disk(
     tmp_path, architecture
 ) -> None:

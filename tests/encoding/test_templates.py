@@ -22,7 +22,7 @@ def test_sequence_is_prefix_text_suffix_each_tokenised_alone() -> None:
     assert sequence == ids("<s>") + ids('"') + ids("moon") + ids(f'", in a word:{SLOTS}')
 
 
-def test_the_text_gives_way_to_the_limit_and_the_slots_never_do() -> None:
+def test_the_limit_truncates_the_text_and_never_the_slots() -> None:
     (sequence,) = LLARA.token_ids(TOKENIZER, ["long " * 100])
     assert len(sequence) == 64
     assert sequence[-8:] == [TOKENIZER.convert_tokens_to_ids(f"<s{i}>") for i in range(1, 9)]
@@ -71,7 +71,7 @@ def test_templates_travel_as_json(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "field", "content", "says"),
+    ("side", "field", "content", "message"),
     [
         ("query", "max_length", '"many"', r"Expected `int`, got `str` - at `\$\.query\.max_length`"),
         ("query", "max_length", "NaN", r"Expected `int`, got `float` - at `\$\.query\.max_length`"),
@@ -85,11 +85,11 @@ def test_templates_travel_as_json(tmp_path) -> None:
         ("document", "colour", '"blue"', r"Object contains unknown field `colour` - at `\$\.document`"),
     ],
 )
-def test_a_field_that_is_wrong_is_named_with_file_and_side(tmp_path, side, field, content, says) -> None:
+def test_a_field_that_is_wrong_is_named_with_file_and_side(tmp_path, side, field, content, message) -> None:
     value = Templates(LLARA, LLARA).as_json()
     value[side][field] = "PLACE"
     (tmp_path / "template.json").write_text(json.dumps(value).replace('"PLACE"', content))
-    with pytest.raises(DataError, match=rf"template\.json: {says}"):
+    with pytest.raises(DataError, match=rf"template\.json: {message}"):
         Templates.load(tmp_path)
 
 

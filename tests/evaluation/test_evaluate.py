@@ -96,7 +96,7 @@ def test_two_evaluations_give_byte_identical_files(run):
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
 
 
-def test_the_same_question_is_answered_from_what_is_kept(run):
+def test_the_same_evaluation_again_returns_the_kept_result(run):
     run()
     retriever = FakeRetriever(SCORES)
     outcome = run(retriever)
@@ -110,20 +110,20 @@ def test_runtime_settings_do_not_make_another_result(run):
 
 
 @pytest.mark.parametrize(
-    ("settings", "options", "says"),
+    ("settings", "options", "message"),
     [
-        ({"k1": 0.8}, {}, "k1 (0.9 there, 0.8 now)"),
-        ({"analyzer": "x"}, {}, "analyzer (None there, x now)"),
-        ({}, {"depth": 11}, "depth (10 there, 11 now)"),
-        ({}, {"measures": ["nDCG@10"]}, "measures (R@2, RR@10, nDCG@10 there, nDCG@10 now)"),
+        ({"k1": 0.8}, {}, "k1 (0.9 before, 0.8 now)"),
+        ({"analyzer": "x"}, {}, "analyzer (nothing before, x now)"),
+        ({"templates": {"query": "a", "document": "b"}}, {}, "templates.document (nothing before, b now)"),
+        ({}, {"depth": 11}, "depth (10 before, 11 now)"),
     ],
 )
-def test_a_result_of_other_settings_is_in_the_way(run, settings, options, says):
+def test_a_result_of_other_settings_is_in_the_way(run, settings, options, message):
     run()
     retriever = FakeRetriever(SCORES, **settings)
     with pytest.raises(UsageError) as caught:
         run(retriever, **options)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "on_existing='always' to replace it" in str(caught.value)
     assert retriever.indexed == 0
 
@@ -131,7 +131,7 @@ def test_a_result_of_other_settings_is_in_the_way(run, settings, options, says):
 def test_a_result_of_other_data_is_in_the_way(run, make_collection, tmp_path):
     run()
     changed = make_collection({**DOCUMENTS, "d8": "new"}, QUERIES, QRELS, name="other/tiny")
-    with pytest.raises(UsageError, match=r"data set \([0-9a-f]{12} there, [0-9a-f]{12} now\)"):
+    with pytest.raises(UsageError, match=r"data set \([0-9a-f]{12} before, [0-9a-f]{12} now\)"):
         run(data=load(str(changed), data_dir=tmp_path))
 
 
@@ -162,7 +162,7 @@ def test_a_result_is_kept_until_all_of_another_is_there(run, monkeypatch):
     assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == before
 
 
-def test_never_measures_where_nothing_is(run):
+def test_on_existing_never_measures_if_there_is_no_result(run):
     assert run(on_existing="never").fresh
 
 
@@ -170,6 +170,28 @@ def test_one_more_document_is_asked_for_to_see_ties_and_one_for_the_own_id(run):
     retriever = FakeRetriever(SCORES)
     run(retriever, depth=2, measures=["R@2"])
     assert retriever.depths == [4]
+
+
+def test_other_measures_are_computed_from_the_stored_run(run):
+    first = run(measures=["RR@10", "R@2"])
+    files = {path.name: path.read_bytes() for path in first.folder.iterdir()}
+    retriever = FakeRetriever(SCORES)
+    assert run(retriever, measures=["R@2"]).result == first.result
+    assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == files
+    more = run(retriever, measures=["nDCG@10", "R@2"])
+    assert (more.fresh, retriever.indexed) == (False, 0)
+    assert more.result == record.load(more.folder)
+    assert more.result.measures == run(runs="others", measures=["RR@10", "R@2", "nDCG@10"]).result.measures
+    assert list(record.load_per_query(more.folder / record.PER_QUERY).values) == ["RR@10", "R@2", "nDCG@10"]
+    assert (more.folder / record.RUN).read_bytes() == files[record.RUN]
+
+
+def test_a_folder_that_is_not_writable_is_refused_before_any_work(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    retriever = FakeRetriever(SCORES)
+    with pytest.raises(LlaraEvalError, match="file"):
+        run(retriever, runs="file/runs")
+    assert retriever.indexed == 0
 
 
 def test_measures_beyond_the_depth_are_left_out(run):

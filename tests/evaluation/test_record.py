@@ -1,4 +1,4 @@
-"""What is stored can be read back exactly, lies where it should, and is whole or absent."""
+"""A stored result is read back exactly, is in the folder of its name, and is complete or absent."""
 
 import dataclasses
 import gzip
@@ -24,16 +24,8 @@ from llara_eval.scoring.ranking import rank
 
 
 def small_run():
-    return rank(
-        Hits(
-            as_ids(["q1", "q 2"]),
-            as_ids(["a", "b", "ü"]),
-            np.array([0, 0, 1]),
-            np.array([0, 1, 2]),
-            np.array([1 / 3, 2e-30, -7.5], dtype=np.float32),
-        ),
-        depth=10,
-    )
+    rows = [("q1", "a", 1 / 3), ("q1", "b", 2e-30), ("q 2", "ü", -7.5)]
+    return rank(Hits.of_rows(rows), depth=10)
 
 
 def test_a_result_is_read_back_as_it_was_saved(tmp_path):
@@ -71,7 +63,7 @@ def changed(tmp_path, path, value):
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "says"),
+    ("path", "value", "message"),
     [
         (["system"], "7", r"Expected `str`, got `int` - at `\$\.system`"),
         (["depth"], "null", r"Expected `int`, got `null` - at `\$\.depth`"),
@@ -92,9 +84,9 @@ def changed(tmp_path, path, value):
         (["provenance", "git"], '"clean"', r"provenance: Expected .* - at `\$\.git`"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_file_and_its_place(tmp_path, path, value, says):
+def test_a_wrong_value_is_refused_with_its_file_and_its_place(tmp_path, path, value, message):
     changed(tmp_path, path, value)
-    with pytest.raises(DataError, match=rf"(?s)result\.json.*{says}"):
+    with pytest.raises(DataError, match=rf"(?s)result\.json.*{message}"):
         record.load(tmp_path)
 
 
@@ -222,10 +214,10 @@ def test_slugs_of_different_names_differ(first, second):
 
 @pytest.mark.parametrize("name", ["данные-" * 30, "日本語" * 30, "x" * 300])
 def test_a_long_name_is_a_path_that_file_systems_take(tmp_path, name):
-    made = slug(name)
-    assert made != slug(name[:-1])
-    assert made != slug(made)
-    write_text(tmp_path / made / f"{made}.json", "text")
+    short = slug(name)
+    assert short != slug(name[:-1])
+    assert short != slug(short)
+    write_text(tmp_path / short / f"{short}.json", "text")
     assert slug("x" * 160) == "x" * 160
 
 

@@ -1,4 +1,4 @@
-"""The loop over systems × data sets: what is opened, what goes on after a failure, and what is said."""
+"""The loop over systems × data sets: what is opened, what follows a failure, and what is announced."""
 
 import sys
 import weakref
@@ -23,7 +23,7 @@ def folders(make_collection):
 
 
 class Failing(WordOverlap):
-    """Fails when it searches, as a system does whose vectors are damaged."""
+    """Fails in its search, as a system with damaged vectors does."""
 
     def search(self, queries, depth, progress=None):
         try:
@@ -38,7 +38,7 @@ def opened(monkeypatch):
     calls = []
     alive = weakref.WeakSet()
 
-    def open_recorded(name, base, given, context):
+    def open_recorded(name, base, options, context):
         assert not alive, "one system at a time is in memory"
         calls.append((name, context))
         if name == "broken":
@@ -56,14 +56,14 @@ def opened(monkeypatch):
 
 def test_each_system_is_opened_once_and_all_is_announced_as_it_comes(folders, opened, tmp_path, capfd):
     outcomes, failures = [], []
-    found = evaluate_all(
+    returned = evaluate_all(
         ["words", "broken", "others"],
         [*folders, folders[0]],
         runs_dir=tmp_path / "runs",
         announce=outcomes.append,
         announce_failure=failures.append,
     )
-    assert found == (outcomes, failures)
+    assert returned == (outcomes, failures)
     pairs = [(outcome.result.system, outcome.result.dataset) for outcome in outcomes]
     assert pairs == [("words", "one"), ("words", "two"), ("others", "one"), ("others", "two")]
     assert [(failure.system, failure.dataset) for failure in failures] == [
@@ -105,7 +105,7 @@ def test_a_retriever_that_is_open_may_search_passages_but_takes_no_options(folde
     assert {str(failure.error) for failure in failures} == {"mine is open already: it takes no options here"}
 
 
-def test_what_is_measured_is_what_is_asked_for_else_what_the_data_set_carries(folders, tmp_path):
+def test_measures_and_depth_are_those_of_the_call_or_else_of_the_data_set(folders, tmp_path):
     second = replace(load(folders[1], data_dir=tmp_path), measures=("RR@10",), depth=10)
     folders = [folders[0], second]
     outcomes, _ = evaluate_all([WordOverlap()], folders, runs_dir=tmp_path / "a")
@@ -155,5 +155,5 @@ def test_a_package_of_the_same_name_is_refused(tmp_path, monkeypatch, call):
     (tmp_path / "adapters" / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "adapters")
-    with pytest.raises(MissingPartError, match=f"{tmp_path}.* is not ours: pip uninstall adapters"):
+    with pytest.raises(MissingPartError, match=f"{tmp_path}.* belongs to another project: pip"):
         call()

@@ -27,7 +27,7 @@ RUN = {"q1": {"d1": 2.0, "d2": 1.0}, "q2": {"d1": 2.0, "d4": 2.0, "d2": 0.5}}
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch) -> Path:
-    """Work in an empty folder, with word overlap in place of the systems by name."""
+    """Work in an empty folder, with word overlap in the place of named systems."""
     table = {
         "bm25": System("fakes:open_words", "words"),
         "broken": System("fakes:open_broken", "corrupt"),
@@ -127,7 +127,7 @@ def test_a_python_object_is_measured_again_unless_it_says_what_it_is():
     assert le.evaluate(known(), dataset).fresh
     assert not le.evaluate(known(), dataset).fresh
     known.settings = {"version": 2}
-    with pytest.raises(UsageError, match=r"version \(1 there, 2 now\)"):
+    with pytest.raises(UsageError, match=r"version \(1 before, 2 now\)"):
         le.evaluate(known(), dataset)
 
 
@@ -198,7 +198,7 @@ def test_a_run_is_scored_in_any_form(here, form):
 
 
 @pytest.mark.parametrize(
-    ("run", "qrels", "says"),
+    ("run", "qrels", "message"),
     [
         ({"q1": {"d1": float("nan")}}, QRELS, "NaN or infinite"),
         ({"q1": {"d1": 1e300}}, QRELS, "NaN or infinite"),
@@ -211,8 +211,8 @@ def test_a_run_is_scored_in_any_form(here, form):
         (pd.DataFrame({"qid": ["q1"] * 2, "docno": ["d"] * 2, "score": [1.0, 2.0]}), QRELS, "more than once"),
     ],
 )
-def test_what_cannot_be_scored_is_named(run, qrels, says):
-    with pytest.raises(DataError, match=says):
+def test_what_cannot_be_scored_is_named(run, qrels, message):
+    with pytest.raises(DataError, match=message):
         le.score(run, qrels, ["nDCG@10"])
 
 

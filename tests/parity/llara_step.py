@@ -32,7 +32,7 @@ SPECIAL = 2
 
 
 def read_batch(reference: dict[str, Tensor]) -> Batch:
-    """Take the texts out of the reference's sequences and lay them out ourselves.
+    """Extract the texts from the sequences of the reference, and lay them out with our code.
 
     Raises:
         ValueError: Our layout is not the one in the file.
@@ -56,8 +56,8 @@ def parameter_of(name: str) -> str:
     """Return the model's name of the parameter a gradient in the file belongs to (``grad_q0``)."""
     plain = {"grad_lm_head": "lm_head.weight", "grad_embed": "model.embed_tokens.weight"}
     kinds = {"q": "self_attn.q_proj", "down": "mlp.down_proj"}
-    found = re.fullmatch(r"grad_(q|down)(\d+)", name)
-    return f"model.layers.{found[2]}.{kinds[found[1]]}.weight" if found else plain[name]
+    layer = re.fullmatch(r"grad_(q|down)(\d+)", name)
+    return f"model.layers.{layer[2]}.{kinds[layer[1]]}.weight" if layer else plain[name]
 
 
 def relative_error(ours: Tensor, theirs: Tensor) -> float:
@@ -76,7 +76,7 @@ def compare(folder: Path) -> dict[str, float]:
     sum(terms).backward()
     hidden = hidden_states(model.model.base_model, batch.joint)
     pooled = Template(pooling="last", slots=FRAME.slots)
-    # The file's two bag-of-words terms stand alone: as if the other one were not there.
+    # The file has each bag-of-words term alone, as if the other did not exist.
     shares = sum(count > 0 for count in (batch.counts.ebae, batch.counts.ebar))
     ours = {
         "loss": sum(terms),

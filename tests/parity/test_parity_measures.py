@@ -46,8 +46,8 @@ def per_query(qrels, run, measures):
 
 
 def pytrec(qrels, results):
-    found = pytrec_eval.RelevanceEvaluator(qrels, set(PYTREC_NAMES.values())).evaluate(results)
-    return {q: {name: row[theirs] for name, theirs in PYTREC_NAMES.items()} for q, row in found.items()}
+    values = pytrec_eval.RelevanceEvaluator(qrels, set(PYTREC_NAMES.values())).evaluate(results)
+    return {q: {name: row[theirs] for name, theirs in PYTREC_NAMES.items()} for q, row in values.items()}
 
 
 def oracle(qrels, results, measures):
@@ -57,26 +57,26 @@ def oracle(qrels, results, measures):
         docs = results.get(query_id, {})
         ranking = sorted(docs, key=lambda doc_id: (docs[doc_id], doc_id.encode()), reverse=True)[:1000]
         relevant = {doc_id for doc_id, grade in judged.items() if grade > 0}
-        out[query_id] = row = {}
+        out[query_id] = values = {}
         for name in measures:
-            kind, _, cut = name.partition("@")
+            measure, _, cut = name.partition("@")
             top = ranking[: int(cut or 1000)]
-            if kind == "nDCG":
+            if measure == "nDCG":
                 best = sorted((max(grade, 0) for grade in judged.values()), reverse=True)[: int(cut)]
                 ideal = sum(grade / log2(i + 2) for i, grade in enumerate(best))
                 gain = sum(max(judged.get(doc_id, 0), 0) / log2(i + 2) for i, doc_id in enumerate(top))
-                row[name] = gain / ideal if ideal else 0.0
-            elif kind == "RR":
-                row[name] = next((1 / (i + 1) for i, doc_id in enumerate(top) if doc_id in relevant), 0.0)
-            elif kind == "R":
-                row[name] = len(relevant.intersection(top)) / len(relevant) if relevant else 0.0
+                values[name] = gain / ideal if ideal else 0.0
+            elif measure == "RR":
+                values[name] = next((1 / (i + 1) for i, doc_id in enumerate(top) if doc_id in relevant), 0.0)
+            elif measure == "R":
+                values[name] = len(relevant.intersection(top)) / len(relevant) if relevant else 0.0
             else:
-                row[name] = sum(doc_id in judged for doc_id in top) / len(top) if top else 0.0
+                values[name] = sum(doc_id in judged for doc_id in top) / len(top) if top else 0.0
     return out
 
 
 def random_case(seed, levels):
-    """Make judgements with grades -1 to 3 and results whose scores have so many levels (None: no ties)."""
+    """Make judgements with grades -1 to 3 and results whose scores have ``levels`` values (None: no ties)."""
     rng = np.random.default_rng(seed)
     pool = [f"{prefix}{i}" for i in range(400) for prefix in ("d", "é", "\U0001f600")]
     qrels, results = {}, {}
@@ -193,7 +193,7 @@ def test_own_ids_dropped_everywhere_cost_a_perfect_run_where_ids_merely_collide(
 
 
 class _Model:
-    """Vectors in the place of a model, for BEIR's search."""
+    """Returns given vectors, as the model of BEIR's search."""
 
     def __init__(self, queries, docs):
         self.queries, self.docs = torch.tensor(queries), torch.tensor(docs)

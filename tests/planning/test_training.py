@@ -1,4 +1,4 @@
-"""What a run is said to take, against what it takes."""
+"""Plans of training against the training itself: parameters, tokens, memory and time."""
 
 import json
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ LORA = LoRA(rank=4, alpha=8, dropout=0.0)
 SCHEDULE = Schedule(learning_rate=1e-3, batch_size=8, steps=2)
 SPEED = 1e9
 NEW = {"none": [], "a row for each": [300, 301], "rows to spare": [290, 291], "one of each": [299, 300]}
-"""Ids of new tokens; a tiny model's table has 300 rows."""
+"""Ids of new tokens; the embedding matrix of a tiny model has 300 rows."""
 
 
 @pytest.fixture(autouse=True)
 def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this machine be one of known speed."""
+    """Replace the measured speed of this machine by a known one."""
     monkeypatch.setattr(planning, "products_per_second", lambda width, precision: SPEED)
 
 
@@ -48,9 +48,9 @@ def plan(
     lengths: Sequence[int] = (10, 20),
     **conditions: Any,
 ) -> Plan:
-    given = {"output": folder, "micro_tokens": 512, "dtype": "float32", **conditions}
+    settings = {"output": folder, "micro_tokens": 512, "dtype": "float32", **conditions}
     return make_plan(
-        folder, schedule, Conditions(**given), head=head, new_tokens=new_tokens, lengths=lengths, rows=80
+        folder, schedule, Conditions(**settings), head=head, new_tokens=new_tokens, lengths=lengths, rows=80
     )
 
 
@@ -60,8 +60,8 @@ def write_config(folder: Path, **shape: int) -> Path:
     return folder
 
 
-def save_causal(folder: Path, kind: str) -> Path:
-    AutoModelForCausalLM.from_config(make_config(kind)).save_pretrained(folder)
+def save_causal(folder: Path, architecture: str) -> Path:
+    AutoModelForCausalLM.from_config(make_config(architecture)).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
 
@@ -77,16 +77,16 @@ def counts(folder: Path, lora: LoRA | None, new: Sequence[int], head: bool) -> t
     return sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
 
 
-@pytest.mark.parametrize("kind", ["llama", "gemma2"])
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("head", [False, True], ids=["decoder", "with head"])
 def test_parameters_are_those_of_the_model_that_is_trained(
-    tmp_path: Path, kind: str, lora: LoRA | None, head: bool
+    tmp_path: Path, architecture: str, lora: LoRA | None, head: bool
 ) -> None:
-    folder = save_causal(tmp_path / kind, kind)
+    folder = save_causal(tmp_path / architecture, architecture)
     for new in NEW.values():
-        found = plan(folder, replace(SCHEDULE, lora=lora), head=head, new_tokens=new)
-        assert (found.parameters, found.trained) == counts(folder, lora, new, head), new
+        planned = plan(folder, replace(SCHEDULE, lora=lora), head=head, new_tokens=new)
+        assert (planned.parameters, planned.trained) == counts(folder, lora, new, head), new
 
 
 @pytest.mark.parametrize("head", [False, True], ids=["decoder", "with head"])
@@ -96,21 +96,21 @@ def test_a_lora_checkpoint_is_planned_as_its_base_with_the_tokens_added(tmp_path
     assert max(new) > 300
     model = AutoModelForCausalLM.from_pretrained(base)
     fit_embeddings(model, new)
-    folder = tmp_path / "updates"
+    folder = tmp_path / "adapter"
     add_lora(model, LORA, new).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    found = plan(folder, head=head)
-    assert (found.parameters, found.trained) == counts(folder, None, [], head)
+    planned = plan(folder, head=head)
+    assert (planned.parameters, planned.trained) == counts(folder, None, [], head)
 
 
 def test_a_model_of_seven_billion_parameters_is_planned_without_its_weights(tmp_path: Path) -> None:
     shape = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "vocab_size": 32000}
     heads = {"num_attention_heads": 32, "num_key_value_heads": 32, "head_dim": 128}
     folder = write_config(tmp_path, **shape, **heads)
-    found = plan(folder, replace(SCHEDULE, lora=LoRA(rank=64, alpha=16, dropout=0.1)), head=True)
-    low_rank = 32 * 64 * (4 * 2 * 4096 + 3 * (4096 + 11008))
-    assert (found.parameters, found.trained) == (6_738_415_616 + low_rank, low_rank)
-    assert found.memory_gib > 4 * found.parameters / 2**30
+    planned = plan(folder, replace(SCHEDULE, lora=LoRA(rank=64, alpha=16, dropout=0.1)), head=True)
+    lora_weights = 32 * 64 * (4 * 2 * 4096 + 3 * (4096 + 11008))
+    assert (planned.parameters, planned.trained) == (6_738_415_616 + lora_weights, lora_weights)
+    assert planned.memory_gib > 4 * planned.parameters / 2**30
 
 
 def test_no_weights_are_read(tmp_path: Path) -> None:
@@ -120,13 +120,13 @@ def test_no_weights_are_read(tmp_path: Path) -> None:
     assert plan(folder, head=True) == before
 
 
-def test_updates_are_those_asked_for_or_enough_for_the_epochs(tmp_path: Path) -> None:
+def test_steps_are_those_of_the_schedule_or_enough_for_the_epochs(tmp_path: Path) -> None:
     folder = write_config(tmp_path)
     assert plan(folder).steps == 2
     epochs = replace(SCHEDULE, steps=None, epochs=3)
-    found = plan(folder, epochs)
-    assert (found.rows, found.steps, found.tokens_per_step) == (80, 30, 8 * 15)
-    assert found.tokens == 30 * 8 * 15
+    planned = plan(folder, epochs)
+    assert (planned.rows, planned.steps, planned.tokens_per_step) == (80, 30, 8 * 15)
+    assert planned.tokens == 30 * 8 * 15
 
 
 def test_memory_is_that_of_weights_gradients_and_moments_and_more(tmp_path: Path) -> None:
@@ -164,18 +164,18 @@ def test_activations_are_those_that_a_layer_keeps(tmp_path: Path, compiled: bool
     if compiled:
         compile_layers(model, torch.device("cpu"))
     states = torch.randn(1, 40, config.hidden_size, requires_grad=True)
-    turned = model.rotary_emb(states, torch.arange(40)[None])
+    rotary = model.rotary_emb(states, torch.arange(40)[None])
     with kept_for_backward(model) as kept, torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
-        model.layers[0](states, position_embeddings=turned)
+        model.layers[0](states, position_embeddings=rotary)
     least, most = (
         plan(tmp_path, micro_tokens=tokens, compiled=compiled, dtype=dtype).memory_gib for tokens in (0, 40)
     )
-    of_all_layers = {tensor.untyped_storage().data_ptr() for tensor in turned}
+    of_all_layers = {tensor.untyped_storage().data_ptr() for tensor in rotary}
     assert (most - least) * 2**30 == pytest.approx(
         sum(
             tensor.untyped_storage().nbytes()
-            for place, tensor in kept.items()
-            if place not in of_all_layers and 40 in tensor.shape  # not weights in bfloat16
+            for address, tensor in kept.items()
+            if address not in of_all_layers and 40 in tensor.shape  # not weights in bfloat16
         ),
         rel=0.1,
     )
@@ -196,15 +196,17 @@ def test_weights_are_kept_in_bfloat16_too_unless_layers_are_compiled(tmp_path: P
     assert eager - exact == pytest.approx(copies, rel=0.01)
 
 
-@pytest.mark.parametrize("kind", ["llama", "gemma2"], ids=["head of its own", "head tied to the table"])
+@pytest.mark.parametrize(
+    "architecture", ["llama", "gemma2"], ids=["head of its own", "head tied to the embedding matrix"]
+)
 @pytest.mark.parametrize("head", [False, True], ids=["decoder", "with head"])
-def test_time_is_that_of_the_products_of_an_update(tmp_path: Path, kind: str, head: bool) -> None:
-    folder = save_causal(tmp_path / "base", kind)
+def test_time_is_that_of_the_products_of_a_step(tmp_path: Path, architecture: str, head: bool) -> None:
+    folder = save_causal(tmp_path / "base", architecture)
     model = read_model(Checkpoint(folder), dtype=torch.float32, head=head)
     with FlopCounterMode(display=False) as counter:
         model(torch.ones(8, 4, dtype=torch.long))[0].sum().backward()
-    found = plan(folder, head=head, lengths=[4])
-    products = found.hours * 3600 * 0.6 * SPEED / found.steps
+    planned = plan(folder, head=head, lengths=[4])
+    products = planned.hours * 3600 * 0.6 * SPEED / planned.steps
     assert products == pytest.approx(counter.get_total_flops(), rel=0.05)  # attention is not counted
 
 
@@ -232,18 +234,18 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
     absent = replace(SCHEDULE, lora=replace(LORA, targets=("c_attn",)))
     with pytest.raises(UsageError, match="no linear layers for LoRA called c_attn; it has down_proj"):
         plan(write_config(tmp_path), absent)
-    past = replace(SCHEDULE, lora=replace(LORA, targets=("lm_head",)))  # whose update nothing would use
+    past = replace(SCHEDULE, lora=replace(LORA, targets=("lm_head",)))  # nothing would use its adapter
     with pytest.raises(UsageError, match="lm_head; it has down_proj, gate_proj, k_proj, o_proj,"):
         plan(tmp_path, past, head=True)
 
 
 @pytest.mark.parametrize(
-    ("row", "contrast", "batch_size", "says"),
+    ("row", "contrast", "batch_size", "message"),
     [
-        ({}, {"in_batch": False}, 4, "nothing to tell a positive from"),
-        ({}, {}, 1, "nothing to tell a positive from"),
-        ({"neg": ["moon"]}, {}, 1, "nothing to tell a positive from"),  # no more than its positive
-        ({"neg": ["sun"]}, {"group_size": 1}, 1, "nothing to tell a positive from"),
+        ({}, {"in_batch": False}, 4, "there are no negatives"),
+        ({}, {}, 1, "there are no negatives"),
+        ({"neg": ["moon"]}, {}, 1, "there are no negatives"),  # no more than its positive
+        ({"neg": ["sun"]}, {"group_size": 1}, 1, "there are no negatives"),
         ({}, {"distillation": 0.5}, 4, "needs pos_scores and neg_scores"),
         ({}, {"query_length": 600}, 4, "query_length 600 is more than the model has positions: 512"),
         ({}, {"passage_length": 600}, 4, "passage_length 600 is more than the model has positions: 512"),
@@ -251,8 +253,8 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
         ({}, {}, 4, None),
     ],
 )
-def test_what_nothing_would_be_learnt_from_is_refused_before_anything_is_read(
-    tmp_path: Path, row: dict[str, Any], contrast: dict[str, Any], batch_size: int, says: str | None
+def test_settings_without_any_negative_or_with_too_long_texts_are_refused_before_anything_is_read(
+    tmp_path: Path, row: dict[str, Any], contrast: dict[str, Any], batch_size: int, message: str | None
 ) -> None:
     (tmp_path / "groups.jsonl").write_text(
         4 * (json.dumps({"query": "tides", "pos": ["moon"], **row}) + "\n")
@@ -264,10 +266,10 @@ def test_what_nothing_would_be_learnt_from_is_refused_before_anything_is_read(
         Schedule(learning_rate=1e-3, batch_size=batch_size, steps=1),
         Conditions(output=tmp_path / "out", micro_tokens=512),
     )
-    if says is None:
+    if message is None:
         assert run.plan().steps == 1
     else:
-        with pytest.raises(UsageError, match=says):
+        with pytest.raises(UsageError, match=message):
             run.plan()
 
 

@@ -13,7 +13,7 @@ from llara_eval.planning.workload import SAMPLE, Reading, workloads
 
 
 def reading(limit: int = 512) -> Reading:
-    """Return how texts are read where every byte is a token and nothing is around them."""
+    """Return a tokenizer for which every byte is a token, and a template without a prompt."""
     template = Template(max_length=limit)
     return Reading(Templates(template, template), make_tokenizer())
 
@@ -76,8 +76,8 @@ def test_a_named_set_is_sampled_where_it_is_at_hand_and_looked_up_elsewhere(
     make_collection, tmp_path
 ) -> None:
     make_collection({"d": "some text"}, {"q": "what"}, {"q": {"d": 1}}, name="scifact")
-    found = workloads(["scifact", "beir/scifact", "nfcorpus", "demo"], reading(), data_dir=tmp_path)
-    assert [(load.name, load.documents, load.tokens_from) for load in found] == [
+    loads = workloads(["scifact", "beir/scifact", "nfcorpus", "demo"], reading(), data_dir=tmp_path)
+    assert [(load.name, load.documents, load.tokens_from) for load in loads] == [
         ("beir/scifact", 1, "sample"),
         ("beir/nfcorpus", 3633, "published"),
         ("demo", 180, "sample"),
@@ -125,7 +125,7 @@ def test_ms_marco_is_sampled_from_its_official_files(tmp_path) -> None:
 
 def test_errors_of_a_collection_at_hand_are_not_covered_up(make_collection, tmp_path) -> None:
     folder = make_collection({"d": "x"}, {"q": "y"}, {"q": {"d": 1}}, split="dev")
-    with pytest.raises(DataError, match="no judgements for split 'test'; there are: dev"):
+    with pytest.raises(DataError, match="no judgements for split 'test'; the folder has dev"):
         workloads([str(folder)], reading(), data_dir=tmp_path)
     assert workloads([str(folder)], reading(), data_dir=tmp_path, split="dev")[0].queries == 1
     (folder / "corpus.jsonl").write_text("{\n", encoding="utf-8")
@@ -140,9 +140,9 @@ def test_the_table_agrees_with_real_texts(real_data, packaged_model) -> None:
 
     model = packaged_model("all-minilm-l6-v2")
     tokenizer, templates = checkpoint_texts(model, {}, Checkpoint(checkpoint_folder(model, offline=True)))
-    how = Reading(templates.with_changes(max_length=512 - corpus_sizes.TEMPLATE_TOKENS + 2), tokenizer)
+    limited = templates.with_changes(max_length=512 - corpus_sizes.TEMPLATE_TOKENS + 2)
     for name in ("scifact", "arguana"):
-        (load,) = workloads([name], how, data_dir=real_data)
+        (load,) = workloads([name], Reading(limited, tokenizer), data_dir=real_data)
         text = load.document_tokens.mean() - 2  # [CLS] and [SEP]
         published = corpus_sizes.load()[f"beir/{name}"].tokens - corpus_sizes.TEMPLATE_TOKENS
         assert 1.10 * text == pytest.approx(published, rel=0.1), name

@@ -96,7 +96,7 @@ def test_a_difference_has_its_verdict_whatever_its_sign(tolerance, off, verdict)
 
 def test_a_value_that_was_not_found_has_no_verdict(every):
     assert Finding(every[0], every[0].expected[0]).verdict is None
-    assert Finding(every[0], every[0].expected[0], found=0.0).verdict == "FAIL"
+    assert Finding(every[0], every[0].expected[0], measured=0.0).verdict == "FAIL"
 
 
 @pytest.mark.parametrize("system", ["bm25", "bm25-multifield"])
@@ -142,7 +142,7 @@ def test_every_plain_model_of_the_jar_is_a_system_of_ours(jar):
     assert {row.system for row in jar} <= {system.published for system in SYSTEMS}
 
 
-def test_of_two_values_the_later_counts_and_the_other_is_reported():
+def test_the_later_of_two_values_counts_and_the_other_is_reported():
     (cell,) = cells([score(0.1, "table"), score(0.2, "jar")])
     assert cell.expected == (Expected("nDCG@10", 0.2, "jar", ("0.1000 (table)",)),)
     (cell,) = cells([score(0.2, "table"), score(0.2, "jar")])

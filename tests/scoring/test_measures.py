@@ -208,7 +208,7 @@ def test_other_measures_are_ir_measures_own_and_keep_their_places() -> None:
 
 
 def test_what_was_pooled_and_not_judged_is_not_judged_irrelevant() -> None:
-    """TREC's sampled judgements say −1 of it, and infAP and bpref are made for them."""
+    """TREC's sampled judgements mark such documents with −1; infAP and bpref are made for them."""
     grades = {f"d{number}": (1, 0, -1, -1)[number % 4] for number in range(40)}
     docs = [f"d{number}" for number in sorted(range(40), key=lambda number: number * 7 % 40)]
     means = score({"1": grades}, run_of({"1": docs}), ["infAP", "Bpref"]).means

@@ -18,7 +18,7 @@ def samples(size, seed=0, shift=0.0):
 
 
 def exact_p(delta) -> float:
-    """Try all signs: the share of them with a mean at least as far from zero."""
+    """Return the share of all changes of signs whose mean is at least as far from zero."""
     means = np.array([np.mean(np.array(signs) * delta) for signs in product([1, -1], repeat=len(delta))])
     return float(np.mean(np.abs(means) >= abs(np.mean(delta)) - 1e-12))
 

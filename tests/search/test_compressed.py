@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from commands import text_of
 from stores import Shards, as_lists, search, unit
 from tiny_models import TEXTS, save_checkpoint
 from typer.testing import CliRunner
@@ -176,4 +177,4 @@ def test_bad_values_are_refused_before_anything_is_encoded(
         ["evaluate", "-m", str(checkpoint), "-d", str(folder), "-o", "pooling=mean", "--offline", *option],
     )
     assert result.exit_code == 2
-    assert message in " ".join(result.stderr.split())
+    assert message in text_of(result)

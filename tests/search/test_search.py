@@ -59,7 +59,7 @@ def test_equals_faiss_flat() -> None:
 
 @both
 def test_equal_scores_that_float32_sums_tell_apart_are_ties(proposer, small_blocks) -> None:
-    """The numbers of one document in different orders: equal scores, but for rounding on the way."""
+    """Documents hold the same numbers in different orders, so that their scores differ by rounding alone."""
     rng = np.random.default_rng(5)
     documents = Shards([rng.permutation(row) for row in np.repeat(64 * unit(1, 512), 600, axis=0)])
     queries = Shards(np.full((4, 512), 0.04), letter="q")
@@ -71,7 +71,7 @@ def test_equal_scores_that_float32_sums_tell_apart_are_ties(proposer, small_bloc
 
 
 @both
-def test_of_more_ties_than_there_is_room_for_the_largest_ids_stay(proposer, small_blocks) -> None:
+def test_the_largest_ids_stay_if_there_are_more_ties_than_room(proposer, small_blocks) -> None:
     documents = Shards(np.concatenate([np.repeat(unit(1, 24), 900, axis=0), DOCUMENTS[1:201]]))
     queries = Shards([*unit(1, 24), np.zeros(24), *unit(3, 24, seed=4)], letter="q")
     hits = as_lists(search(queries, documents, 10, proposer=proposer))
@@ -97,7 +97,7 @@ def test_a_depth_beyond_the_documents_takes_no_room(proposer) -> None:
 
 
 def test_vectors_of_any_length() -> None:
-    """Later documents are longer, and so is what rounding can do to them."""
+    """Later vectors are longer, and their rounding errors are larger."""
     lengths = np.geomspace(0.01, 300, len(DOCUMENTS))[:, None]
     documents = Shards(DOCUMENTS * lengths)
     assert as_lists(search(QUERIES, documents, 50)) == sorted_exactly(QUERIES, documents, 50)

@@ -50,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[:stop_after])
 
     def log_message(self, *args: object) -> None:
-        """Stay silent."""
+        """Write no log."""
 
 
 @pytest.fixture

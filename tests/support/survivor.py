@@ -59,7 +59,7 @@ class Watch:
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Any]:
         self.stage = next(stage for stage in STAGES if description.startswith(stage))
-        yield lambda n=1, note="": None
+        yield lambda n=1, note="", tokens=0: None
         self.stage = None
 
     def __call__(self, frame, event, argument):
@@ -135,8 +135,8 @@ def main(home: str, checkpoint: str, collection: str) -> None:
         return 0
 
     evaluate(system, dataset, runs_dir=Path(home))  # so that everything is imported
-    for left in Path(home).iterdir():
-        shutil.rmtree(left)
+    for leftover in Path(home).iterdir():
+        shutil.rmtree(leftover)
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a fork would lose the other threads"
     sys.stdout.write("ready\n")
     sys.stdout.flush()
@@ -145,15 +145,15 @@ def main(home: str, checkpoint: str, collection: str) -> None:
         if verb == "wait":
             status = os.waitpid(words[0], os.WUNTRACED)[1]
             stopped = os.WIFSTOPPED(status)
-            answer = -os.WSTOPSIG(status) if stopped else os.waitstatus_to_exitcode(status)
+            number = -os.WSTOPSIG(status) if stopped else os.waitstatus_to_exitcode(status)
         else:
-            answer = os.fork()
-            if not answer:
+            number = os.fork()
+            if not number:
                 try:
                     status = work(*words[:2], Accident(*words[2]))
                 finally:
                     os._exit(status)
-        sys.stdout.write(f"{answer}\n")
+        sys.stdout.write(f"{number}\n")
         sys.stdout.flush()
 
 

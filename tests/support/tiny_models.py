@@ -1,4 +1,4 @@
-"""Tiny random models of several architectures and a tokenizer for them, made on the spot."""
+"""Tiny random models of several architectures and a tokenizer for them."""
 
 import json
 from collections.abc import Iterator
@@ -49,14 +49,14 @@ _CONFIGS = {
     "xlm-roberta": XLMRobertaConfig(**_SMALL),
     "mpnet": MPNetConfig(**_SMALL),
 }
-CAUSAL = {kind: kind not in ("bert", "xlm-roberta", "mpnet") for kind in _CONFIGS}
-KINDS = tuple(kind for kind in _CONFIGS if kind != "mpnet")
-"""The kinds that most tests use; MPNet's attention cannot be replaced, and has no attribute for its kind."""
+CAUSAL = {architecture: architecture not in ("bert", "xlm-roberta", "mpnet") for architecture in _CONFIGS}
+ARCHITECTURES = tuple(architecture for architecture in _CONFIGS if architecture != "mpnet")
+"""The architectures that most tests use, without MPNet, whose attention cannot be replaced."""
 
 
-def make_config(kind: str, **changes: Any) -> PreTrainedConfig:
+def make_config(architecture: str, **changes: Any) -> PreTrainedConfig:
     """Return a new configuration, since a model whose vocabulary grows changes it."""
-    usual = _CONFIGS[kind]
+    usual = _CONFIGS[architecture]
     return usual.__class__(**{**usual.to_dict(), **changes})
 
 
@@ -74,17 +74,19 @@ def make_tokenizer(slots: int = 16) -> PreTrainedTokenizerFast:
     )
 
 
-def make_model(kind: str, seed: int = 0) -> torch.nn.Module:
+def make_model(architecture: str, seed: int = 0) -> torch.nn.Module:
     """Return a random base model in float32."""
     torch.manual_seed(seed)
-    return AutoModel.from_config(make_config(kind)).eval()
+    return AutoModel.from_config(make_config(architecture)).eval()
 
 
-def save_checkpoint(folder: Path, kind: str = "llama", seed: int = 0) -> Path:
+def save_checkpoint(folder: Path, architecture: str = "llama", seed: int = 0) -> Path:
     """Write a checkpoint folder: model, tokenizer, no template."""
-    make_model(kind, seed).save_pretrained(folder)
+    make_model(architecture, seed).save_pretrained(folder)
     tokenizer = make_tokenizer()
-    if kind == "qwen2":  # transformers gives its tokenizers this normalizer, whatever tokenizer.json says
+    if (
+        architecture == "qwen2"
+    ):  # transformers gives its tokenizers this normalizer, whatever tokenizer.json says
         tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
     tokenizer.save_pretrained(folder)
     return folder
@@ -106,9 +108,9 @@ def kept_for_backward(model: torch.nn.Module) -> Iterator[dict[int, torch.Tensor
         yield kept
 
 
-def make_sentence_transformer(folder, kind="bert", pooling="mean", **files):
+def make_sentence_transformer(folder, architecture="bert", pooling="mean", **files):
     """Write a folder in sentence-transformers layout around a tiny model."""
-    save_checkpoint(folder, kind)
+    save_checkpoint(folder, architecture)
     modules = [
         {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
         {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},

@@ -11,11 +11,6 @@ def call(*words: object):
     return CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "160"})
 
 
-def message(result) -> str:
-    """Return stderr as one line."""
-    return " ".join(result.stderr.split())
-
-
 def table_of(text: str) -> list[list[str]]:
     """Return the cells of a table in the output."""
     return [

@@ -72,7 +72,7 @@ with draft(Path({str(target)!r})) as (file, name):
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
-def test_what_another_machine_writes_is_let_be_where_its_lock_is_not_seen(tmp_path, monkeypatch) -> None:
+def test_a_draft_of_another_machine_is_kept_if_its_lock_cannot_be_seen(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(files, "HOST", "other")
@@ -108,7 +108,7 @@ def test_a_draft_that_is_removed_before_it_is_locked_is_made_again(tmp_path, mon
     assert (tmp_path / "a").read_text() == "text"
 
 
-def test_a_file_is_named_on_disk_only_when_it_is_whole_there_and_for_good(tmp_path, monkeypatch) -> None:
+def test_a_file_is_synchronised_before_it_is_named_and_its_folder_afterwards(tmp_path, monkeypatch) -> None:
     steps, target = [], tmp_path / "a"
     monkeypatch.setattr(os, "fsync", lambda handle: steps.append((os.fstat(handle).st_ino, target.exists())))
     write_text(target, "text")
@@ -128,14 +128,14 @@ def test_a_folder_that_cannot_be_synchronised_is_no_error(tmp_path, monkeypatch)
         write_text(tmp_path / "b", "text")
 
 
-def test_a_full_disk_is_a_sentence_that_is_true_of_every_command(tmp_path, monkeypatch) -> None:
+def test_a_full_disk_gives_a_message_that_is_true_of_every_command(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(LlaraEvalError, match=r"a cannot be written \(No space .*Free some space") as caught:
         write_text(tmp_path / "a", "text")
     assert "--" not in str(caught.value), "not every command has that option"
 
 
-def test_an_error_of_what_is_read_meanwhile_is_not_taken_for_one_of_the_file(tmp_path) -> None:
+def test_an_error_of_another_file_is_raised_as_it_is(tmp_path) -> None:
     with pytest.raises(PermissionError), atomic_write(tmp_path / "a"):
         raise PermissionError(errno.EACCES, "Permission denied", "/another/file")
     assert list(tmp_path.iterdir()) == []
@@ -254,7 +254,7 @@ def test_a_shard_that_is_written_again_is_whole_at_any_instant(tmp_path, monkeyp
 # Leases
 
 
-def test_a_holder_that_is_dead_but_not_asked_for_is_dead(tmp_path) -> None:
+def test_a_zombie_does_not_hold_a_lease(tmp_path) -> None:
     code = f"""
 from pathlib import Path
 from llara_eval.core.leases import Leases
@@ -308,7 +308,7 @@ def test_a_result_whose_run_was_damaged_is_not_kept(make_collection, tmp_path, d
 
 
 @pytest.mark.parametrize(
-    ("error", "says"),
+    ("error", "message"),
     [
         (LlaraEvalError("x.npy cannot be written"), "error: x.npy cannot be written"),
         (
@@ -321,14 +321,14 @@ def test_a_result_whose_run_was_damaged_is_not_kept(make_collection, tmp_path, d
         ),
     ],
 )
-def test_what_the_system_refuses_is_one_sentence(monkeypatch, tmp_path, error, says) -> None:
+def test_what_the_system_refuses_is_one_sentence(monkeypatch, tmp_path, error, message) -> None:
     def refuse(*names, **settings):
         raise error
 
     monkeypatch.setattr(suite, "evaluate_all", refuse)
     done = CliRunner().invoke(cli.app, ["evaluate", "-m", "x", "-d", "x", "--data-dir", str(tmp_path)])
     assert done.exit_code == 1
-    assert done.stderr.strip() == says
+    assert done.stderr.strip() == message
 
 
 def test_an_error_of_the_program_keeps_its_trace(monkeypatch, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Whole evaluations that are killed, stopped, crowded and out of room: the same command ends the same."""
+"""Evaluations that are killed, stopped, run at once or lack space: the command ends with the same files."""
 
 import json
 import os
@@ -69,20 +69,20 @@ class Lab:
     @property
     def stage(self) -> str | None:
         """The stage in which the child that was started last is, or was when it died."""
-        place = self._board.read_bytes()[0]
-        return STAGES[place - 1] if place else None
+        number = self._board.read_bytes()[0]
+        return STAGES[number - 1] if number else None
 
     @property
     def report(self) -> str:
         return self._board.read_bytes()[1:].decode().strip()
 
     def forget(self) -> None:
-        """Begin again from nothing."""
+        """Delete all files of earlier runs."""
         for left in [*self.home.iterdir(), *self.runs.glob("*")]:
             shutil.rmtree(left)
 
     def contents(self) -> dict[str, Any]:
-        """Return what is there by its path, without what the work cost and when it was."""
+        """Return path → content of all files, without times and costs."""
         out: dict[str, Any] = {}
         for root in (self.home, self.runs):
             for path in sorted(path for path in root.rglob("*") if path.is_file()):
@@ -96,10 +96,10 @@ class Lab:
         return out
 
     def is_as_if_left_alone(self) -> bool:
-        """Whether every file is what it is without accidents; leases and drafts are files too."""
-        there = self.contents()
-        assert sorted(there) == sorted(self.alone)
-        return there == self.alone
+        """Whether all files, leases and drafts too, are equal to those of a run without accidents."""
+        contents = self.contents()
+        assert sorted(contents) == sorted(self.alone)
+        return contents == self.alone
 
 
 def prepare(folder: Path) -> tuple[Path, Path]:
@@ -132,7 +132,7 @@ def lab(built: Lab) -> Lab:
 
 
 @pytest.mark.slow
-def test_the_way_alone_is_the_same_twice(lab) -> None:
+def test_a_run_without_accidents_ends_with_the_same_files_twice(lab) -> None:
     assert lab.run() == 0
     assert lab.is_as_if_left_alone()
     kinds = Counter(Path(name).suffix for name in lab.alone)
@@ -177,7 +177,7 @@ def test_two_at_once_one_of_them_killed_again_and_again(lab) -> None:
         others.append(lab.start())
         time.sleep(random.uniform(0, lab.seconds / 4))
         os.kill(others[-1], signal.SIGKILL)
-    assert lab.ask("wait", steady) == 0  # the killed ones are not waited for: they are there, but dead
+    assert lab.ask("wait", steady) == 0  # nobody waits for the killed processes: they are zombies
     assert {lab.ask("wait", other) for other in others} <= {0, -signal.SIGKILL}
     assert lab.run() == 0
     assert lab.is_as_if_left_alone()
@@ -214,7 +214,7 @@ WRITTEN = [
 ]
 
 
-def test_without_room_for_a_file_a_sentence_names_it_and_nothing_half_written_stays(lab) -> None:
+def test_a_file_that_does_not_fit_on_the_disk_is_named_and_nothing_half_written_stays(lab) -> None:
     for pattern in WRITTEN:
         assert lab.run(Accident(full=pattern)) == 1
         name = lab.report.split(" cannot be written")[0]
@@ -253,7 +253,9 @@ def test_on_a_disk_that_is_full_again_and_again(lab, small_disk) -> None:
     assert lab.is_as_if_left_alone()
 
 
-def test_a_complete_store_may_be_read_only_an_incomplete_one_is_a_sentence(lab, small_disk) -> None:
+def test_a_complete_store_may_be_on_a_read_only_disk_and_an_incomplete_one_is_refused(
+    lab, small_disk
+) -> None:
     resize(lab, "size=8m")
     assert lab.run() == 0
     shutil.rmtree(lab.home / "tokens")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import text_of
 from tiny_models import save_checkpoint
 from typer.testing import CliRunner
 from workers import is_running, pids
@@ -41,8 +42,8 @@ def test_torchrun_does_not_wait_for_one_that_hangs(monkeypatch, tmp_path, capfd,
     assert not any(map(is_running, pids(tmp_path)))
 
 
-class Place:
-    """A folder for caches, and what was made there."""
+class CacheFolder:
+    """A cache folder, and the command that fills it."""
 
     def __init__(self, home: Path, words: list[str]) -> None:
         self.home = home
@@ -58,11 +59,11 @@ class Place:
         return subprocess.Popen(self.command(*more), env=environment, cwd=self.home.parent, **streams)
 
     def contents(self) -> dict[str, str]:
-        """Return file → checksum of all but the shards' records, which hold times."""
-        found = {path.relative_to(self.home): path for path in self.home.rglob("*") if path.is_file()}
+        """Return file → checksum of all files but the records of shards, which hold times."""
+        files = {path.relative_to(self.home): path for path in self.home.rglob("*") if path.is_file()}
         return {
             str(name): sha256_of(path)
-            for name, path in found.items()
+            for name, path in files.items()
             if path.suffix in (".npy", ".npz", ".ids")
             or path.name == "key.json"
             or path.with_suffix(".ids").exists()
@@ -95,7 +96,8 @@ class Place:
 def words(tmp_path_factory) -> list[str]:
     """Return a model and a data set of eight shards, as options.
 
-    A shard ends at the first text past the smallest size whose hash says so; such texts are put there.
+    A shard ends at the first text after the smallest size whose hash has a certain remainder; such texts are
+    put at the ends.
     """
     folder = tmp_path_factory.mktemp("launched")
     save_checkpoint(folder / "model")
@@ -121,18 +123,18 @@ def words(tmp_path_factory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def alone(words, tmp_path_factory) -> Place:
-    """Return what one process makes, this one."""
-    place = Place(tmp_path_factory.mktemp("alone") / "home", words)
+def alone(words, tmp_path_factory) -> CacheFolder:
+    """Return a cache folder that one process, this one, has filled."""
+    cache = CacheFolder(tmp_path_factory.mktemp("alone") / "home", words)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLARA_EVAL_HOME", str(place.home))
+        patch.setenv("LLARA_EVAL_HOME", str(cache.home))
         result = CliRunner().invoke(app, ["encode", *words, "--json"])
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
     assert report["documents"]["rows"] == report["documents"]["made"] == SHARDS * shards.SHARD_SIZE // 4
     assert report["queries"]["rows"] == report["queries"]["made"] == 9
     assert len(list(Path(report["documents"]["vectors"]).glob("*.npy"))) >= SHARDS
-    return place
+    return cache
 
 
 def finished(process: subprocess.Popen[str]) -> dict:
@@ -141,7 +143,7 @@ def finished(process: subprocess.Popen[str]) -> dict:
     return json.loads(output)
 
 
-def test_what_is_there_is_found_and_shown(alone, monkeypatch) -> None:
+def test_finished_vectors_are_reused_and_shown(alone, monkeypatch) -> None:
     monkeypatch.setenv("LLARA_EVAL_HOME", str(alone.home))
     result = CliRunner().invoke(app, ["encode", *alone.words])
     assert result.exit_code == 0, result.stderr
@@ -152,41 +154,41 @@ def test_what_is_there_is_found_and_shown(alone, monkeypatch) -> None:
 
 @pytest.mark.slow
 def test_local_workers_one_killed_and_one_that_hangs(alone, tmp_path) -> None:
-    place = Place(tmp_path / "home", alone.words)
-    process = place.start("--workers", "3", "--lease-seconds", "2")
-    hangs = place.catch()
-    killed = place.catch(hangs)
+    cache = CacheFolder(tmp_path / "home", alone.words)
+    process = cache.start("--workers", "3", "--lease-seconds", "2")
+    hangs = cache.catch()
+    killed = cache.catch(hangs)
     os.kill(killed, signal.SIGKILL)
-    while not place.is_complete():
+    while not cache.is_complete():
         assert process.poll() is None
         time.sleep(0.05)
-    assert place.contents() == alone.contents(), "the others have made what it held"
+    assert cache.contents() == alone.contents(), "the others have encoded the shards that it held"
     os.kill(hangs, signal.SIGCONT)
     report = finished(process)
-    assert place.contents() == alone.contents()
+    assert cache.contents() == alone.contents()
     assert 0 < report["documents"]["made"] <= report["documents"]["rows"]
-    assert not list(place.home.rglob("*.lease"))
+    assert not list(cache.home.rglob("*.lease"))
 
 
 @pytest.mark.slow
 def test_torchrun_and_a_store_at_a_url(alone, tmp_path) -> None:
-    place, there = Place(tmp_path / "home", alone.words), Place(tmp_path / "there", alone.words)
-    where = f"file://{there.home}"
-    report = finished(place.start("--launcher", "torchrun", "--workers", "2", "--store", where))
+    cache, remote = CacheFolder(tmp_path / "home", alone.words), CacheFolder(tmp_path / "remote", alone.words)
+    store = f"file://{remote.home}"
+    report = finished(cache.start("--launcher", "torchrun", "--workers", "2", "--store", store))
     assert report["documents"]["rows"] == SHARDS * shards.SHARD_SIZE // 4
-    assert report["documents"]["vectors"].startswith(where)
-    assert there.contents() == alone.contents()
+    assert report["documents"]["vectors"].startswith(store)
+    assert remote.contents() == alone.contents()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs: pip install 'llara-eval[ray]'")
 def test_ray_with_actors_killed_while_they_work(alone, tmp_path) -> None:
-    place = Place(tmp_path / "home", alone.words)
-    process = place.start("--launcher", "ray", "--workers", "2")
+    cache = CacheFolder(tmp_path / "home", alone.words)
+    process = cache.start("--launcher", "ray", "--workers", "2")
     for _ in range(2):
-        os.kill(place.catch(), signal.SIGKILL)
+        os.kill(cache.catch(), signal.SIGKILL)
     report = finished(process)
-    assert place.contents() == alone.contents()
+    assert cache.contents() == alone.contents()
     assert report["documents"]["rows"] == SHARDS * shards.SHARD_SIZE // 4
 
 
@@ -194,14 +196,14 @@ def test_without_ray_the_command_that_installs_it_is_named(words, monkeypatch) -
     monkeypatch.setitem(sys.modules, "ray", None)
     result = CliRunner().invoke(app, ["encode", *words, "--launcher", "ray"])
     assert result.exit_code == 7
-    assert "pip install 'llara-eval[ray]'" in " ".join(result.stderr.split())
+    assert "pip install 'llara-eval[ray]'" in text_of(result)
 
 
 @pytest.mark.skipif(
     signal.getsignal(signal.SIGINT) == signal.SIG_IGN, reason="Ctrl-C is ignored, as in a background job"
 )
 def test_ctrl_c_ends_all_workers_and_says_that_the_state_is_kept(words, tmp_path) -> None:
-    process = Place(tmp_path / "home", words).start("--workers", "2")
+    process = CacheFolder(tmp_path / "home", words).start("--workers", "2")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while len(workers := children.read_text().split()) < 2:
         time.sleep(0.05)

@@ -54,7 +54,7 @@ def test_rows_are_read_by_number_whatever_the_byte_order_mark_blank_lines_and_li
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b'{"text": "a"}\n{"txt": 1}\n', "rows0.jsonl:2: Object missing required field `text`"),
         (b'{"text": "a"}\n\n{"text": \n', "rows0.jsonl:3: not valid JSON"),
@@ -63,23 +63,23 @@ def test_rows_are_read_by_number_whatever_the_byte_order_mark_blank_lines_and_li
         (b"\n \n", "rows0.jsonl: no rows"),
     ],
 )
-def test_a_malformed_row_is_named_with_file_and_line(tmp_path: Path, content: bytes, says: str) -> None:
-    with pytest.raises(DataError, match=says):
+def test_a_malformed_row_is_named_with_file_and_line(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         rows_of(tmp_path, content)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "message"),
     [
         ("latin.jsonl", b'\n{"text": "caf\xe9 au lait"}\n', "latin.jsonl:2: not UTF-8"),
         ("later.jsonl", b'{"text": "tea"}\n{"text": "caf\xe9 au lait"}\n', "later.jsonl:2: not UTF-8"),
-        ("false.jsonl.gz", b"no archive", "false.jsonl.gz:1: cannot be read on"),
+        ("false.jsonl.gz", b"no archive", "false.jsonl.gz:1: cannot be read further"),
         ("odd.jsonl", b'\n{"body": "tea"}\n', "odd.jsonl:2: expected input"),
     ],
 )
-def test_text_that_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+def test_text_that_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         read_rows([tmp_path / name], words=5, cache=tmp_path)
 
 
@@ -149,7 +149,7 @@ def test_the_order_of_an_epoch_is_a_permutation_decided_by_seed_and_epoch() -> N
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "message"),
     [
         ({"pos": ["a"]}, "missing required field `query`"),
         ({"query": "q"}, "missing required field `pos`"),
@@ -164,10 +164,10 @@ def test_the_order_of_an_epoch_is_a_permutation_decided_by_seed_and_epoch() -> N
         ),
     ],
 )
-def test_a_malformed_group_is_explained(row: dict[str, Any], says: str) -> None:
+def test_a_malformed_group_is_explained(row: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError) as error:
         decode(row, GroupRow, "rows.jsonl:1")
-    assert says in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_group_is_one_positive_and_different_negatives_with_their_scores() -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def alike(one: Path, two: Path, base: Path) -> None:
         pytest.param(signal.SIGKILL, "float32", True, marks=pytest.mark.nightly),
     ],
 )
-def test_a_run_that_was_stopped_and_taken_up_again_ends_with_equal_bits(
+def test_a_run_that_was_stopped_and_resumed_ends_with_equal_bits(
     tmp_path: Path, stop: signal.Signals, dtype: str, compiled: bool
 ) -> None:
     left_alone = run(tmp_path / "alone", STEPS, dtype, compiled=compiled)
@@ -159,10 +160,10 @@ def test_a_checkpoint_that_reads_back_differently_is_refused(
 ) -> None:
     save = AutoModelForCausalLM.from_pretrained(make_base(tmp_path / "base")).__class__.save_pretrained
 
-    def save_zeros(self: Any, folder: Path, state_dict: Mapping[str, Any]) -> None:
+    def save_scaled(self: Any, folder: Path, state_dict: Mapping[str, Any]) -> None:
         save(self, folder, state_dict={name: weight * 1.01 for name, weight in state_dict.items()})
 
-    monkeypatch.setattr("transformers.LlamaForCausalLM.save_pretrained", save_zeros)
+    monkeypatch.setattr("transformers.LlamaForCausalLM.save_pretrained", save_scaled)
     with pytest.raises(CheckFailedError, match="other embeddings"):
         run(tmp_path, 1)
     assert not (tmp_path / "out" / WEIGHTS).exists()
@@ -188,12 +189,16 @@ class Falling:
         return Step(terms={"loss": float(loss.detach())}, tokens=len(rows), padded=len(rows))
 
 
-def rows_of(tmp_path: Path, count: int) -> Rows:
-    return Rows(
-        [make_rows(tmp_path / f"{count}.jsonl", count)],
-        RowFormat("any", dict),
-        cache=tmp_path / "cache",
-    )
+SHORT = Schedule(learning_rate=1.0, batch_size=2, steps=3)
+
+
+def ten_rows(folder: Path) -> Rows:
+    return Rows([make_rows(folder / "ten.jsonl", 10)], RowFormat("any", dict), cache=folder / "cache")
+
+
+def train_in(folder: Path, objective: Falling, schedule: Schedule = SHORT, **identity: str) -> None:
+    """Train on ten rows; the identity is that of the run."""
+    train(objective, ten_rows(folder), schedule, Conditions(output=folder / "out"), identity=identity)
 
 
 def test_the_next_step_is_read_during_this_one_but_never_during_an_evaluation(tmp_path: Path) -> None:
@@ -212,15 +217,8 @@ def test_the_next_step_is_read_during_this_one_but_never_during_an_evaluation(tm
         return {}
 
     schedule, slow = Schedule(learning_rate=1.0, batch_size=2, steps=5), Slow()
-    rows = rows_of(tmp_path, 10)
-    train(
-        slow,
-        rows,
-        schedule,
-        Conditions(output=tmp_path / "out", evaluate_every=1),
-        identity={},
-        measures=[evaluate],
-    )
+    conditions = Conditions(output=tmp_path / "out", evaluate_every=1)
+    train(slow, ten_rows(tmp_path), schedule, conditions, identity={}, measures=[evaluate])
     assert threading.get_ident() not in readers
     assert slow.seen == [row for step in range(5) for row in batch_of(step, schedule, 10)[1]]
 
@@ -230,27 +228,18 @@ def test_a_row_that_cannot_be_read_stops_the_run(tmp_path: Path) -> None:
         def read(self, rows: Numbered, epoch: int) -> list[int]:
             raise UsageError("no room for text")
 
-    schedule = Schedule(learning_rate=1.0, batch_size=2, steps=3)
     with pytest.raises(UsageError, match="no room for text"):
-        train(Choosy(), rows_of(tmp_path, 10), schedule, Conditions(output=tmp_path / "out"), identity={})
+        train_in(tmp_path, Choosy())
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path: Path) -> None:
-    schedule = Schedule(learning_rate=1.0, batch_size=2, steps=3)
-    with pytest.raises(CheckFailedError, match=r"step 1: loss nan.*10\.jsonl:\d+"):
-        train(
-            Falling(broken=True),
-            rows_of(tmp_path, 10),
-            schedule,
-            Conditions(output=tmp_path / "out"),
-            identity={},
-        )
+    with pytest.raises(CheckFailedError, match=r"step 1: loss nan.*ten\.jsonl:\d+"):
+        train_in(tmp_path, Falling(broken=True))
 
 
 def test_data_smaller_than_a_batch_are_refused(tmp_path: Path) -> None:
-    schedule = Schedule(learning_rate=1.0, batch_size=20, steps=3)
     with pytest.raises(UsageError, match="10 rows are fewer than one batch of 20"):
-        train(Falling(), rows_of(tmp_path, 10), schedule, Conditions(output=tmp_path / "out"), identity={})
+        train_in(tmp_path, Falling(), replace(SHORT, batch_size=20))
 
 
 def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -259,28 +248,13 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
             signal.raise_signal(signal.SIGTERM)
             return super().step(rows)
 
-    schedule = Schedule(learning_rate=1.0, batch_size=2, steps=3)
     with pytest.raises(KeyboardInterrupt):
-        train(
-            Stopping(),
-            rows_of(tmp_path, 10),
-            schedule,
-            Conditions(output=tmp_path / "out"),
-            identity={"data": "a"},
-        )
-    with pytest.raises(UsageError, match=r"other data \(a there, b now\); give the same command again"):
-        train(
-            Falling(),
-            rows_of(tmp_path, 10),
-            schedule,
-            Conditions(output=tmp_path / "out"),
-            identity={"data": "b"},
-        )
-    going_on = Falling()
-    train(
-        going_on, rows_of(tmp_path, 10), schedule, Conditions(output=tmp_path / "out"), identity={"data": "a"}
-    )
-    assert len(going_on.seen) == 4
+        train_in(tmp_path, Stopping(), data="a")
+    with pytest.raises(UsageError, match=r"other data \(a before, b now\); give the same command again"):
+        train_in(tmp_path, Falling(), data="b")
+    resumed = Falling()
+    train_in(tmp_path, resumed, data="a")
+    assert len(resumed.seen) == 4
 
 
 def test_every_epoch_has_every_row_once_and_its_own_order() -> None:
@@ -291,7 +265,7 @@ def test_every_epoch_has_every_row_once_and_its_own_order() -> None:
     assert batch_of(2, schedule, 10)[0] == 0
 
 
-def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+def test_the_learning_rate_rises_then_falls_to_zero() -> None:
     schedule = Schedule(learning_rate=1.0, batch_size=1, warmup=0.2)
     rates = [learning_rate(step, 10, schedule) for step in range(11)]
     assert rates == pytest.approx([0.5, 1.0, *(1 - step / 8 for step in range(9))])
@@ -299,7 +273,7 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
     assert [learning_rate(step, 10, counted) for step in (0, 4, 5)] == pytest.approx([0.2, 1.0, 1.0])
 
 
-def test_vectors_do_not_decay() -> None:
+def test_weight_decay_is_for_matrices_alone() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2))
     optimizer = make_optimizer(model, Schedule(learning_rate=1.0, batch_size=1, weight_decay=0.1))
     decays = {

@@ -35,7 +35,7 @@ def test_a_training_state_is_restored_in_place(saved: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "says"),
+    ("record", "message"),
     [
         ("{", "cannot be read as JSON"),
         ("[]", "Expected `object`, got `array`"),
@@ -47,10 +47,10 @@ def test_a_training_state_is_restored_in_place(saved: Path) -> None:
         ('{"step": 3, "identity": []}', r"Expected `object`, got `array` - at `\$.identity`"),
     ],
 )
-def test_a_malformed_training_state_is_named(saved: Path, tmp_path: Path, record: str, says: str) -> None:
+def test_a_malformed_training_state_is_named(saved: Path, tmp_path: Path, record: str, message: str) -> None:
     output = shutil.copytree(saved, tmp_path / "run")
     (output / "state" / "step-00000003" / "run.json").write_text(record)
-    with pytest.raises(DataError, match=says) as error:
+    with pytest.raises(DataError, match=message) as error:
         state.restore(output, WEIGHTS, IDENTITY)
     assert "step-00000003/run.json" in str(error.value)
 
@@ -67,7 +67,7 @@ def test_a_training_state_that_says_something_else_is_of_another_run(
 
 
 @pytest.mark.parametrize(
-    ("record", "says"),
+    ("record", "message"),
     [
         ("[]", "Expected `object`, got `array`"),
         ('{"training_files": null}', r"Expected `object`, got `null` - at `\$.training_files`"),
@@ -76,9 +76,9 @@ def test_a_training_state_that_says_something_else_is_of_another_run(
         ('{"training_files": ["a"]}', "Expected `object`, got `array`"),
     ],
 )
-def test_a_malformed_declaration_is_named(tmp_path: Path, record: str, says: str) -> None:
+def test_a_malformed_declaration_is_named(tmp_path: Path, record: str, message: str) -> None:
     (tmp_path / RECORD).write_text(record)
-    with pytest.raises(DataError, match=says) as error:
+    with pytest.raises(DataError, match=message) as error:
         declared(tmp_path)
     assert f"{tmp_path / RECORD}" in str(error.value)
 
@@ -113,7 +113,7 @@ FINDING = Finding(
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"tested": {"query": None}}, "Expected `int`, got `null`"),
         ({"tested": {"query": float("nan")}}, "cannot be read as JSON"),
@@ -121,10 +121,10 @@ FINDING = Finding(
         ({"file": 3}, r"Expected `str`, got `int` - at `\$.file`"),
     ],
 )
-def test_a_malformed_finding_is_named(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+def test_a_malformed_finding_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = contamination.keep(tmp_path, FINDING)
     assert list(contamination.walk(tmp_path)) == [FINDING]
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(DataError, match=says) as error:
+    with pytest.raises(DataError, match=message) as error:
         list(contamination.walk(tmp_path))
     assert str(path) in str(error.value)

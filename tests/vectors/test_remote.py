@@ -2,12 +2,9 @@
 
 import json
 import shutil
-import subprocess
 import sys
 import threading
 import time
-import uuid
-from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -37,12 +34,6 @@ def small_and_fast(monkeypatch) -> None:
     monkeypatch.setattr(shards, "SHARD_SIZE", 16)
     monkeypatch.setattr(vector_store, "_POLL", 0.01)
     monkeypatch.setattr("llara_eval.core.leases._POLL", 0.01)
-
-
-@pytest.fixture(params=["memory", "file"])
-def url(request, tmp_path) -> str:
-    """Return the address of an empty store."""
-    return f"memory://{uuid.uuid4().hex}/deep" if request.param == "memory" else f"file://{tmp_path}/remote"
 
 
 def fill_store(
@@ -86,7 +77,7 @@ def rows(store: VectorStore) -> list[tuple[str, list[float]]]:
     return [(i, row.tolist()) for shard in store for i, row in zip(shard.ids, shard.vectors, strict=True)]
 
 
-def test_the_same_files_are_there_as_in_a_folder(url, local, tmp_path) -> None:
+def test_a_url_has_the_same_files_as_a_folder(url, local, tmp_path) -> None:
     fill_at(url, tmp_path / "home")
     assert contents(url) == local
     assert len(local) > 10
@@ -124,7 +115,7 @@ def test_machines_share_the_work(url, local, tmp_path) -> None:
     assert max(len(each.sequences) for each in encoders) < 60
 
 
-def test_what_is_here_already_is_copied_there_not_made_again(url, local, tmp_path) -> None:
+def test_vectors_of_this_machine_are_copied_to_the_url_and_not_encoded_again(url, local, tmp_path) -> None:
     fill_store(StoreFolder(tmp_path / "home"))
     encoder = CountingEncoder()
     _, cost = fill_at(url, tmp_path / "home", encoder)
@@ -134,7 +125,7 @@ def test_what_is_here_already_is_copied_there_not_made_again(url, local, tmp_pat
 
 
 @pytest.mark.parametrize("how", ["flip", "truncate", "remove"])
-def test_a_shard_that_is_damaged_there_is_noticed_when_it_is_read_and_made_anew(
+def test_a_damaged_shard_at_the_url_is_noticed_when_it_is_read_and_made_again(
     url, local, tmp_path, how
 ) -> None:
     store, _ = fill_at(url, tmp_path / "home")
@@ -155,7 +146,7 @@ def test_a_shard_that_is_damaged_there_is_noticed_when_it_is_read_and_made_anew(
     assert contents(url) == local
 
 
-def test_a_shard_that_is_lost_there_is_sent_again_by_a_machine_that_has_it(url, local, tmp_path) -> None:
+def test_a_lost_shard_is_sent_again_by_a_machine_that_has_it(url, local, tmp_path) -> None:
     store, _ = fill_at(url, tmp_path / "home")
     lost = RemoteFiles.open(f"{url}/vectors/{store.folder.path.name}")
     lost.delete(f"{store.listing.shards[1].content}.npy")
@@ -165,7 +156,7 @@ def test_a_shard_that_is_lost_there_is_sent_again_by_a_machine_that_has_it(url, 
     assert contents(url) == local
 
 
-def test_token_ids_that_are_damaged_there_are_made_anew(url, local, tmp_path) -> None:
+def test_damaged_token_ids_at_the_url_are_made_again(url, local, tmp_path) -> None:
     fill_at(url, tmp_path / "home")
     files, root = fsspec.core.url_to_fs(url)
     files.pipe_file(next(name for name in files.find(root) if name.endswith(".npz")), b"PK")
@@ -177,7 +168,7 @@ def test_token_ids_that_are_damaged_there_are_made_anew(url, local, tmp_path) ->
     assert contents(url) == local
 
 
-def test_a_store_there_that_is_of_another_key_is_refused(url, tmp_path) -> None:
+def test_a_store_with_another_key_at_the_url_is_refused(url, tmp_path) -> None:
     store, _ = fill_at(url, tmp_path / "home")
     files, root = fsspec.core.url_to_fs(f"{url}/vectors/{store.folder.path.name}/key.json")
     files.pipe_file(root, b'{"checkpoint": "other"}')
@@ -209,7 +200,9 @@ class Flaky(LocalFileSystem):
         return operation
 
 
-def test_wherever_the_network_fails_nothing_there_is_half_and_the_same_command_ends(local, tmp_path) -> None:
+def test_a_network_that_fails_anywhere_leaves_no_half_written_file_and_the_same_command_ends(
+    local, tmp_path
+) -> None:
     failures, remote = 0, tmp_path / "remote"
     for operation in range(1, 1000):
         Flaky.left = operation
@@ -234,7 +227,7 @@ def test_wherever_the_network_fails_nothing_there_is_half_and_the_same_command_e
     assert failures > 90
 
 
-def test_drafts_there_of_work_that_is_done_are_removed_others_are_not(url, local, tmp_path) -> None:
+def test_drafts_of_finished_work_are_removed_and_others_are_kept(url, local, tmp_path) -> None:
     store, _ = fill_at(url, tmp_path / "home")
     files = RemoteFiles.open(f"{url}/vectors/{store.folder.path.name}")
     done = store.listing.shards[0].content
@@ -263,117 +256,7 @@ def test_a_writer_whose_draft_is_removed_writes_again(url, monkeypatch) -> None:
     assert files.read("done.npy") == b"whole"
 
 
-# --- leases ---
-
-
-class Clock:
-    """A clock that stands still until it is told how many seconds pass."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def passes(self, seconds: float) -> None:
-        self.now += seconds
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr("llara_eval.vectors.remote._clock", clock)
-    return clock
-
-
-@pytest.fixture
-def two(url, tmp_path, clock):
-    """Return the leases of two workers on two machines, which expire after 60 seconds."""
-    pair = [(open_store_folder(url, tmp_path / name) / "x").leases(60.0) for name in ("one", "other")]
-    pair[1]._owner = replace(pair[1]._owner, host="elsewhere")
-    return pair
-
-
-def test_a_lease_has_one_holder(two, url) -> None:
-    one, other = two
-    assert one.take("a")
-    assert one.address("a").endswith(f"{url.rpartition('://')[2]}/x/leases/a.lease")
-    assert not other.take("a")
-    assert other.take("b")
-    other.release("a")
-    assert not other.take("a"), "it was not the other's to give back"
-    one.release("a")
-    assert other.take("a")
-
-
-def test_who_comes_late_does_not_remove_the_lease_of_who_was_first(two, clock, monkeypatch) -> None:
-    """Both see an abandoned lease, and one has taken it over when the other would."""
-    one, other = two
-    one._files.write("a.lease", b"{")
-    assert not one.take("a") and not other.take("a")
-    clock.passes(61)
-    read = other._files.read
-
-    def later(name):
-        held = read(name)
-        monkeypatch.setattr(other._files, "read", read)
-        assert one.take("a")
-        return held
-
-    monkeypatch.setattr(other._files, "read", later)
-    assert not other.take("a")
-    assert one.holder("a").id == one._owner.id
-
-
-def test_a_silent_holder_loses_it_one_that_gives_signs_of_life_does_not(two, clock) -> None:
-    one, other = two
-    one.take("a")
-    for _ in range(5):
-        assert not other.take("a")
-        clock.passes(30)
-        one.renew("a")
-    assert not other.take("a")
-    clock.passes(61)
-    assert other.take("a")
-    one.renew("a")
-    one.release("a")
-    assert not one.take("a")
-
-
-def test_a_holder_that_died_on_this_machine_is_noticed_at_once(two, url, tmp_path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    one, other = two
-    one._owner = replace(one._owner, pid=dead.pid)
-    assert one.take("a")
-    assert not other.take("a"), "a process of another machine may have any number"
-    same = (open_store_folder(url, tmp_path / "same") / "x").leases(60.0)
-    assert same.take("a")
-
-
-def test_leases_of_work_that_is_done_are_removed(two, url) -> None:
-    one, _ = two
-    one.take("done")
-    one.take("not done")
-    one.remove_leftovers({"done"})
-    files, root = fsspec.core.url_to_fs(url)
-    assert [name.rpartition("/")[2] for name in files.find(root)] == ["not done.lease"]
-
-
-@pytest.mark.parametrize("content", [b'{"ho', b"[1]", b'{"host": 7, "pid": "x"}', b"\xff"])
-def test_a_lease_that_is_damaged_expires_too(two, clock, url, content) -> None:
-    one, _ = two
-    files, root = fsspec.core.url_to_fs(url)
-    one.take("b")
-    files.pipe_file(f"{root}/x/leases/a.lease", content)
-    assert not one.take("a")
-    clock.passes(61)
-    assert one.take("a")
-
-
-# --- the command line ---
-
-
-def test_places_that_cannot_be_opened(tmp_path, monkeypatch) -> None:
+def test_addresses_that_cannot_be_opened_are_refused(tmp_path, monkeypatch) -> None:
     with pytest.raises(
         LlaraEvalError, match=r"file:///proc/x/vectors/\w+: cannot make it \(FileNotFoundError"
     ):
@@ -394,11 +277,11 @@ def test_encode_and_evaluate_use_the_store_they_are_told(make_collection, tmp_pa
     model = save_checkpoint(tmp_path / "model")
     data = make_collection({"d1": "red", "d2": "blue"}, {"q": "red"}, {"q": {"d1": 1}})
     monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
-    where = ["--store", f"file://{tmp_path}/shared"]
+    store = ["--store", f"file://{tmp_path}/shared"]
     if by == "variable":
-        monkeypatch.setenv("LLARA_EVAL_STORE", where[1])
-        where = []
-    words = ["-m", str(model), "-d", str(data), *where, "--json"]
+        monkeypatch.setenv("LLARA_EVAL_STORE", store[1])
+        store = []
+    words = ["-m", str(model), "-d", str(data), *store, "--json"]
     result = CliRunner().invoke(app, ["encode", *words])
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["documents"]["vectors"].startswith(f"file://{tmp_path}/shared/vectors/")

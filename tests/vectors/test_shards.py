@@ -59,16 +59,16 @@ def test_a_listing_reads_back_as_it_was_written(tmp_path_factory, texts, seed) -
     assert Listing.load(folder / "copy", "x").shards == listing.shards
 
 
-@pytest.mark.parametrize("kind", ["ids", "json"])
-def test_a_listing_that_is_not_whole_is_none(tmp_path, kind: str) -> None:
+@pytest.mark.parametrize("suffix", ["ids", "json"])
+def test_a_listing_that_is_not_whole_is_none(tmp_path, suffix: str) -> None:
     with Listing.writer(StoreFolder(tmp_path), "x") as add:
         add(next(cut(items(TEXTS))))
-    path = tmp_path / f"x.{kind}"
+    path = tmp_path / f"x.{suffix}"
     path.write_bytes(path.read_bytes()[:-2])
     assert Listing.load(StoreFolder(tmp_path), "x") is None
 
 
-def test_a_listing_whose_making_failed_is_not_there(tmp_path) -> None:
+def test_a_listing_whose_writing_failed_does_not_exist(tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt), Listing.writer(StoreFolder(tmp_path), "x") as add:
         add(next(cut(items(TEXTS))))
         raise KeyboardInterrupt

@@ -56,7 +56,7 @@ def folder_of(tokenizer, template=TEMPLATE):
     return TokenStore(StoreFolder(Path("tokens")), tokenizer, template).folder.path
 
 
-def test_what_stands_for_an_empty_text_is_part_of_the_key_where_nothing_else_does() -> None:
+def test_the_token_of_an_empty_text_is_part_of_the_key_if_the_template_adds_none() -> None:
     usual, other = make_tokenizer(), make_tokenizer()
     other.eos_token = other.convert_ids_to_tokens(4)
     assert folder_of(usual, Template()) != folder_of(other, Template())
@@ -148,7 +148,7 @@ def byte_pairs() -> PreTrainedTokenizerFast:
 
 
 def sentence_pieces() -> PreTrainedTokenizerFast:
-    """As Llama 2 has it: pairs are merged across the whole text, words are not split off first."""
+    """Return a tokenizer like that of Llama 2: it merges pairs across the whole text, without words."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")

@@ -77,13 +77,13 @@ def test_an_interrupted_encoding_goes_on_and_ends_byte_identical(tmp_path) -> No
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("kind", ["npy", "json"])
+@pytest.mark.parametrize("suffix", ["npy", "json"])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
-def test_a_damaged_shard_is_made_again_and_the_others_are_kept(tmp_path, kind, damage) -> None:
+def test_a_damaged_shard_is_made_again_and_the_others_are_kept(tmp_path, suffix, damage) -> None:
     store, _ = fill_store(tmp_path, CountingEncoder())
     before = contents(tmp_path)
     shard = store.listing.shards[1]
-    path = store.folder.path / f"{shard.content}.{kind}"
+    path = store.folder.path / f"{shard.content}.{suffix}"
     data = path.read_bytes()
     if damage == "remove":
         path.unlink()
@@ -183,7 +183,7 @@ def test_a_shard_is_written_while_the_next_is_encoded(tmp_path, monkeypatch) -> 
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_what_goes_wrong_while_a_shard_is_written_ends_the_work(tmp_path, monkeypatch, number) -> None:
+def test_an_error_while_a_shard_is_written_ends_the_work(tmp_path, monkeypatch, number) -> None:
     write, written = VectorStore.write, []
 
     def fails(self, content, vectors, cost):
@@ -218,7 +218,7 @@ class Slow(CountingEncoder):
         return super().start(sequences, side, advance)
 
 
-def test_several_at_once_share_the_work_and_end_byte_identical(tmp_path, monkeypatch) -> None:
+def test_several_workers_share_the_work_and_end_byte_identical(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(vectors, "_POLL", 0.01)
     monkeypatch.setattr(shards, "SHARD_SIZE", 4)
     fill_store(tmp_path / "one", CountingEncoder())
