@@ -80,10 +80,8 @@ def read_tokenizer(folder: Path, config: Any, *, trust_code: bool) -> Any:
     if not file.is_file():
         names = tokenizer.vocab_files_names.values()  # empty for a tokenizer of bytes
         if names and not any((folder / name).is_file() for name in names):
-            needed = " or ".join(sorted({*names, TOKENIZER_FILE}))
-            raise DataError(
-                f"{folder} holds no tokenizer ({needed}); save it in that folder"
-            )  # it is invented
+            needed = " or ".join(sorted({*names, TOKENIZER_FILE}))  # transformers has invented a tokenizer
+            raise DataError(f"{folder} holds no tokenizer ({needed}); save it in that folder")
         if type(tokenizer).__name__ in _GENERIC:
             raise DataError(
                 f"{folder} has no {TOKENIZER_FILE}, and transformers 5 does not read its other files as they "
