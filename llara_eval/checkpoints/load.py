@@ -2,12 +2,12 @@
 
 A folder holds our ``template.json``, a sentence-transformers model (``modules.json``), a LoRA adapter
 (``adapter_config.json``), which is merged into its base model, or a bare language model. Weights are read as
-safetensors, those of an adapter also by torch's reader of plain tensors, and so are others and code runs if
-the user said so.
+safetensors, those of an adapter also by torch's reader of plain tensors. If the user allows it, other weights
+are read so too, and code of a checkpoint runs.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -24,6 +24,9 @@ from llara_eval.encoding.model_facts import max_positions, max_tokens, require_p
 from llara_eval.encoding.templates import SIDES, TEMPLATE_FILE, Template, Templates, special_tokens
 
 logger = logging.getLogger(__name__)
+
+_BUFFERS = ("position_ids", "inv_freq")
+"""Ends of the names of tensors that old checkpoints hold, and that models now compute."""
 
 Recogniser = Callable[[Any, Mapping[str, Any] | None], Templates | None]
 """Returns templates, given a tokenizer and, of an adapter, the LoRA configuration; None if it knows none."""
@@ -122,7 +125,8 @@ def read_model(checkpoint: Checkpoint, *, dtype: torch.dtype, head: bool = False
         head: Whether the model is read with its language-model head.
 
     Raises:
-        DataError: Weights are missing, unreadable or not safetensors, or the head is to be read and missing.
+        DataError: Weights are missing, unreadable or not safetensors, or of a class that transformers does
+            not have, or the head is to be read and missing.
         UsageError: The model has an encoder and a decoder, or the head is to be read and belongs to more than
             a language model.
         MissingPartError: A package that reads such weights is not installed.
@@ -174,6 +178,7 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool
     if model.config.get_text_config() is not model.config:  # the model reads pictures too
         decoder = model.get_decoder()
         decoder.name_or_path, model = model.name_or_path, decoder  # an adapter records it as its base model
+    _refuse_weights_without_place(checkpoint, model, report["unexpected_keys"])
     # transformers would invent missing weights. A tied head is not missing, and BERT's pooler is not used.
     missing = [name for name in report["missing_keys"] if not name.startswith("pooler.")]
     if with_head and not whole:
@@ -186,6 +191,24 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool
         )
         raise DataError(f"{checkpoint.folder} lacks {min(missing)}: {reason}")
     return model
+
+
+def _refuse_weights_without_place(checkpoint: Checkpoint, model: Any, names: Iterable[str]) -> None:
+    """Refuse weights that transformers drops, if they are not those of a head that it knows.
+
+    Raises:
+        DataError: The checkpoint was saved by a class that transformers does not have, with weights that its
+            own class has no place for.
+    """
+    import transformers
+
+    classes = checkpoint.whole_config.architectures or []
+    dropped = sorted(name for name in names if not name.endswith(_BUFFERS))
+    if dropped and classes and not any(hasattr(transformers, name) for name in classes):
+        raise DataError(
+            f"{checkpoint.folder} was saved by {classes[0]}, and {type(model).__name__} has no place for "
+            f"{dropped[0]}; its vectors would be others"
+        )
 
 
 def _own_templates(

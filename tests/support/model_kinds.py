@@ -192,6 +192,13 @@ def _with_nan(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def _projected(folder: Path) -> None:
+    weights = load_file(_save(folder, "bert") / "model.safetensors")
+    weights["linear.weight"] = torch.zeros(8, 32)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    change(folder / "config.json", architectures=["HF_ColBERT"])
+
+
 def _incomplete(folder: Path) -> None:
     weights = load_file(_save(folder, "llama") / "model.safetensors")
     del weights["layers.1.mlp.up_proj.weight"]
@@ -215,11 +222,6 @@ def _gguf(pooling: int | None, how: str = "mean") -> Callable[[Path], Vectors]:
 
     return make
 
-
-_S, _PAD, _END = 0, 1, 2
-"""Token ids of ``<s>``, ``<pad>`` and ``</s>``, see :mod:`tokenizer_files`."""
-
-_LLAMA = {"tokenizer_class": "LlamaTokenizer"}
 
 KINDS = [
     Kind("a bare encoder: BERT", "no template: the mean, cosine", _bare("bert")),
@@ -265,10 +267,10 @@ KINDS = [
         _tokenizer(
             *("llama", "byte level"),
             pooling="lasttoken",
-            ends=([_S], [_END]),
+            ends=([0], [2]),  # the ids of <s> and </s>
             add_bos_token=True,
             add_eos_token=True,
-            **_LLAMA,
+            tokenizer_class="LlamaTokenizer",
         ),
     ),
     Kind(
@@ -336,5 +338,11 @@ KINDS = [
         r"the weight layers\.1\.mlp\.up_proj\.weight holds NaN",
     ),
     Kind("weights that are missing", "names of weights", _incomplete, "its weights are not complete"),
+    Kind(
+        "weights of a class that transformers does not have (ColBERT)",
+        "`architectures`, names of weights",
+        _projected,
+        r"saved by HF_ColBERT, and BertModel has no place for linear\.weight",
+    ),
     Kind("an encoder with a decoder (T5)", "`model_type`", _encoder_decoder, "an encoder and a decoder"),
 ]

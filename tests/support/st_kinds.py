@@ -107,10 +107,13 @@ def _adapter(folder: Path) -> None:
 
 def _own_class(folder: Path) -> None:
     """Name a module of the folder's own, as jina-embeddings do."""
-    code = "from sentence_transformers.models import Transformer as Stock\n\n\nclass Transformer(Stock):\n"
-    body = "    def forward(self, features, **_):\n        features = super().forward(features)\n"
-    end = "        features['token_embeddings'] = features['token_embeddings'].flip(-1) ** 3\n"
-    (folder / "custom_st.py").write_text(code + body + end + "        return features\n")
+    (folder / "custom_st.py").write_text(
+        "from sentence_transformers.base.modules.transformer import Transformer as Stock\n\n\n"
+        "class Transformer(Stock):\n    def forward(self, features, **_):\n"
+        "        features = super().forward(features)\n"
+        "        features['token_embeddings'] = features['token_embeddings'].flip(-1) ** 3\n"
+        "        return features\n"
+    )
     modules = json.loads((folder / "modules.json").read_text())
     modules[0]["type"] = "custom_st.Transformer"
     (folder / "modules.json").write_text(json.dumps(modules))
