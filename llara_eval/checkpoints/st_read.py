@@ -177,5 +177,8 @@ def _is_cosine(file: Path, settings: Mapping[str, Any], modules: Mapping[str, Pa
     if similarity not in (None, "cosine", "dot"):
         raise UsageError(f"{file}: similarity_fn_name {similarity!r}; only cosine and dot are known")
     if similarity is None and "Normalize" not in modules:
-        logger.info("%s names no similarity: cosine, as in sentence-transformers", file.parent.name)
+        logger.info(
+            "%s names no similarity: cosine by default, as in sentence-transformers (-o normalize=false: dot)",
+            file.parent.name,
+        )
     return similarity != "dot"
