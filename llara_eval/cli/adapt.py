@@ -10,7 +10,6 @@ from llara_eval.cli import options
 from llara_eval.cli.training_options import Data, Output, Training
 
 
-@options.grouped
 def adapt(
     model: options.Checkpoint,
     data: Data,

@@ -8,7 +8,6 @@ from llara_eval.cli import options
 from llara_eval.cli.training_options import Data, Output, Training
 
 
-@options.grouped
 def finetune(
     model: options.Checkpoint,
     data: Data,

@@ -21,7 +21,6 @@ Task = Literal[
 ]
 
 
-@options.grouped
 def msmarco(
     model: options.System,
     task: Annotated[
