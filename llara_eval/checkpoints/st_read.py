@@ -178,7 +178,7 @@ def _is_cosine(file: Path, settings: Mapping[str, Any], modules: Mapping[str, Pa
         raise UsageError(f"{file}: similarity_fn_name {similarity!r}; only cosine and dot are known")
     if similarity is None and "Normalize" not in modules:
         logger.info(
-            "%s names no similarity: cosine by default, as in sentence-transformers (-o normalize=false: dot)",
+            "%s names no similarity: cosine, as in sentence-transformers (-o normalize=false: dot)",
             file.parent.name,
         )
     return similarity != "dot"
