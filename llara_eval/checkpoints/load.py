@@ -49,8 +49,9 @@ def load(
         folder: A checkpoint folder, or a checkpoint that is already open.
         dtype: ``float32``, ``bfloat16`` or ``float16``; None takes the default of the device.
         batch_tokens: Tokens of a batch, padding included; None takes what suits the device.
-        changes: Template fields to change on both sides (``max_length``, ``pooling``, …), and the limits of
-            length of one side, ``query_length`` and ``document_length``.
+        changes: Template fields to change on both sides (``pooling``, …), limits of length (``max_length``,
+            ``query_length``, ``document_length``), and ``length_of``: whether these count the whole
+            ``sequence`` or the ``text`` alone.
         text_length: The limit of length in tokens of a side for which ``changes`` has none, or the model's
             limit if that is lower; None keeps the limits of the templates.
         chosen: Makes the templates from the tokenizer; the templates of the folder are ignored.
@@ -103,6 +104,7 @@ def settle_templates(
     else:
         templates, source = _own_templates(checkpoint, recognisers, own_modules=own_modules)
     config, changes = checkpoint.config, dict(changes or {})
+    of_text = changes.pop("length_of", "sequence") == "text"
     lengths = {name: changes.pop(name, None) for name in ("max_length", "query_length", "document_length")}
     require_positions(config, **lengths)
     usual = None if text_length is None else min(text_length, max_tokens(config, checkpoint.tokenizer))
@@ -113,6 +115,9 @@ def settle_templates(
             for side in SIDES
         )
     )
+    if of_text:
+        templates = templates.beside_text(checkpoint.tokenizer)
+        require_positions(config, **{f"{side} length": templates.of(side).max_length for side in SIDES})
     return templates.within(max_positions(config)), source
 
 

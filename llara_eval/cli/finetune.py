@@ -12,7 +12,9 @@ def finetune(
     model: options.Checkpoint,
     data: Data,
     output: Output,
-    recipe: Annotated[str, typer.Option(help="llara or repllama.")] = "llara",
+    recipe: Annotated[
+        str, typer.Option(help="llara, repllama, or as they were released: llara-released, repllama-v1.")
+    ] = "llara",
     *,
     training: Training,
 ) -> None:
