@@ -14,6 +14,7 @@ from adapters.llara import templates as llara
 from adapters.options import Context, configure, unnamed
 from llara_eval.checkpoints.folder import Checkpoint, resolve
 from llara_eval.checkpoints.load import load, settle_templates
+from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.protocols import SILENT, Corpus, Progress
 from llara_eval.core.types import Hits, Query
@@ -50,9 +51,12 @@ class DenseConfig:
 
     Attributes:
         max_length: The most tokens of a query or document, template included.
+        query_length: The most tokens of a query, template included; None takes ``max_length``.
+        document_length: The most tokens of a document, template included; None takes ``max_length``.
         length_of: What limits of length count: the whole ``sequence``, or the ``text`` apart from the
             template, as in the example of the released LLaRA code.
         pooling: ``mean``, ``first`` or ``last``.
+        normalize: Whether vectors are divided by their norm, so that scores are cosines.
         template: Name of the templates that replace those of the checkpoint, see :data:`TEMPLATES`.
         dtype: The dtype of weights and products; scores are always float32.
         batch_tokens: Tokens of one batch, padding included.
@@ -63,11 +67,18 @@ class DenseConfig:
         vectors: ``fp16`` for an exact search; ``int8`` or ``binary`` for a search of codes, whose best
             documents are then scored exactly.
         dims: The number of leading dimensions that are kept.
+        name: The name of the system, instead of the folder's.
+        revision: The revision of a hub name.
+        trust_remote_code: Whether code that the checkpoint brings may run.
+        bin_weights: Whether weights in ``pytorch_model.bin`` are read, where there are no others.
     """
 
     max_length: int | None = None
+    query_length: int | None = None
+    document_length: int | None = None
     length_of: Literal["sequence", "text"] = "sequence"
     pooling: Pooling | None = None
+    normalize: bool | None = None
     template: Literal["llara", "llara-symmetric", "llara-paper", "llara-paper-acl", "repllama"] | None = None
     dtype: str | None = unnamed(None)
     batch_tokens: int | None = unnamed(None)
@@ -76,16 +87,25 @@ class DenseConfig:
     search: str = unnamed("torch")
     vectors: VectorFormat = "fp16"
     dims: int | None = None
+    name: str | None = unnamed(None)
+    revision: str | None = unnamed(None)
+    trust_remote_code: bool = unnamed(False)
+    bin_weights: bool = unnamed(False)
+
+    @property
+    def allowed(self) -> Permissions:
+        """What the user allows beyond tensors in safetensors and classes of the libraries."""
+        return Permissions(code=self.trust_remote_code, bin_weights=self.bin_weights)
 
 
 def open_checkpoint(
     name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Context
 ) -> "Dense":
     """Open a checkpoint folder, a GGUF file or a hub name; a path gives the system its last part as name."""
-    folder = resolve(name, offline=context.offline)
     path = Path(name).expanduser()
     short_name = path.resolve().name.removesuffix(".gguf") if path.exists() else name
-    config, full_name = configure(DenseConfig, base, options, short_name)
+    config, full_name = configure(DenseConfig, base, options, str(options.get("name") or short_name))
+    folder = resolve(name, offline=context.offline, revision=config.revision, allowed=config.allowed)
     return Dense(full_name, folder, config, context)
 
 
@@ -98,7 +118,9 @@ def open_packaged(
         MissingPartError: The package is not installed.
     """
     folder = packaged_folder(name, base["package"], base["within"])
-    config, full_name = configure(DenseConfig, _without_package(base), options, name)
+    config, full_name = configure(
+        DenseConfig, _without_package(base), options, str(options.get("name") or name)
+    )
     return Dense(full_name, folder, config, context)
 
 
@@ -118,7 +140,8 @@ def read_texts(
 
 def _template_options(config: DenseConfig) -> dict[str, Any]:
     """Return the arguments that decide which templates a checkpoint is used with."""
-    changes = {"max_length": config.max_length, "pooling": config.pooling, "length_of": config.length_of}
+    fields = ("max_length", "query_length", "document_length", "pooling", "normalize", "length_of")
+    changes = {field: getattr(config, field) for field in fields}
     return {
         "changes": {key: value for key, value in changes.items() if value is not None},
         "chosen": TEMPLATES[config.template] if config.template else None,
@@ -153,7 +176,7 @@ class Dense:
         self.name = name
         self.config = config
         self.phases: dict[str, dict[str, float]] = {}
-        checkpoint = Checkpoint(folder)
+        checkpoint = Checkpoint(folder, allowed=config.allowed)
         self.encoder: Encoder = load(
             checkpoint,
             dtype=config.dtype,
@@ -167,7 +190,7 @@ class Dense:
             if config.backend != "transformers":
                 raise UsageError(f"compile=true compiles transformers' layers, not those of {config.backend}")
             compile_layers(self.encoder.model, self.encoder.device)
-        self._checkpoint = checkpoint.content_hash
+        self._checkpoint, self._code = checkpoint.content_hash, checkpoint.code
         self._training_files = declared(folder)
         self._context = context
         self._documents: VectorStore | None = None
@@ -178,6 +201,7 @@ class Dense:
         encoder = self.encoder
         return {
             "checkpoint_sha256": self._checkpoint,
+            **({"code_sha256": self._code} if self._code else {}),
             **({TRAINING_FILES: self._training_files} if self._training_files else {}),
             "templates": encoder.templates.as_json(),
             "dtype": str(encoder.model.dtype).removeprefix("torch."),

@@ -2,18 +2,20 @@
 
 A folder holds our ``template.json``, a sentence-transformers model (``modules.json``), a LoRA adapter
 (``adapter_config.json``), which is merged into its base model, or a bare language model. Weights are read as
-safetensors, those of an adapter also by torch's reader of plain tensors. Code of a checkpoint is never run.
+safetensors, those of an adapter also by torch's reader of plain tensors. If the user allows it, other weights
+are read so too, and code of a checkpoint runs.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from llara_eval.checkpoints import lora, st_read
-from llara_eval.checkpoints.folder import UNREADABLE, Checkpoint
+from llara_eval.checkpoints.folder import BIN_WEIGHTS, UNREADABLE, Checkpoint
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding import engines
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
@@ -22,6 +24,9 @@ from llara_eval.encoding.model_facts import max_positions, max_tokens, require_p
 from llara_eval.encoding.templates import SIDES, TEMPLATE_FILE, Template, Templates, special_tokens
 
 logger = logging.getLogger(__name__)
+
+_BUFFERS = ("position_ids", "inv_freq")
+"""Ends of the names of tensors that old checkpoints hold, and that models now compute."""
 
 Recogniser = Callable[[Any, Mapping[str, Any] | None], Templates | None]
 """Returns templates, given a tokenizer and, of an adapter, the LoRA configuration; None if it knows none."""
@@ -44,10 +49,11 @@ def load(
         folder: A checkpoint folder, or a checkpoint that is already open.
         dtype: ``float32``, ``bfloat16`` or ``float16``; None takes the default of the device.
         batch_tokens: Tokens of a batch, padding included; None takes what suits the device.
-        changes: Template fields to change on both sides (``max_length``, ``pooling``, …), and ``length_of``:
-            with ``text``, limits of length are those of the text alone, apart from the template.
-        text_length: The limit of length in tokens if ``changes`` has none, or the model's limit if that is
-            lower; None keeps the limits of the templates.
+        changes: Template fields to change on both sides (``pooling``, …), limits of length (``max_length``,
+            ``query_length``, ``document_length``), and ``length_of``: whether these count the whole
+            ``sequence`` or the ``text`` alone.
+        text_length: The limit of length in tokens of a side for which ``changes`` has none, or the model's
+            limit if that is lower; None keeps the limits of the templates.
         chosen: Makes the templates from the tokenizer; the templates of the folder are ignored.
         recognisers: Make templates for checkpoints that they know by vocabulary or configuration.
         engine: The engine that computes the embeddings. If it is not transformers, the stock model stays on
@@ -74,7 +80,9 @@ def load(
     tokenizer = checkpoint.tokenizer
     model = read_model(checkpoint, dtype=weight_dtype)
     model = model.to(device if engine == "transformers" else "cpu").eval()
-    other = engines.open_engine(engine, checkpoint.folder, model, tokenizer, templates, device)
+    other = engines.open_engine(
+        engine, checkpoint.folder, model, tokenizer, templates, device, trust_code=checkpoint.allowed.code
+    )
     facts = None if other else engines.find_facts(model, templates)
     return Encoder(
         model, tokenizer, templates, batch_tokens=batch_tokens, source=source, facts=facts, engine=other
@@ -97,10 +105,16 @@ def settle_templates(
         templates, source = _own_templates(checkpoint, recognisers, own_modules=own_modules)
     config, changes = checkpoint.config, dict(changes or {})
     of_text = changes.pop("length_of", "sequence") == "text"
-    require_positions(config, max_length=changes.get("max_length"))
-    if text_length is not None:
-        changes.setdefault("max_length", min(text_length, max_tokens(config, checkpoint.tokenizer)))
+    lengths = {name: changes.pop(name, None) for name in ("max_length", "query_length", "document_length")}
+    require_positions(config, **lengths)
+    usual = None if text_length is None else min(text_length, max_tokens(config, checkpoint.tokenizer))
     templates = templates.with_changes(**changes)
+    templates = templates.cut_to(
+        *(
+            lengths[f"{side}_length"] or lengths["max_length"] or usual or templates.of(side).max_length
+            for side in SIDES
+        )
+    )
     if of_text:
         templates = templates.beside_text(checkpoint.tokenizer)
         require_positions(config, **{f"{side} length": templates.of(side).max_length for side in SIDES})
@@ -116,7 +130,8 @@ def read_model(checkpoint: Checkpoint, *, dtype: torch.dtype, head: bool = False
         head: Whether the model is read with its language-model head.
 
     Raises:
-        DataError: Weights are missing, unreadable or not safetensors, or the head is to be read and missing.
+        DataError: Weights are missing, unreadable or not safetensors, or of a class that transformers does
+            not have, or the head is to be read and missing.
         UsageError: The model has an encoder and a decoder, or the head is to be read and belongs to more than
             a language model.
         MissingPartError: A package that reads such weights is not installed.
@@ -129,6 +144,10 @@ def read_model(checkpoint: Checkpoint, *, dtype: torch.dtype, head: bool = False
         return _read_weights(checkpoint, dtype, with_head=head, whole=head)
     except ImportError as error:  # a package that reads quantised weights is missing
         raise MissingPartError(f"{checkpoint.folder}: {error}") from error
+    except UnpicklingError as error:
+        raise DataError(
+            f"{checkpoint.folder}: {BIN_WEIGHTS} cannot be loaded as plain tensors; code in it is never run"
+        ) from error
     except UNREADABLE as error:
         raise DataError(f"{checkpoint.folder}: cannot be loaded as a model: {error}") from error
 
@@ -145,18 +164,26 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool
         return lora.merge(checkpoint.folder, weights, base, tokens, on_head=on_head, with_head=with_head)
     if with_head:
         checkpoint.require_head()
+    folder = checkpoint.transformer
+    pickled = sorted(path.name for path in folder.glob(BIN_WEIGHTS))
+    if pickled and not checkpoint.reads_bin and not any(folder.glob("*.safetensors")):
+        raise DataError(
+            f"{folder} has its weights in {pickled[0]} only: -o bin_weights=true reads them, without running "
+            "code in them; or save them as safetensors"
+        )
     model, report = (AutoModelForCausalLM if with_head else AutoModel).from_pretrained(
         checkpoint.transformer,
         config=checkpoint.whole_config,
         dtype=dtype,
         local_files_only=True,
-        use_safetensors=True,
-        trust_remote_code=False,
+        use_safetensors=not checkpoint.reads_bin,
+        trust_remote_code=checkpoint.allowed.code,
         output_loading_info=True,
     )
     if model.config.get_text_config() is not model.config:  # the model reads pictures too
         decoder = model.get_decoder()
         decoder.name_or_path, model = model.name_or_path, decoder  # an adapter records it as its base model
+    _refuse_weights_without_place(checkpoint, model, report["unexpected_keys"])
     # transformers would invent missing weights. A tied head is not missing, and BERT's pooler is not used.
     missing = [name for name in report["missing_keys"] if not name.startswith("pooler.")]
     if with_head and not whole:
@@ -169,6 +196,24 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool
         )
         raise DataError(f"{checkpoint.folder} lacks {min(missing)}: {reason}")
     return model
+
+
+def _refuse_weights_without_place(checkpoint: Checkpoint, model: Any, names: Iterable[str]) -> None:
+    """Refuse weights that transformers drops, if they are not those of a head that it knows.
+
+    Raises:
+        DataError: The checkpoint was saved by a class that transformers does not have, with weights that its
+            own class has no place for.
+    """
+    import transformers
+
+    classes = checkpoint.whole_config.architectures or []
+    dropped = sorted(name for name in names if not name.endswith(_BUFFERS))
+    if dropped and classes and not any(hasattr(transformers, name) for name in classes):
+        raise DataError(
+            f"{checkpoint.folder} was saved by {classes[0]}, and {type(model).__name__} has no place for "
+            f"{dropped[0]}; its vectors would be others"
+        )
 
 
 def _own_templates(
