@@ -1,13 +1,15 @@
 """The templates in the configuration files of a sentence-transformers folder."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from llara_eval.checkpoints.folder import Checkpoint
-from llara_eval.core.errors import UsageError
+from llara_eval.core.decode import read_record
+from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json
 from llara_eval.encoding.model_facts import max_tokens
+from llara_eval.encoding.prompts import StoredPrompts
 from llara_eval.encoding.templates import Pooling, Template, Templates, special_tokens
 
 _SETTINGS = tuple(
@@ -18,6 +20,17 @@ _SETTINGS = tuple(
 
 POOLING_MODES: Mapping[str, Pooling] = {"mean": "mean", "cls": "first", "lasttoken": "last"}
 """The names of poolings in sentence-transformers → our names."""
+
+PROMPTS_FILE = "config_sentence_transformers.json"
+"""The file of the prompts and of other settings of a whole model."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompts:
+    """The prompts in that file; other keys are ignored."""
+
+    prompts: dict[str, str | None] | None = None
+    default_prompt_name: str | None = None
 
 
 def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
@@ -59,7 +72,7 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
             f"{settings}: do_lower_case, which the tokenizer does not do; load the folder with a current "
             "sentence-transformers and save it again: the tokenizer then lowers the case"
         )
-    prompts_file = folder / "config_sentence_transformers.json"
+    prompts_file = folder / PROMPTS_FILE
     prompts_config = read_json(prompts_file) if prompts_file.is_file() else {}
     if (similarity := prompts_config.get("similarity_fn_name")) not in (None, "cosine", "dot"):
         raise UsageError(f"{prompts_file}: similarity_fn_name {similarity!r}; only cosine and dot are known")
@@ -67,8 +80,6 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
         raise UsageError(
             f"{prompts_file}: truncate_dim; remove it, and use --dims {dims} if vectors shall be truncated"
         )
-    prompts = prompts_config.get("prompts") or {}
-    default = prompts.get(prompts_config.get("default_prompt_name") or "", "")
     prefix, suffix = special_tokens(tokenizer)
     base = Template(
         prefix=prefix,
@@ -77,7 +88,23 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
         normalize="Normalize" in modules or similarity == "cosine",
         max_length=int(transformer.get("max_seq_length") or max_tokens(checkpoint.config, tokenizer)),
     )
-    return Templates(
-        query=replace(base, prompt=prompts.get("query", default)),
-        document=replace(base, prompt=prompts.get("document", prompts.get("passage", default))),
-    )
+    return Templates(base, base)
+
+
+def read_prompts(folder: Path) -> StoredPrompts:
+    """Read the prompts that a folder stores by name; there may be none.
+
+    Raises:
+        DataError: The file is malformed, or its default is the name of no prompt.
+    """
+    path = folder / PROMPTS_FILE
+    if not path.is_file():
+        return StoredPrompts()
+    config = read_record(path, _Prompts)
+    texts = {name: text or "" for name, text in (config.prompts or {}).items()}
+    if config.default_prompt_name and config.default_prompt_name not in texts:
+        raise DataError(
+            f"{path}: default_prompt_name {config.default_prompt_name!r} is not one of its prompts, "
+            f"{', '.join(texts) or 'none'}"
+        )
+    return StoredPrompts(texts, config.default_prompt_name or None, path.name)

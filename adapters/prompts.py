@@ -1,0 +1,48 @@
+"""Sets of prompts, one for each data set: from a file, or the instructions of mteb."""
+
+from pathlib import Path
+
+from llara_eval.core.errors import UsageError
+from llara_eval.datasets import known
+from llara_eval.datasets.mteb_tasks import read_instructions
+from llara_eval.encoding.prompt_sets import MTEB, Entry, PromptOptions, PromptSet
+from llara_eval.encoding.prompts import Origin
+
+
+def find_entry(options: PromptOptions, dataset: str) -> Entry | None:
+    """Return what the set of prompts holds for a data set; None if the options name no set.
+
+    Args:
+        options: What the user says of prompts.
+        dataset: The name of the data set.
+
+    Raises:
+        DataError: The file is malformed, or the set has no prompt for the data set.
+        MissingPartError: The set is that of mteb, which is not installed.
+    """
+    if options.set_name is None:
+        return None
+    if options.set_name == MTEB:
+        return Entry(*read_instructions(dataset))
+    return PromptSet.from_file(Path(options.set_name).expanduser()).of(_names(dataset))
+
+
+def require_prompts(origin: Origin, options: PromptOptions) -> None:
+    """Check that prompts have been chosen.
+
+    Raises:
+        UsageError: Each data set has prompts of its own, and none has been named.
+    """
+    if origin.pending:
+        raise UsageError(
+            f"--prompts {options.set_name} has prompts for each data set, and none is named here; give the "
+            "texts, --query-prompt and --document-prompt"
+        )
+
+
+def _names(dataset: str) -> list[str]:
+    """Return the names by which a set may hold a data set, the closest first."""
+    facts = known.find(dataset)
+    names = [dataset, dataset.removeprefix("beir/"), *(facts.tasks if facts else ())]
+    parent = dataset.removeprefix("beir/").rpartition("/")[0]
+    return [*names, parent] if parent else names
