@@ -91,7 +91,7 @@ def checkpoint_folder(model: str, *, offline: bool = False) -> Path:
 
     Args:
         model: A folder, a GGUF file, a hub name, or a name of :data:`SYSTEMS` whose weights are in a package.
-        offline: Never use the network.
+        offline: Whether the network must not be used.
 
     Raises:
         UsageError: The system has no checkpoint.

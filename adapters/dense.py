@@ -176,7 +176,7 @@ class Dense:
         name: The system's name.
         folder: The folder of the checkpoint.
         config: The options.
-        context: The surroundings. Token ids and vectors are kept in ``tokens`` and ``vectors`` of the
+        context: The folders and limits. Token ids and vectors are kept in ``tokens`` and ``vectors`` of the
             ``store``, in folders named by the hash of all that decides their content.
     """
 

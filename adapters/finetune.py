@@ -72,8 +72,8 @@ class FinetuningRun:
         data: JSONL files of ``query``, ``pos`` and, better, ``neg`` (lists of texts); ``pos_scores`` and
             ``neg_scores`` of a teacher are used where ``contrast.distillation`` is above 0.
         contrast: The objective's settings: temperature, passages of a query, lengths in tokens.
-        schedule: How parameters are trained.
-        conditions: Where the checkpoint is written, and how the run is carried out.
+        schedule: The settings of the optimizer steps.
+        conditions: The output and the other conditions of the run.
         recipe: Makes the templates; its settings are not used here.
     """
 
@@ -121,7 +121,7 @@ class FinetuningRun:
 
         Raises:
             UsageError: The output must not be written or holds another run, the model is no causal decoder or
-                has too few positions, or the rows have nothing to tell a positive from.
+                has too few positions, or the settings and the rows give no negatives.
             DataError: The model is missing, or the data are malformed or too few.
             CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings.
             KeyboardInterrupt: The run was interrupted; its training state is kept.
@@ -164,9 +164,8 @@ class FinetuningRun:
             return
         if contrast.group_size == 1 or not any(set(row.get("neg", ())) - set(row["pos"]) for row in rows):
             raise UsageError(
-                f"there is nothing to tell a positive from: batch_size={batch_size}, in_batch="
-                f"{contrast.in_batch}, group_size={contrast.group_size}; hard negatives take a group_size "
-                "above 1 and rows with neg"
+                f"there are no negatives: batch_size={batch_size}, in_batch={contrast.in_batch}, group_size="
+                f"{contrast.group_size}; hard negatives need a group_size above 1 and rows with neg"
             )
 
     def _load(self, checkpoint: Checkpoint, device: torch.device) -> tuple[Subject, Finetune]:

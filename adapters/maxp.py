@@ -74,7 +74,7 @@ class MaxP:
             hits = self._inner.search(queries, count, progress)
             documents = best_passages(hits)
             n_documents, n_passages = (
-                np.bincount(found.query, minlength=len(queries)) for found in (documents, hits)
+                np.bincount(part.query, minlength=len(queries)) for part in (documents, hits)
             )
             if not np.any((n_documents < depth) & (n_passages >= count)):
                 return documents

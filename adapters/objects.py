@@ -1,7 +1,7 @@
 """Python objects as systems: an encoder of queries and documents, or an object that searches by itself.
 
-The vectors that an encoder returns lie as float32 in a temporary file, so that memory is bounded by one block
-of texts whatever the size of the corpus. They are searched exactly.
+The vectors that an encoder returns are kept as float32 in a temporary file, so that memory is bounded by one
+block of texts whatever the size of the corpus. They are searched exactly.
 
 Shapes: n texts of a block, N documents, D width.
 """
@@ -156,10 +156,10 @@ class _ObjectRetriever:
     """
 
     def __init__(self, name: str, model: object, **settings: Any) -> None:
-        own = getattr(model, "settings", None)
+        declared = getattr(model, "settings", None)
         self.name = name
         self.settings: Mapping[str, Any] = {
-            **(own if isinstance(own, Mapping) else {}),
+            **(declared if isinstance(declared, Mapping) else {}),
             "object": type(model).__qualname__,
             **settings,
         }
@@ -324,14 +324,16 @@ class SearcherRetriever(_ObjectRetriever):
 
         Raises:
             DataError: The object returned neither hits, nor a dictionary of dictionaries, nor a data frame;
-                or hits of a query that was not asked.
+                or hits of a query that was not passed to it.
         """
         started = time.perf_counter()
         hits = as_hits(self._model.search(list(queries), depth))
         row_of = {query.query_id: row for row, query in enumerate(queries)}
         unknown = [query_id for query_id in hits.query_ids if query_id not in row_of]
         if unknown:
-            raise DataError(f"{self.name} returned hits of the query {unknown[0]!r}, which was not asked")
+            raise DataError(
+                f"{self.name} returned hits of the query {unknown[0]!r}, which was not passed to it"
+            )
         rows = np.array([row_of[query_id] for query_id in hits.query_ids], dtype=np.int64)
         self._note("search", started, queries=len(queries))
         return Hits(as_ids(row_of), hits.doc_ids, rows[hits.query], hits.doc, hits.score)

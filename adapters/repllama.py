@@ -20,8 +20,10 @@ LORA = LoRA(
 """The released LoRA settings; the key projections have no adapters."""
 
 
-def templates(tokenizer: Any, *, query_length: int = 512, passage_length: int = 512) -> Templates:
+def templates(tokenizer: Any) -> Templates:
     """Return the templates: ``query: …</s>`` and ``passage: …</s>``, pooled at the end-of-sequence token.
+
+    They have at most 512 tokens a side.
 
     Raises:
         UsageError: The tokenizer has no end-of-sequence token.
@@ -34,9 +36,9 @@ def templates(tokenizer: Any, *, query_length: int = 512, passage_length: int = 
             prompt=prompt,
             suffix=(tokenizer.eos_token,),
             pooling="last",
-            max_length=length,
+            max_length=512,
         )
-        for prompt, length in (("query: ", query_length), ("passage: ", passage_length))
+        for prompt in ("query: ", "passage: ")
     ]
     return Templates(*sides)
 

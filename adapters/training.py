@@ -27,7 +27,7 @@ Files = str | Path | Sequence[str | Path]
 
 
 class RunOptions(TypedDict, total=False):
-    """How a training run is carried out.
+    """The conditions of a training run.
 
     The options are the attributes of :class:`llara_eval.training.config.Conditions`, which has the defaults.
     """
@@ -90,7 +90,7 @@ def with_options(task: Task, schedule: Schedule, options: Mapping[str, Any]) -> 
     remaining = dict(options)
     if "epochs" in remaining:
         if "steps" in remaining:
-            raise UsageError("steps and epochs both say how long to train: give one of them")
+            raise UsageError("steps and epochs both set the length of the training: give one of them")
         schedule = replace(schedule, steps=None)
     if "prompts" in remaining and hasattr(task, "prompts"):
         raise UsageError("option prompts: they are read from a file, use --prompts")
@@ -139,11 +139,11 @@ def adapt(
         data: Files of adaptation rows, or of text to make them from.
         output: The folder of the new checkpoint.
         recipe: The recipe that task and schedule are taken from where they are not given.
-        task: What the model learns, see :func:`adaptation`.
-        schedule: How parameters are trained.
+        task: The task that the model learns, see :func:`adaptation`.
+        schedule: The settings of the optimizer steps.
         chunk_words: Words of a chunk, roughly, where rows are made from text.
         held_out: Rows at the end of the data on which recall is measured.
-        conditions: How the run is carried out, see :class:`RunOptions`.
+        conditions: The conditions of the run, see :class:`RunOptions`.
 
     Returns:
         The folder of the checkpoint.
@@ -185,8 +185,8 @@ def finetune(
         output: The folder of the new checkpoint.
         recipe: The recipe of the templates, and of objective and schedule where they are not given.
         contrast: The objective's settings, see :func:`finetuning`.
-        schedule: How parameters are trained.
-        conditions: How the run is carried out, see :class:`RunOptions`.
+        schedule: The settings of the optimizer steps.
+        conditions: The conditions of the run, see :class:`RunOptions`.
 
     Returns:
         The folder of the checkpoint.
@@ -229,16 +229,16 @@ def mine(
         data: Pairs, see :func:`llara_eval.training.mining.mine` for this and what follows.
         corpus: The source of the negatives: a data set, a ``corpus.jsonl``, or ``self`` (all positives).
         output: The ``.jsonl`` file to write; a record of how it was made is written beside it.
-        settings: How negatives are chosen; None takes the defaults of :class:`Mining`.
+        settings: The settings by which negatives are chosen; None takes the defaults of :class:`Mining`.
         exclude: Data sets whose queries must not be trained on, beside those of the corpus and the data.
         options: Settings of the system, if it is named.
         data_dir: The folder of named data sets; None takes the usual one.
         overwrite: Whether an earlier output may be replaced.
         offline: Whether downloads are forbidden.
-        progress: Where progress is shown.
+        progress: The display of progress.
 
     Returns:
-        Counts of the rows, and of the documents found for them.
+        Counts of the rows, and of the documents that were ranked for them.
 
     Raises:
         UsageError: The output cannot be written, or an excluded data set has no judgements.

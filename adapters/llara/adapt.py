@@ -37,10 +37,10 @@ class AdaptationRun:
         model: The base model: a checkpoint folder, a GGUF file, a hub name, or a dense system's name.
         data: JSONL files of ``input``, ``output_summarize`` and ``output_predict``, or text to make such
             rows from: ``.txt``, or JSONL of ``text``; compressed or not.
-        task: What the model learns; :mod:`adapters.llara.recipes` has the tasks of the paper and of the
+        task: The task that the model learns; :mod:`adapters.llara.recipes` has those of the paper and of the
             released code.
-        schedule: How parameters are trained.
-        conditions: Where the checkpoint is written, and how the run is carried out.
+        schedule: The settings of the optimizer steps.
+        conditions: The output and the other conditions of the run.
         chunk_words: Words of a chunk, roughly, where rows are made from text.
         held_out: Rows at the end of the data that are not trained on; recall is measured on them.
     """

@@ -12,7 +12,7 @@ USUAL_LENGTH = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adaptation:
-    """What a model learns in adaptation; the defaults are those of the released code.
+    """The task that a model learns in adaptation; the defaults are those of the released code.
 
     Attributes:
         prompts: The prompts of both sides.

@@ -22,7 +22,7 @@ from llara_eval.training.data import RowFormat, Rows, write_rows
 FIELDS = ("input", "output_summarize", "output_predict")
 
 _LONGEST = 1.5
-"""A chunk has at most this many times the number of words asked for."""
+"""A chunk has at most this many times the requested number of words."""
 
 _ABBREVIATION = re.compile(r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|No|Fig|Eq|al|e\.g|i\.e|cf|ca)\.)$")
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*$")
@@ -57,7 +57,7 @@ def read_rows(paths: Sequence[Path], *, words: int, cache: Path, progress: Progr
         paths: JSONL of adaptation rows or of ``text``, or plain text (``.txt``); compressed or not.
         words: Words of a chunk, roughly, where rows are made from text.
         cache: Folder for the files that are made from text, and for indexes.
-        progress: Where progress is shown.
+        progress: The display of progress.
 
     Raises:
         DataError: A file is malformed, has neither form, or gives no pair of chunks.

@@ -24,7 +24,7 @@ class AdaptationModel(nn.Module):
 
     Args:
         model: A transformers causal language model.
-        task: What the model learns.
+        task: The task that the model learns.
 
     Raises:
         UsageError: The LM head has a bias or a scale.

@@ -37,7 +37,7 @@ _OTHER_EMBEDDINGS = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """How joint passes compare with separate passes.
+    """The comparison of joint passes with separate passes.
 
     Attributes:
         texts: Number of texts.
@@ -95,8 +95,8 @@ def verify_joint(
         texts: Real texts.
         max_length: Most tokens of a joint sequence.
         batch_tokens: Tokens of a batch, padding included, the same for both ways.
-        repeats: How often each way is timed, by turns; the median time counts.
-        progress: Where progress is shown.
+        repeats: The number of timings of each way, which alternate; the median time counts.
+        progress: The display of progress.
     """
     frame = Frame.of(templates, tokenizer)
     room = frame.room(max_length)
@@ -166,7 +166,7 @@ def _embed_in_batches(
 
 
 def _in_batches(compute: Callable[[list[int]], Tensor], lengths: Sequence[int], budget: int) -> Tensor:
-    """Return what ``compute`` gives for all rows, in their order, computed by batches of similar length."""
+    """Return the results of ``compute`` for all rows, in their order, from batches of similar length."""
     batches = token_batches(lengths, budget)
     rows = torch.cat([compute(batch).cpu() for batch in batches])
     return rows[torch.tensor(list(chain.from_iterable(batches))).argsort()]
@@ -176,9 +176,9 @@ def _in_batches(compute: Callable[[list[int]], Tensor], lengths: Sequence[int], 
 def require_isolation(model: Any, frame: Frame, templates: Templates, max_length: int) -> None:
     """Raise if a joint pass gives other embeddings than two separate passes.
 
-    A text of eight tokens and a text as long as may be are tried. The embeddings differ where layers other
-    than attention carry something from SELF to NEXT, where a model takes no position ids, or where attention
-    is not causal or sees only a window.
+    A text of eight tokens and a text of the greatest length are tried. The embeddings differ where layers
+    other than attention carry something from SELF to NEXT, where a model takes no position ids, or where
+    attention is not causal or sees only a window.
 
     Args:
         model: Called like a transformers base model; all processes must take part if it is sharded.

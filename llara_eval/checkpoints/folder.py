@@ -83,7 +83,7 @@ class Checkpoint:
         except DataError as error:
             raise DataError(
                 f"{self.folder} holds a LoRA adapter of the base model {name!r}, which is missing ({error}); "
-                f"put it there, or correct base_model_name_or_path in {LORA_CONFIG}"
+                f"download it, or correct base_model_name_or_path in {LORA_CONFIG}"
             ) from error
 
     @cached_property
@@ -173,7 +173,7 @@ class Checkpoint:
         names = tokenizer.vocab_files_names.values()  # empty for a tokenizer of bytes
         if names and not any((self.transformer / name).is_file() for name in names):
             raise DataError(  # transformers has invented a tokenizer
-                f"{self.folder} holds no tokenizer ({' or '.join(sorted(names))}); save it there too"
+                f"{self.folder} holds no tokenizer ({' or '.join(sorted(names))}); save it in that folder"
             )
         return tokenizer
 

@@ -17,7 +17,7 @@ from llara_eval.core.paths import home
 logger = logging.getLogger(__name__)
 
 _LONGEST = 3_600.0
-"""Seconds after which a conversion by another process is taken as given up."""
+"""Seconds after which the conversion of another process counts as abandoned."""
 
 
 def convert_gguf(path: Path) -> Path:

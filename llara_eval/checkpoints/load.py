@@ -232,7 +232,7 @@ def _own_templates(
 def _bare(checkpoint: Checkpoint, templates: Templates) -> str:
     """Return the warning of a checkpoint that does not say how its vectors are made."""
     query, document = templates.query, templates.document
-    pooling = {"mean": "the mean of all", "first": "the first", "last": "the last"}[document.pooling]
+    pooling = {"mean": "the mean of all", "first": "the first", "last": "the last"}.get(document.pooling)
     prompts = "no prompt" if not (query.prompt or document.prompt) else "the prompts that were given"
     return (
         f"{checkpoint.folder.name} does not say how it makes vectors: here {pooling} positions, "

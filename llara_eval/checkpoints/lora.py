@@ -66,7 +66,7 @@ def merge(
     target = model if on_head or not with_head else model.base_model
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the weights are checked below
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers under a deprecated name
+        warnings.simplefilter("ignore", FutureWarning)  # peft uses a deprecated name of transformers
         adapted = PeftModel.from_pretrained(target, folder)
         expected = get_peft_model_state_dict(adapted, save_embedding_layers=grown).keys()
     replaced = adapted.state_dict().keys()  # the adapter may hold a whole embedding matrix, for example

@@ -6,9 +6,10 @@ that library and are composed of its modules:
 
 * Templates that differ between the sides: a ``Router``. Both routes end in the same model, so that its
   weights exist once. The query route begins with a model without layers, which only brings the tokenizer of
-queries. * The mean of several last tokens: ``WordWeights`` weights tokens by their id, not by their position,
-  and a text may contain a slot token as well. So the pooled tokens get new ids, which no text can produce,
-  and the embedding matrix repeats their rows under the new ids.
+  queries.
+* The mean of several last tokens: ``WordWeights`` weights tokens by their id, not by their position, and a
+  text may contain a slot token as well. So the pooled tokens get new ids, which no text can produce, and the
+  embedding matrix repeats their rows under the new ids.
 """
 
 import copy

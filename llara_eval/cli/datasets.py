@@ -81,7 +81,7 @@ def fetch(
             continue
         objects.append({"name": name, "folder": str(folder), "fetched": fresh, "problem": None})
         if not quiet:
-            say(f"{_text(name)}: {'fetched' if fresh else 'was there already'}, {folder}")
+            say(f"{_text(name)}: {'fetched' if fresh else 'was at hand'}, {folder}")
     if as_json:
         print_json(objects)
     if len(errors) == len(members):
@@ -117,7 +117,7 @@ def verify(
                 say(f"{_text(verdict.name)}: {warning}")
     wrong = [f"{_text(verdict.name)}: {verdict.problem}" for verdict in verdicts if verdict.problem]
     if wrong:
-        raise DataError(f"{len(wrong)} of {len(verdicts)} data sets are not as they should be: {wrong[0]}")
+        raise DataError(f"{len(wrong)} of {len(verdicts)} data sets have defects: {wrong[0]}")
 
 
 @app.command("show")

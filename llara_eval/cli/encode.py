@@ -76,17 +76,17 @@ def encode(
 
 
 def merged(reports: list[Report]) -> Report:
-    """Return one report of several workers, each of which encoded a part and found what the others encoded.
+    """Return one report of several workers, each of which encoded a part of the vectors.
 
-    Vectors of a worker that died count as found. A shard that two workers encoded, because one took it over
-    from the other, counts once.
+    Vectors of a worker that died are not counted as made. A shard that two workers encoded, because one took
+    it over from the other, counts once.
     """
     merged_report = []
     for entries in zip_longest(*reports):
         entry, *others = filter(None, entries)
         for side in _SIDES:
-            made = entry[side]["made"] + sum(other[side]["made"] for other in others)
-            entry[side]["made"] = min(made, entry[side]["rows"])
+            encoded = sum(one[side]["made"] for one in (entry, *others))
+            entry[side]["made"] = min(encoded, entry[side]["rows"])
         merged_report.append(entry)
     return merged_report
 
@@ -112,8 +112,9 @@ def _submit(command: list[str], workers: int, home: Path, model: str) -> None:
     from llara_eval.core.files import slug
 
     file = Path(f"encode-{slug(Path(model).name)}.sbatch")
-    answer = slurm.submit(slurm.script(program(command), workers, folder=Path.cwd(), home=home), file)
-    say(f"{file}: {answer or f'there is no sbatch here; on a machine that has it: sbatch {file.absolute()}'}")
+    submission = slurm.submit(slurm.script(program(command), workers, folder=Path.cwd(), home=home), file)
+    by_hand = f"sbatch is not installed here; on a machine that has it: sbatch {file.absolute()}"
+    say(f"{file}: {submission or by_hand}")
 
 
 def _print(report: Report, *, as_json: bool) -> None:
@@ -134,8 +135,8 @@ def _print(report: Report, *, as_json: bool) -> None:
         rows,
         numbers=numbers,
         title=f"Vectors of {report[0]['system']}",
-        caption="made: encoded by this command; the others were found. tokens/s: of one worker, when they "
-        "were encoded",
+        caption="made: vectors that this command encoded; the others were stored before. tokens/s: of one "
+        "worker, when they were encoded",
     )
     show(drawn)
     for folder in dict.fromkeys(report[0][side]["vectors"] for side in _SIDES):

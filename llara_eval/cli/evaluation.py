@@ -35,7 +35,7 @@ class Encoding(options.Opening):
     ]
 
     def conditions(self) -> dict[str, Any]:
-        """Set up the log, and return what the functions that evaluate and encode take alike.
+        """Set up the log, and return the arguments that evaluation and encoding have in common.
 
         Raises:
             UsageError: A setting is malformed, or given twice.

@@ -104,5 +104,5 @@ def _space() -> Finding:
     cache = home()
     existing = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
     free = shutil.disk_usage(existing).free
-    found = f"{cache}, {free / 1e9:.1f} GB free"
-    return Finding("cache", free > _ENOUGH_DISK, found, "set LLARA_EVAL_HOME to a larger disk")
+    state = f"{cache}, {free / 1e9:.1f} GB free"
+    return Finding("cache", free > _ENOUGH_DISK, state, "set LLARA_EVAL_HOME to a larger disk")

@@ -1,7 +1,7 @@
 """Workers that run one command: processes of this machine, processes of torchrun, or actors of Ray.
 
 A launcher assigns no work. Workers that fill the same stores find their shards by themselves, and take over
-the shard of a worker that is silent; each worker ends when all vectors are there. A launcher only starts the
+the shard of a worker that is silent; each worker ends when all vectors exist. A launcher only starts the
 workers and restarts those that die, and one worker that finishes is enough.
 """
 
@@ -117,7 +117,7 @@ class _Process:
         # A damaged shard is encoded again by the next attempt; other errors would come again.
         may_pass = code == DataError.exit_code and message != self._last_error
         if code in _ERRORS and not may_pass:
-            raise _ERRORS[code](message or f"worker {self.number} says above what is wrong")
+            raise _ERRORS[code](message or f"worker {self.number} failed; its message is above")
         if not self._restarts_left:
             raise LlaraEvalError(
                 f"worker {self.number} died {RESTARTS + 1} times, at last with exit code {code}. {message}"
@@ -193,7 +193,7 @@ def torchrun(arguments: Sequence[str], workers: int) -> None:
             process.terminate()
             process.wait()  # torchrun kills workers that do not end
         if code:
-            raise LlaraEvalError(f"torchrun ended with exit code {code}; what its workers said is above")
+            raise LlaraEvalError(f"torchrun ended with exit code {code}; its workers' messages are above")
         if not Path(folder, "0").exists():
             logger.warning("all is done, but the worker that shows the result hung; run this again to see it")
 

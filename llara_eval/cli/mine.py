@@ -36,7 +36,9 @@ Source = Annotated[
 class Choice:
     """The options that say how negatives are chosen, see :class:`llara_eval.training.mining.Mining`."""
 
-    depth: Annotated[int, typer.Option(min=1, help="How many documents are looked at for a query.")] = 200
+    depth: Annotated[
+        int, typer.Option(min=1, help="How many of the best documents are candidates for a query.")
+    ] = 200
     skip_top: Annotated[int, typer.Option(min=0, help="How many of the best documents are passed over.")] = 0
     negatives: Annotated[int, typer.Option(min=1, help="The most negatives of a query.")] = 15
     margin: Annotated[
@@ -106,7 +108,7 @@ def mine(
     else:
         show(_table(counts))
     if not opening.quiet:
-        say(f"{output}, made as {output.with_suffix('.json')} says")
+        say(f"{output} is written; {output.with_suffix('.json')} has its settings")
 
 
 def _table(counts: "Counts") -> "Table":
@@ -114,14 +116,14 @@ def _table(counts: "Counts") -> "Table":
         ["read", counts.rows],
         ["left out: their query is judged", counts.forbidden],
         ["written", counts.written],
-        ["of them without negatives", counts.without],
+        ["written without any negative", counts.without],
         [],
         ["documents left out: known positives", counts.positives],
-        ["among the best passed over", counts.skipped],
-        ["scored too close to the positive", counts.above_margin],
-        ["near-duplicates of a positive", counts.overlapping],
+        ["documents left out: among the best", counts.skipped],
+        ["documents left out: above the margin", counts.above_margin],
+        ["documents left out: near-duplicates", counts.overlapping],
         [],
         ["negatives written", counts.negatives],
-        ["for a row", f"{counts.negatives / max(1, counts.written):.1f}"],
+        ["negatives of a row, mean", f"{counts.negatives / max(1, counts.written):.1f}"],
     ]
     return table(["rows", ""], rows, title="Mined")

@@ -74,11 +74,11 @@ def _chosen(task: Task, *, titled: bool, maxp: bool) -> "KnownDataset":
     split = task.removesuffix("-document") if task.startswith("trec") else "dev"
     dataset = KNOWN[f"msmarco-{searched}/{split}"]
     if maxp and not dataset.is_documents:
-        raise UsageError(f"--documents maxp is of documents; --task {task} searches passages")
+        raise UsageError(f"--documents maxp is for documents; --task {task} searches passages")
     if not titled:
         return dataset
     if dataset.titled is None:
-        raise UsageError(f"--titled is of passages; the documents of --task {task} have titles")
+        raise UsageError(f"--titled is for passages; the documents of --task {task} have titles")
     return KNOWN[dataset.titled]
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, each declared once; and how commands are listed."""
+"""Options that several commands share, each declared once, and the list of commands in the help."""
 
 import inspect
 import re

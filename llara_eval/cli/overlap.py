@@ -158,4 +158,4 @@ def _examples_table(report: "Report") -> "Table":
             kind = f"{match.kind} {match.score:.2f}"
             rows.append([f"{role} {match.id}", kind, match.trained_as, match.line])
     headings = ["test text", "match", "trained as", "line"]
-    return table(headings, rows, numbers=["line"], title="the strongest, for example")
+    return table(headings, rows, numbers=["line"], title="examples of the strongest")

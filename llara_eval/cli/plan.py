@@ -30,9 +30,7 @@ class Hardware:
     )
     gpus: Annotated[int, typer.Option(min=1, help="How many devices share the work.")] = 1
     probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Time encoding on this machine.")] = True
-    probe_seconds: Annotated[
-        float, typer.Option(min=1, max=60, help="The most seconds that this may take.")
-    ] = 60
+    probe_seconds: Annotated[float, typer.Option(min=1, max=60, help="The most seconds of that timing.")] = 60
 
 
 @options.grouped
@@ -165,12 +163,12 @@ def _summary(plan: "Plan") -> "Table":
             f"{_number(hours)} h at {device.utilisation:.0%} of {device.tflops:g} TFLOP/s",
         ],
         [
-            "memory there",
-            f"{plan.peak_memory / 2**30:.1f} GiB: {cost.parameters:,} weights and the states of "
+            "memory of a device",
+            f"{plan.peak_memory / 2**30:.1f} GiB: {cost.parameters:,} weights, activations of "
             f"{plan.batch_tokens:,} tokens",
         ],
         ["vectors", f"{_number(total.vector_bytes / 1e9)} GB in {total.shards:,} shards"],
-        ["queries", f"{total.queries:,}, in tokens and hours, not in vectors"],
+        ["queries", f"{total.queries:,}, counted in tokens and hours, but not in vectors"],
     ]
     if (probe := plan.probe) is not None:
         part = "" if probe.layers == cost.layers else f" on {probe.layers} of {cost.layers} layers"

@@ -197,7 +197,7 @@ def _means(cell: "Cell", member: str, conditions: dict[str, Any]) -> dict[str, f
     )
     result = outcome.result
     if result.dataset != member:
-        raise DataError(f"{member} was asked for, but {'; '.join(result.warnings)}")
+        raise DataError(f"{member} was requested, but {'; '.join(result.warnings)}")
     lacking = sorted({expected.measure for expected in cell.expected} - result.means.keys())
     if lacking:
         raise DataError(f"{outcome.folder} has no {', '.join(lacking)}; --on-existing always measures it")
@@ -218,8 +218,8 @@ def conclude(findings: "Sequence[Finding]") -> None:
     if errors:
         summary += f", {len(errors)} not measured"
     failed = [
-        f"{cell.system} on {cell.dataset}: {expected.measure} {found:.4f}, published {expected.value:.4f}"
-        for (cell, expected, found, _), verdict in zip(findings, verdicts, strict=True)
+        f"{cell.system} on {cell.dataset}: {expected.measure} {measured:.4f}, published {expected.value:.4f}"
+        for (cell, expected, measured, _), verdict in zip(findings, verdicts, strict=True)
         if verdict == "FAIL"
     ]
     if failed:

@@ -49,7 +49,7 @@ def submit(text: str, file: Path) -> str | None:
     """Write a script and submit it.
 
     Returns:
-        The answer of sbatch; None if sbatch is not installed.
+        The output of sbatch; None if sbatch is not installed.
 
     Raises:
         LlaraEvalError: Slurm refuses the script.

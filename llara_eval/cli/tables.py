@@ -22,7 +22,7 @@ _WIDE = 110
 _FEW = 3
 """The number of measures that a narrower terminal shows."""
 
-BM25_IS = "BM25: Lucene, k1=0.9, b=0.4 unless it says otherwise"
+BM25_IS = "BM25: Lucene with k1=0.9, b=0.4 unless the heading names others"
 """Stands under a table with BM25: with another toolkit or other settings, nDCG@10 is up to 27 points off."""
 
 PUBLISHED_IS = "* published, not measured here (source: leaderboard.md)"
@@ -90,23 +90,22 @@ _COLUMNS = ("system", "data set", "measure", "published")
 
 
 def findings_table(findings: "Sequence[Finding]") -> "Table":
-    """Return a row for each value, the one found beside the one published."""
+    """Return a table with a row for each value, the measured one beside the published one."""
     rows = []
     before = None
     for finding in findings:
         text = str(finding.verdict or "not measured")
-        if finding.found is not None and finding.verdict != "OK":
-            text += f" {finding.found - finding.expected.value:+.4f}"
-        found = ABSENT if finding.found is None else f"{finding.found:.4f}"
+        if finding.measured is not None and finding.verdict != "OK":
+            text += f" {finding.measured - finding.expected.value:+.4f}"
         cells = _cells(finding.cell, finding.expected, first=finding.cell is not before)
-        rows.append([*cells, found, styled(text, _STYLES[finding.verdict])])
+        rows.append([*cells, baseline_cell(finding.measured), styled(text, _STYLES[finding.verdict])])
         before = finding.cell
     title = "Published values, measured again"
-    return table([*_COLUMNS, "found", "verdict"], rows, numbers=("published", "found"), title=title)
+    return table([*_COLUMNS, "measured", "verdict"], rows, numbers=("published", "measured"), title=title)
 
 
 def list_table(cells: "Sequence[Cell]", states: Sequence[str]) -> "Table":
-    """Return a row for each value that could be measured, and what is missing for it."""
+    """Return a table with a row for each value that could be measured, and with what is missing for it."""
     rows = []
     for cell, state in zip(cells, states, strict=True):
         within = f"±{cell.tolerance.ok}, ±{cell.tolerance.close}"
@@ -129,7 +128,7 @@ def finding_objects(findings: "Sequence[Finding]") -> Iterator[dict[str, Any]]:
     for finding in findings:
         yield {
             **_object(finding.cell, finding.expected),
-            "found": finding.found,
+            "measured": finding.measured,
             "verdict": finding.verdict,
             "problem": str(finding.error) if finding.error else None,
         }

@@ -51,7 +51,7 @@ class Training:
     eval_split: Annotated[
         str | None,
         typer.Option(
-            help="The judgements of that data set, e.g. dev. Choose nothing by judgements that are reported."
+            help="The judgements of that data set, e.g. dev, but none that you will report results on."
         ),
     ] = None
     eval_every: Annotated[
@@ -123,7 +123,7 @@ class Training:
     def _validation_set(self) -> "Dataset | None":
         if self.eval_dataset is None:
             if self.eval_split is not None:
-                raise UsageError(f"--eval-split {self.eval_split} is of --eval-dataset, which is not given")
+                raise UsageError(f"--eval-split {self.eval_split} needs --eval-dataset, which is not given")
             return None
         from llara_eval.core.paths import data_dir
         from llara_eval.datasets.load import load

@@ -43,13 +43,13 @@ class Holder:
         host: The worker's machine.
         pid: The worker's process on that machine.
         id: A name that no other worker has.
-        sign: Time of the last renewal in seconds, for a storage whose files have no times.
+        renewed: Time of the last renewal in seconds, for a storage whose files have no times.
     """
 
     host: str = ""
     pid: int = 0
     id: str = ""
-    sign: float = field(default=0.0, compare=False)
+    renewed: float = field(default=0.0, compare=False)
 
     @classmethod
     def of(cls, lease: bytes) -> "Holder":
@@ -141,19 +141,19 @@ class Leases:
         A worker first takes the right to remove the lease of this holder: a file that one worker can make.
         """
         path = self._path(name)
-        right = path.with_name(f"{name}.{holder.id}.takeover")
+        takeover = path.with_name(f"{name}.{holder.id}.takeover")
         try:
-            right.touch(exist_ok=False)
+            takeover.touch(exist_ok=False)
         except FileExistsError:
             with suppress(FileNotFoundError):
-                if now - right.stat().st_mtime > _TAKEOVER:
-                    right.unlink()
+                if now - takeover.stat().st_mtime > _TAKEOVER:
+                    takeover.unlink()
             return
         try:
             if self.holder(name) == holder:
                 path.unlink(missing_ok=True)
         finally:
-            right.unlink(missing_ok=True)
+            takeover.unlink(missing_ok=True)
 
     def _is_abandoned(self, path: Path, holder: Holder, now: float) -> bool:
         """Return whether a lease has expired, or its holder is dead."""

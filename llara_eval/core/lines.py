@@ -49,7 +49,7 @@ def text_lines(path: Path, advance: Callable[[int], object] | None = None) -> It
     except UnicodeDecodeError as error:
         raise DataError.at(path, number, f"not UTF-8 ({error.reason})") from error
     except (EOFError, OSError, zlib.error) as error:
-        raise DataError.at(path, number + 1, f"cannot be read on ({error}); is the file whole?") from error
+        raise DataError.at(path, number + 1, f"cannot be read further ({error}); is it complete?") from error
 
 
 def objects(

@@ -69,7 +69,7 @@ class Dataset:
 
         Args:
             documents: Identifier → text, (title, text) or ``{"title": …, "text": …}``; rows of these with
-                an identifier; or a pandas data frame with ``doc_id`` (or ``_id``, ``id``), ``text`` and
+                an identifier; or a data frame with ``doc_id`` (or ``_id``, ``id``), ``text`` and
                 optionally ``title``. All documents are kept in memory.
             queries: Identifier → text; rows; or a data frame with ``query_id`` (or ``_id``, ``id``) and
                 ``text``. Queries without judgements are left out.

@@ -62,11 +62,11 @@ def fetch_archive(known: KnownDataset, data_dir: Path, progress: Progress = SILE
         )
     target = data_dir / known.archive
     if target.exists():
-        raise DataError(f"{target} is there but does not hold {known.name}: move it away, or complete it")
+        raise DataError(f"{target} exists but does not hold {known.name}: move it away, or complete it")
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{data_dir}: not a folder data sets can be put into ({error})") from error
+        raise DataError(f"{data_dir}: no data set can be written into this folder ({error})") from error
     archive = data_dir / f"{known.archive}.zip"
     if not archive.is_file():
         part = archive.with_suffix(".zip.part")
@@ -122,8 +122,8 @@ def _verify(archive: Path, url: str, md5: str) -> None:
     if checksum != md5:
         archive.unlink()
         raise DataError(
-            f"{url}: the archive's md5 is {checksum}, not {md5}; it has been deleted, try again, "
-            "and if it stays so the server's file has changed"
+            f"{url}: the archive's md5 is {checksum}, not {md5}. The archive has been deleted; try again. If "
+            "its md5 is still wrong, the file on the server has changed"
         )
 
 
@@ -139,7 +139,7 @@ def _unpack(archive: Path, folder: Path) -> None:
         if path.is_absolute() or ".." in path.parts:
             raise DataError(f"{archive}: the member {name!r} would be written outside its folder")
     if not any(path.parts[:1] == (folder.name,) for path in members.values()):
-        raise DataError(f"{archive}: there is no folder {folder.name!r} in it")
+        raise DataError(f"{archive}: the archive has no folder {folder.name!r}")
     from beir.util import unzip  # this import is slow: it imports torch
 
     unzip(str(archive), str(folder.parent))
@@ -175,7 +175,7 @@ def changes(folder: Path, manifest: Manifest) -> list[str]:
     """Return a sentence for each file of the manifest that is changed or missing in a folder."""
     checksums = _checksums(folder)  # no path is ever taken from a manifest
     return [
-        f"{name} is not as it was fetched" if name in checksums else f"{name} is no longer there"
+        f"{name} has changed since the download" if name in checksums else f"{name} is missing"
         for name, checksum in manifest.files.items()
         if checksums.get(name) != checksum
     ]

@@ -74,8 +74,8 @@ def judged_queries(
     missing = sorted(set(qrels) - set(queries))
     if missing:
         raise DataError(
-            f"{origin}: {len(missing)} judged queries of split {split!r} are not there ({missing[0]!r}, …); "
-            "add them, or take their judgements out"
+            f"{origin}: {len(missing)} judged queries of split {split!r} are missing ({missing[0]!r}, …); "
+            "add them, or remove their judgements"
         )
     return tuple(query for query in queries.values() if query.query_id in qrels)
 
@@ -96,7 +96,7 @@ def qrels_file(folder: Path, split: str) -> Path:
     if split not in files:
         raise DataError(
             f"{folder / 'qrels'}: no judgements for split {split!r}; "
-            + (f"there are: {', '.join(sorted(files))}" if files else "no *.tsv is there")
+            + (f"the folder has {', '.join(sorted(files))}" if files else "the folder has no *.tsv")
         )
     return files[split]
 

@@ -42,7 +42,7 @@ def load(
         data_dir: The folder of named data sets, also for downloads.
         split: The split of the judgements; None means the split whose scores are published, or ``test``.
         offline: Whether downloads are forbidden.
-        progress: Where to show progress.
+        progress: The display of progress.
 
     Raises:
         DataError: The data set is missing and cannot be downloaded, or its content is malformed.
@@ -120,7 +120,7 @@ def locate(
         name_or_folder: See :func:`load`, as for the other arguments.
         data_dir: The folder of named data sets.
         offline: Whether downloads are forbidden.
-        progress: Where to show progress.
+        progress: The display of progress.
 
     Raises:
         DataError: The name is neither a folder nor a public data set, or the download fails or is forbidden.
@@ -145,7 +145,7 @@ def locate(
     if offline and known.url:
         raise DataError(
             f"{known.name} is not in {data_dir} and --offline forbids the download of {known.url}; "
-            "unpack that zip there, or name a folder that has it"
+            "unpack that zip in this folder, or name a folder that has its content"
         )
     from llara_eval.datasets.download import fetch_archive
 

@@ -179,4 +179,4 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
         else:
             block.append(line)
     if start:
-        raise DataError.at(path, start, "the document that begins here has no </DOC>; is the file whole?")
+        raise DataError.at(path, start, "the document that begins here has no </DOC>; is the file complete?")

@@ -69,4 +69,4 @@ def _unpack(archive: Path, names: Iterable[str], folder: Path) -> None:
                     shutil.copyfileobj(content, out)
                 missing_names.remove(member.name)
     if missing_names:
-        raise DataError(f"{archive}: {', '.join(sorted(missing_names))} is not in it")
+        raise DataError(f"{archive}: the archive lacks {', '.join(sorted(missing_names))}")

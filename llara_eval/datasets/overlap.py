@@ -79,7 +79,7 @@ def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SIL
             rows with ``text``.
         dataset: The data set of the index.
         index: The index of the test texts of the data set.
-        progress: Where to show progress.
+        progress: The display of progress.
 
     Raises:
         DataError: A row is malformed (the message has file and line), or the file has no texts.

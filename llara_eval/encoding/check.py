@@ -61,9 +61,10 @@ def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
 
 @torch.inference_mode()
 def _expected(encoder: Encoder, sequences: Sequence[Tokens], side: Side) -> dict[str, Tensor]:
-    """Return what the vectors must equal: the stock model's, for each text alone and padded on the left.
+    """Return the name of each comparison, and the vectors that are expected in it.
 
-    An engine that alone can pool is compared with itself, for each text alone.
+    They are those of the stock model for each text alone, and for all texts padded on the left. If only the
+    engine can pool, the expected vectors are its own, for each text alone.
     """
     template = encoder.templates.of(side)
     if template.pooling == "modules":

@@ -70,7 +70,7 @@ class Engine(Protocol):
 
         Args:
             sequences: n sequences of token ids.
-            template: Says which positions are pooled, and whether embeddings are normalised.
+            template: The template, which sets the pooled positions and the normalisation.
             sizes: The number of sequences of each batch.
             side: The side of the sequences; some engines have other modules for it.
         """
@@ -171,8 +171,9 @@ class Encoder:
             if beyond is None:
                 raise
             raise DataError(
-                f"the tokenizer has ids that the model has no row for, {max(beyond)} of {rows}, the first in "
-                f"{self.tokenizer.decode(beyond)[:60]!r}: it belongs to another model, or has more tokens now"
+                f"the tokenizer gives the token id {max(beyond)} in {self.tokenizer.decode(beyond)[:60]!r}, "
+                f"but the model's embedding matrix has {rows} rows: the tokenizer belongs to another model, "
+                "or tokens were added to it"
             ) from error
         wait = _fetch(torch.cat(embeddings))
 

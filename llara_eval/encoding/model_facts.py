@@ -27,7 +27,7 @@ _CONTINUATIONS = ((13, 17, 19, 23), (14, 18, 20, 24))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """What a transformers base model can do.
+    """The facts about a transformers base model that decide how it can be run.
 
     Attributes:
         positions: The most tokens it has positions for; ``sys.maxsize`` if there is no limit.

@@ -45,7 +45,7 @@ class PackedSequences:
 
     Args:
         sequences: n sequences of token ids, in the order of the batches.
-        template: Says which positions are pooled.
+        template: The template, which sets the pooled positions.
         device: The model's device.
     """
 
@@ -53,11 +53,8 @@ class PackedSequences:
         lengths = [len(sequence) for sequence in sequences]
         spans = [template.pooled_span(length) for length in lengths]
         counts = [end - begin for begin, end in spans]
-        self._lengths, self._starts, self._pooled_starts = (
-            lengths,
-            np.cumsum([0, *lengths]),
-            np.cumsum([0, *counts]),
-        )
+        self._lengths = lengths
+        self._starts, self._pooled_starts = np.cumsum([0, *lengths]), np.cumsum([0, *counts])
         offsets = [np.arange(length) for length in lengths]
         pooled = [np.arange(*span) + start for span, start in zip(spans, self._starts[:-1], strict=True)]
 

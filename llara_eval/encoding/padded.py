@@ -75,7 +75,7 @@ def embed(
     Args:
         model: A transformers base model.
         sequences: B sequences of token ids.
-        template: Says which positions are pooled.
+        template: The template, which sets the pooled positions.
         causal: Whether tokens attend to earlier ones only; padding on the right then needs no attention mask.
         left: Whether padding is on the left instead of on the right; the vectors must be the same.
 

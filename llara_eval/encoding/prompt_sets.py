@@ -248,10 +248,10 @@ def _items(content: Any, path: Path) -> list[tuple[str, Side, str]]:
     for key, value in content.items():
         if isinstance(value, dict):
             inner = {f"{key}-{side}": text for side, text in value.items()}
-        elif side_of_key(f"{_DEFAULT}-{key}"):
-            inner = {f"{_DEFAULT}-{key}": value}
+        elif side_of_key(key):
+            inner = {key: value}
         else:
-            inner = {key if side_of_key(key) else f"{key}-query": value}
+            inner = {f"{_DEFAULT}-{key}" if side_of_key(f"{_DEFAULT}-{key}") else f"{key}-query": value}
         for full, text in inner.items():
             split = side_of_key(full)
             if split is None or not isinstance(text, str):

@@ -112,8 +112,8 @@ class StoredPrompts:
                 f"{self.file} stores prompts of a {side} under the names {', '.join(fitting or candidates)}: "
                 f"{problem}; {_WAY_OUT}"
             )
-        if self.default in texts:
-            return self._named(self.default)  # its name means no side, so that it is put on both
+        if self.default in texts and _side_of(self.default) is None:
+            return self._named(self.default)  # sentence-transformers' encode puts it on all texts
         if texts and not any(map(_side_of, texts)):
             raise CheckFailedError(
                 f"{self.file} stores the prompts {', '.join(texts)}, and no name says which is for queries "

@@ -45,17 +45,17 @@ def audit(folder: Path, result: Result, data_dir: Path) -> Verdict:
             problems.append(f"{record.RUN} is not the run the result was measured on")
         stored = record.load_per_query(folder / record.PER_QUERY)
         if len(stored.query_ids) != result.n_queries:
-            problems.append(f"{len(stored.query_ids)} per-query values, the result says {result.n_queries}")
+            problems.append(f"{len(stored.query_ids)} per-query values, the result has {result.n_queries}")
         problems += _differences("per-query values give", stored.means, result.means)
         qrels = judgements(result, data_dir)
         if qrels is not None:
             scored = True
-            again = score(qrels, record.load_run(folder), list(result.measures))
-            problems += _differences("the run scores", again.means, result.means)
-            if list(stored.query_ids) != list(again.query_ids):
+            scores = score(qrels, record.load_run(folder), list(result.measures))
+            problems += _differences("the run scores", scores.means, result.means)
+            if list(stored.query_ids) != list(scores.query_ids):
                 problems.append("the per-query values are not of the judged queries")
             for name, column in stored.values.items():
-                if not np.allclose(column, again.values[name], rtol=0, atol=TOLERANCE):
+                if not np.allclose(column, scores.values[name], rtol=0, atol=TOLERANCE):
                     problems.append(f"per-query values of {name} are not those of the run")
     except (DataError, KeyError, ValueError, ZeroDivisionError) as error:
         problems.append(f"cannot be checked: {error}")
@@ -76,7 +76,7 @@ def _differences(subject: str, means: dict[str, float], expected: dict[str, floa
     if set(means) != set(expected):
         return [f"{subject} other measures: {', '.join(means)}; the result has {', '.join(expected)}"]
     return [
-        f"{subject} {name} {means[name]:.6f}, the result says {mean:.6f}"
+        f"{subject} {name} {means[name]:.6f}, the result has {mean:.6f}"
         for name, mean in expected.items()
         if not math.isclose(means[name], mean, rel_tol=0, abs_tol=TOLERANCE)
     ]

@@ -81,7 +81,7 @@ def evaluate(
         settings_passed: The settings that the user gave, for the record.
         on_existing: What is done if a result exists: ``only-missing`` keeps it if its settings and data are
             the same, ``always`` measures again, ``never`` keeps any result.
-        progress: Shows progress.
+        progress: The display of progress.
 
     Raises:
         UsageError: A measure is unknown, no measure has a cut-off within the depth, or, with
@@ -185,7 +185,7 @@ def _refuse_other(
             for name in sorted({*stored.settings, *settings} - {"runtime"})
         },
     }
-    differing = [f"{name} ({old} there, {new} now)" for name, (old, new) in conditions.items() if old != new]
+    differing = [f"{name} ({old} before, {new} now)" for name, (old, new) in conditions.items() if old != new]
     if differing:
         raise UsageError(
             f"{folder} holds a result of other conditions: {'; '.join(differing)}. Use "

@@ -88,9 +88,9 @@ def evaluate(
             the same, ``always`` measures again, ``never`` keeps any result. None: ``always`` for Python
             objects without ``settings``, since another model may have the same name; ``only-missing`` for
             all others.
-        offline: Never use the network.
-        maxp: Score a document by its best passage.
-        progress: Shows progress.
+        offline: Whether the network must not be used.
+        maxp: Whether a document is scored by its best passage.
+        progress: The display of progress.
 
     Returns:
         The outcome of one system on one data set; for lists, all outcomes, system by system. If some
@@ -192,8 +192,8 @@ def open_system(
         model: The name, folder or file.
         options: The settings of the system, e.g. ``{"k1": 0.82}`` or ``{"dtype": "float32"}``.
         store: The folder or URL of token ids and vectors; None: the usual folder.
-        offline: Never use the network.
-        maxp: Score a document by its best passage.
+        offline: Whether the network must not be used.
+        maxp: Whether a document is scored by its best passage.
 
     Raises:
         UsageError: The name or an option is unknown.
@@ -222,8 +222,8 @@ def load_dataset(
         name_or_folder: A name (``scifact``, ``demo``) or a folder in BEIR layout.
         split: The judgements that are used; None: the usual ones.
         data_dir: The folder of named data sets, also for downloads; None: the usual folder.
-        offline: Never download.
-        progress: Shows progress.
+        offline: Whether downloads are forbidden.
+        progress: The display of progress.
 
     Raises:
         DataError: The data set is neither at hand nor can be downloaded, or a part of it is malformed.

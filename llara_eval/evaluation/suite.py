@@ -261,4 +261,5 @@ def require_own_adapters() -> None:
     """
     folder, ours = adapters_folder()
     if not ours:
-        raise MissingPartError(f"the package 'adapters' at {folder} is not ours: {FOREIGN_WAY_OUT}")
+        problem = f"at {folder} belongs to another project" if folder else "is missing"
+        raise MissingPartError(f"the package 'adapters' {problem}: {FOREIGN_WAY_OUT}")

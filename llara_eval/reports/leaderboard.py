@@ -34,7 +34,7 @@ _SEEN = "‡"
 _TITLED = "§"
 _LEGEND = (
     f"{_SEEN}: queries or relevant documents of the data set, or texts close to them, are in the system's "
-    "training data. A value without the mark is not thereby clean: a system that is not listed declares no "
+    "training data. A value without the mark may be affected, too: a system that is not listed declares no "
     "training data, and files are compared only by `llara-eval overlap`."
 )
 
@@ -108,7 +108,7 @@ def _measured(entries: Sequence[tuple[Path, Result]], target: Path, findings: _F
     parts = [
         "Means over all judged queries (n) of runs made by llara-eval; each value links to its result with "
         "settings, versions and commit, beside the run and the per-query values. The best of a column is "
-        "bold; whether it is really better is for `llara-eval compare` to say."
+        "bold; `llara-eval compare` tests whether it is significantly better."
     ]
     for measure, shown in MEASURES.items():
         if any(measure in result.measures for _, result in entries):
@@ -217,31 +217,38 @@ def _published(published: Sequence[PublishedScore]) -> list[str]:
         False: "### BEIR, nDCG@10, systems trained with BEIR's training splits (not zero-shot)",
     }
     for zero_shot, title in regimes.items():
-        chosen = [row for row in published if row.zero_shot is zero_shot and row.measure == "nDCG@10"]
-        chosen = [row for row in chosen if row.dataset.removeprefix("mean/") in (*BEIR, *AVERAGES)]
+        chosen = [score for score in published if score.zero_shot is zero_shot and score.measure == "nDCG@10"]
+        chosen = [score for score in chosen if score.dataset.removeprefix("mean/") in (*BEIR, *AVERAGES)]
         if chosen:
             parts += [title, _beir_table(chosen), _sources(chosen)]
     columns = {*_MSMARCO, *((titled(dataset), measure) for dataset, measure in _MSMARCO)}
-    chosen = [row for row in published if (row.dataset, row.measure) in columns]
+    chosen = [score for score in published if (score.dataset, score.measure) in columns]
     if chosen:
         legend = [f"{_TITLED} on passages with titles, which are another data set."]
-        with_titles = any(row.dataset not in dict(_MSMARCO) for row in chosen)
+        with_titles = any(score.dataset not in dict(_MSMARCO) for score in chosen)
         parts += ["### MS MARCO", _msmarco_table(chosen), *(legend if with_titles else []), _sources(chosen)]
     return parts
 
 
-def _beir_table(rows: Sequence[PublishedScore]) -> str:
-    """Return a table with a row a system; columns: the means that are complete, then the data sets."""
-    values = means.published(rows, "nDCG@10")
-    others = {(row.system, row.dataset): f"{_value(row.value)} ({row.split})" for row in rows if row.split}
+def _beir_table(scores: Sequence[PublishedScore]) -> str:
+    """Return a table with a row for each system; columns: the means that are complete, then the data sets."""
+    values = means.published(scores, "nDCG@10")
+    others = {
+        (score.system, score.dataset): f"{_value(score.value)} ({score.split})"
+        for score in scores
+        if score.split
+    }
     averages = means.complete(values.values())
-    datasets = sorted({row.dataset for row in rows} & set(BEIR) - set(CQADUPSTACK))
+    datasets = sorted({score.dataset for score in scores} & set(BEIR) - set(CQADUPSTACK))
     table = []
-    for system in _systems(rows):
-        own = values[system]
+    for system in _systems(scores):
+        system_values = values[system]
         cells = [
-            *(_mean(means.mean(name, own)) for name in averages),
-            *(_value(own[name]) if name in own else others.get((system, name), _ABSENT) for name in datasets),
+            *(_mean(means.mean(name, system_values)) for name in averages),
+            *(
+                _value(system_values[name]) if name in system_values else others.get((system, name), _ABSENT)
+                for name in datasets
+            ),
         ]
         table.append([_text(system), *cells])
     header = [
@@ -258,34 +265,34 @@ def _mean(whole: Mean | None) -> str:
     return f"{whole.value:.3f} †" if whole.bare else f"{whole.value:.4f}"
 
 
-def _msmarco_table(rows: Sequence[PublishedScore]) -> str:
-    values = {row[:3]: row.value for row in rows}
+def _msmarco_table(scores: Sequence[PublishedScore]) -> str:
+    values = {score[:3]: score.value for score in scores}
     table = []
-    for system in _systems(rows):
+    for system in _systems(scores):
         cells = []
         for dataset, measure in _MSMARCO:
             value, other = (values.get((system, name, measure)) for name in (dataset, titled(dataset)))
             cells.append(f"{_value(other)} {_TITLED}" if value is None and other else _value(value))
-        notes = dict.fromkeys(row.note for row in rows if row.system == system and row.note)
+        notes = dict.fromkeys(score.note for score in scores if score.system == system and score.note)
         table.append([_text(system), *cells, _text("; ".join(notes))])
     header = [f"{dataset.removeprefix('msmarco-')} {MEASURES[measure]}" for dataset, measure in _MSMARCO]
     return _table(["system", *header, "note"], table)
 
 
-def _sources(rows: Sequence[PublishedScore]) -> str:
+def _sources(scores: Sequence[PublishedScore]) -> str:
     """Return the list of sources, a line for each system with at most two of them."""
     lines = []
-    for system in _systems(rows):
-        sources = list(dict.fromkeys(row.source for row in rows if row.system == system))
+    for system in _systems(scores):
+        sources = list(dict.fromkeys(score.source for score in scores if score.system == system))
         shown = "; ".join(sources[:2]) + (f"; and {len(sources) - 2} more" if len(sources) > 2 else "")
         lines.append(f"- {_text(system)}: {_text(shown)}")
-    marked = any(row.dataset.startswith("mean/") for row in rows)
+    marked = any(score.dataset.startswith("mean/") for score in scores)
     return "\n".join(lines) + ("\n\n† only the mean was published." if marked else "")
 
 
-def _systems(rows: Sequence[PublishedScore]) -> list[str]:
+def _systems(scores: Sequence[PublishedScore]) -> list[str]:
     """Return the names of the systems: baselines first, then the others in alphabetical order."""
-    names = {row.system for row in rows}
+    names = {score.system for score in scores}
     return [name for name in BASELINES if name in names] + sorted(names - set(BASELINES))
 
 

@@ -229,16 +229,18 @@ class Finding(NamedTuple):
     Attributes:
         cell: The cell of the value.
         expected: The published value.
-        found: The measured value; None if the measurement failed.
+        measured: The measured value; None if the measurement failed.
         error: The error of a measurement that failed, else None.
     """
 
     cell: Cell
     expected: Expected
-    found: float | None = None
+    measured: float | None = None
     error: LlaraEvalError | None = None
 
     @property
     def verdict(self) -> Verdict | None:
         """The verdict on the measured value; None if there is none."""
-        return None if self.found is None else compare(self.expected.value, self.found, self.cell.tolerance)
+        if self.measured is None:
+            return None
+        return compare(self.expected.value, self.measured, self.cell.tolerance)

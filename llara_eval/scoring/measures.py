@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -43,7 +43,7 @@ class Scores(Tabular):
         return [dict(zip(("query_id", *self.values), row, strict=True)) for row in rows]
 
 
-def parse_measures(names: Iterable[str]) -> list[str]:
+def parse_measures(names: Sequence[str]) -> list[str]:
     """Return measure names in their standard form (``MRR@10`` → ``RR@10``), without repeats.
 
     Raises:

@@ -92,7 +92,7 @@ def proposer_named(name: str) -> type[Proposer]:
         MissingPartError: The proposer's library is not installed.
     """
     if name not in PROPOSERS:
-        raise UsageError(f"search={name}: no such proposer; there are {', '.join(PROPOSERS)}")
+        raise UsageError(f"search={name}: no such proposer; choose one of {', '.join(PROPOSERS)}")
     if name == "faiss":
         try:
             import faiss  # noqa: F401

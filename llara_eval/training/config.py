@@ -9,7 +9,7 @@ from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.dataset import Dataset
 
 EXISTING = ("only-missing", "always", "never")
-"""What may be done where the output holds a run: see :class:`Conditions`."""
+"""The choices if the output holds a run already: see :class:`Conditions`."""
 
 _MICRO_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 """By device type. On a CPU 1,024 is as fast as any (docs/performance.md); memory grows with it."""
@@ -49,7 +49,7 @@ class LoRA:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How parameters are trained, the same for adaptation and fine-tuning.
+    """The settings of the optimizer steps, the same for adaptation and fine-tuning.
 
     Attributes:
         learning_rate: The highest learning rate, after warm-up; it decays linearly to zero.
@@ -74,7 +74,7 @@ class Schedule:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        """Refuse values that no run is possible with.
+        """Refuse values with which no run is possible.
 
         Raises:
             UsageError: A value is out of range.
@@ -126,7 +126,7 @@ class Contrast:
     distillation: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse values that no run is possible with.
+        """Refuse values with which no run is possible.
 
         Raises:
             UsageError: A value is out of range.
@@ -137,7 +137,7 @@ class Contrast:
                 f"{self.temperature}, {self.group_size}, {self.distillation}"
             )
         if self.group_size == 1 and not self.in_batch:
-            raise UsageError("a group of one passage without in-batch negatives has nothing to tell apart")
+            raise UsageError("a group of one passage without in-batch negatives has no negatives")
 
 
 def usual_micro_tokens() -> int:
@@ -149,7 +149,7 @@ def usual_micro_tokens() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """How a run is carried out.
+    """The settings of a run that do not change its objective: output, memory, speed and evaluation.
 
     Attributes:
         output: The folder of the run, and of the checkpoint it ends with.
@@ -166,7 +166,7 @@ class Conditions:
         on_existing: ``only-missing`` continues a run or keeps a finished one, ``always`` starts again,
             ``never`` refuses.
         offline: Whether downloads are forbidden.
-        progress: Where progress is shown.
+        progress: The display of progress.
     """
 
     output: Path
@@ -183,7 +183,7 @@ class Conditions:
     progress: Progress = SILENT
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run can be carried out with.
+        """Refuse settings with which no run is possible.
 
         Raises:
             UsageError: ``on_existing`` is unknown, or a number is out of range.

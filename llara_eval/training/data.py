@@ -45,7 +45,7 @@ class Rows(Sequence[dict[str, Any]]):
         paths: ``.jsonl`` or ``.jsonl.gz`` files.
         row_format: The format of the rows.
         cache: Folder for the indexes of the files, and for decompressed files.
-        progress: Where the progress of the check is shown.
+        progress: The display of the check's progress.
         sources: The files that ``paths`` were made from, if they were.
 
     Attributes:

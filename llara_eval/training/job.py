@@ -52,7 +52,7 @@ def check_output(conditions: Conditions, folder: Path) -> None:
     """Refuse an output folder that a run must not write to.
 
     Args:
-        conditions: How the run is carried out; its output is checked.
+        conditions: The conditions of the run, whose output is checked.
         folder: The checkpoint that training begins with.
 
     Raises:
@@ -84,9 +84,9 @@ def carry_out(
         subject: The model that is trained, and what is saved with it.
         objective: The objective that is minimised; its model shares the subject's weights.
         rows: The training data.
-        schedule: How parameters are trained.
-        conditions: How the run is carried out.
-        task: What the model learns, as JSON values. A run with another task is another run.
+        schedule: The settings of the optimizer steps.
+        conditions: The conditions of the run.
+        task: The task of the model in JSON values. A run with another task is another run.
         measure: Measures the model at each evaluation, beside ``conditions.validate_on``.
 
     Raises:

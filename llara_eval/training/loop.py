@@ -46,9 +46,9 @@ def train(
     Args:
         objective: The objective that is minimised; its model is trained in place.
         rows: The training data.
-        schedule: How parameters are trained.
-        conditions: How the run is carried out. Its output gets the log and the training states.
-        identity: What distinguishes this run from others, as JSON values. A training state of another run is
+        schedule: The settings of the optimizer steps.
+        conditions: The conditions of the run. Its output gets the log and the training states.
+        identity: The JSON values that distinguish this run from others. A training state of another run is
             refused.
         measures: Called before the first step, after the last, and every ``conditions.evaluate_every``.
 

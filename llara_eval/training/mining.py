@@ -44,7 +44,7 @@ Shingles = set[tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mining:
-    """How negatives are chosen.
+    """The settings by which negatives are chosen.
 
     Attributes:
         depth: Number of best documents that are candidates for a query.
@@ -138,14 +138,14 @@ def mine(
         data: Pairs: JSON Lines of ``query`` and ``pos``, or folders in BEIR layout (their training split).
         corpus: The source of the negatives: a data set's name or folder, a ``corpus.jsonl``, or ``self`` for
             all positives.
-        settings: How negatives are chosen.
+        settings: The settings by which negatives are chosen.
         output: The ``.jsonl`` file to write, whole or not at all.
         exclude: Data sets whose judged queries must not be trained on, beside those of ``corpus`` and of
             folders in ``data``. Queries of their training splits stay.
         data_dir: The folder of named data sets; None takes ``LLARA_EVAL_DATA``.
         offline: Whether downloads are forbidden.
         overwrite: Whether an earlier output may be replaced.
-        progress: Where progress is shown.
+        progress: The display of progress.
 
     Returns:
         Counts of the rows, and of the documents that were ranked for them.
@@ -163,7 +163,7 @@ def mine(
     collections += [_with_judgements(name, find(str(name))) for name in exclude]
     forbidden = judged_queries([*collections, *(path for path in data if path.is_dir())])
     if not forbidden:
-        logger.warning("no query is left out: name the sets this will be evaluated on with --exclude")
+        logger.warning("no query is left out: name the data sets of the evaluation with --exclude")
     miner = _Miner(rows, forbidden, settings)
     miner.search(retriever, source, cache, progress)
     with progress.task("choose negatives", len(rows)) as advance:
@@ -189,7 +189,7 @@ class _Miner:
     Args:
         rows: Training pairs.
         forbidden: Normalised queries that must not be trained on.
-        settings: How negatives are chosen.
+        settings: The settings by which negatives are chosen.
 
     Raises:
         DataError: Every query is forbidden.

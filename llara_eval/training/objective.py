@@ -10,7 +10,7 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What was computed for one optimizer step, for the log.
+    """The values of one optimizer step, for the log.
 
     Attributes:
         terms: The loss over all processes, called ``loss``, and its terms.

@@ -25,7 +25,7 @@ def read_pairs(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT
     Args:
         data: JSON Lines of ``query`` and ``pos``, or folders in BEIR layout, whose training split is read.
         cache: Folder for indexes, and for the pairs made from folders.
-        progress: Where progress is shown.
+        progress: The display of progress.
 
     Raises:
         DataError: A file is malformed, or a folder has no training split.

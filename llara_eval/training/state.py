@@ -35,7 +35,7 @@ class SavedRun:
 
     Attributes:
         step: Optimizer steps done.
-        identity: What distinguishes the run from others, as JSON values.
+        identity: The JSON values that distinguish the run from others.
     """
 
     step: int
@@ -51,7 +51,7 @@ def save(output: Path, step: int, state: Mapping[str, Tensor], identity: Mapping
         output: The folder of the run.
         step: Optimizer steps done.
         state: Tensors by name; a sharded tensor is written by the processes that hold its shards.
-        identity: What distinguishes this run from others, as JSON values.
+        identity: The JSON values that distinguish this run from others.
     """
     folder = output / _FOLDER / f"step-{step:08d}"
     with atomic_folder(folder, replace=True) if rank() == 0 else nullcontext() as draft:
@@ -89,13 +89,13 @@ def restore(output: Path, state: Mapping[str, Tensor], identity: Mapping[str, An
     return saved.step
 
 
-def refuse_other(record: Mapping[str, Any], identity: Mapping[str, Any], found: str) -> None:
+def refuse_other(record: Mapping[str, Any], identity: Mapping[str, Any], finding: str) -> None:
     """Raise if a record belongs to another run than this one.
 
     Args:
         record: The identity of the recorded run; it may have other fields, too.
         identity: The identity of this run.
-        found: The beginning of the message, which names the recorded run.
+        finding: The beginning of the message, which names the folder of the recorded run.
 
     Raises:
         UsageError: The two identities differ.
@@ -105,13 +105,13 @@ def refuse_other(record: Mapping[str, Any], identity: Mapping[str, Any], found: 
         for values in (record, identity)
     )
     differing = [
-        f"{key} ({recorded.get(key, 'nothing')} there, {current.get(key, 'nothing')} now)"
+        f"{key} ({recorded.get(key, 'nothing')} before, {current.get(key, 'nothing')} now)"
         for key in sorted({*recorded, *current})
         if recorded.get(key, "nothing") != current.get(key, "nothing")
     ]
     if differing:
         raise UsageError(
-            f"{found} with other {', '.join(differing)}; give the same command again, --on-existing always "
+            f"{finding} with other {', '.join(differing)}; give the same command again, --on-existing always "
             "to start again, or another --output"
         )
 

@@ -29,7 +29,7 @@ def ndcg_at_10(
 
     Args:
         dataset: A small data set: all its vectors are held in memory.
-        model: Called like a transformers base model; of a sharded one, all processes must take part.
+        model: Called like a transformers base model; all processes must take part if it is sharded.
         tokenizer: Its tokenizer.
         templates: Its templates.
         micro_tokens: Most tokens of a micro-batch.

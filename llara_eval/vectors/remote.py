@@ -208,7 +208,7 @@ class RemoteLeases(Leases):
         return self.holder(name).id == self._owner.id
 
     def _lease(self, now: float) -> bytes:
-        return json.dumps(plain(replace(self._owner, sign=now))).encode()
+        return json.dumps(plain(replace(self._owner, renewed=now))).encode()
 
 
 class RemoteFolder(StoreFolder):

@@ -166,7 +166,7 @@ def test_bfloat16_tensors_are_taken(demo):
 @pytest.mark.parametrize(
     ("results", "message"),
     [
-        ({"nobody": {"d": 1.0}}, "the query 'nobody', which was not asked"),
+        ({"nobody": {"d": 1.0}}, "query 'nobody', which was not passed to it"),
         ({"q": {"d": None}}, "the score None is not a number"),
         ({"q": {"": 1.0}}, "an identifier must be a non-empty string"),
         ([("q", "d", 1.0)], "run: expected query id → document id → score, a data frame or a file"),

@@ -34,8 +34,8 @@ PLAIN = Templates(*[Template(prefix=("<s>",), max_length=40)] * 2)
 TEMPLATES = {
     "released": RELEASED,
     "paper": llara(TOKENIZER, PAPER).cut_to(60, 70),
-    "repllama": repllama.templates(TOKENIZER, query_length=50, passage_length=50),
-    "repllama, two lengths": repllama.templates(TOKENIZER, query_length=32, passage_length=50),
+    "repllama": repllama.templates(TOKENIZER).cut_to(50, 50),
+    "repllama, two lengths": repllama.templates(TOKENIZER).cut_to(32, 50),
     "mean": PLAIN,
     "first, not normalised": Templates(
         *[Template(prefix=("[CLS]",), suffix=("[SEP]",), pooling="first", normalize=False, max_length=60)] * 2

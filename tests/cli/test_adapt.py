@@ -76,7 +76,7 @@ def test_a_finished_run_is_kept_refused_or_started_again(
     other = call(*words, "--learning-rate", "0.5")
     assert other.exit_code == 2
     assert "holds a finished run with other schedule.learning_rate (" in text_of(other)
-    assert " there, 0.5 now); give the same command again, --on-existing always" in text_of(other)
+    assert " before, 0.5 now); give the same command again, --on-existing always" in text_of(other)
     assert (out / RECORD).stat().st_mtime_ns == written
     assert call(*words, "--on-existing", "always").exit_code == 0
     assert (out / RECORD).stat().st_mtime_ns > written
@@ -145,13 +145,13 @@ def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts
         (["adapt", "--option", "ebax=false"], "no option 'ebax'; it has ebae, ebar"),
         (["adapt", "--option", "prompts=own.json"], "read from a file, use --prompts"),
         (["finetune", "--option", "prompts=own.json"], "this recipe has no option 'prompts'"),
-        (["adapt", "--steps", "3", "-o", "epochs=2"], "steps and epochs both say how long"),
+        (["adapt", "--steps", "3", "-o", "epochs=2"], "steps and epochs both set the length"),
         (["adapt", "-o", "lora=false", "-o", "lora_rank=8"], "lora=false contradicts lora_rank"),
         (["finetune", "--option", "lora_rnk=3"], "no option 'lora_rnk'"),
         (["finetune", "--option", "temperature=hot"], "temperature=hot: expected float"),
         (["finetune", "--option", "lora=maybe"], "expected true or false"),
         (["adapt", "--option", "ebae=false", "--option", "ebar=false"], "needs EBAE or EBAR"),
-        (["adapt", "--eval-split", "dev"], "--eval-split dev is of --eval-dataset, which is not given"),
+        (["adapt", "--eval-split", "dev"], "--eval-split dev needs --eval-dataset, which is not given"),
         (["adapt", "--option", "ebae"], "'ebae': expected KEY=VALUE"),
         (["adapt", "--slots", "9"], "has 8 slot tokens"),
         (["adapt", "--option", "lora_targets=c_attn"], "(name some of them with -o lora_targets="),

@@ -20,7 +20,7 @@ def test_beir_shows_published_values_marked_beside_the_measured_ones(like_scifac
     (row,) = [line for line in result.stdout.splitlines() if "beir/scifact" in line]
     assert "0.6667" in row
     assert "0.6789*" in row, "BM25 as published, marked"
-    assert "BM25: Lucene, k1=0.9, b=0.4" in result.stdout
+    assert "BM25: Lucene with k1=0.9, b=0.4" in result.stdout
     assert "BEIR-13" not in result.stdout, "no mean of a part"
     assert json.loads(call("beir", "--model", "words", *words, "--json").stdout)["dataset"] == "beir/scifact"
 

@@ -102,7 +102,7 @@ def test_fetch_brings_what_is_missing_once(data, server):
         "fetched": False,
         "problem": None,
     }
-    assert "was there already" in text_of(result)
+    assert "was at hand" in text_of(result)
     assert len(server.requests) == before == 1
 
 
@@ -170,7 +170,7 @@ def test_verify_finds_a_change_that_leaves_the_counts_alone(data):
     path.write_text(path.read_text().replace("red apples", "red Apples"))
     code, rows = verify(data)
     assert (code, rows["beir/scifact"]["checksums"]) == (3, "differ")
-    assert rows["beir/scifact"]["problem"] == "corpus.jsonl is not as it was fetched"
+    assert rows["beir/scifact"]["problem"] == "corpus.jsonl has changed since the download"
 
 
 def test_verify_finds_another_archive_than_the_pinned_one(data, monkeypatch):
@@ -216,7 +216,7 @@ def test_verify_goes_on_after_a_wrong_set_and_takes_folders_nobody_knows(data, m
     (data / "scifact" / "corpus.jsonl").write_text("")
     result = call("datasets", "verify", "scifact", "own", "nothing", "--data-dir", data)
     assert result.exit_code == 3
-    assert "2 of 3 data sets are not as they should be" in text_of(result)
+    assert "2 of 3 data sets have defects" in text_of(result)
     assert result.stdout.count("wrong") == 2
     assert verify(data, "own")[1]["own"]["checksums"].endswith("no counts are pinned")
 

@@ -54,5 +54,6 @@ def test_a_foreign_package_called_adapters_is_named(tmp_path, command):
     program = [sys.executable, "-c", "from llara_eval.cli import main; main()", command, *words]
     done = subprocess.run(program, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 7, done.stderr
-    message = f"error: the package 'adapters' at {tmp_path / 'adapters'} is not ours: pip uninstall adapters"
+    problem = f"the package 'adapters' at {tmp_path / 'adapters'} belongs to another project"
+    message = f"error: {problem}: pip uninstall adapters"
     assert done.stderr.startswith(message)

@@ -91,7 +91,7 @@ def test_other_settings_in_the_way_are_a_usage_error_until_replaced(evaluate):
     assert evaluate().exit_code == 0
     refused = evaluate("-o", "flavour=hot")
     assert refused.exit_code == 2
-    assert "flavour (None there, hot now)" in text_of(refused)
+    assert "flavour (None before, hot now)" in text_of(refused)
     assert "--on-existing always to replace it, --on-existing never to keep it" in text_of(refused)
     assert evaluate("-o", "flavour=hot", "--on-existing", "always").exit_code == 0
     assert "kept" in evaluate("--on-existing", "never").stderr

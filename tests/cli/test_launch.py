@@ -247,7 +247,7 @@ def test_a_script_is_submitted_where_that_is_possible(tmp_path, monkeypatch, ins
     words = ["encode", "-m", "some/model", "-d", "demo", "--launcher", "slurm", "--workers", "4"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.stderr
-    assert ("Submitted batch job 7" if installed else "there is no sbatch here") in " ".join(
+    assert ("Submitted batch job 7" if installed else "sbatch is not installed here") in " ".join(
         result.stderr.split()
     )
     script = (tmp_path / "encode-model.sbatch").read_text()

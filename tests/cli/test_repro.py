@@ -82,16 +82,16 @@ def repro(data, monkeypatch):
 def test_values_are_compared_with_what_is_measured(measure):
     findings = measure(cell(RIGHT, NEAR, WRONG))
     assert [finding.verdict for finding in findings] == ["OK", "close", "FAIL"]
-    assert {round(finding.found, 9) for finding in findings} == {round(2 / 3, 9)}
+    assert {round(finding.measured, 9) for finding in findings} == {round(2 / 3, 9)}
 
 
 def test_a_mean_is_over_the_means_of_its_data_sets(measure, monkeypatch):
     monkeypatch.setattr(Cell, "members", property(lambda self: ("tiny", "other")))
     (finding,) = measure(cell(0.8333, dataset="mean/both"))
-    assert (finding.found, finding.verdict) == (pytest.approx((2 / 3 + 1) / 2), "OK")
+    assert (finding.measured, finding.verdict) == (pytest.approx((2 / 3 + 1) / 2), "OK")
     monkeypatch.setattr(Cell, "members", property(lambda self: ("tiny", "absent")))
     (finding,) = measure(cell(0.6667, dataset="mean/both"))
-    assert finding.found is None
+    assert finding.measured is None
 
 
 def test_a_fail_is_shown_and_the_exit_code_is_5(repro):
@@ -139,12 +139,12 @@ def test_json_has_an_object_for_each_value(repro):
         "source": "a book",
         "also_published": [],
         "command": "llara-eval evaluate -m words -d tiny",
-        "found": pytest.approx(2 / 3),
+        "measured": pytest.approx(2 / 3),
         "verdict": "OK",
         "problem": None,
     }
     assert (wrong["measure"], wrong["verdict"]) == ("RR@10", "FAIL")
-    assert (none["found"], none["verdict"]) == (None, None)
+    assert (none["measured"], none["verdict"]) == (None, None)
     assert "checksum" in none["problem"]
 
 

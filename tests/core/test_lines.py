@@ -79,7 +79,7 @@ def test_a_cut_off_archive_is_refused(tmp_path):
     whole = gzip.compress(MANY)
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"rows\.jsonl\.gz:\d+: cannot be read on .*is the file whole\?"):
+    with pytest.raises(DataError, match=r"rows\.jsonl\.gz:\d+: cannot be read further .*is it complete\?"):
         rows(path)
 
 

@@ -82,14 +82,14 @@ def test_a_server_that_is_not_there_is_a_data_error(tmp_path, monkeypatch):
 
 def test_a_wrong_checksum_deletes_what_came(server, tmp_path):
     server.body = WHOLE[:-1] + b"?"
-    with pytest.raises(DataError, match=r"md5 is [0-9a-f]{32}, not [0-9a-f]{32}; it has been deleted"):
+    with pytest.raises(DataError, match=r"is [0-9a-f]{32}, not [0-9a-f]{32}\. The archive has been deleted"):
         fetch_archive(known(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_archive_left_by_an_earlier_call_is_verified_too(server, tmp_path):
     (tmp_path / "tiny.zip").write_bytes(b"not the archive")
-    with pytest.raises(DataError, match="it has been deleted"):
+    with pytest.raises(DataError, match="The archive has been deleted"):
         fetch_archive(known(), tmp_path)
     fetch_archive(known(), tmp_path)
     assert_complete(tmp_path)
@@ -159,7 +159,7 @@ def test_progress_counts_the_bytes_that_are_here_and_those_that_come(server, tmp
 
 def test_an_archive_without_its_folder_is_refused(server, tmp_path):
     server.body = make_zip({"other/corpus.jsonl": b"{}"})
-    with pytest.raises(DataError, match="no folder 'tiny' in it"):
+    with pytest.raises(DataError, match="the archive has no folder 'tiny'"):
         fetch_archive(known(server.body), tmp_path)
     assert not (tmp_path / "tiny").exists()
 
@@ -180,7 +180,7 @@ def test_a_licensed_set_is_never_asked_for(server, tmp_path):
 
 def test_a_data_folder_that_is_a_file_is_a_data_error(server, tmp_path):
     (tmp_path / "data").write_text("")
-    with pytest.raises(DataError, match="not a folder data sets can be put into"):
+    with pytest.raises(DataError, match="no data set can be written into this folder"):
         fetch_archive(known(), tmp_path / "data")
 
 
@@ -213,7 +213,7 @@ def test_nothing_has_changed_at_first_and_further_files_do_not_matter(fetched):
 def test_a_changed_file_and_a_lost_one_are_named(fetched):
     (fetched / "tex" / "corpus.jsonl").write_text("tex/corpus.jsonk")
     (fetched / "tex" / "qrels" / "test.tsv").unlink()
-    problems = ["corpus.jsonl is not as it was fetched", "qrels/test.tsv is no longer there"]
+    problems = ["corpus.jsonl has changed since the download", "qrels/test.tsv is missing"]
     assert changes(fetched / "tex", find_manifest(fetched / "tex")) == problems
     assert changes(fetched / "unix", find_manifest(fetched / "unix")) == []
 
@@ -222,7 +222,7 @@ def test_a_path_in_a_manifest_is_never_opened(fetched, tmp_path):
     (tmp_path / "secret").write_text("secret")
     value = json.loads((fetched / "manifest.json").read_text())
     (fetched / "manifest.json").write_text(json.dumps({**value, "files": {"../secret": "0"}}))
-    assert changes(fetched, find_manifest(fetched)) == ["../secret is no longer there"]
+    assert changes(fetched, find_manifest(fetched)) == ["../secret is missing"]
 
 
 @pytest.mark.parametrize(

@@ -99,11 +99,11 @@ def test_empty_texts_are_counted(tiny):
 
 def test_a_missing_split_names_those_that_are_there(tiny):
     shutil.copy(tiny / "qrels" / "test.tsv", tiny / "qrels" / "train.tsv")
-    with pytest.raises(DataError, match=r"no judgements for split 'dev'; there are: test, train"):
+    with pytest.raises(DataError, match=r"no judgements for split 'dev'; the folder has test, train"):
         load_folder(tiny, split="dev")
     assert load_folder(tiny, split="train").split == "train"
     shutil.rmtree(tiny / "qrels")
-    with pytest.raises(DataError, match=r"no \*\.tsv is there"):
+    with pytest.raises(DataError, match=r"the folder has no \*\.tsv"):
         load_folder(tiny)
 
 

@@ -152,7 +152,7 @@ def test_a_data_set_in_memory_has_the_warnings_of_a_folder():
             {"documents": FRAME.replace("2", None)},
             "documents:2: 'doc_id' must be a non-empty string, found None",
         ),
-        ({"queries": {"q1": "x"}}, "queries: 1 judged queries of split 'test' are not there \\('7'"),
+        ({"queries": {"q1": "x"}}, "queries: 1 judged queries of split 'test' are missing \\('7'"),
         ({"queries": [("q1", "x"), ("q1", "y")]}, "queries:2: query id 'q1' occurs twice"),
         ({"queries": {"q1": None, "7": 7}}, "queries:2: 'text' must be a string; id '7'"),
         ({"qrels": {}}, "qrels: no judgements"),

@@ -108,7 +108,7 @@ def test_bytes_that_are_not_text_and_files_that_end_too_early_name_their_line(tm
         read(path)
     cut = tmp_path / "collection.tsv.gz"
     cut.write_bytes(gzip.compress(collection_tsv().encode())[:-20])
-    with pytest.raises(DataError, match=r"collection\.tsv\.gz:\d+: cannot be read on"):
+    with pytest.raises(DataError, match=r"collection\.tsv\.gz:\d+: cannot be read further"):
         read(cut)
 
 
@@ -198,7 +198,7 @@ def test_a_set_has_one_split(official, pinned):
 def test_a_judged_query_without_text_is_an_error(official, pinned):
     path = official / "msmarco-passage" / "queries.dev.small.tsv"
     write(path, "100\tonly this\n")
-    with pytest.raises(DataError, match=r"39 judged queries of split 'dev' are not there \('101'"):
+    with pytest.raises(DataError, match=r"39 judged queries of split 'dev' are missing \('101'"):
         datasets.load("msmarco-passage/dev", data_dir=official, offline=True)
 
 

@@ -95,7 +95,7 @@ def test_a_download_that_fails_says_what_to_do(remote, tmp_path):
     ):
         datasets.load("msmarco-passage-titled/dev", data_dir=tmp_path)
     remote.pin({SOURCES["collection.tsv"].url: make_archive({"collection.tsv": b"1\tx\n"})})
-    with pytest.raises(DataError, match=r"qrels\.dev\.small\.tsv, queries\.dev\.small\.tsv is not in it"):
+    with pytest.raises(DataError, match=r"lacks qrels\.dev\.small\.tsv, queries\.dev\.small\.tsv"):
         datasets.load("msmarco-passage/dev", data_dir=tmp_path)
 
 

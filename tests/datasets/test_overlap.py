@@ -241,7 +241,7 @@ def test_the_leaderboard_marks_a_system_that_declares_what_was_found_to_overlap(
     assert r"| trained | a\|b.jsonl | 3 of 300 | 0 of 283 |" in listed
     assert "| trained | other.jsonl | not compared | not compared |" in listed
     assert "silent" not in listed
-    assert "not thereby clean" in listed
+    assert "may be affected, too" in listed
 
 
 @pytest.mark.parametrize(

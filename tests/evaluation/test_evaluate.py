@@ -112,10 +112,10 @@ def test_runtime_settings_do_not_make_another_result(run):
 @pytest.mark.parametrize(
     ("settings", "options", "message"),
     [
-        ({"k1": 0.8}, {}, "k1 (0.9 there, 0.8 now)"),
-        ({"analyzer": "x"}, {}, "analyzer (None there, x now)"),
-        ({}, {"depth": 11}, "depth (10 there, 11 now)"),
-        ({}, {"measures": ["nDCG@10"]}, "measures (R@2, RR@10, nDCG@10 there, nDCG@10 now)"),
+        ({"k1": 0.8}, {}, "k1 (0.9 before, 0.8 now)"),
+        ({"analyzer": "x"}, {}, "analyzer (None before, x now)"),
+        ({}, {"depth": 11}, "depth (10 before, 11 now)"),
+        ({}, {"measures": ["nDCG@10"]}, "measures (R@2, RR@10, nDCG@10 before, nDCG@10 now)"),
     ],
 )
 def test_a_result_of_other_settings_is_in_the_way(run, settings, options, message):
@@ -131,7 +131,7 @@ def test_a_result_of_other_settings_is_in_the_way(run, settings, options, messag
 def test_a_result_of_other_data_is_in_the_way(run, make_collection, tmp_path):
     run()
     changed = make_collection({**DOCUMENTS, "d8": "new"}, QUERIES, QRELS, name="other/tiny")
-    with pytest.raises(UsageError, match=r"data set \([0-9a-f]{12} there, [0-9a-f]{12} now\)"):
+    with pytest.raises(UsageError, match=r"data set \([0-9a-f]{12} before, [0-9a-f]{12} now\)"):
         run(data=load(str(changed), data_dir=tmp_path))
 
 

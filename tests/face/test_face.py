@@ -127,7 +127,7 @@ def test_a_python_object_is_measured_again_unless_it_says_what_it_is():
     assert le.evaluate(known(), dataset).fresh
     assert not le.evaluate(known(), dataset).fresh
     known.settings = {"version": 2}
-    with pytest.raises(UsageError, match=r"version \(1 there, 2 now\)"):
+    with pytest.raises(UsageError, match=r"version \(1 before, 2 now\)"):
         le.evaluate(known(), dataset)
 
 

@@ -242,10 +242,10 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "contrast", "batch_size", "message"),
     [
-        ({}, {"in_batch": False}, 4, "nothing to tell a positive from"),
-        ({}, {}, 1, "nothing to tell a positive from"),
-        ({"neg": ["moon"]}, {}, 1, "nothing to tell a positive from"),  # which is its positive
-        ({"neg": ["sun"]}, {"group_size": 1}, 1, "nothing to tell a positive from"),
+        ({}, {"in_batch": False}, 4, "there are no negatives"),
+        ({}, {}, 1, "there are no negatives"),
+        ({"neg": ["moon"]}, {}, 1, "there are no negatives"),  # no more than its positive
+        ({"neg": ["sun"]}, {"group_size": 1}, 1, "there are no negatives"),
         ({}, {"distillation": 0.5}, 4, "needs pos_scores and neg_scores"),
         ({}, {"query_length": 600}, 4, "query_length 600 is more than the model has positions: 512"),
         ({}, {"passage_length": 600}, 4, "passage_length 600 is more than the model has positions: 512"),

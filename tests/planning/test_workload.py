@@ -125,7 +125,7 @@ def test_ms_marco_is_sampled_from_its_official_files(tmp_path) -> None:
 
 def test_errors_of_a_collection_at_hand_are_not_covered_up(make_collection, tmp_path) -> None:
     folder = make_collection({"d": "x"}, {"q": "y"}, {"q": {"d": 1}}, split="dev")
-    with pytest.raises(DataError, match="no judgements for split 'test'; there are: dev"):
+    with pytest.raises(DataError, match="no judgements for split 'test'; the folder has dev"):
         workloads([str(folder)], reading(), data_dir=tmp_path)
     assert workloads([str(folder)], reading(), data_dir=tmp_path, split="dev")[0].queries == 1
     (folder / "corpus.jsonl").write_text("{\n", encoding="utf-8")

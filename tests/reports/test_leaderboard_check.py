@@ -154,7 +154,7 @@ def tamper_damage(workspace: Path) -> None:
     ("tamper", "message"),
     [
         (tamper_mean, "the run scores nDCG@10"),
-        (tamper_count, "60 per-query values, the result says 61"),
+        (tamper_count, "60 per-query values, the result has 61"),
         (tamper_run, "is not the run the result was measured on"),
         (tamper_run_and_its_checksum, "the run scores "),
         (tamper_per_query, "per-query values of nDCG@10 are not those of the run"),

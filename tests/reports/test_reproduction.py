@@ -96,7 +96,7 @@ def test_a_difference_has_its_verdict_whatever_its_sign(tolerance, off, verdict)
 
 def test_a_value_that_was_not_found_has_no_verdict(every):
     assert Finding(every[0], every[0].expected[0]).verdict is None
-    assert Finding(every[0], every[0].expected[0], found=0.0).verdict == "FAIL"
+    assert Finding(every[0], every[0].expected[0], measured=0.0).verdict == "FAIL"
 
 
 @pytest.mark.parametrize("system", ["bm25", "bm25-multifield"])

@@ -129,7 +129,7 @@ def test_a_damaged_gz_is_an_error_that_names_the_file(put, read, damage) -> None
     whole = put(gzip.compress(BIG[read]), "whole.gz")
     assert read(whole)
     path = put(damage(whole.read_bytes()), "damaged.gz")
-    with pytest.raises(DataError, match=r"damaged\.gz:\d+: cannot be read on"):
+    with pytest.raises(DataError, match=r"damaged\.gz:\d+: cannot be read further"):
         read(path)
 
 

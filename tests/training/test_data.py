@@ -73,7 +73,7 @@ def test_a_malformed_row_is_named_with_file_and_line(tmp_path: Path, content: by
     [
         ("latin.jsonl", b'\n{"text": "caf\xe9 au lait"}\n', "latin.jsonl:2: not UTF-8"),
         ("later.jsonl", b'{"text": "tea"}\n{"text": "caf\xe9 au lait"}\n', "later.jsonl:2: not UTF-8"),
-        ("false.jsonl.gz", b"no archive", "false.jsonl.gz:1: cannot be read on"),
+        ("false.jsonl.gz", b"no archive", "false.jsonl.gz:1: cannot be read further"),
         ("odd.jsonl", b'\n{"body": "tea"}\n', "odd.jsonl:2: expected input"),
     ],
 )

@@ -250,7 +250,7 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         train_in(tmp_path, Stopping(), data="a")
-    with pytest.raises(UsageError, match=r"other data \(a there, b now\); give the same command again"):
+    with pytest.raises(UsageError, match=r"other data \(a before, b now\); give the same command again"):
         train_in(tmp_path, Falling(), data="b")
     resumed = Falling()
     train_in(tmp_path, resumed, data="a")

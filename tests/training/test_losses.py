@@ -121,5 +121,5 @@ def test_a_text_counts_once_and_a_positive_of_the_same_query_is_no_negative() ->
 
 
 def test_without_in_batch_negatives_there_must_be_others() -> None:
-    with pytest.raises(UsageError, match="nothing to tell apart"):
+    with pytest.raises(UsageError, match="has no negatives"):
         Contrast(group_size=1, in_batch=False)

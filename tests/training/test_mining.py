@@ -247,4 +247,4 @@ def test_test_queries_of_the_pairs_own_collection_are_left_out(
     arguments[4], arguments[-1] = data, tmp_path / "other.jsonl"
     warned = CliRunner().invoke(app, [*map(str, arguments)])
     assert warned.exit_code == 0, warned.stderr
-    assert "no query is left out: name the sets" in warned.stderr
+    assert "no query is left out: name the data sets" in warned.stderr
