@@ -144,7 +144,9 @@ def _stored_table(stored: dict[str, str], used: dict[str, str]) -> "Table":
 
 
 def _quoted(value: Any) -> str:
-    """Return the value of a field, its parts in quotation marks if there are several."""
+    """Return the value of a field; texts are in quotation marks, since their spaces count."""
+    if isinstance(value, str) and (" " in value or "\n" in value):
+        return repr(value)
     return " ".join(map(repr, value)) if isinstance(value, list | tuple) else str(value)
 
 
