@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from adapters.maxp import MaxP
-from adapters.options import Context
+from adapters.options import Context, configure
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import Retriever
 
@@ -94,19 +94,32 @@ def checkpoint_folder(model: str, *, offline: bool = False) -> Path:
         offline: Whether the network must not be used.
 
     Raises:
-        UsageError: The system has no checkpoint.
+        UsageError: The system has no checkpoint; or see :func:`llara_eval.checkpoints.folder.resolve`.
         DataError: No checkpoint has this name.
         MissingPartError: The package of the weights is not installed.
     """
-    from adapters.dense import packaged_folder
-    from llara_eval.checkpoints.folder import resolve
+    return find_checkpoint(model, {}, offline=offline).folder
+
+
+def find_checkpoint(model: str, options: Mapping[str, Any], *, offline: bool = False) -> "Checkpoint":
+    """Return a checkpoint, of which nothing has been read.
+
+    Args:
+        model: As for :func:`checkpoint_folder`, which raises the same errors.
+        options: The user's options, which may name a revision and allow more than is usual.
+        offline: Never use the network.
+    """
+    from adapters.dense import DenseConfig, packaged_folder
+    from llara_eval.checkpoints.folder import Checkpoint, resolve
 
     if model not in SYSTEMS:
-        return resolve(model, offline=offline)
-    options = SYSTEMS[model].options
-    if "package" not in options:
+        config, _ = configure(DenseConfig, {}, options, model)
+        folder = resolve(model, offline=offline, revision=config.revision, allowed=config.allowed)
+        return Checkpoint(folder, allowed=config.allowed)
+    packaged = SYSTEMS[model].options
+    if "package" not in packaged:
         raise UsageError(f"{model} has no checkpoint: it is not a dense system")
-    return packaged_folder(model, options["package"], options["within"])
+    return Checkpoint(packaged_folder(model, packaged["package"], packaged["within"]))
 
 
 def checkpoint_texts(
@@ -117,7 +130,7 @@ def checkpoint_texts(
     Args:
         model: The name of the system, as for :func:`open_system`.
         options: The user's options.
-        checkpoint: The checkpoint, see :func:`checkpoint_folder`.
+        checkpoint: The checkpoint, see :func:`find_checkpoint`.
 
     Raises:
         UsageError: An option is unknown, or neither the checkpoint nor an option says which templates to use.

@@ -13,9 +13,10 @@ from typing import Any, Literal
 from adapters import repllama
 from adapters.llara import templates as llara
 from adapters.options import Context, configure, unnamed
-from adapters.prompts import find_entry, require_prompts
+from adapters.prompts import PromptConfig, find_entry, require_prompts
 from llara_eval.checkpoints.folder import Checkpoint, resolve
 from llara_eval.checkpoints.load import change_templates, load, settle_templates
+from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.protocols import SILENT, Corpus, Progress
 from llara_eval.core.types import Hits, Query
@@ -25,7 +26,6 @@ from llara_eval.encoding.check import check
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import Name as Engine
-from llara_eval.encoding.prompt_sets import PromptOptions
 from llara_eval.encoding.templates import SIDES, Pooling, Side, Templates
 from llara_eval.search.compressed import Variant, VectorFormat, check_dims, search_variant
 from llara_eval.vectors.remote import open_store_folder
@@ -47,12 +47,15 @@ TEMPLATES: Mapping[str, Callable[[Any], Templates]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DenseConfig:
+class DenseConfig(PromptConfig):
     """Options of a dense retriever; None leaves the choice to the checkpoint or the machine.
 
     Attributes:
         max_length: The most tokens of a query or document, template included.
+        query_length: The most tokens of a query, template included; None takes ``max_length``.
+        document_length: The most tokens of a document, template included; None takes ``max_length``.
         pooling: ``mean``, ``first`` or ``last``.
+        normalize: Whether vectors are divided by their norm, so that scores are cosines.
         template: Name of the templates that replace those of the checkpoint, see :data:`TEMPLATES`.
         dtype: The dtype of weights and products; scores are always float32.
         batch_tokens: Tokens of one batch, padding included.
@@ -63,15 +66,17 @@ class DenseConfig:
         vectors: ``fp16`` for an exact search; ``int8`` or ``binary`` for a search of codes, whose best
             documents are then scored exactly.
         dims: The number of leading dimensions that are kept.
-        query_prompt: The text before each query; with ``prompts``, the format of instructions.
-        document_prompt: The text before each document.
-        prompt_name: The name of a prompt that the checkpoint stores.
-        no_prompts: Whether texts are read without a prompt.
-        prompts: A file with a prompt for each data set, or ``mteb``.
+        name: The name of the system, instead of the folder's.
+        revision: The revision of a hub name.
+        trust_remote_code: Whether code that the checkpoint brings may run.
+        bin_weights: Whether weights in ``pytorch_model.bin`` are read, where there are no others.
     """
 
     max_length: int | None = None
+    query_length: int | None = None
+    document_length: int | None = None
     pooling: Pooling | None = None
+    normalize: bool | None = None
     template: Literal["llara", "llara-paper", "llara-paper-acl", "repllama"] | None = None
     dtype: str | None = unnamed(None)
     batch_tokens: int | None = unnamed(None)
@@ -80,36 +85,25 @@ class DenseConfig:
     search: str = unnamed("torch")
     vectors: VectorFormat = "fp16"
     dims: int | None = None
-    query_prompt: str | None = unnamed(None)
-    document_prompt: str | None = unnamed(None)
-    prompt_name: str | None = unnamed(None)
-    no_prompts: bool = unnamed(False)
-    prompts: str | None = unnamed(None)
+    name: str | None = unnamed(None)
+    revision: str | None = unnamed(None)
+    trust_remote_code: bool = unnamed(False)
+    bin_weights: bool = unnamed(False)
 
     @property
-    def prompt_options(self) -> PromptOptions:
-        """What the options say of prompts.
-
-        Raises:
-            UsageError: They contradict each other.
-        """
-        return PromptOptions(
-            query=self.query_prompt,
-            document=self.document_prompt,
-            name=self.prompt_name,
-            none=self.no_prompts,
-            set_name=self.prompts,
-        )
+    def allowed(self) -> Permissions:
+        """What the user allows beyond tensors in safetensors and classes of the libraries."""
+        return Permissions(code=self.trust_remote_code, bin_weights=self.bin_weights)
 
 
 def open_checkpoint(
     name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Context
 ) -> "Dense":
     """Open a checkpoint folder, a GGUF file or a hub name; a path gives the system its last part as name."""
-    folder = resolve(name, offline=context.offline)
     path = Path(name).expanduser()
     short_name = path.resolve().name.removesuffix(".gguf") if path.exists() else name
     config, full_name = _configure(base, options, short_name)
+    folder = resolve(name, offline=context.offline, revision=config.revision, allowed=config.allowed)
     return Dense(full_name, folder, config, context)
 
 
@@ -128,6 +122,7 @@ def open_packaged(
 
 def _configure(base: Mapping[str, Any], options: Mapping[str, Any], name: str) -> tuple[DenseConfig, str]:
     """Return the options, and the system's name with its set of prompts and with the options it names."""
+    name = str(options.get("name") or name)
     config, full_name = configure(DenseConfig, base, options, name)
     return config, f"{name}{config.prompt_options.label}{full_name.removeprefix(name)}"
 
@@ -148,7 +143,8 @@ def read_texts(
 
 def _template_options(config: DenseConfig) -> dict[str, Any]:
     """Return the arguments that decide which templates a checkpoint is used with."""
-    changes = {"max_length": config.max_length, "pooling": config.pooling}
+    fields = ("max_length", "query_length", "document_length", "pooling", "normalize")
+    changes = {field: getattr(config, field) for field in fields}
     return {
         "changes": {key: value for key, value in changes.items() if value is not None},
         "prompts": config.prompt_options,
@@ -184,7 +180,7 @@ class Dense:
         self.name = name
         self.config = config
         self.phases: dict[str, dict[str, float]] = {}
-        self._checkpoint = Checkpoint(folder)
+        self._checkpoint = Checkpoint(folder, allowed=config.allowed)
         self.encoder: Encoder = load(
             self._checkpoint,
             dtype=config.dtype,
@@ -231,6 +227,7 @@ class Dense:
         encoder = self.encoder
         return {
             "checkpoint_sha256": self._checkpoint.content_hash,
+            **({"code_sha256": code} if (code := self._checkpoint.code) else {}),
             **({TRAINING_FILES: self._training_files} if self._training_files else {}),
             "templates": encoder.templates.as_json(),
             "prompts_from": {side: getattr(encoder.origin, side) for side in SIDES},

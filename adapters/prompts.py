@@ -1,12 +1,48 @@
-"""Sets of prompts, one for each data set: from a file, or the instructions of mteb."""
+"""The options of prompts, and sets of prompts for data sets: from a file, or the instructions of mteb."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from adapters.options import unnamed
 from llara_eval.core.errors import UsageError
 from llara_eval.datasets import known
 from llara_eval.datasets.mteb_tasks import read_instructions
 from llara_eval.encoding.prompt_sets import MTEB, Entry, PromptOptions, PromptSet
 from llara_eval.encoding.prompts import Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptConfig:
+    """The options that choose prompts; by default they are the checkpoint's own.
+
+    Attributes:
+        query_prompt: The text before each query; with ``prompts``, the format of instructions.
+        document_prompt: The text before each document.
+        prompt_name: The name of a prompt that the checkpoint stores.
+        no_prompts: Whether texts are read without a prompt.
+        prompts: A file with a prompt for each data set, or ``mteb``.
+    """
+
+    query_prompt: str | None = unnamed(None)
+    document_prompt: str | None = unnamed(None)
+    prompt_name: str | None = unnamed(None)
+    no_prompts: bool = unnamed(False)
+    prompts: str | None = unnamed(None)
+
+    @property
+    def prompt_options(self) -> PromptOptions:
+        """What the options say of prompts.
+
+        Raises:
+            UsageError: They contradict each other.
+        """
+        return PromptOptions(
+            query=self.query_prompt,
+            document=self.document_prompt,
+            name=self.prompt_name,
+            none=self.no_prompts,
+            set_name=self.prompts,
+        )
 
 
 def find_entry(options: PromptOptions, dataset: str) -> Entry | None:

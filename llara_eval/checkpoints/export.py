@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from llara_eval.checkpoints import st_write
 from llara_eval.checkpoints.load import load
+from llara_eval.checkpoints.tokenizer import TOKENIZER_FILE, overruling
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.core.folders import atomic_folder
 from llara_eval.core.protocols import SILENT, Progress
@@ -48,6 +49,7 @@ def export(folder: Path, output: Path, *, overwrite: bool = False, progress: Pro
         device = str(encoder.device)
         advance()
         st_write.write(encoder, unfinished, output.name)
+        _check_tokenizers(unfinished)
         del encoder  # makes room for the weights that the check reads
         advance()
         _verify(unfinished, texts, expected, device)
@@ -62,6 +64,19 @@ def _check_output(folder: Path, output: Path, overwrite: bool) -> None:
         raise UsageError(f"{output} exists; name another folder or add --overwrite")
     if output.exists() and not (output / "modules.json").is_file():
         raise UsageError(f"{output} is not an earlier export and cannot be replaced; name another folder")
+
+
+def _check_tokenizers(folder: Path) -> None:
+    """Raise a UsageError if transformers would read an exported tokenizer in another way than it is."""
+    from transformers import AutoConfig
+
+    for file in sorted(folder.rglob(TOKENIZER_FILE)):
+        config = AutoConfig.from_pretrained(file.parent, local_files_only=True)
+        if (name := overruling(file.parent, config)) is not None:
+            raise UsageError(
+                f"transformers reads every tokenizer of a {config.model_type} model as {name}, which gives "
+                "other token ids than the one of this checkpoint; it cannot be exported"
+            )
 
 
 def _probes(encoder: Encoder) -> list[str]:

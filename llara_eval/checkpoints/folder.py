@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +11,19 @@ from typing import Any, TypedDict
 from safetensors import SafetensorError
 
 from llara_eval.checkpoints.gguf import convert_gguf
+from llara_eval.checkpoints.own_code import Permissions, check_code, code_hashes
+from llara_eval.checkpoints.tokenizer import read_tokenizer
 from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, sha256_of
 from llara_eval.encoding.templates import Templates
 
 LORA_CONFIG = "adapter_config.json"
+
+BIN_WEIGHTS = "pytorch_model*.bin"
+"""Weights in pickled form, which are read only if the user allows it."""
+
+_NOTHING = Permissions()
 
 _HASHED = (
     *("*.safetensors", "adapter_model.bin", "config.json", LORA_CONFIG),
@@ -49,14 +57,16 @@ class Checkpoint:
     """An opened checkpoint folder; each of its files is read at most once, when it is first needed.
 
     Every property raises a DataError if a file that it needs is missing or malformed, and a UsageError if the
-    model has both an encoder and a decoder.
+    model has both an encoder and a decoder, or names code of its own that may not run.
 
     Args:
         folder: The folder, see :func:`resolve`.
+        allowed: What the user allows; a folder that names code of its own is refused otherwise.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, allowed: Permissions = _NOTHING) -> None:
         self.folder = folder
+        self.allowed = allowed
 
     @cached_property
     def lora(self) -> Mapping[str, Any] | None:
@@ -77,9 +87,9 @@ class Checkpoint:
             return None
         name = self.lora["base_model_name_or_path"]
         if (self.folder / name).is_dir():
-            return Checkpoint(self.folder / name)
+            return Checkpoint(self.folder / name, allowed=self.allowed)
         try:
-            return Checkpoint(resolve(name))
+            return Checkpoint(resolve(name), allowed=self.allowed)
         except DataError as error:
             raise DataError(
                 f"{self.folder} holds a LoRA adapter of the base model {name!r}, which is missing ({error}); "
@@ -93,6 +103,7 @@ class Checkpoint:
         if not path.is_file():
             return []
         modules = read_record(path, list[_Module])
+        check_code(self.folder, trusted=self.allowed.code)
         if not modules:
             raise DataError(f"{path}: expected modules, found none")
         return [(module["type"].rsplit(".", 1)[-1], self.folder / module["path"]) for module in modules]
@@ -124,9 +135,10 @@ class Checkpoint:
 
         if self.base is not None:
             return self.base.whole_config
+        check_code(self.transformer, trusted=self.allowed.code)
         try:
             config = AutoConfig.from_pretrained(
-                self.transformer, local_files_only=True, trust_remote_code=False
+                self.transformer, local_files_only=True, trust_remote_code=self.allowed.code
             )
         except UNREADABLE as error:
             raise DataError(f"{self.folder}: its configuration cannot be read: {error}") from error
@@ -151,31 +163,12 @@ class Checkpoint:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The tokenizer; an adapter without a tokenizer has that of its base model.
-
-        It truncates texts at their end, as templates do, even if it was saved with another setting.
-        """
-        from transformers import AutoTokenizer
-
+        """The tokenizer; an adapter without a tokenizer has that of its base model."""
         if self.base is not None and not any(self.transformer.glob("tokenizer*")):
             return self.base.tokenizer
         config = self.whole_config if self.base is None else None  # an adapter's folder has none
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                self.transformer,
-                config=config,
-                local_files_only=True,
-                trust_remote_code=False,
-                truncation_side="right",
-            )
-        except UNREADABLE as error:
-            raise DataError(f"{self.folder}: its tokenizer cannot be read: {error}") from error
-        names = tokenizer.vocab_files_names.values()  # empty for a tokenizer of bytes
-        if names and not any((self.transformer / name).is_file() for name in names):
-            raise DataError(  # transformers has invented a tokenizer
-                f"{self.folder} holds no tokenizer ({' or '.join(sorted(names))}); save it in that folder"
-            )
-        return tokenizer
+        check_code(self.transformer, trusted=self.allowed.code)
+        return read_tokenizer(self.transformer, config, trust_code=self.allowed.code)
 
     @cached_property
     def templates(self) -> Templates | None:
@@ -188,19 +181,36 @@ class Checkpoint:
             return True
         return self.base is not None and self.base.has(*patterns)
 
+    @property
+    def reads_bin(self) -> bool:
+        """Whether the weights of the folder are read in pickled form, which it has alone."""
+        return self.allowed.bin_weights and not any(self.transformer.glob("*.safetensors"))
+
     @cached_property
     def content_hash(self) -> str:
-        """The SHA-256 of weights, configuration, tokenizer and modules of checkpoint and base model."""
-        model_files = {path for pattern in _HASHED for path in self.transformer.glob(pattern)}
+        """The SHA-256 of weights, configuration, tokenizer, modules and code of checkpoint and base model."""
+        patterns = (*_HASHED, BIN_WEIGHTS) if self.reads_bin else _HASHED
+        model_files = {path for pattern in patterns for path in self.transformer.glob(pattern)}
         named = [(path.name, path) for path in sorted(model_files)]
         module_files = sorted(self._module_files() - model_files)
         named += [(path.relative_to(self.folder).as_posix(), path) for path in module_files]
         total = hashlib.sha256()
         for name, path in named:
             total.update(f"{name}\x1f{sha256_of(path)}\x1e".encode())
+        for name, code_hash in sorted(self.code.items()):
+            total.update(f"{name}\x1f{code_hash}\x1e".encode())
         if self.base is not None:
             total.update(self.base.content_hash.encode())
         return total.hexdigest()
+
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """The SHA-256 of each file of code that the checkpoint or its base model brings and that may run."""
+        if not self.allowed.code:
+            return {}
+        folders = {self.folder, self.transformer}
+        own = {name: value for folder in folders for name, value in code_hashes(folder).items()}
+        return {**(self.base.code if self.base is not None else {}), **own}
 
     def _module_files(self) -> set[Path]:
         """Return the files on which the modules after the transformer depend.
@@ -219,42 +229,75 @@ class Checkpoint:
         return set() if chosen == ["pooling_mode_mean_tokens"] else {path}
 
 
-def resolve(model: str, *, offline: bool = False) -> Path:
+def resolve(
+    model: str, *, offline: bool = False, revision: str | None = None, allowed: Permissions = _NOTHING
+) -> Path:
     """Return the folder of a checkpoint; a GGUF file is converted, a hub name is downloaded.
 
     Args:
-        model: A checkpoint folder, a GGUF file, or a name on the hub.
+        model: A checkpoint folder, a GGUF file, or a name on the hub, also with a revision (``org/name@v2``).
         offline: Whether downloads are forbidden.
+        revision: The revision of a hub name: a branch, a tag, or the 40 digits of a commit.
+        allowed: What the user allows; it is downloaded too.
 
     Raises:
         DataError: There is no such checkpoint, or it would have to be downloaded and cannot be.
-        UsageError: The name is empty, or the folder holds several GGUF files.
+        UsageError: The name is empty, or the folder holds several GGUF files; or a revision is named of what
+            is not on the hub, or named twice; or code of a hub name may run and no commit is named.
         MissingPartError: The reader of GGUF files is not installed.
     """
     if not model:
         raise UsageError("--model is empty; name a checkpoint")
     path = Path(model).expanduser().absolute()  # absolute, since an adapter trained on it records the path
+    if path.exists() and revision is not None:
+        raise UsageError(f"--revision {revision}: {model} is no name on the hub")
     if path.is_dir():
-        weights = sorted(path.glob("*.gguf"))
-        if weights and not (path / "config.json").is_file():
-            if len(weights) > 1:
-                raise UsageError(f"{path} holds {len(weights)} GGUF files; name the one to use")
-            return convert_gguf(weights[0])
-        if not any((path / name).is_file() for name in ("config.json", "modules.json", LORA_CONFIG)):
-            raise DataError(f"{path} is not a checkpoint folder: it has no config.json")
-        return path
+        return _resolve_folder(path)
     if path.is_file() and path.suffix == ".gguf":
         return convert_gguf(path)
-    if path.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
+    name, _, named_revision = model.partition("@")
+    if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise DataError(f"{model!r} is not a checkpoint folder, a GGUF file or a system's name")
+    if named_revision and revision not in (None, named_revision):
+        raise UsageError(f"{model} and --revision {revision} name two revisions")
+    return _download(name, named_revision or revision, offline=offline, allowed=allowed)
+
+
+def _resolve_folder(path: Path) -> Path:
+    """Return a folder, or that of the GGUF file in it."""
+    weights = sorted(path.glob("*.gguf"))
+    if weights and not (path / "config.json").is_file():
+        if len(weights) > 1:
+            raise UsageError(f"{path} holds {len(weights)} GGUF files; name the one to use")
+        return convert_gguf(weights[0])
+    if not any((path / name).is_file() for name in ("config.json", "modules.json", LORA_CONFIG)):
+        raise DataError(f"{path} is not a checkpoint folder: it has no config.json")
+    return path
+
+
+def _download(name: str, revision: str | None, *, offline: bool, allowed: Permissions) -> Path:
+    """Return the folder of a name on the hub, downloaded now or before."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    if allowed.code and not re.fullmatch("[0-9a-f]{40}", revision or ""):
+        raise UsageError(
+            f"--trust-remote-code runs code of {name}: name the commit that you trust, by its 40 digits, "
+            "with --revision"
+        )
+    patterns = [*_HUB_FILES, *(["*.py"] if allowed.code else [])]
+    patterns += [BIN_WEIGHTS, f"{BIN_WEIGHTS}.index.json"] if allowed.bin_weights else []
     try:
-        offline = offline or HF_HUB_OFFLINE
-        return Path(snapshot_download(model, allow_patterns=_HUB_FILES, local_files_only=offline))
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=patterns,
+                local_files_only=offline or HF_HUB_OFFLINE,
+            )
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise DataError(
-            f"{model!r} is not a folder and cannot be read from the hub: {str(error).splitlines()[0]}"
+            f"{name!r} is not a folder and cannot be read from the hub: {str(error).splitlines()[0]}"
         ) from error

@@ -2,18 +2,20 @@
 
 A folder holds our ``template.json``, a sentence-transformers model (``modules.json``), a LoRA adapter
 (``adapter_config.json``), which is merged into its base model, or a bare language model. Weights are read as
-safetensors, those of an adapter also by torch's reader of plain tensors. Code of a checkpoint is never run.
+safetensors, those of an adapter also by torch's reader of plain tensors, and so are others and code runs if
+the user said so.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from llara_eval.checkpoints import lora, st_read
-from llara_eval.checkpoints.folder import UNREADABLE, Checkpoint
+from llara_eval.checkpoints.folder import BIN_WEIGHTS, UNREADABLE, Checkpoint
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding import engines
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
@@ -53,9 +55,10 @@ def load(
         folder: A checkpoint folder, or a checkpoint that is already open.
         dtype: ``float32``, ``bfloat16`` or ``float16``; None takes what the processor supports.
         batch_tokens: Tokens of a batch, padding included; None takes what suits the device.
-        changes: Template fields to change on both sides (``max_length``, ``pooling``, …).
-        text_length: The limit of length in tokens if ``changes`` has none, or the model's limit if that is
-            lower; None keeps the limits of the templates.
+        changes: Template fields to change on both sides (``max_length``, ``pooling``, …), and the limits of
+            length of one side, ``query_length`` and ``document_length``.
+        text_length: The limit of length in tokens of a side for which ``changes`` has none, or the model's
+            limit if that is lower; None keeps the limits of the templates.
         chosen: Makes the templates from the tokenizer; the templates of the folder are ignored.
         recognisers: Make templates for checkpoints that they know by vocabulary or configuration.
         prompts: What the user says of prompts.
@@ -85,7 +88,9 @@ def load(
     tokenizer = checkpoint.tokenizer
     model = read_model(checkpoint, dtype=weight_dtype)
     model = model.to(device if engine == "transformers" else "cpu").eval()
-    other = engines.open_engine(engine, checkpoint.folder, model, tokenizer, templates, device)
+    other = engines.open_engine(
+        engine, checkpoint.folder, model, tokenizer, templates, device, trust_code=checkpoint.allowed.code
+    )
     facts = None if other else engines.find_facts(model, templates)
     return Encoder(
         model, tokenizer, templates, batch_tokens=batch_tokens, origin=origin, facts=facts, engine=other
@@ -114,10 +119,17 @@ def settle_templates(
         templates, source = _own_templates(checkpoint, recognisers, own_modules=own_modules)
         stored = st_read.read_prompts(checkpoint.folder) if source == _MODULES else None
     config, changes = checkpoint.config, dict(changes or {})
-    require_positions(config, max_length=changes.get("max_length"))
-    if text_length is not None:
-        changes.setdefault("max_length", min(text_length, max_tokens(config, checkpoint.tokenizer)))
-    templates = templates.with_changes(**changes).within(max_positions(config))
+    lengths = {name: changes.pop(name, None) for name in ("max_length", "query_length", "document_length")}
+    require_positions(config, **lengths)
+    usual = None if text_length is None else min(text_length, max_tokens(config, checkpoint.tokenizer))
+    templates = templates.with_changes(**changes)
+    templates = templates.cut_to(
+        *(
+            lengths[f"{side}_length"] or lengths["max_length"] or usual or templates.of(side).max_length
+            for side in SIDES
+        )
+    )
+    templates = templates.within(max_positions(config))
     by_side = prompts.settle(templates, source, stored, entry)
     templates = Templates(*(replace(templates.of(side), prompt=by_side[side].text) for side in SIDES))
     origin = Origin(
@@ -164,6 +176,10 @@ def read_model(checkpoint: Checkpoint, *, dtype: torch.dtype, head: bool = False
         return _read_weights(checkpoint, dtype, with_head=head, whole=head)
     except ImportError as error:  # a package that reads quantised weights is missing
         raise MissingPartError(f"{checkpoint.folder}: {error}") from error
+    except UnpicklingError as error:
+        raise DataError(
+            f"{checkpoint.folder}: {BIN_WEIGHTS} cannot be loaded as plain tensors; code in it is never run"
+        ) from error
     except UNREADABLE as error:
         raise DataError(f"{checkpoint.folder}: cannot be loaded as a model: {error}") from error
 
@@ -180,13 +196,20 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool
         return lora.merge(checkpoint.folder, weights, base, tokens, on_head=on_head, with_head=with_head)
     if with_head:
         checkpoint.require_head()
+    folder = checkpoint.transformer
+    pickled = sorted(path.name for path in folder.glob(BIN_WEIGHTS))
+    if pickled and not checkpoint.reads_bin and not any(folder.glob("*.safetensors")):
+        raise DataError(
+            f"{folder} has its weights in {pickled[0]} only: -o bin_weights=true reads them, without running "
+            "code in them; or save them as safetensors"
+        )
     model, report = (AutoModelForCausalLM if with_head else AutoModel).from_pretrained(
         checkpoint.transformer,
         config=checkpoint.whole_config,
         dtype=dtype,
         local_files_only=True,
-        use_safetensors=True,
-        trust_remote_code=False,
+        use_safetensors=not checkpoint.reads_bin,
+        trust_remote_code=checkpoint.allowed.code,
         output_loading_info=True,
     )
     if model.config.get_text_config() is not model.config:  # the model reads pictures too

@@ -41,6 +41,26 @@ def trained_with_head(weights: Mapping[str, Any], config: Any) -> bool:
     return any(name.startswith(f"base_model.model.{decoder}.") for name in weights)
 
 
+def embedding_rows(weights: Mapping[str, Any], model: Any) -> int | None:
+    """Return the rows of the embedding matrix that an adapter holds; None if it holds none.
+
+    peft saves the whole matrix if its size was changed before the training, and loads it after the same
+    change: https://huggingface.co/docs/peft/developer_guides/checkpoint.
+    """
+    embedding = model.get_input_embeddings()
+    (name,) = [name for name, module in model.named_modules() if module is embedding]
+    attribute = name.rsplit(".", 1)[-1]
+    sizes = {
+        len(weight)
+        for key, weight in weights.items()
+        if key.endswith(".weight")
+        and attribute in key.split(".")
+        and ".lora_" not in key
+        and weight.shape[1:] == embedding.weight.shape[1:]
+    }
+    return sizes.pop() if len(sizes) == 1 else None
+
+
 def merge(
     folder: Path, weights: Mapping[str, Any], model: Any, tokens: int, *, on_head: bool, with_head: bool
 ) -> Any:
@@ -50,7 +70,7 @@ def merge(
         folder: The adapter's folder.
         weights: The adapter's weights, see :func:`read_weights`.
         model: The base model, with its language-model head if ``on_head`` or ``with_head``.
-        tokens: The size of the vocabulary; the embedding matrix grows to it.
+        tokens: The size of the vocabulary; the embedding matrix grows to it if the adapter holds none.
         on_head: Whether the adapter was trained on a model with its language-model head.
         with_head: Whether the result has its language-model head.
 
@@ -60,15 +80,16 @@ def merge(
     from peft import PeftModel, get_peft_model_state_dict
 
     base = model.name_or_path
-    grown = tokens > model.get_input_embeddings().num_embeddings
-    if grown:
-        model.resize_token_embeddings(tokens, mean_resizing=False)
+    rows = embedding_rows(weights, model) or max(tokens, model.get_input_embeddings().num_embeddings)
+    resized = rows != model.get_input_embeddings().num_embeddings
+    if resized:
+        model.resize_token_embeddings(rows, mean_resizing=False)
     target = model if on_head or not with_head else model.base_model
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the weights are checked below
         warnings.simplefilter("ignore", FutureWarning)  # peft uses a deprecated name of transformers
         adapted = PeftModel.from_pretrained(target, folder)
-        expected = get_peft_model_state_dict(adapted, save_embedding_layers=grown).keys()
+        expected = get_peft_model_state_dict(adapted, save_embedding_layers=resized).keys()
     replaced = adapted.state_dict().keys()  # the adapter may hold a whole embedding matrix, for example
     wrong = sorted((expected - weights.keys()) | (weights.keys() - expected - replaced))
     if wrong:

@@ -149,7 +149,8 @@ class Opening:
     """The options of every command that opens a system."""
 
     NAMED: ClassVar[tuple[str, ...]] = (
-        *("dtype", "max_length", "batch_tokens", "backend"),
+        *("dtype", "max_length", "query_length", "document_length", "batch_tokens", "backend"),
+        *("name", "revision", "trust_remote_code"),
         *("query_prompt", "document_prompt", "prompt_name", "no_prompts", "prompts"),
     )
     """The settings of a system that have an option of their own."""
@@ -162,6 +163,12 @@ class Opening:
     ] = None
     dtype: Dtype = None
     max_length: MaxLength = None
+    query_length: Annotated[
+        int | None, typer.Option(min=1, help="The most tokens of a query with its template.")
+    ] = None
+    document_length: Annotated[
+        int | None, typer.Option(min=1, help="The most tokens of a document with its template.")
+    ] = None
     batch_tokens: BatchTokens = None
     backend: Annotated[
         str | None,
@@ -172,6 +179,19 @@ class Opening:
     prompt_name: PromptName = None
     no_prompts: NoPrompts = None
     prompts: PromptsOption = None
+    name: Annotated[
+        str | None, typer.Option(help="The name of the system; by default that of the folder or the hub.")
+    ] = None
+    revision: Annotated[
+        str | None, typer.Option(help="The revision of a hub name; org/name@REVISION says the same.")
+    ] = None
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code",
+            help="Run code that the checkpoint brings; a hub name needs the 40 digits of its commit.",
+        ),
+    ] = False
     offline: Offline = False
     as_json: Json = False
     quiet: Quiet = False
@@ -183,7 +203,8 @@ class Opening:
         Raises:
             UsageError: A setting is malformed, or given twice.
         """
-        return settings(self.option, **{name: getattr(self, name) for name in self.NAMED})
+        given = {name: getattr(self, name) for name in self.NAMED}
+        return settings(self.option, **{name: value for name, value in given.items() if value is not False})
 
     def set_up(self) -> Progress:
         """Set up the log, and return the progress bars."""

@@ -51,8 +51,7 @@ def plan(
     it comes with weights, they are timed here. Nothing is downloaded but the model.
     """
     progress = opening.set_up()
-    from adapters import checkpoint_folder
-    from llara_eval.checkpoints.folder import Checkpoint
+    from adapters import find_checkpoint
     from llara_eval.encoding.devices import default_device, settle_dtype
     from llara_eval.encoding.encoder import BATCH_TOKENS
     from llara_eval.planning import corpus_sizes, encoding
@@ -62,7 +61,7 @@ def plan(
 
     device = encoding.device(hardware.device_tflops, hardware.utilisation)
     settings = opening.settings()
-    checkpoint = Checkpoint(checkpoint_folder(model, offline=opening.offline))
+    checkpoint = find_checkpoint(model, settings, offline=opening.offline)
     cost = skeleton.cost(checkpoint.config)
     reading = _reading(model, checkpoint, settings)
     dtype, batch_tokens = settings.get("dtype"), int(settings.get("batch_tokens", 0)) or None
@@ -110,8 +109,9 @@ def _reading(model: str, checkpoint: "Checkpoint", settings: dict[str, Any]) -> 
     config, _ = configure(DenseConfig, {}, settings, model)
     if config.template is not None:
         raise UsageError(f"--option template: needs a tokenizer, and {checkpoint.folder} has none")
-    template = Template(max_length=config.max_length or Template().max_length)
-    return Reading(Templates(template, template))
+    usual = config.max_length or Template().max_length
+    lengths = config.query_length or usual, config.document_length or usual
+    return Reading(Templates(*(Template(max_length=length) for length in lengths)))
 
 
 def _collections(plan: "Plan", reading: "Reading") -> "Table":

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from llara_eval.core.errors import CheckFailedError
 from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.model_facts import advice_on_nan
 from llara_eval.encoding.padded import Tokens, embed
 from llara_eval.encoding.templates import SIDES, Side, Template, fault_of_slots
 
@@ -39,7 +40,7 @@ def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
             raise CheckFailedError(f"{fault}: is this the tokenizer the model was adapted with?")
         many = encoder.embed(sequences[side], side)
         if not bool(torch.isfinite(many).all()):
-            raise CheckFailedError(f"{side} embeddings hold NaN or infinity; try --dtype float32")
+            raise CheckFailedError(f"{side} embeddings hold NaN or infinity; {advice_on_nan(encoder.model)}")
         for name, expected in _expected(encoder, sequences[side], side).items():
             cosine = float(torch.nn.functional.cosine_similarity(many.cpu(), expected.cpu()).min())
             smallest[name] = min(smallest.get(name, 1.0), cosine)

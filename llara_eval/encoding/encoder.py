@@ -17,7 +17,7 @@ from torch import Tensor
 
 from llara_eval.core.errors import CheckFailedError, DataError
 from llara_eval.core.protocols import Advance
-from llara_eval.encoding.model_facts import ModelFacts, bare_facts
+from llara_eval.encoding.model_facts import ModelFacts, advice_on_nan, bare_facts
 from llara_eval.encoding.packed import PackedModel
 from llara_eval.encoding.padded import PaddedModel, Tokens
 from llara_eval.encoding.prompts import GIVEN, Origin
@@ -185,7 +185,7 @@ class Encoder:
                 text = self.tokenizer.decode(sequences[bad[0]], skip_special_tokens=True)
                 raise CheckFailedError(
                     f"{len(bad)} of {len(ordered)} embeddings hold NaN or infinity, the first for "
-                    f"{text[:60]!r}; try --dtype float32"
+                    f"{text[:60]!r}; {advice_on_nan(self.model)}"
                 )
             return ordered
 

@@ -74,13 +74,21 @@ class SentenceTransformersModel:
     """An engine that runs all modules of a sentence-transformers folder, pooling included.
 
     Raises:
-        UsageError: The folder is not a sentence-transformers folder, or pools several slots.
+        UsageError: The folder is not a sentence-transformers folder, or pools several slots, or normalises
+            vectors that shall not be.
     """
 
     name, pads = "sentence-transformers", True
 
     def __init__(
-        self, folder: Path, tokenizer: Any, templates: Templates, device: torch.device, dtype: torch.dtype
+        self,
+        folder: Path,
+        tokenizer: Any,
+        templates: Templates,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        trust_code: bool = False,
     ) -> None:
         from sentence_transformers import SentenceTransformer
 
@@ -95,8 +103,15 @@ class SentenceTransformersModel:
                 "leave out --backend"
             )
         self._model = SentenceTransformer(
-            str(folder), device=str(device), local_files_only=True, model_kwargs={"dtype": dtype}
+            str(folder),
+            device=str(device),
+            local_files_only=True,
+            model_kwargs={"dtype": dtype},
+            trust_remote_code=trust_code,
         ).eval()
+        last = type(list(self._model)[-1]).__name__
+        if last == "Normalize" and not templates.document.normalize:
+            raise UsageError(f"{folder}: its own modules normalise the vectors: leave out normalize=false")
         self._tokenizer = tokenizer
         self.device = device
         self.width = int(self._model.get_embedding_dimension() or 0)
@@ -170,9 +185,25 @@ class VllmModel:
 
 
 def open_engine(
-    name: Name, folder: Path, model: Any, tokenizer: Any, templates: Templates, device: torch.device
+    name: Name,
+    folder: Path,
+    model: Any,
+    tokenizer: Any,
+    templates: Templates,
+    device: torch.device,
+    *,
+    trust_code: bool = False,
 ) -> Engine | None:
     """Return an engine that computes a checkpoint's embeddings; None for transformers, which an encoder runs.
+
+    Args:
+        name: The engine's name.
+        folder: The folder of the checkpoint.
+        model: The stock model of transformers.
+        tokenizer: Its tokenizer.
+        templates: Its templates.
+        device: The device on which to compute.
+        trust_code: Whether code in the folder may run.
 
     Raises:
         UsageError: The engine cannot run the folder.
@@ -183,5 +214,7 @@ def open_engine(
     if (folder / "adapter_config.json").is_file():
         raise UsageError(f"{folder} holds a LoRA adapter, which {name} would ignore: leave out --backend")
     if name == "vllm":
+        if trust_code:
+            raise UsageError("--trust-remote-code runs code in transformers and sentence-transformers only")
         return VllmModel(folder, templates, device, model.dtype)
-    return SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype)
+    return SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype, trust_code=trust_code)

@@ -72,6 +72,23 @@ def bare_facts(model: Any) -> ModelFacts:
     )
 
 
+def broken_weight(model: nn.Module) -> str | None:
+    """Return the name of the first weight of a model that holds NaN or infinity; None if there is none."""
+    for name, weight in model.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            return name
+    return None
+
+
+def advice_on_nan(model: nn.Module) -> str:
+    """Return what to do where embeddings hold NaN or infinity."""
+    name = broken_weight(model)
+    if name is None:
+        return "try --dtype float32"
+    narrow = next(model.parameters()).dtype != torch.float32
+    return f"the weight {name} holds NaN or infinity{'; try --dtype float32' if narrow else ''}"
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put all modules into evaluation mode in the block; afterwards each has its previous mode again."""

@@ -24,6 +24,9 @@ _VERSION = 1
 _CHARACTERS = 10
 """Characters of a text that hold at least one token in practice; English has 4 to 5 per token."""
 
+_ANY_TEXT = ("a", "1", "の", ".")
+"""Texts of which each tokenizer knows one."""
+
 _SPARE = 8
 """Token ids in excess of the needed ones: the text after a cut can change the last few ids before it."""
 
@@ -237,12 +240,25 @@ def _token_of_empty_text(tokenizer: Any) -> int:
 
 
 def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the special tokens that a tokenizer by itself puts before and after a text."""
-    (bare,) = _ids(tokenizer, ["a"])
-    full = tokenizer("a")["input_ids"]
-    start = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+    """Return the special tokens that a tokenizer by itself puts before and after a text.
+
+    Raises:
+        UsageError: The tokenizer changes the ids of a text when it adds special tokens, or one of these is
+            not a token of its own.
+    """
+    text, bare = next(((text, ids) for text in _ANY_TEXT for ids in _ids(tokenizer, [text]) if ids), ("", []))
+    full = tokenizer(text)["input_ids"]
+    start = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), None)
+    if start is None:
+        raise UsageError(f"{type(tokenizer).__name__} adds special tokens within a text; it cannot be used")
     tokens = tokenizer.convert_ids_to_tokens(full)
-    return tuple(tokens[:start]), tuple(tokens[start + len(bare) :])
+    before, after = tuple(tokens[:start]), tuple(tokens[start + len(bare) :])
+    if [*_ids_of_each(tokenizer, before), *bare, *_ids_of_each(tokenizer, after)] != full:
+        raise UsageError(
+            f"{type(tokenizer).__name__} puts {' '.join((*before, *after))} around a text, and makes other "
+            "tokens of them where a text holds them"
+        )
+    return before, after
 
 
 def fault_of_slots(tokenizer: Any, template: Template) -> str | None:

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import load, read_model
-from llara_eval.core.errors import CheckFailedError, UsageError
+from llara_eval.core.errors import CheckFailedError, DataError, MissingPartError, UsageError
 from llara_eval.core.files import remove_drafts, write_json
 from llara_eval.core.folders import staging
 from llara_eval.datasets.contamination import RECORD
@@ -95,6 +96,51 @@ def sample_embeddings(model: Any, tokenizer: Any, templates: Templates) -> dict[
             sequences = templates.of(side).token_ids(tokenizer, SAMPLES)
             embeddings[side] = embed(model, sequences, templates.of(side), causal=True).cpu()
     return embeddings
+
+
+def rehearse_saving(model: Any, tokenizer: Any, templates: Templates, output: Path) -> None:
+    """Save all of a checkpoint but its weights, and read it again: a long training must not end without one.
+
+    Args:
+        model: A transformers model, or peft's around one.
+        tokenizer: The tokenizer.
+        templates: The templates.
+        output: The folder of the run, in which nothing stays.
+
+    Raises:
+        CheckFailedError: The files that were read again give other token ids, or cannot be read.
+        LlaraEvalError: The output cannot be written.
+    """
+    try:
+        with staging(output) as unfinished:
+            try:
+                _rehearse(model, tokenizer, templates, unfinished)
+            except (DataError, MissingPartError, UsageError) as error:
+                raise CheckFailedError(
+                    f"a checkpoint saved for {output} could not be read: {error}"
+                ) from error
+    finally:
+        with suppress(OSError):
+            output.rmdir()  # a run that is refused after this leaves no folder
+
+
+def _rehearse(model: Any, tokenizer: Any, templates: Templates, folder: Path) -> None:
+    """Save all of a checkpoint but its weights into a folder, read it again, and compare token ids."""
+    adapters = getattr(model, "peft_config", None)
+    (model.config if adapters is None else adapters["default"]).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    templates.save(folder)
+    saved = Checkpoint(folder)
+    saved.whole_config  # noqa: B018 (an adapter needs its base model)
+    texts = [*SAMPLES, " ".join(tokenizer.get_added_vocab())]
+    for side in SIDES:
+        template = templates.of(side)
+        ids = template.token_ids(tokenizer, texts)
+        if saved.templates != templates or template.token_ids(saved.tokenizer, texts) != ids:
+            raise CheckFailedError(
+                "a checkpoint that is saved would give other token ids than the model is trained on: "
+                f"{type(tokenizer).__name__} is not the same after it was saved"
+            )
 
 
 def save_checkpoint(

@@ -13,7 +13,7 @@ from llara_eval.core.errors import UsageError
 from llara_eval.core.provenance import describe
 from llara_eval.datasets.contamination import RECORD, TRAINING_FILES
 from llara_eval.encoding.templates import Templates
-from llara_eval.training.checkpoint import sample_embeddings, save_checkpoint
+from llara_eval.training.checkpoint import rehearse_saving, sample_embeddings, save_checkpoint
 from llara_eval.training.config import Conditions, Schedule
 from llara_eval.training.data import Rows
 from llara_eval.training.distributed import barrier, rank
@@ -91,8 +91,8 @@ def carry_out(
 
     Raises:
         UsageError: The output holds a finished run of another identity.
-        LlaraEvalError: See :func:`llara_eval.training.loop.train` and
-            :func:`llara_eval.training.checkpoint.save_checkpoint`.
+        LlaraEvalError: See :func:`llara_eval.training.checkpoint.rehearse_saving`,
+            :func:`llara_eval.training.loop.train` and :func:`llara_eval.training.checkpoint.save_checkpoint`.
     """
     identity = {
         **task,
@@ -105,6 +105,8 @@ def carry_out(
     if _is_finished(conditions, identity):
         return
     tokenizer, templates = subject.tokenizer, subject.templates
+    if rank() == 0:
+        rehearse_saving(subject.model, tokenizer, templates, conditions.output)
     measures = [] if measure is None else [measure]
     if conditions.validate_on is not None:
         measures.append(

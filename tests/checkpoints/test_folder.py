@@ -1,5 +1,6 @@
 """How a checkpoint is found, what its files contain, and on which files its content hash depends."""
 
+import hashlib
 import json
 import shutil
 import time
@@ -10,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 import transformers
 from checkout import ROOT
+from checkpoint_kinds import change
 from tiny_models import (
     make_model,
     make_sentence_transformer,
@@ -19,9 +21,11 @@ from typer.testing import CliRunner
 
 from adapters import checkpoint_folder
 from llara_eval.checkpoints import folder as folder_module
+from llara_eval.checkpoints import gguf
 from llara_eval.checkpoints.folder import Checkpoint, resolve
 from llara_eval.checkpoints.gguf import convert_gguf
 from llara_eval.checkpoints.load import load
+from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding.templates import Templates
@@ -93,6 +97,7 @@ def test_processes_that_need_one_gguf_file_at_once_convert_it_once(tmp_path, mon
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", read)
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", Mock())
+    monkeypatch.setattr(gguf, "_pooling", Mock(return_value=None))
     monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
     (tmp_path / "model.gguf").write_bytes(b"weights")
     with ThreadPoolExecutor(3) as threads:  # each takes a lease of its own
@@ -220,3 +225,66 @@ def test_errors_in_a_sentence_transformers_folder_are_named(copy, name, content,
     (copy / name).write_text(content)
     with pytest.raises(DataError, match=rf"{name}: .*{message}|{name}: {message}"):
         load(copy)
+
+
+COMMIT = "0123456789" * 4
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "expected"),
+    [
+        ("org/name", {}, None),
+        ("org/name@v2", {}, "v2"),
+        ("org/name", {"revision": "v2"}, "v2"),
+        ("org/name@v2", {"revision": "v2"}, "v2"),
+        ("org/name", {"revision": COMMIT, "allowed": Permissions(code=True)}, COMMIT),
+    ],
+)
+def test_a_revision_of_a_hub_name_is_what_is_downloaded(
+    tmp_path, monkeypatch, model, options, expected
+) -> None:
+    download = Mock(return_value=str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert resolve(model, **options) == tmp_path
+    assert download.call_args.args == ("org/name",)
+    assert download.call_args.kwargs["revision"] == expected
+    code = "*.py" in download.call_args.kwargs["allow_patterns"]
+    assert code == ("allowed" in options)
+
+
+def test_weights_in_pickled_form_are_downloaded_only_if_the_user_says_so(tmp_path, monkeypatch) -> None:
+    download = Mock(return_value=str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    patterns = []
+    for allowed in (Permissions(), Permissions(bin_weights=True)):
+        resolve("org/name", allowed=allowed)
+        patterns.append(download.call_args.kwargs["allow_patterns"])
+    assert ["pytorch_model*.bin" in names for names in patterns] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "says"),
+    [
+        ("org/name@v2", {"revision": "v3"}, "name two revisions"),
+        ("org/name", {"allowed": Permissions(code=True)}, "name the commit that you trust"),
+        ("org/name@main", {"allowed": Permissions(code=True)}, "name the commit that you trust"),
+        (".", {"revision": "v2"}, "is no name on the hub"),
+    ],
+)
+def test_a_revision_that_is_none_is_refused(model, options, says) -> None:
+    with pytest.raises(UsageError, match=says):
+        resolve(model, **options)
+
+
+def test_code_that_may_run_is_recorded_and_part_of_the_content_hash(copy) -> None:
+    change(copy / "config.json", auto_map={"AutoModel": "own.Model"})
+    hashes, recorded = set(), []
+    for content in ("1", "2"):
+        (copy / "own.py").write_text(content)
+        checkpoint = Checkpoint(copy, allowed=Permissions(code=True))
+        hashes.add(checkpoint.content_hash)
+        recorded.append(checkpoint.code)
+    assert len(hashes) == 2
+    assert recorded[0] == {"own.py": hashlib.sha256(b"1").hexdigest()}
+    (copy / "config.json").write_text((copy / "config.json").read_text().replace("auto_map", "other"))
+    assert Checkpoint(copy, allowed=Permissions(code=True)).code == {}

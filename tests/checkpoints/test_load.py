@@ -17,6 +17,7 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration, T5Config
 
 from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import load, read_model
+from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Template, Templates
@@ -95,8 +96,24 @@ def test_missing_weights_are_not_invented(tmp_path, architecture) -> None:
 def test_pickled_weights_are_refused(copy) -> None:
     (copy / "model.safetensors").unlink()
     torch.save(make_model("llama").state_dict(), copy / "pytorch_model.bin")
-    with pytest.raises(DataError, match="cannot be loaded"):
+    with pytest.raises(DataError, match=r"weights in pytorch_model\.bin only: -o bin_weights=true"):
         load(copy)
+    allowed = Checkpoint(copy, allowed=Permissions(bin_weights=True))
+    assert allowed.content_hash != Checkpoint(copy).content_hash
+    for name, value in make_model("llama").state_dict().items():
+        assert torch.equal(load(allowed, dtype="float32").model.state_dict()[name], value)
+
+
+def test_code_in_pickled_weights_is_not_run(copy, tmp_path) -> None:
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    (copy / "model.safetensors").unlink()
+    torch.save({"model.norm.weight": Evil()}, copy / "pytorch_model.bin")
+    with pytest.raises(DataError, match="cannot be loaded as plain tensors; code in it is never run"):
+        load(Checkpoint(copy, allowed=Permissions(bin_weights=True)))
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +124,9 @@ def test_pickled_weights_are_refused(copy) -> None:
 def test_files_that_are_not_whole_are_named(copy, name, content) -> None:
     whole = (copy / name).read_bytes()
     (copy / name).write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(DataError, match=f"{copy}: .* cannot be read|{copy}: cannot be loaded as a model"):
+    with pytest.raises(
+        DataError, match=f"{copy}: .* cannot be read|{copy}: cannot be loaded as a model|{copy}/config"
+    ):
         load(copy)
 
 
@@ -117,7 +136,9 @@ def test_code_inside_a_checkpoint_is_not_run(copy, tmp_path) -> None:
     config = json.loads((copy / "config.json").read_text())
     config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"}}
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(DataError):
+    with pytest.raises(
+        UsageError, match=r"config\.json names code of its own, evil\.C, .*--trust-remote-code"
+    ):
         load(copy)
     assert not trace.exists()
 

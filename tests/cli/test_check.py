@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoint_kinds import change
 from commands import text_of
 from tiny_models import TEXTS, make_model, make_sentence_transformer, make_tokenizer, save_checkpoint
 from tokenizers import Tokenizer
@@ -151,3 +152,20 @@ def test_texts_may_be_compressed_or_have_a_byte_order_mark_and_a_damaged_file_is
     for broken in (path, tmp_path):
         with pytest.raises(DataError, match=f"{broken}.*cannot be read"):
             read_texts(broken, 9)
+
+
+def test_options_of_a_checkpoint_reach_it(tmp_path, texts) -> None:
+    folder = save_checkpoint(tmp_path / "model")
+    words = ["--query-length", "100", "--document-length", "110", "--name", "mine", "-o", "normalize=false"]
+    shown = check(folder, texts, "--json", *words)
+    assert shown.exit_code == 0, shown.stderr
+    templates = json.loads(shown.stdout)["templates"]
+    assert [templates[side]["max_length"] for side in ("query", "document")] == [100, 110]
+    assert not templates["query"]["normalize"]
+    refused = check(folder, texts, "--revision", "v2")
+    assert (refused.exit_code, "is no name on the hub" in refused.stderr) == (2, True)
+    change(folder / "config.json", auto_map={"AutoModel": "own.Model"})
+    refused = check(folder, texts)
+    assert (refused.exit_code, "it runs with --trust-remote-code only" in refused.stderr) == (2, True)
+    (folder / "own.py").write_text("raise RuntimeError('own code was run')\n")
+    assert check(folder, texts, "--trust-remote-code").exit_code == 3

@@ -34,7 +34,7 @@ ROOMS = {
     "datasets": Room("core scoring", "beir datasketch ir_datasets mteb requests"),
     "checkpoints": Room(
         "core encoding",
-        "huggingface_hub peft safetensors sentence_transformers tokenizers torch transformers",
+        "gguf huggingface_hub peft safetensors sentence_transformers tokenizers torch transformers",
     ),
     "vectors": Room("core encoding", "fsspec"),
     "search": Room("core encoding vectors", "faiss torch"),

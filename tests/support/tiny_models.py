@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import (
     AutoModel,
     BertConfig,
@@ -83,7 +83,12 @@ def make_model(architecture: str, seed: int = 0) -> torch.nn.Module:
 def save_checkpoint(folder: Path, architecture: str = "llama", seed: int = 0) -> Path:
     """Write a checkpoint folder: model, tokenizer, no template."""
     make_model(architecture, seed).save_pretrained(folder)
-    make_tokenizer().save_pretrained(folder)
+    tokenizer = make_tokenizer()
+    if (
+        architecture == "qwen2"
+    ):  # transformers gives its tokenizers this normalizer, whatever tokenizer.json says
+        tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    tokenizer.save_pretrained(folder)
     return folder
 
 

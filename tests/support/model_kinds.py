@@ -1,0 +1,328 @@
+"""Kinds of models, tokenizers and adapters; transformers, peft and tokenizers say what their vectors are."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from checkpoint_kinds import Kind, Vectors, change, pooled, stock
+from gguf_files import write_gguf
+from safetensors.torch import load_file, save_file
+from tiny_models import make_config, make_model, make_sentence_transformer, make_tokenizer, save_checkpoint
+from tokenizer_files import write as write_tokenizer
+from transformers import AutoModel, AutoModelForCausalLM, T5Config
+
+from llara_eval.encoding.templates import TEMPLATE_FILE, Template, Templates
+
+_DOT = {"normalize": False}
+
+
+def _save(folder: Path, architecture: str) -> Path:
+    """Write a model and a tokenizer without slot tokens, by which LLaRA's templates would be recognised."""
+    save_checkpoint(folder, architecture)
+    make_tokenizer(slots=0).save_pretrained(folder)
+    return folder
+
+
+def _bare(architecture: str, **how: Any) -> Callable[[Path], Vectors]:
+    """Return a maker of a model without any template."""
+    return lambda folder: stock(_save(folder, architecture), **how)
+
+
+def _tokenizer(
+    architecture: str,
+    file: str,
+    *,
+    ends: tuple[list[int], list[int]] | None = None,
+    pooling: str | None = None,
+    **settings: Any,
+) -> Callable[[Path], Vectors]:
+    """Return a maker of a model whose tokenizer.json is of another kind than transformers expects.
+
+    The ids are those of tokenizers; with ``ends``, these stand before and after those of the text.
+    """
+
+    def make(folder: Path) -> Vectors:
+        if pooling is None:
+            _save(folder, architecture)
+        else:
+            make_sentence_transformer(folder, architecture, pooling)
+        model = AutoModel.from_config(make_config(architecture, vocab_size=400))
+        model.save_pretrained(folder)
+        tokenizer = write_tokenizer(folder, file, **settings)
+
+        full, bare = (tokenizer.encode("a", add_special_tokens=special).ids for special in (True, False))
+        start = full.index(bare[0])
+        before, after = ends or (full[:start], full[start + len(bare) :])
+        room = (128 if pooling is None else 48) - len(before) - len(after)
+
+        def ids(text: str) -> list[int]:
+            return [*before, *tokenizer.encode(text, add_special_tokens=False).ids[:room], *after]
+
+        return stock(folder, ids, pooling={"lasttoken": "last", None: "mean"}[pooling])
+
+    return make
+
+
+def _lora(
+    *,
+    causal: bool = False,
+    rows: int | None = None,
+    change_files: Callable[[Path], None] = lambda folder: None,
+    **settings: Any,
+) -> Callable[[Path], Vectors]:
+    """Return a maker of a LoRA adapter; ``rows`` is the size of the embedding matrix it was trained with."""
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    def make(folder: Path) -> Vectors:
+        base = _save(folder.parent / "base", "llama")
+        auto = AutoModelForCausalLM if causal else AutoModel
+        if causal:
+            auto.from_config(make_config("llama")).save_pretrained(base)
+
+        def opened() -> Any:
+            model = auto.from_pretrained(base)
+            if rows is not None:
+                model.resize_token_embeddings(rows, mean_resizing=False)
+            return model
+
+        usual = {"r": 4, "init_lora_weights": False, "target_modules": ["q_proj", "v_proj", "down_proj"]}
+        task = "CAUSAL_LM" if causal else "FEATURE_EXTRACTION"
+        torch.manual_seed(1)
+        adapted = get_peft_model(opened(), LoraConfig(task_type=task, **{**usual, **settings}))
+        if rows is not None:
+            adapted.get_input_embeddings().weight.data.mul_(1.5)
+        adapted.save_pretrained(folder, save_embedding_layers=rows is not None)
+        make_tokenizer(slots=0).save_pretrained(folder)
+        Templates(Template(max_length=128), Template(max_length=128)).save(folder)
+        change_files(folder)
+        theirs = PeftModel.from_pretrained(opened(), folder).eval()
+        model = theirs.base_model.model.model if causal else theirs
+        tokenizer = make_tokenizer(slots=0)
+        return lambda texts, side: pooled(model, lambda text: tokenizer(text)["input_ids"], texts)
+
+    return make
+
+
+def _bin(folder: Path) -> None:
+    """Write the weights of an adapter in pickled form."""
+    torch.save(load_file(folder / "adapter_model.safetensors"), folder / "adapter_model.bin")
+    (folder / "adapter_model.safetensors").unlink()
+
+
+def _no_lora(folder: Path) -> None:
+    _lora()(folder)
+    change(folder / "adapter_config.json", peft_type="IA3")
+
+
+def _own_code(folder: Path, prefix: str = "") -> Vectors:
+    """Name a model class of the folder's own, which reads the next token id instead of each."""
+    _save(folder, "llama")
+    (folder / "own.py").write_text(
+        "from transformers import LlamaConfig, LlamaModel\n\n\n"
+        "class Config(LlamaConfig):\n    model_type = 'own-llama'\n\n\n"
+        "class Model(LlamaModel):\n    config_class = Config\n\n"
+        "    def forward(self, input_ids=None, **kwargs):\n"
+        "        return super().forward(input_ids=(input_ids + 1) % 300, **kwargs)\n"
+    )
+    classes = {"AutoConfig": f"{prefix}own.Config", "AutoModel": f"{prefix}own.Model"}
+    change(folder / "config.json", auto_map=classes)
+    tokenizer = make_tokenizer(slots=0)
+    return stock(
+        _save(folder.parent / "plain", "llama"),
+        lambda text: [(token + 1) % 300 for token in tokenizer(text)["input_ids"]],
+    )
+
+
+def _other_code(folder: Path) -> None:
+    _own_code(folder, "someone/code--")
+
+
+def _own_tokenizer(folder: Path) -> None:
+    _save(folder, "llama")
+    change(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.Slow", "own.Fast"]})
+
+
+def _pickled(folder: Path) -> Vectors:
+    vectors = stock(_save(folder, "bert"))
+    (folder / "model.safetensors").unlink()
+    torch.save(make_model("bert").state_dict(), folder / "pytorch_model.bin")
+    return vectors
+
+
+def _stored_as(dtype: torch.dtype) -> Callable[[Path], Vectors]:
+    def make(folder: Path) -> Vectors:
+        _save(folder, "llama")
+        make_model("llama").to(dtype).save_pretrained(folder)
+        return stock(folder)
+
+    return make
+
+
+def _sharded(folder: Path) -> Vectors:
+    _save(folder, "llama")
+    (folder / "model.safetensors").unlink()
+    make_model("llama").save_pretrained(folder, max_shard_size="20KB")
+    return stock(folder)
+
+
+def _with_head(folder: Path) -> Vectors:
+    _save(folder, "llama")
+    AutoModelForCausalLM.from_config(make_config("llama")).save_pretrained(folder)
+    return stock(folder)
+
+
+def _both_ways(folder: Path) -> Vectors:
+    _save(folder, "gemma3")
+    model = AutoModel.from_config(make_config("gemma3", use_bidirectional_attention=True))
+    model.save_pretrained(folder)
+    return stock(folder)
+
+
+def _left(folder: Path) -> Vectors:
+    vectors = stock(_save(folder, "llama"))
+    change(folder / "tokenizer_config.json", padding_side="left")
+    return vectors
+
+
+def _with_nan(folder: Path) -> None:
+    weights = load_file(_save(folder, "llama") / "model.safetensors")
+    weights["layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _incomplete(folder: Path) -> None:
+    weights = load_file(_save(folder, "llama") / "model.safetensors")
+    del weights["layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _encoder_decoder(folder: Path) -> None:
+    T5Config().save_pretrained(folder)
+    make_tokenizer(slots=0).save_pretrained(folder)
+
+
+def _gguf(pooling: int | None, how: str = "mean") -> Callable[[Path], Vectors]:
+    """Return a maker of a folder with one GGUF file; the vectors are those of the model it was made of."""
+
+    def make(folder: Path) -> Vectors:
+        folder.mkdir()
+        model, tokenizer = write_gguf(folder / "model.gguf", pooling_type=pooling)
+        return lambda texts, side: pooled(
+            model, lambda text: tokenizer(text)["input_ids"], texts, pooling=how
+        )
+
+    return make
+
+
+_S, _PAD, _END = 0, 1, 2
+"""Token ids of ``<s>``, ``<pad>`` and ``</s>``, see :mod:`tokenizer_files`."""
+
+_LLAMA = {"tokenizer_class": "LlamaTokenizer"}
+
+KINDS = [
+    Kind("a bare encoder: BERT", "no template: the mean, cosine", _bare("bert")),
+    Kind("a bare encoder: MPNet", "no template: the mean, cosine", _bare("mpnet")),
+    Kind("a bare decoder: Llama", "no template: the mean, cosine", _bare("llama")),
+    Kind("a bare decoder: Qwen 2", "no template: the mean, cosine", _bare("qwen2")),
+    Kind("a bare decoder: Gemma 2, with a soft cap", "no template: the mean, cosine", _bare("gemma2")),
+    Kind("Contriever: mean, dot product", "the user says so", _bare("bert", unit=False), options=_DOT),
+    Kind(
+        "TAS-B: first token, dot product",
+        "the user says so",
+        _bare("bert", pooling="first", unit=False),
+        options={**_DOT, "pooling": "first"},
+    ),
+    Kind("a model with its LM head", "the head is not run", _with_head),
+    Kind("EmbeddingGemma: attention both ways", "`use_bidirectional_attention`", _both_ways),
+    Kind("padding on the left", "`padding_side`", _left),
+    Kind("weights in bfloat16", "`dtype`", _stored_as(torch.bfloat16)),
+    Kind("weights in several files", "`model.safetensors.index.json`", _sharded),
+    Kind(
+        "paraphrase-multilingual-MiniLM: unigrams in a BERT",
+        "`tokenizer.json` gives other ids",
+        _tokenizer("bert", "unigram", do_lower_case=True),
+    ),
+    Kind(
+        "unigrams with RobertaTokenizer",
+        "`tokenizer.json` gives other ids",
+        _tokenizer("xlm-roberta", "unigram", tokenizer_class="RobertaTokenizer"),
+    ),
+    Kind(
+        "DeepSeek: bytes and single digits with LlamaTokenizerFast",
+        "`tokenizer.json` gives other ids",
+        _tokenizer("llama", "byte level", tokenizer_class="LlamaTokenizerFast"),
+    ),
+    Kind(
+        "SmolLM2, Granite, phi: GPT2Tokenizer",
+        "`tokenizer.json`, which the class does not list",
+        _tokenizer("llama", "byte level", tokenizer_class="GPT2Tokenizer"),
+    ),
+    Kind(
+        "e5-mistral: `</s>` at the end, which alone is pooled",
+        "`add_eos_token`",
+        _tokenizer(
+            *("llama", "byte level"),
+            pooling="lasttoken",
+            ends=([_S], [_END]),
+            add_bos_token=True,
+            add_eos_token=True,
+            **_LLAMA,
+        ),
+    ),
+    Kind(
+        "Qwen3-Embedding: the post-processor ends the text",
+        "`tokenizer.json`; `add_bos_token` is false",
+        _tokenizer("qwen2", "byte fallback", pooling="lasttoken", add_bos_token=False, bos_token=None),
+    ),
+    Kind(
+        "flags that contradict the post-processor",
+        "`add_eos_token`",
+        _tokenizer("llama", "unigram", add_eos_token=True, eos_token="<mask>"),
+        r"add_eos_token is True, but tokenizer\.json puts </s> there",
+    ),
+    Kind("LoRA", "`adapter_config.json`", _lora()),
+    Kind("LoRA on a model with its head", "names of its weights", _lora(causal=True)),
+    Kind("LoRA with DoRA", "`use_dora`", _lora(use_dora=True)),
+    Kind("LoRA with another scale", "`use_rslora`", _lora(use_rslora=True, lora_alpha=16)),
+    Kind("LoRA with biases", "`bias`", _lora(bias="all")),
+    Kind("LoRA in `adapter_model.bin`", "read as plain tensors", _lora(change_files=_bin)),
+    Kind("LoRA with whole modules", "`modules_to_save`", _lora(modules_to_save=["norm"])),
+    Kind(
+        "LoRA of the embedding matrix", "`target_modules`", _lora(target_modules=["embed_tokens", "q_proj"])
+    ),
+    Kind("LoRA saved after the embedding matrix was cut (Qwen2.5)", "its rows", _lora(rows=280)),
+    Kind("LoRA with its head, after the matrix was cut", "its rows", _lora(rows=280, causal=True)),
+    Kind("LoRA saved after the embedding matrix had grown", "its rows", _lora(rows=320)),
+    Kind(
+        "LoRA without templates",
+        "no template",
+        _lora(change_files=lambda folder: (folder / TEMPLATE_FILE).unlink()),
+        "a LoRA adapter of unknown templates; name them with",
+    ),
+    Kind("another adapter than LoRA", "`peft_type`", _no_lora, "expected a LoRA configuration"),
+    Kind("a model class of its own", "`auto_map`", _own_code, r"code of its own, own\.Config"),
+    Kind("a model class of its own", "`auto_map`", _own_code, options={"trust_remote_code": True}),
+    Kind(
+        "a class in another repository",
+        "`auto_map`",
+        _other_code,
+        "code in another repository",
+        options={"trust_remote_code": True},
+    ),
+    Kind("a tokenizer class of its own", "`auto_map`", _own_tokenizer, r"code of its own, own\.Slow"),
+    Kind("weights in `pytorch_model.bin` only", "no safetensors", _pickled, "-o bin_weights=true"),
+    Kind("weights in `pytorch_model.bin` only", "no safetensors", _pickled, options={"bin_weights": True}),
+    Kind("a GGUF file of a language model", "no `pooling_type`", _gguf(None)),
+    Kind("a GGUF file that pools the last token", "`pooling_type`", _gguf(3, "last")),
+    Kind("a GGUF file that pools the mean", "`pooling_type`", _gguf(1)),
+    Kind("a GGUF file of a reranker", "`pooling_type`", _gguf(4), "pooling_type 4"),
+    Kind(
+        "a weight that is NaN",
+        "a vector holds NaN",
+        _with_nan,
+        r"the weight layers\.1\.mlp\.up_proj\.weight holds NaN",
+    ),
+    Kind("weights that are missing", "names of weights", _incomplete, "its weights are not complete"),
+    Kind("an encoder with a decoder (T5)", "`model_type`", _encoder_decoder, "an encoder and a decoder"),
+]
