@@ -52,6 +52,7 @@ class Kind:
 
 def _option(key: str, value: Any) -> str:
     named = {"backend": f"--backend {value}", "trust_remote_code": "--trust-remote-code"}
+    named |= {"prompt_name": f"--prompt-name {value}", "no_prompts": "--no-prompts"}
     return named.get(key, f"-o {key}={str(value).lower()}")
 
 
@@ -104,6 +105,7 @@ def change(file: Path, **values: Any) -> None:
 def all_kinds() -> list[Kind]:
     """Return all kinds, in the order of the page."""
     import model_kinds
+    import prompt_kinds
     import st_kinds
 
-    return [*st_kinds.KINDS, *model_kinds.KINDS]
+    return [*st_kinds.KINDS, *prompt_kinds.KINDS, *model_kinds.KINDS]
