@@ -10,7 +10,7 @@ from typing import Any
 
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, sha256_of
-from llara_eval.encoding.prompts import PLACE, Prompt, StoredPrompts, format_of, is_instruction, side_of_key
+from llara_eval.encoding.prompts import PLACE, Prompt, StoredPrompts, as_prompt, format_of, side_of_key
 from llara_eval.encoding.templates import SIDES, Side, Templates
 
 MTEB = "mteb"
@@ -208,15 +208,14 @@ class PromptOptions:
 
     def _formatted(self, text: str, entry: Entry, own: Templates, stored: StoredPrompts | None) -> str:
         """Return a prompt as it is, and an instruction in the format of the option or the checkpoint."""
-        if not is_instruction(text):
-            return text
         known = self.query or (stored.find_format() if stored else format_of(own.query.prompt))
-        if known is None:
+        prompt = as_prompt(text, known)
+        if prompt is None:
             raise UsageError(
                 f"{entry.source} is an instruction, {text!r}, and the checkpoint stores no prompt that shows "
                 f"the format of its instructions; give it, e.g. --query-prompt 'Instruct: {PLACE}\\nQuery: '"
             )
-        return known.replace(PLACE, text)
+        return prompt
 
 
 OWN_PROMPTS = PromptOptions()

@@ -180,6 +180,13 @@ def is_instruction(text: str) -> bool:
     return bool(text) and not text[-1].isspace() and text[-1] not in ":>|]"
 
 
+def as_prompt(text: str, text_format: str | None) -> str | None:
+    """Return a prompt as it is, and an instruction in a format; None if it is one and there is no format."""
+    if not is_instruction(text):
+        return text
+    return text_format and text_format.replace(PLACE, text)
+
+
 def side_of_key(key: str) -> tuple[str, Side] | None:
     """Return the task and the side of a key such as ``SciFact-query``, or None for other keys."""
     task, hyphen, word = key.rpartition("-")
