@@ -14,6 +14,7 @@ from adapters.maxp import MaxP
 from adapters.options import Context, configure
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import Retriever
+from llara_eval.core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from llara_eval.checkpoints.folder import Checkpoint
@@ -78,7 +79,10 @@ def open_system(model: str, options: Mapping[str, Any], context: Context) -> Ret
     system = SYSTEMS.get(model)
     if system is None:
         if "/" not in model and not Path(model).expanduser().exists():
-            raise UsageError(f"{model!r} is neither a system ({', '.join(SYSTEMS)}) nor a checkpoint folder")
+            raise UsageError(
+                f"{model!r} is neither a system ({', '.join(SYSTEMS)}) nor a checkpoint folder."
+                + did_you_mean(model, SYSTEMS)
+            )
         system = _CHECKPOINT
     module, function = system.target.split(":")
     opener = cast(Callable[..., Retriever], getattr(importlib.import_module(module), function))

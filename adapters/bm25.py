@@ -4,9 +4,10 @@ The settings follow the BEIR regressions of Anserini: Lucene's English analysis,
 *flat* is one field of title and text, *multifield* searches title and contents with weight 1 each
 (Kamalloo et al., "Resources for Brewing BEIR", SIGIR 2024, section 3).
 
-Lucene gets row numbers instead of identifiers, so that no identifier (with spaces, of any script) can be
-garbled. Anserini's own handling of ties, which rounds scores, is switched off: the canonical ranking breaks
-ties.
+The order of tied documents is Anserini's, since the published values were made with it. Anserini sorts by
+score, then by ascending document id, rounds the scores to four decimals, and lowers tied ones by a millionth
+each. Its run is then read as trec_eval reads it: in float32, where scores above 16 may stay tied, and ties go
+to the larger id. The scores that Lucene computed are looked up too, since only they tell what is a tie.
 """
 
 import hashlib
@@ -17,15 +18,14 @@ import re
 import shutil
 import tempfile
 import time
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adapters.anserini import anserini_jar, find_java, run_anserini
 from adapters.options import Context, configure, unnamed
@@ -34,10 +34,10 @@ from llara_eval.core.files import atomic_write, write_json, write_text
 from llara_eval.core.folders import atomic_folder
 from llara_eval.core.leases import Leases
 from llara_eval.core.protocols import SILENT, Corpus, Progress
-from llara_eval.core.types import Hits, Ids, Query, as_ids
+from llara_eval.core.types import Hits, Query, as_ids
 
-_TIE_MARGIN = 100
-"""Documents retrieved beyond the depth, so that ties at the cut can be broken; more are retrieved at need."""
+_UNTOUCHED = 12
+"""Ranks whose scores are looked up as Lucene computed them: for ties@10, where a query may find itself."""
 
 _BATCH = 1_000
 """Queries of one Java process."""
@@ -48,7 +48,7 @@ _RENEW_EVERY = 10_000
 _MOST_TERMS = 1_024
 """Lucene's ``IndexSearcher.maxClauseCount``, which Anserini does not change."""
 
-_FORMAT = 1
+_FORMAT = 2
 """Version of the layout of an index folder; each version has folders of its own."""
 
 _COLLECTIONS = {"flat": "BeirFlatCollection", "multifield": "BeirMultifieldCollection"}
@@ -139,58 +139,71 @@ class Bm25:
         self._folder = folder
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
-        """Search all queries; a query whose cut may fall inside a tie is searched deeper."""
+        """Search all queries, with the order and the scores that Anserini writes."""
         if self._folder is None:
             raise RuntimeError("index() comes before search()")
         started = time.perf_counter()
-        documents = int(self.phases["index"]["documents"])
-        tables = []
+        doc_index: dict[str, int] = {}
+        query, doc = array("q"), array("q")
+        score, untouched = array("f"), array("f")
         with progress.task(f"search {self.name}", len(queries)) as advance:
             for start in range(0, len(queries), _BATCH):
                 batch = range(start, min(start + _BATCH, len(queries)))
-                pending, count = [row for row in batch if queries[row].text.strip()], depth + _TIE_MARGIN
-                while pending:
-                    table = self._search({row: queries[row] for row in pending}, count)
-                    cut = _cut_in_tie(table, depth, count) if count < documents else set()
-                    tables.append(table[~np.isin(table["query"], list(cut))])
-                    pending, count = sorted(cut), count * 4
+                searched = {row: queries[row] for row in batch if queries[row].text.strip()}
+                ranked = self._search(searched, depth)
+                computed = self._search(searched, min(depth, _UNTOUCHED), "-arbitraryScoreTieBreak")
+                for row, hits in ranked.items():
+                    query.extend([row] * len(hits))
+                    doc.extend(doc_index.setdefault(doc_id, len(doc_index)) for doc_id, _ in hits)
+                    score.extend(value for _, value in hits)
+                    top = [value for _, value in computed[row]]
+                    untouched.extend(top + [math.nan] * (len(hits) - len(top)))
                 advance(len(batch))
         self.phases["search"] = {"seconds": round(time.perf_counter() - started, 3), "queries": len(queries)}
-        table = np.concatenate(tables) if tables else _NO_HITS
-        used, doc = np.unique(table["doc"], return_inverse=True)
-        query_ids = as_ids(query.query_id for query in queries)
-        doc_ids = _ids_of(self._folder / "ids", used, documents)
-        return Hits(query_ids, doc_ids, table["query"], doc, table["score"])
+        return Hits(
+            query_ids=as_ids(query.query_id for query in queries),
+            doc_ids=as_ids(doc_index),
+            query=np.array(query, np.int64),
+            doc=np.array(doc, np.int64),
+            score=np.array(score, np.float32),
+            untouched=np.array(untouched, np.float32),
+        )
 
-    def _search(self, queries: Mapping[int, Query], count: int) -> NDArray[Any]:
-        """Search queries, given by row number, and return an array of :data:`_ROW`."""
+    def _search(
+        self, queries: Mapping[int, Query], hits: int, *options: str
+    ) -> dict[int, list[tuple[str, float]]]:
+        """Search queries, given by row number, and return row number → (document id, score), best first."""
+        if not queries:
+            return {}
         with tempfile.TemporaryDirectory() as scratch:
             topics, output = Path(scratch) / "topics.tsv", Path(scratch) / "run.txt"
             texts = {row: " ".join(query.text.split()) for row, query in queries.items()}
             write_text(topics, "".join(f"{row}\t{text}\n" for row, text in texts.items()))
             arguments = [
                 "-index", f"{self._folder}/lucene", "-topics", str(topics), "-topicReader", "TsvString",
-                "-output", str(output), "-hits", str(count), "-threads", str(self.config.threads),
-                "-bm25", "-bm25.k1", str(self.config.k1), "-bm25.b", str(self.config.b),
-                "-arbitraryScoreTieBreak",
+                "-output", str(output), "-hits", str(hits), "-threads", str(self.config.threads),
+                "-bm25", "-bm25.k1", str(self.config.k1), "-bm25.b", str(self.config.b), *options,
             ]  # fmt: skip
             if self.config.fields == "multifield":
                 arguments += ["-fields", "contents=1.0", "title=1.0"]
             printed = run_anserini(
                 "search.SearchCollection", *arguments, done_when=lambda _: output.is_file()
             )
-            hits = _NO_HITS
-            if output.stat().st_size:
-                hits = np.loadtxt(output, dtype=_ROW, usecols=(0, 2, 4), ndmin=1)
+            rankings: dict[int, list[tuple[str, float]]] = {}
+            with output.open(encoding="utf-8", newline="\n") as lines:
+                for line in lines:  # an id may hold spaces
+                    row, _, rest = line.split(" ", 2)
+                    doc_id, _, score, _ = rest.rsplit(" ", 3)
+                    rankings.setdefault(int(row), []).append((doc_id, float(score)))
         if "TooManyClauses" in printed or "TooManyNestedClauses" in printed:  # which Anserini only logs
-            left_out = [queries[row] for row in queries.keys() - set(hits["query"].tolist())]
+            left_out = [queries[row] for row in queries.keys() - rankings.keys()]
             longest = max(left_out, key=lambda query: len(query.text))
             raise DataError(
                 f"query {longest.query_id!r} is too long for BM25: Lucene looks for at most {_MOST_TERMS:,} "
                 f"different terms in all fields together, and it has {len(longest.text.split()):,} words; "
                 "shorten it"
             )
-        return hits
+        return rankings
 
     def _fill(self, corpus: Corpus, folder: Path, progress: Progress, renew: Callable[[], None]) -> None:
         """Write the documents as Anserini reads them, index them, and record the seconds."""
@@ -199,13 +212,11 @@ class Bm25:
         with (
             progress.task(f"index {self.name}", len(corpus)) as advance,
             atomic_write(source / "corpus.jsonl") as documents,
-            atomic_write(folder / "ids") as ids,
         ):
             for row, document in enumerate(corpus):
                 heading = f"{document.url} {document.title}".strip()  # Anserini's BEIR reader has no URLs
-                fields = {"_id": str(row), "title": heading, "text": document.text}
+                fields = {"_id": document.doc_id, "title": heading, "text": document.text}
                 documents.write(json.dumps(fields).encode() + b"\n")
-                ids.write(document.doc_id.encode() + b"\n")
                 advance()
                 if row % _RENEW_EVERY == 0:
                     renew()
@@ -227,30 +238,7 @@ class Bm25:
         write_json(folder / "facts.json", {"seconds": seconds, "documents": len(corpus)})
 
 
-_ROW = np.dtype([("query", np.int64), ("doc", np.int64), ("score", np.float32)])
-"""A hit: the row numbers of its query and of its document, and its score."""
-
-_NO_HITS = np.empty(0, dtype=_ROW)
-
-
 def _indexed(printed: str) -> int:
     """Return the number of documents that Anserini reports as indexed or as empty."""
     counters = dict(re.findall(r"(indexed|empty): +([\d,]+)$", printed, flags=re.MULTILINE))
     return sum(int(counter.replace(",", "")) for counter in counters.values())
-
-
-def _cut_in_tie(table: NDArray[Any], depth: int, count: int) -> set[int]:
-    """Return the queries for which Lucene may have left out a document tied with the one at the cut."""
-    starts = np.flatnonzero(np.diff(table["query"], prepend=-1))
-    lengths = np.diff(starts, append=len(table))
-    full = starts[lengths == count]
-    tied = table["score"][full + count - 1] == table["score"][full + depth - 1]
-    return set(table["query"][full[tied]].tolist())
-
-
-def _ids_of(path: Path, rows: NDArray[np.int64], documents: int) -> Ids:
-    """Return the identifiers of some documents, rows ascending, without those of all others in memory."""
-    chosen = np.zeros(documents, dtype=np.bool_)
-    chosen[rows] = True
-    with path.open(encoding="utf-8", newline="\n") as lines:
-        return as_ids(line[:-1] for line in compress(lines, chosen))

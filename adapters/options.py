@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import UsageError
 from llara_eval.core.leases import EXPIRES
+from llara_eval.core.suggest import did_you_mean
 
 Config = TypeVar("Config")
 
@@ -60,7 +61,9 @@ def configure(
     declared = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]
     for key in options:
         if key not in declared:
-            raise UsageError(f"{name} has no option {key!r}; it has {', '.join(declared)}")
+            raise UsageError(
+                f"{name} has no option {key!r}; it has {', '.join(declared)}.{did_you_mean(key, declared)}"
+            )
     values = {key: _convert(hints[key], value, key) for key, value in options.items()}
     usual, config = cls(**base), cls(**{**base, **values})
     changes = [

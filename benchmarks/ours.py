@@ -55,10 +55,10 @@ def device() -> Any:
 
 
 def native_dtypes() -> list[str]:
-    """Return the dtypes of weights to measure: float32, and the one for which the processor is made."""
-    from llara_eval.encoding.devices import default_dtype
+    """Return the dtypes of weights to measure: float32, and bfloat16 where the processor computes it fast."""
+    from llara_eval.encoding.devices import has_bfloat16
 
-    return sorted({"float32", str(default_dtype(device())).removeprefix("torch.")}, reverse=True)
+    return ["float32", *(["bfloat16"] if has_bfloat16(device()) else [])]
 
 
 def token_ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:

@@ -53,7 +53,7 @@ def load(
 
     Args:
         folder: A checkpoint folder, or a checkpoint that is already open.
-        dtype: ``float32``, ``bfloat16`` or ``float16``; None takes what the processor supports.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; None takes the default of the device.
         batch_tokens: Tokens of a batch, padding included; None takes what suits the device.
         changes: Template fields to change on both sides (``max_length``, ``pooling``, …), and the limits of
             length of one side, ``query_length`` and ``document_length``.

@@ -34,18 +34,30 @@ from llara_eval.cli import (
     verify_joint,
 )
 from llara_eval.cli.console import say
-from llara_eval.cli.options import Commands
+from llara_eval.cli.help import Command, Commands
 from llara_eval.core.errors import LlaraEvalError
 
 INTERRUPTED, TERMINATED = 130, 143
+
+_WIDEST = 1_000
+"""Columns of the help at most: as many as the terminal has."""
+
+_GROUPS = {
+    "Evaluate": (evaluate, beir, msmarco, encode, score),
+    "Compare and publish": (compare, leaderboard, repro),
+    "Train": (adapt, finetune, mine, overlap, verify_joint, export),
+    "Data and models": (datasets, systems, check, plan, doctor),
+}
+"""Title of a group of commands → the modules of the commands."""
 
 
 class _Group(Commands):
     """The commands; errors that are raised on purpose become a sentence on stderr and an exit code."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of the commands in order, groups of commands last."""
-        return sorted(self.commands, key=lambda name: isinstance(self.commands[name], typer.core.TyperGroup))
+        """Return the names of the commands, group by group."""
+        commands: Any = self.commands
+        return sorted(commands, key=lambda name: [*_GROUPS].index(commands[name].rich_help_panel))
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
@@ -86,10 +98,9 @@ class _Group(Commands):
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_show_locals=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": _WIDEST},
     help="Evaluate LLM dense retrievers: numbers that can be scored again, beside BM25 and RepLLaMA.",
     epilog="Exit codes: 0 ok, 1 unexpected, 2 usage, 3 data missing or corrupt, 4 pre-encode check failed, "
     "5 drift or stale leaderboard, 6 partial results, 7 an optional part is missing, 130 interrupted.",
@@ -112,13 +123,14 @@ def _root(
     """Declare the options of the program itself."""
 
 
-for module in (
-    *(beir, msmarco, evaluate, encode, score, compare, leaderboard, repro),
-    *(adapt, finetune, mine, overlap, verify_joint, plan, check, export, systems, doctor),
-):
-    name = module.__name__.rpartition(".")[2]
-    app.command(name.replace("_", "-"))(getattr(module, name))
-app.add_typer(datasets.app, name="datasets")
+for title, modules in _GROUPS.items():
+    for module in modules:
+        name = module.__name__.rpartition(".")[2]
+        if module is datasets:
+            app.add_typer(datasets.app, name=name, rich_help_panel=title)
+        else:
+            function = getattr(module, name)
+            app.command(name.replace("_", "-"), cls=Command, rich_help_panel=title)(function)
 
 
 def main() -> None:

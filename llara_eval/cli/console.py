@@ -107,18 +107,31 @@ class RichProgress:
             rich.TextColumn("{task.description}"),
             rich.BarColumn(),
             rich.MofNCompleteColumn(),
-            rich.TimeElapsedColumn(),
-            rich.TextColumn("left"),
+            rich.TextColumn("{task.fields[rate]}", markup=False),
             rich.TimeRemainingColumn(),
+            rich.TextColumn("left"),
             rich.TextColumn("{task.fields[note]}", markup=False),
         )
         with rich.Progress(*columns, console=Console(stderr=True)) as bars:
-            task = bars.add_task(description, total=total, note="")
+            task = bars.add_task(description, total=total, note="", rate="")
+            bar = bars.tasks[0]
+            tokens_done = 0
 
-            def advance(n: int = 1, note: str = "") -> None:
-                bars.update(task, advance=n, note=note)
+            def advance(n: int = 1, note: str = "", tokens: int = 0) -> None:
+                nonlocal tokens_done
+                tokens_done += tokens
+                rate = _rate(bar.completed + n, tokens_done, bar.elapsed or 0.0)
+                bars.update(task, advance=n, note=note, rate=rate)
 
             yield advance
+
+
+def _rate(units: float, tokens: int, seconds: float) -> str:
+    """Return how many units, and tokens if there are any, were done in a second."""
+    if seconds < 1:
+        return ""
+    rates = [f"{units / seconds:,.1f}/s"] + ([f"{tokens / seconds:,.0f} tokens/s"] if tokens else [])
+    return ", ".join(rates)
 
 
 def progress(*, quiet: bool) -> Progress:

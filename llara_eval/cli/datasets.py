@@ -6,6 +6,7 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import print_json, say, set_up, show, styled, table, width
+from llara_eval.cli.help import Command, Commands
 from llara_eval.core.errors import DataError, PartialResultsError
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from llara_eval.datasets.inventory import Verdict
 
-app = typer.Typer(cls=options.Commands, rich_markup_mode=None)
+app = typer.Typer(cls=Commands, rich_markup_mode=None)
 
 _GROUPS = "cqadupstack, beir-13, …, beir-18"
 Names = Annotated[
@@ -41,7 +42,7 @@ def datasets(ctx: typer.Context, data_dir: options.DataDir, as_json: options.Jso
         ctx.default_map = {ctx.invoked_subcommand: {"data_dir": data_dir, "as_json": as_json}}
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_sets(data_dir: options.DataDir, as_json: options.Json = False) -> None:
     """List the data sets known by name, and those in the data folder; any other folder can be named too."""
     from llara_eval.datasets.inventory import describe, others
@@ -55,7 +56,7 @@ def list_sets(data_dir: options.DataDir, as_json: options.Json = False) -> None:
         show(_list_table(facts, f"data sets (those at hand are in {data_dir})"))
 
 
-@app.command("fetch")
+@app.command("fetch", cls=Command)
 def fetch(
     names: Names, data_dir: options.DataDir, as_json: options.Json = False, quiet: options.Quiet = False
 ) -> None:
@@ -90,7 +91,7 @@ def fetch(
         raise PartialResultsError(f"{len(errors)} of {len(members)} data sets were not fetched: {errors[0]}")
 
 
-@app.command("verify")
+@app.command("verify", cls=Command)
 def verify(
     data_dir: options.DataDir, names: Some = None, as_json: options.Json = False, quiet: options.Quiet = False
 ) -> None:
@@ -120,7 +121,7 @@ def verify(
         raise DataError(f"{len(wrong)} of {len(verdicts)} data sets have defects: {wrong[0]}")
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 def show_set(name: Name, data_dir: options.DataDir, as_json: options.Json = False) -> None:
     """Show all facts known about a data set, and the files of it that are at hand."""
     from llara_eval.datasets.inventory import describe

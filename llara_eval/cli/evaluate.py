@@ -16,7 +16,9 @@ def evaluate(
             "--model",
             "-m",
             metavar="NAME",
-            help="A system: its name, a checkpoint folder, a GGUF file, or a hub name; repeatable.",
+            callback=options.split_names,
+            help="A system: its name, a checkpoint folder, a GGUF file, or a hub name. Repeat the option for "
+            "several systems, or put commas between them.",
         ),
     ],
     dataset: options.Datasets,

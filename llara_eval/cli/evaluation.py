@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 class Encoding(options.Opening):
     """The options of every command that opens a system on data sets."""
 
+    PANEL: ClassVar[str] = "Data options"
+
     data_dir: options.DataDir
     store: Annotated[
         str | None,
         typer.Option(
             metavar="FOLDER|URL",
-            help="The folder or URL (s3://, gs://, …) of token ids and vectors [env: LLARA_EVAL_STORE].",
+            help="The folder or URL (s3://, gs://, …) of token ids and vectors.",
+            envvar="LLARA_EVAL_STORE",
             default_factory=paths.store,
             show_default=False,
         ),
@@ -52,6 +55,8 @@ class Encoding(options.Opening):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation(Encoding):
     """The options of every command that evaluates systems."""
+
+    PANEL: ClassVar[str] = "Result options"
 
     NAMED: ClassVar[tuple[str, ...]] = (*Encoding.NAMED, "vectors", "dims")
 

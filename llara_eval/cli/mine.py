@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
@@ -35,6 +35,8 @@ Source = Annotated[
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """The options that say how negatives are chosen, see :class:`llara_eval.training.mining.Mining`."""
+
+    PANEL: ClassVar[str] = "Options of the choice"
 
     depth: Annotated[
         int, typer.Option(min=1, help="How many of the best documents are candidates for a query.")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import typer
 
 from llara_eval.cli.console import set_up
+from llara_eval.cli.help import panels_of
 from llara_eval.core.errors import UsageError
 from llara_eval.core.paths import data_dir
 from llara_eval.core.protocols import Progress
@@ -18,31 +19,16 @@ from llara_eval.core.protocols import Progress
 Existing = Literal["only-missing", "always", "never"]
 
 
-class Commands(typer.core.TyperGroup):
-    """Commands that are listed with the whole first paragraph of their help."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        for command in self.commands.values():  # Typer keeps line breaks from the second paragraph on
-            paragraphs = (command.help or "").split("\n\n")
-            command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """List the commands."""
-        names = self.list_commands(ctx)
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, (self.commands[name].help or "").split("\n\n")[0]) for name in names])
-
-
-def _split_names(values: list[str] | None) -> list[str] | None:
-    """Split the names of data sets at commas.
+def split_names(context: Any, parameter: Any, values: list[str] | None) -> list[str] | None:
+    """Split names at commas, but not in the path of a file or folder that exists.
 
     Raises:
         UsageError: The option has no name in it.
     """
-    names = [name for value in values or [] for name in split_list(value)]
+    parts = [[value] if Path(value).expanduser().exists() else split_list(value) for value in values or []]
+    names = [name for part in parts for name in part]
     if values and not names:
-        raise UsageError(f"--dataset {','.join(values)!r} names no data set")
+        raise UsageError(f"{parameter.opts[0]} {','.join(values)!r} names nothing")
     return names or None
 
 
@@ -51,7 +37,7 @@ _DATASETS = typer.Option(
     "--datasets",
     "-d",
     metavar="NAME",
-    callback=_split_names,
+    callback=split_names,
     help="A data set: a folder in BEIR layout, a known name, a group such as beir-13, or demo. Repeat the "
     "option for several data sets, or put commas between them.",
 )
@@ -74,12 +60,14 @@ Checkpoint = Annotated[
 DataDir = Annotated[
     Path,
     typer.Option(
-        help="The folder of named data sets, also for downloads [env: LLARA_EVAL_DATA].",
+        metavar="FOLDER",
+        help="The folder of named data sets, also for downloads.",
+        envvar="LLARA_EVAL_DATA",
         default_factory=data_dir,
         show_default=False,
     ),
 ]
-RunsDir = Annotated[Path, typer.Option(help="The folder in which results are kept.")]
+RunsDir = Annotated[Path, typer.Option(metavar="FOLDER", help="The folder in which results are kept.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, everything else on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notes.")]
@@ -94,30 +82,9 @@ OnExisting = Annotated[
 ]
 Dtype = Annotated[
     str | None,
-    typer.Option(help="float32, bfloat16 or float16; by default the one that the processor computes fast."),
+    typer.Option(help="float32, bfloat16 or float16; by default float16 on a GPU, else float32."),
 ]
 MaxLength = Annotated[int | None, typer.Option(min=1, help="The most tokens of a text with its template.")]
-_Text = partial(typer.Option, metavar="TEXT", callback=lambda text: text and text.replace("\\n", "\n"))
-QueryPrompt = Annotated[
-    str | None,
-    _Text(
-        help="The text before each query; \\n is a line break. With --prompts, the format of instructions: "
-        "'Instruct: {instruction}\\nQuery: '."
-    ),
-]
-DocumentPrompt = Annotated[str | None, _Text(help="The text before each document.")]
-PromptName = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The name of a prompt that the checkpoint stores.")
-]
-NoPrompts = Annotated[bool | None, typer.Option("--no-prompts", help="Read texts without a prompt.")]
-PromptsOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE|mteb",
-        help="Prompts or instructions for each data set: a JSON or TOML file, or those of the tasks in the "
-        "installed mteb.",
-    ),
-]
 BatchTokens = Annotated[int | None, typer.Option(min=1, help="The most tokens of a batch.")]
 
 
@@ -144,9 +111,44 @@ def split_list(text: str) -> list[str]:
     return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
 
 
+_Text = partial(typer.Option, metavar="TEXT", callback=lambda text: text and text.replace("\\n", "\n"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class Prompting:
+    """The options of the prompts of a dense system."""
+
+    PANEL: ClassVar[str] = "Prompt options"
+
+    query_prompt: Annotated[
+        str | None,
+        _Text(
+            help="The text before each query; \\n is a line break. With --prompts, the format of "
+            "instructions: 'Instruct: {instruction}\\nQuery: '."
+        ),
+    ] = None
+    document_prompt: Annotated[str | None, _Text(help="The text before each document.")] = None
+    prompt_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The name of a prompt that the checkpoint stores.")
+    ] = None
+    no_prompts: Annotated[bool | None, typer.Option("--no-prompts", help="Read texts without a prompt.")] = (
+        None
+    )
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|mteb",
+            help="Prompts or instructions for each data set: a JSON or TOML file, or those of the tasks in "
+            "the installed mteb.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening(Prompting):
     """The options of every command that opens a system."""
+
+    PANEL: ClassVar[str] = "System options"
 
     NAMED: ClassVar[tuple[str, ...]] = (
         *("dtype", "max_length", "query_length", "document_length", "batch_tokens", "backend"),
@@ -174,11 +176,6 @@ class Opening:
         str | None,
         typer.Option(help="The engine: transformers (the default), sentence-transformers or vllm."),
     ] = None
-    query_prompt: QueryPrompt = None
-    document_prompt: DocumentPrompt = None
-    prompt_name: PromptName = None
-    no_prompts: NoPrompts = None
-    prompts: PromptsOption = None
     name: Annotated[
         str | None, typer.Option(help="The name of the system; by default that of the folder or the hub.")
     ] = None
@@ -211,14 +208,11 @@ class Opening:
         return set_up(quiet=self.quiet, verbose=self.verbose)
 
 
-_LAST = ("offline", "as_json", "quiet", "verbose")
-
-
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take whole groups of options, each declared once as a dataclass.
 
     A parameter whose type is a dataclass stands for one option per field; the command is called with an
-    instance. In the help, the options that all commands have come last.
+    instance. In the help, the options of a dataclass are in the panel that its ``PANEL`` names.
     """
     groups: dict[str, Any] = {}
     parameters: list[inspect.Parameter] = []
@@ -241,8 +235,8 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
         command(**values)
 
-    parameters.sort(key=lambda parameter: parameter.name in _LAST)
     flat.__doc__ = command.__doc__
+    flat.panels = panels_of(groups.values())  # type: ignore[attr-defined]
     flat.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in parameters]
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
     """The options that say where a model would run, and whether it is timed here."""
+
+    PANEL: ClassVar[str] = "Hardware options"
 
     device_tflops: Annotated[
         str, typer.Option(help="The device: h100, h200, a100, l40s, l4, mi300x, or a number of TFLOP/s.")
@@ -67,7 +69,7 @@ def plan(
     dtype, batch_tokens = settings.get("dtype"), int(settings.get("batch_tokens", 0)) or None
     names = datasets or list(corpus_sizes.load())
     loads = workloads(names, reading, data_dir=data_dir, split=split, progress=progress)
-    planned_dtype = settle_dtype(dtype or "bfloat16", default_device())
+    planned_dtype = settle_dtype(dtype or "float16", default_device())
     planned_tokens = batch_tokens or BATCH_TOKENS["cuda"]
     measured = None
     if hardware.probe:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -34,6 +34,8 @@ Output = Annotated[
 class Training:
     """The options of every command that trains."""
 
+    PANEL: ClassVar[str] = "Training options"
+
     steps: Annotated[
         int | None, typer.Option(min=1, help="Optimizer steps; by default those of the recipe.")
     ] = None
@@ -61,7 +63,12 @@ class Training:
         ),
     ] = 0
     batch_tokens: options.BatchTokens = None
-    dtype: options.Dtype = None
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="The dtype of products, float32 or bfloat16; by default bfloat16 where it is computed fast."
+        ),
+    ] = None
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Use less memory, and a third more computation.")
     ] = False

@@ -34,6 +34,22 @@ def staging(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def require_writable(folder: Path) -> None:
+    """Check that files can be written into a folder, which may not exist yet; nothing is left behind.
+
+    Raises:
+        LlaraEvalError: The folder is not writable and cannot be made, or the disk is full.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with staging(folder):
+            pass
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+
+
 @contextmanager
 def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """Make an empty folder that appears under its name only if the block ends without an error.

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 class Advance(Protocol):
     """A function that reports the progress of a task."""
 
-    def __call__(self, n: int = 1, note: str = "") -> None:
-        """Report that ``n`` more units are done; ``note`` is shown beside the task until the next note."""
+    def __call__(self, n: int = 1, note: str = "", tokens: int = 0) -> None:
+        """Report that ``n`` more units are done, which have ``tokens`` tokens.
+
+        ``note`` is shown beside the task until the next report.
+        """
 
 
 class Progress(Protocol):
@@ -31,7 +34,7 @@ class Silent:
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Advance]:
         """Start a task whose progress is not shown."""
-        yield lambda n=1, note="": None
+        yield lambda n=1, note="", tokens=0: None
 
 
 SILENT = Silent()

@@ -57,6 +57,8 @@ class Hits:
         query: (H,) indices into ``query_ids``.
         doc: (H,) indices into ``doc_ids``.
         score: (H,) float32; larger is better.
+        untouched: (H,) float32, the scores that the system computed, if it then changed them to put tied
+            documents into an order of its own; equal ones are ties, NaN is unknown. None: ``score``.
     """
 
     query_ids: Ids
@@ -64,6 +66,7 @@ class Hits:
     query: NDArray[np.int64]
     doc: NDArray[np.int64]
     score: NDArray[np.float32]
+    untouched: NDArray[np.float32] | None = None
 
     @classmethod
     def of_rows(cls, rows: Iterable[tuple[str, str, float]], query_ids: Iterable[str] = ()) -> "Hits":
@@ -96,8 +99,8 @@ class Run:
         offsets: (Q + 1,) the hits of query ``i`` are ``offsets[i]:offsets[i + 1]``, best first.
         doc_ids: (H,) document identifiers.
         scores: (H,) float32, strictly decreasing within a query.
-        ties_next: (H,) bool, whether the retriever gave a document the same score as the next document,
-            which may lie behind the cut.
+        ties_next: (H,) bool, whether the retriever computed the same score for a document and for the next
+            one, which may lie behind the cut.
     """
 
     query_ids: Ids

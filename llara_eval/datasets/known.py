@@ -162,18 +162,43 @@ BEIR-15: BEIR-14 and MS MARCO dev, the mean of mteb. BEIR-18: BEIR-14 and the li
 BEIR's paper.
 """
 
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "beir": "beir-15",
+        "dbpedia": "dbpedia-entity",
+        "dl19": "msmarco-passage/trec-dl-2019",
+        "dl20": "msmarco-passage/trec-dl-2020",
+        "msmarco-document": "msmarco-document/dev",
+        "msmarco-passage": "msmarco-passage/dev",
+        "touche2020": "webis-touche2020",
+        "trec-dl-2019": "msmarco-passage/trec-dl-2019",
+        "trec-dl-2020": "msmarco-passage/trec-dl-2020",
+    }
+)
+"""Other usual names, in lower case, of data sets and groups; TREC Deep Learning means passages."""
+
 CQADUPSTACK = AVERAGES["beir/cqadupstack"]
 """Names of the twelve forums of CQADupStack, whose macro mean counts as one data set."""
 
 
 def find(name: str) -> KnownDataset | None:
-    """Return the public data set of a name, with or without ``beir/`` in front, or None."""
-    return KNOWN.get(name) or KNOWN.get(f"beir/{name}")
+    """Return the public data set of a name, see :func:`full_name`, or None."""
+    return KNOWN.get(full_name(name))
+
+
+def full_name(name: str) -> str:
+    """Return the full name of a data set or group, which may be in any case, without ``beir/``, or an alias.
+
+    A name that is unknown is returned as it is.
+    """
+    lower = ALIASES.get(name.lower(), name.lower())
+    names = [full for full in (lower, f"beir/{lower}") if full in KNOWN or full in AVERAGES]
+    return names[0] if names else name
 
 
 def expand(name: str) -> tuple[str, ...]:
     """Return the names of the data sets of a group, or a tuple of the name if it is no group."""
-    members = AVERAGES.get(name.lower()) or AVERAGES.get(f"beir/{name.lower()}")
+    members = AVERAGES.get(full_name(name))
     return (name,) if members is None else tuple(part for member in members for part in expand(member))
 
 

@@ -8,6 +8,7 @@ from llara_eval.core.leases import Leases
 from llara_eval.core.lines import find_file
 from llara_eval.core.paths import DATA, home
 from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.suggest import did_you_mean
 from llara_eval.core.types import Qrels
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import msmarco
@@ -97,7 +98,7 @@ def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
 
 def _official(name: str) -> KnownDataset | None:
     """Return the data set of a name if it is read from official files, else None."""
-    known = catalogue.KNOWN.get(name)
+    known = catalogue.find(name)
     return known if known and known.files else None
 
 
@@ -140,7 +141,8 @@ def locate(
     if known is None:
         raise DataError(
             f"{name_or_folder!r} is neither a folder, nor a folder in {data_dir}, nor a public data set; "
-            "`llara-eval datasets` lists the names"
+            "`llara-eval datasets` lists the names."
+            + did_you_mean(name_or_folder, [DEMO, *catalogue.KNOWN, *catalogue.AVERAGES])
         )
     if offline and known.url:
         raise DataError(

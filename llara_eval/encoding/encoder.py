@@ -153,6 +153,7 @@ class Encoder:
     def _start(self, sequences: Sequence[Tokens], side: Side, advance: Advance | None) -> Started:
         batches = list(self.batches(sequences))
         order = [number for batch in batches for number in batch]
+        lengths = [sum(len(sequences[number]) for number in batch) for batch in batches]
         embeddings: list[Tensor] = []
         try:
             for batch_embeddings in self.engine.embeddings(
@@ -160,10 +161,11 @@ class Encoder:
             ):
                 embeddings.append(batch_embeddings)
                 if advance is not None:
-                    advance(len(batch_embeddings))
+                    advance(len(batch_embeddings), tokens=lengths[len(embeddings) - 1])
         except torch.OutOfMemoryError:
             if advance is not None:
-                advance(-sum(map(len, embeddings)))  # all of them will be computed again
+                done = len(embeddings)  # all of them will be computed again
+                advance(-sum(map(len, embeddings)), tokens=-sum(lengths[:done]))
             raise
         except IndexError as error:
             rows = self.model.get_input_embeddings().num_embeddings
@@ -189,7 +191,7 @@ class Encoder:
                 )
             return ordered
 
-        tokens = sum(map(len, sequences))
+        tokens = sum(lengths)
         padded = sum(len(batch) * len(sequences[batch[0]]) for batch in batches)  # the first is the longest
         return Started(vectors, tokens, padded if self.engine.pads else tokens)
 

@@ -1,16 +1,17 @@
 """One evaluation: retriever × data set × measures → a stored run and its result."""
 
-import json
 import logging
+import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from llara_eval.core.differences import differences
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import remove_drafts
-from llara_eval.core.folders import staging
+from llara_eval.core.folders import require_writable, staging
 from llara_eval.core.frames import Tabular
 from llara_eval.core.protocols import SILENT, Progress, Retriever, Warned
 from llara_eval.core.provenance import describe
@@ -80,13 +81,15 @@ def evaluate(
         depth: How many documents are kept for a query, by default the number usual for the data set.
         settings_passed: The settings that the user gave, for the record.
         on_existing: What is done if a result exists: ``only-missing`` keeps it if its settings and data are
-            the same, ``always`` measures again, ``never`` keeps any result.
+            the same, and scores its run by the measures that it lacks; ``always`` measures again; ``never``
+            keeps any result.
         progress: The display of progress.
 
     Raises:
         UsageError: A measure is unknown, no measure has a cut-off within the depth, or, with
             ``only-missing``, a result with other settings or data exists.
-        LlaraEvalError: The system found no document for any query.
+        LlaraEvalError: The folder of the result is not writable, or the system found no document for any
+            query.
     """
     folder = record.folder_of(runs_dir, retriever.name, dataset.name, dataset.split)
     depth = depth or dataset.depth
@@ -100,9 +103,11 @@ def evaluate(
     if on_existing != "always" and (folder / record.RESULT).is_file():
         stored = record.load(folder)
         if on_existing == "only-missing":
-            _refuse_other(stored, folder, retriever, dataset, depth, names)
+            _refuse_other(stored, folder, retriever, dataset, depth)
+            stored = _with_measures(stored, folder, dataset, names)
         return Outcome(stored, folder, fresh=False)
 
+    require_writable(folder)
     retriever.index(dataset.corpus, progress)
     # One more document than the depth shows ties at the cut; another replaces the query's own id.
     hits = retriever.search(dataset.queries, depth + 2, progress)
@@ -162,30 +167,43 @@ def summarise(scores: Scores) -> dict[str, Mean]:
     return summary
 
 
-def _refuse_other(
-    stored: Result, folder: Path, retriever: Retriever, dataset: Dataset, depth: int, names: Sequence[str]
-) -> None:
+def _with_measures(stored: Result, folder: Path, dataset: Dataset, names: Sequence[str]) -> Result:
+    """Return a stored result with some measures; those that it lacks are computed from its run and stored."""
+    if set(names) <= set(stored.measures):
+        return stored
+    scores = score(dataset.qrels, record.load_run(folder), [*stored.measures, *names])
+    result = replace(stored, measures=summarise(scores))
+    with staging(folder) as temporary:
+        shutil.copyfile(folder / record.RUN, temporary / record.RUN)
+        record.save_per_query(temporary / record.PER_QUERY, scores)
+        record.save(temporary, result)
+        record.replace(temporary, folder)
+    return result
+
+
+def _refuse_other(stored: Result, folder: Path, retriever: Retriever, dataset: Dataset, depth: int) -> None:
     """Refuse a stored result of other conditions.
 
     Raises:
-        UsageError: The data, the depth, the measures or a setting differs, or the stored run was changed.
+        UsageError: The data, the depth or a setting differs, or the stored run was changed.
     """
     try:
         run_sha256 = record.run_sha256(folder)[:12]
     except DataError:
         run_sha256 = "damaged"
-    settings = json.loads(json.dumps(dict(retriever.settings)))  # as they would be read back
-    conditions = {
-        "data set": (stored.dataset_fingerprint[:12], dataset.fingerprint[:12]),
-        "depth": (stored.depth, depth),
-        "run file": (run_sha256, stored.run_sha256[:12]),
-        "measures": (", ".join(sorted(stored.measures)), ", ".join(sorted(names))),
-        **{
-            name: (stored.settings.get(name), settings.get(name))
-            for name in sorted({*stored.settings, *settings} - {"runtime"})
-        },
+    before = {
+        **{name: value for name, value in stored.settings.items() if name != "runtime"},
+        "depth": stored.depth,
+        "data set": stored.dataset_fingerprint[:12],
+        "run file": run_sha256,
     }
-    differing = [f"{name} ({old} before, {new} now)" for name, (old, new) in conditions.items() if old != new]
+    now = {
+        **{name: value for name, value in retriever.settings.items() if name != "runtime"},
+        "depth": depth,
+        "data set": dataset.fingerprint[:12],
+        "run file": stored.run_sha256[:12],
+    }
+    differing = differences(before, now)
     if differing:
         raise UsageError(
             f"{folder} holds a result of other conditions: {'; '.join(differing)}. Use "

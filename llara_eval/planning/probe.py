@@ -63,7 +63,7 @@ def open_encoder(
     Args:
         checkpoint: The checkpoint.
         reading: Templates and tokenizer of the model.
-        dtype: Dtype of weights and products; None means one that is fast on the device.
+        dtype: Dtype of weights and products; None means the default of the device.
         batch_tokens: See :class:`Encoder`.
     """
     config, device = checkpoint.config, default_device()

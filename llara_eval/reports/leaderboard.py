@@ -179,13 +179,21 @@ def _conditions(entries: Sequence[tuple[Path, Result]]) -> str:
                 str(result.depth),
                 f"{100 * result.ties_at_10:.1f} %",
                 _ABSENT if judged is None else f"{100 * judged:.1f} %",
+                _text(_engine(result)),
                 _text(str(result.settings.get("dtype", _ABSENT))),
                 result.provenance["date"][:10],
                 commit,
             ]
         )
-    header = ["data set", "system", "documents", "depth", "ties@10", "Judged@10", "dtype", "date", "commit"]
+    header = ["data set", "system", "documents", "depth", "ties@10", "Judged@10", "engine", "dtype", "date"]
+    header.append("commit")
     return _table(header, rows, left=2)
+
+
+def _engine(result: Result) -> str:
+    """Return the name of the program that computed the scores of a result."""
+    settings = result.settings
+    return str(settings.get("toolkit") or settings.get("runtime", {}).get("backend") or _ABSENT)
 
 
 def _training_data(entries: Sequence[tuple[Path, Result]], findings: _Findings) -> str:

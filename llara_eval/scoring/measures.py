@@ -15,6 +15,7 @@ from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.frames import Tabular
 from llara_eval.core.types import Ids, Qrels, Run, as_ids
 from llara_eval.scoring.formulas import FORMULAS, Graded
+from llara_eval.scoring.measure_names import standard_name
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "RR@100", "R@100", "R@1000", "Judged@10")
 
@@ -44,7 +45,7 @@ class Scores(Tabular):
 
 
 def parse_measures(names: Sequence[str]) -> list[str]:
-    """Return measure names in their standard form (``MRR@10`` → ``RR@10``), without repeats.
+    """Return measure names in their standard form (``mrr@10`` → ``RR@10``), without repeats.
 
     Raises:
         UsageError: A name is not a measure, or there are no names.
@@ -54,7 +55,7 @@ def parse_measures(names: Sequence[str]) -> list[str]:
     parsed = []
     for name in names:
         try:
-            measure = ir_measures.parse_measure(name.strip())
+            measure = ir_measures.parse_measure(standard_name(name))
             if not ir_measures.DefaultPipeline.supports(measure):
                 raise ValueError("no installed tool computes it")
             if min(measure.params.get("cutoff", 1), measure.params.get("rel", 1)) < 1:

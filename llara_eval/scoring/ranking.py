@@ -3,10 +3,12 @@
 Tools break ties in different ways, and some tools contradict themselves. Therefore ties are broken once:
 documents are sorted by descending score, then by descending document id as a byte string (the rule of
 trec_eval). The scores are then made strictly decreasing in float32, so that every tool rebuilds this order.
+A system that has an order of ties of its own has lowered the scores of tied documents before.
 """
 
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,15 +44,16 @@ def rank(hits: Hits, *, depth: int, drop_own_ids: bool = False) -> Run:
     key -= _steps(hits.score)
     order = np.argsort(key, kind="stable")
     key, query, score = key[order], hits.query[order], hits.score[order]
+    untouched = score if hits.untouched is None else hits.untouched[order]
     doc_ids = hits.doc_ids[hits.doc[order]]
     _refuse_repeats(hits.query_ids, _offsets(query, len(hits.query_ids)), doc_ids)
     if drop_own_ids:
         kept = doc_ids != hits.query_ids[query]
         key, query, score, doc_ids = key[kept], query[kept], score[kept], doc_ids[kept]
+        untouched = untouched[kept]
 
-    ties_next = np.zeros(len(key), dtype=np.bool_)
-    ties_next[:-1] = key[:-1] == key[1:]
-    _break_ties(doc_ids, ties_next)
+    _break_ties(doc_ids, _equals_next(key))
+    ties_next = _equals_next(query) & _equals_next(untouched)
     inside = np.arange(len(query)) - _offsets(query, len(hits.query_ids))[query] < depth
     offsets = _offsets(query[inside], len(hits.query_ids))
     return Run(
@@ -76,7 +79,8 @@ def best_passages(hits: Hits) -> Hits:
     query, doc, score = hits.query[order], doc[order], hits.score[order]
     first = np.ones(len(query), dtype=np.bool_)
     first[1:] = (query[1:] != query[:-1]) | (doc[1:] != doc[:-1])
-    return Hits(hits.query_ids, doc_ids, query[first], doc[first], score[first])
+    untouched = None if hits.untouched is None else hits.untouched[order][first]
+    return Hits(hits.query_ids, doc_ids, query[first], doc[first], score[first], untouched)
 
 
 def strictly_decreasing(scores: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -110,9 +114,16 @@ def _offsets(query: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     return np.searchsorted(query, np.arange(count + 1)).astype(np.int64)
 
 
-def _break_ties(doc_ids: Ids, ties_next: NDArray[np.bool_]) -> None:
+def _equals_next(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return for each value whether the next one is equal."""
+    equal = np.zeros(len(values), dtype=np.bool_)
+    equal[:-1] = values[:-1] == values[1:]
+    return equal
+
+
+def _break_ties(doc_ids: Ids, equals_next: NDArray[np.bool_]) -> None:
     """Sort tied documents in place by descending id (the order of code points is that of bytes)."""
-    bounds = np.flatnonzero(np.diff(ties_next, prepend=False))
+    bounds = np.flatnonzero(np.diff(equals_next, prepend=False))
     for start, last in bounds.reshape(-1, 2).tolist():
         doc_ids[start : last + 1] = sorted(doc_ids[start : last + 1].tolist(), reverse=True)
 

@@ -18,7 +18,7 @@ from llara_eval.core.files import remove_drafts, write_json
 from llara_eval.core.folders import staging
 from llara_eval.datasets.contamination import RECORD
 from llara_eval.encoding.check import check
-from llara_eval.encoding.devices import default_dtype
+from llara_eval.encoding.devices import has_bfloat16, named_dtype
 from llara_eval.encoding.model_facts import evaluating
 from llara_eval.encoding.padded import embed
 from llara_eval.encoding.templates import SIDES, Side, Templates
@@ -237,9 +237,9 @@ def precision_of(name: str | None, device: torch.device) -> torch.dtype:
     Raises:
         UsageError: Training does not support the dtype.
     """
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if name is None:
-        return torch.bfloat16 if default_dtype(device) == torch.bfloat16 else torch.float32
-    if name not in dtypes:
-        raise UsageError(f"training computes in {' or '.join(dtypes)}, not {name!r}")
-    return dtypes[name]
+        return torch.bfloat16 if has_bfloat16(device) else torch.float32
+    dtype = named_dtype(name)
+    if dtype == torch.float16:
+        raise UsageError(f"training computes in float32 or bfloat16, not {name}")
+    return dtype

@@ -5,7 +5,6 @@ process writes its shards) and ``run.json``. Nothing else is saved, since data o
 follow from the seed and the step.
 """
 
-import json
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
 from llara_eval.core.decode import read_record
+from llara_eval.core.differences import differences
 from llara_eval.core.errors import UsageError
 from llara_eval.core.files import write_json
 from llara_eval.core.folders import atomic_folder
@@ -100,31 +100,12 @@ def refuse_other(record: Mapping[str, Any], identity: Mapping[str, Any], finding
     Raises:
         UsageError: The two identities differ.
     """
-    recorded, current = (
-        _flat(json.loads(json.dumps({key: values.get(key) for key in identity})))
-        for values in (record, identity)
-    )
-    differing = [
-        f"{key} ({recorded.get(key, 'nothing')} before, {current.get(key, 'nothing')} now)"
-        for key in sorted({*recorded, *current})
-        if recorded.get(key, "nothing") != current.get(key, "nothing")
-    ]
+    differing = differences({key: record.get(key) for key in identity}, identity)
     if differing:
         raise UsageError(
             f"{finding} with other {', '.join(differing)}; give the same command again, --on-existing always "
             "to start again, or another --output"
         )
-
-
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Return the values in nested dictionaries by their dotted paths."""
-    if not isinstance(value, dict):
-        return {name: value}
-    return {
-        path: leaf
-        for key, part in value.items()
-        for path, leaf in _flat(part, f"{name}.{key}" if name else key).items()
-    }
 
 
 def discard(output: Path) -> None:

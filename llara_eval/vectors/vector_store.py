@@ -154,7 +154,7 @@ def fill(
             store.name, items, total=total, lease_seconds=lease_seconds, progress=progress
         )
         leases = store.folder.leases(lease_seconds)
-        with progress.task(f"encode {side}s", total) as advance:
+        with progress.task("encode queries" if side == "query" else "encode documents", total) as advance:
             encoded_rows = _encode(store, encoder, tokens, listing, side, leases, advance)
         listing.copy_to(store.folder)
         records = store.records()
@@ -221,9 +221,9 @@ def _start(
     if sequences is None:
         raise DataError(f"{tokens.folder}: the token ids of shard {content} are damaged; run this again")
 
-    def report(n: int = 1, note: str = "") -> None:
+    def report(n: int = 1, note: str = "", tokens: int = 0) -> None:
         renew()
-        advance(n, note)
+        advance(n, note, tokens)
 
     return encoder.start(sequences, side, report)
 

@@ -35,7 +35,7 @@ def without_code(text: str) -> str:
 def command_lines(text: str) -> list[str]:
     """Return what follows ``llara-eval`` in lines of code, and in code within text where options follow."""
     joined = text.replace("\\\n", " ")
-    lines = re.findall(r"^(?:\$ )?llara-eval (.+)$", joined, flags=re.MULTILINE)
+    lines = re.findall(r"^ *(?:\$ )?llara-eval (.+)$", joined, flags=re.MULTILINE)
     lines += re.findall(r"-m llara_eval (.+)$", joined, flags=re.MULTILINE)
     return lines + re.findall(r"`llara-eval ([a-z-]+ [^`]*-[^`]*)`", without_code(joined))
 

@@ -56,7 +56,7 @@ def test_data_sets_are_named_one_by_one_or_with_commas(make_collection, tiny, tm
     names = [json.loads(line)["dataset"] for line in result.stdout.splitlines()]
     assert names == ["tiny", "demo", "other"]
     nothing = call(command, *words, "-d", ",")
-    assert (nothing.exit_code, "--dataset ',' names no data set" in text_of(nothing)) == (2, True)
+    assert (nothing.exit_code, "--dataset ',' names nothing" in text_of(nothing)) == (2, True)
 
 
 def test_a_system_is_opened_once_for_all_data_sets(evaluate, monkeypatch):

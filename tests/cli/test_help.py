@@ -1,5 +1,6 @@
 """Help, version, and what is not imported for them."""
 
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from llara_eval import __version__
 from llara_eval.cli import app
+from llara_eval.cli.examples import EXAMPLES
 
 PLAIN = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
 COMMANDS = [name.split()[1:] for name, _ in commands(typer.main.get_command(app), "llara-eval")]
@@ -42,6 +44,36 @@ def test_every_command_has_help_whose_lines_are_broken_by_the_terminal_alone():
     assert "sets at hand are sampled; if it comes with weights, they are timed here." in shown
 
 
+def test_every_command_has_two_examples():
+    assert sorted(EXAMPLES) == sorted(" ".join(words) for words in COMMANDS if words)
+    for name, examples in EXAMPLES.items():
+        assert len(examples) >= 2
+        assert all(example.startswith(f"llara-eval {name}") for example in examples)
+
+
+def test_help_takes_the_width_of_the_terminal():
+    words = [sys.executable, "-m", "llara_eval", "evaluate", "-h"]
+    environment = {**os.environ, "COLUMNS": "150"}
+    shown = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+    assert 120 < max(map(len, shown.splitlines())) <= 150
+
+
+def test_options_are_in_the_panel_of_what_they_are_about():
+    shown = CliRunner().invoke(app, ["evaluate", "-h"], env=PLAIN).stdout
+    panels = [line[:-1] for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    expected = ["Options", "System options", "Data options", "Result options", "General options", "Examples"]
+    assert panels == expected
+    assert "<" not in shown.replace("<system>", "")
+
+
+def test_systems_are_named_with_commas_or_by_a_path(tmp_path):
+    comma = tmp_path / "a,b"
+    comma.mkdir()
+    command = typer.main.get_command(app).commands["evaluate"]
+    words = ["-m", "bm25,bm25-multifield", "-m", str(comma), "-d", "demo"]
+    assert command.make_context("evaluate", words).params["model"] == ["bm25", "bm25-multifield", str(comma)]
+
+
 def test_version():
     result = call("--version")
     assert (result.exit_code, result.stdout) == (0, f"llara-eval {__version__}\n")
@@ -50,7 +82,7 @@ def test_version():
 def test_no_arguments_show_the_help_and_exit_2():
     result = call()
     assert result.exit_code == 2
-    assert "Commands" in result.stdout + result.stderr
+    assert "Compare and publish:" in result.stdout + result.stderr
 
 
 def test_help_and_leaderboard_load_nothing_heavy(tmp_path):
@@ -59,6 +91,7 @@ def test_help_and_leaderboard_load_nothing_heavy(tmp_path):
 import sys
 from typer.testing import CliRunner
 from llara_eval.cli import app
+from llara_eval.cli.examples import EXAMPLES
 heavy = {{"torch", "transformers", "jnius", "pyserini", "faiss", "beir", "huggingface_hub"}}
 slow = {{"numpy", "pandas", "scipy", "pyarrow", "ir_measures"}}
 for words in {COMMANDS!r}:

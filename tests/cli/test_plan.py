@@ -135,7 +135,7 @@ def test_disk_shards_and_memory(llama_2_7b) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "problem"),
     [
-        (["-d", ","], 2, "--dataset ',' names no data set"),
+        (["-d", ","], 2, "--dataset ',' names nothing"),
         (["-d", "nothing"], 3, "Without their texts, these can be planned: msmarco, trec-covid"),
         (["-d", "demo"], 3, "the tokens of demo cannot be counted: the checkpoint has no tokenizer"),
         (["--device-tflops", "tpu"], 2, "expected its TFLOP/s, or one of h100"),

@@ -147,7 +147,7 @@ def test_progress_counts_the_bytes_that_are_here_and_those_that_come(server, tmp
         def task(self, description, total):
             tasks.append([description, total, 0])
 
-            def advance(n=1, note=""):
+            def advance(n=1, note="", tokens=0):
                 tasks[-1][2] += n
 
             yield advance

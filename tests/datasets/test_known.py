@@ -5,6 +5,7 @@ import re
 import pytest
 
 from llara_eval.datasets.known import (
+    ALIASES,
     AVERAGES,
     BEIR,
     CQADUPSTACK,
@@ -118,6 +119,16 @@ def test_names_are_found_with_and_without_beir_and_cqadupstack_stands_for_its_fo
     assert find("robust05") is None
     assert expand("cqadupstack") == expand("beir/cqadupstack") == CQADUPSTACK
     assert expand("scifact") == ("scifact",)
+
+
+def test_names_are_found_in_any_case_and_by_their_usual_aliases():
+    assert find("SciFact") is find("BEIR/SCIFACT") is KNOWN["beir/scifact"]
+    assert find("trec-dl-2019") is KNOWN["msmarco-passage/trec-dl-2019"]
+    assert expand("beir") == expand("BEIR-15")
+    assert expand("My-Collection") == ("My-Collection",)
+    for alias, name in ALIASES.items():
+        assert alias not in KNOWN, "an alias must not hide a name"
+        assert find(alias) or len(expand(alias)) > 1, name
 
 
 def test_a_data_set_says_how_it_is_measured():

@@ -165,7 +165,7 @@ def test_progress_reaches_the_size_of_the_file(tiny, tmp_path, ending):
             return self
 
         def __enter__(self):
-            return lambda n=1, note="": steps.append(n)
+            return lambda n=1, note="", tokens=0: steps.append(n)
 
         def __exit__(self, *error):
             pass

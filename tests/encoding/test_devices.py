@@ -95,8 +95,9 @@ def test_tensors_reuse_freed_memory() -> None:
     assert kept < mapped / 2
 
 
-def test_bfloat16_only_where_the_processor_has_it(monkeypatch) -> None:
+@pytest.mark.parametrize("able", [True, False])
+def test_vectors_are_computed_in_float32_and_products_of_training_in_bfloat16(monkeypatch, able) -> None:
     cpu = torch.device("cpu")
-    for able, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_bf16": able})
-        assert devices.default_dtype(cpu) is expected
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able})
+    assert devices.default_dtype(cpu) is torch.float32
+    assert devices.has_bfloat16(cpu) is able

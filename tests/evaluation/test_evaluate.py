@@ -113,9 +113,9 @@ def test_runtime_settings_do_not_make_another_result(run):
     ("settings", "options", "message"),
     [
         ({"k1": 0.8}, {}, "k1 (0.9 before, 0.8 now)"),
-        ({"analyzer": "x"}, {}, "analyzer (None before, x now)"),
+        ({"analyzer": "x"}, {}, "analyzer (nothing before, x now)"),
+        ({"templates": {"query": "a", "document": "b"}}, {}, "templates.document (nothing before, b now)"),
         ({}, {"depth": 11}, "depth (10 before, 11 now)"),
-        ({}, {"measures": ["nDCG@10"]}, "measures (R@2, RR@10, nDCG@10 before, nDCG@10 now)"),
     ],
 )
 def test_a_result_of_other_settings_is_in_the_way(run, settings, options, message):
@@ -170,6 +170,28 @@ def test_one_more_document_is_asked_for_to_see_ties_and_one_for_the_own_id(run):
     retriever = FakeRetriever(SCORES)
     run(retriever, depth=2, measures=["R@2"])
     assert retriever.depths == [4]
+
+
+def test_other_measures_are_computed_from_the_stored_run(run):
+    first = run(measures=["RR@10", "R@2"])
+    files = {path.name: path.read_bytes() for path in first.folder.iterdir()}
+    retriever = FakeRetriever(SCORES)
+    assert run(retriever, measures=["R@2"]).result == first.result
+    assert {path.name: path.read_bytes() for path in first.folder.iterdir()} == files
+    more = run(retriever, measures=["nDCG@10", "R@2"])
+    assert (more.fresh, retriever.indexed) == (False, 0)
+    assert more.result == record.load(more.folder)
+    assert more.result.measures == run(runs="others", measures=["RR@10", "R@2", "nDCG@10"]).result.measures
+    assert list(record.load_per_query(more.folder / record.PER_QUERY).values) == ["RR@10", "R@2", "nDCG@10"]
+    assert (more.folder / record.RUN).read_bytes() == files[record.RUN]
+
+
+def test_a_folder_that_is_not_writable_is_refused_before_any_work(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    retriever = FakeRetriever(SCORES)
+    with pytest.raises(LlaraEvalError, match="file"):
+        run(retriever, runs="file/runs")
+    assert retriever.indexed == 0
 
 
 def test_measures_beyond_the_depth_are_left_out(run):

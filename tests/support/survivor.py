@@ -59,7 +59,7 @@ class Watch:
     @contextmanager
     def task(self, description: str, total: int | None) -> Iterator[Any]:
         self.stage = next(stage for stage in STAGES if description.startswith(stage))
-        yield lambda n=1, note="": None
+        yield lambda n=1, note="", tokens=0: None
         self.stage = None
 
     def __call__(self, frame, event, argument):
