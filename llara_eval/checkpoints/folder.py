@@ -11,14 +11,13 @@ from typing import Any, TypedDict
 from safetensors import SafetensorError
 
 from llara_eval.checkpoints.gguf import convert_gguf
+from llara_eval.checkpoints.lora import LORA_CONFIG
 from llara_eval.checkpoints.own_code import Permissions, check_code, code_hashes
 from llara_eval.checkpoints.tokenizer import read_tokenizer
 from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, sha256_of
 from llara_eval.encoding.templates import Templates
-
-LORA_CONFIG = "adapter_config.json"
 
 BIN_WEIGHTS = "pytorch_model*.bin"
 """Weights in pickled form, which are read only if the user allows it."""
@@ -88,8 +87,9 @@ class Checkpoint:
         name = self.lora["base_model_name_or_path"]
         if (self.folder / name).is_dir():
             return Checkpoint(self.folder / name, allowed=self.allowed)
+        revision = None if Path(name).exists() else self.lora.get("revision")  # of the base, as peft has it
         try:
-            return Checkpoint(resolve(name), allowed=self.allowed)
+            return Checkpoint(resolve(name, revision=revision), allowed=self.allowed)
         except DataError as error:
             raise DataError(
                 f"{self.folder} holds a LoRA adapter of the base model {name!r}, which is missing ({error}); "

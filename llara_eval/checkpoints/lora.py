@@ -3,13 +3,18 @@
 import logging
 import warnings
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError
+from llara_eval.core.files import read_json
 
 logger = logging.getLogger(__name__)
+
+LORA_CONFIG = "adapter_config.json"
 
 
 def read_weights(folder: Path) -> dict[str, Any]:
@@ -39,6 +44,21 @@ def trained_with_head(weights: Mapping[str, Any], config: Any) -> bool:
     model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     decoder = model_class and model_class.base_model_prefix  # the attribute that holds all but the head
     return any(name.startswith(f"base_model.model.{decoder}.") for name in weights)
+
+
+def _refuse_unknown_settings(folder: Path) -> None:
+    """Refuse settings of a newer peft, which the installed one would drop with a warning.
+
+    Raises:
+        DataError: A setting is unknown.
+    """
+    from peft import LoraConfig, __version__
+
+    file = folder / LORA_CONFIG
+    known = {field.name for field in fields(LoraConfig)}
+    for name, value in decode(read_json(file), dict[str, Any], file).items():
+        if value and name not in known:
+            raise DataError(f"{file}: {name} {value!r} is no setting of LoRA that peft {__version__} knows")
 
 
 def embedding_rows(weights: Mapping[str, Any], model: Any) -> int | None:
@@ -75,10 +95,12 @@ def merge(
         with_head: Whether the result has its language-model head.
 
     Raises:
-        DataError: The adapter lacks weights, or has weights that fit no layer of the model.
+        DataError: The adapter lacks weights, or has weights that fit no layer of the model, or settings that
+            peft does not know.
     """
     from peft import PeftModel, get_peft_model_state_dict
 
+    _refuse_unknown_settings(folder)
     base = model.name_or_path
     rows = embedding_rows(weights, model) or max(tokens, model.get_input_embeddings().num_embeddings)
     resized = rows != model.get_input_embeddings().num_embeddings

@@ -44,6 +44,9 @@ _BERT = {
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """Tokenizer classes that take everything from ``tokenizer.json``; settings of BERT's are void for them."""
 
+_FLAGS = ("add_bos_token", "add_eos_token")
+"""Settings of ``tokenizer_config.json`` that ask for a token before and after a text."""
+
 _KEPT = ("model_max_length", "padding_side", "clean_up_tokenization_spaces", "chat_template")
 """Attributes that a tokenizer has from ``tokenizer_config.json`` and that do not change token ids."""
 
@@ -77,8 +80,8 @@ def read_tokenizer(folder: Path, config: Any, *, trust_code: bool) -> Any:
     if not file.is_file():
         names = tokenizer.vocab_files_names.values()  # empty for a tokenizer of bytes
         if names and not any((folder / name).is_file() for name in names):
-            needed = " or ".join(sorted({*names, TOKENIZER_FILE}))
-            raise DataError(f"{folder} holds no tokenizer ({needed}); save it there too")  # it is invented
+            needed = " or ".join(sorted({*names, TOKENIZER_FILE}))  # transformers has invented a tokenizer
+            raise DataError(f"{folder} holds no tokenizer ({needed}); save it in that folder")
         if type(tokenizer).__name__ in _GENERIC:
             raise DataError(
                 f"{folder} has no {TOKENIZER_FILE}, and transformers 5 does not read its other files as they "
@@ -208,9 +211,11 @@ def _honour_flags(tokenizer: Any, settings: Mapping[str, Any], folder: Path) -> 
     Raises:
         DataError: Other tokens stand where a flag asks for one or for none.
     """
+    if not any(isinstance(settings.get(flag), bool) for flag in _FLAGS):
+        return
     ends: list[Sequence[str]] = []
     for flag, token, present in zip(
-        ("add_bos_token", "add_eos_token"),
+        _FLAGS,
         (tokenizer.bos_token, tokenizer.eos_token),
         special_tokens(tokenizer),
         strict=True,

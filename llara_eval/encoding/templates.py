@@ -253,10 +253,10 @@ def special_tokens(tokenizer: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
         raise UsageError(f"{type(tokenizer).__name__} adds special tokens within a text; it cannot be used")
     tokens = tokenizer.convert_ids_to_tokens(full)
     before, after = tuple(tokens[:start]), tuple(tokens[start + len(bare) :])
-    if [*_ids_of_each(tokenizer, before), *bare, *_ids_of_each(tokenizer, after)] != full:
+    if None in tokens or [*_ids_of_each(tokenizer, before), *bare, *_ids_of_each(tokenizer, after)] != full:
         raise UsageError(
-            f"{type(tokenizer).__name__} puts {' '.join((*before, *after))} around a text, and makes other "
-            "tokens of them where a text holds them"
+            f"{type(tokenizer).__name__} puts {' '.join(map(str, (*before, *after)))} around a text, and "
+            "makes other tokens of them where a text holds them"
         )
     return before, after
 

@@ -150,7 +150,7 @@ def test_one_at_a_time_downloads_and_the_others_find_it(tmp_path, monkeypatch) -
 def test_two_that_convert_a_model_at_once_end_with_one(tmp_path, monkeypatch) -> None:
     import transformers
 
-    from llara_eval.checkpoints.gguf import convert_gguf
+    from llara_eval.checkpoints import gguf
 
     class Converted:
         def save_pretrained(self, folder: Path, **_) -> None:
@@ -162,9 +162,10 @@ def test_two_that_convert_a_model_at_once_end_with_one(tmp_path, monkeypatch) ->
     for name in ("AutoModelForCausalLM", "AutoTokenizer"):
         reader = type(name, (), {"from_pretrained": staticmethod(lambda *_, **__: Converted())})
         monkeypatch.setattr(transformers, name, reader)
+    monkeypatch.setattr(gguf, "_pooling", lambda path: None)
     monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
     (tmp_path / "model.gguf").write_bytes(b"weights")
-    folder = convert_gguf(tmp_path / "model.gguf")
+    folder = gguf.convert_gguf(tmp_path / "model.gguf")
     assert (folder / "config.json").read_text() == "first"
     assert list(folder.parent.iterdir()) == [folder]
 

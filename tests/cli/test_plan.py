@@ -156,4 +156,4 @@ def test_a_configuration_that_cannot_be_read_is_named(tmp_path) -> None:
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
     shown = plan(tmp_path, "--no-probe")
     assert shown.exit_code == 3
-    assert "its configuration cannot be read" in text_of(shown)
+    assert "config.json: cannot be read as JSON" in text_of(shown)

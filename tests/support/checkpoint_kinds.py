@@ -104,8 +104,9 @@ def change(file: Path, **values: Any) -> None:
 
 def all_kinds() -> list[Kind]:
     """Return all kinds, in the order of the page."""
+    import architecture_kinds
     import model_kinds
     import prompt_kinds
     import st_kinds
 
-    return [*st_kinds.KINDS, *prompt_kinds.KINDS, *model_kinds.KINDS]
+    return [*st_kinds.KINDS, *prompt_kinds.KINDS, *architecture_kinds.KINDS, *model_kinds.KINDS]

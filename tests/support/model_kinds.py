@@ -1,6 +1,7 @@
 """Kinds of models, tokenizers and adapters; transformers, peft and tokenizers say what their vectors are."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,9 @@ def _bin(folder: Path) -> None:
     (folder / "adapter_model.safetensors").unlink()
 
 
-def _no_lora(folder: Path) -> None:
+def _other_adapter(folder: Path, **settings: Any) -> None:
     _lora()(folder)
-    change(folder / "adapter_config.json", peft_type="IA3")
+    change(folder / "adapter_config.json", **settings)
 
 
 def _own_code(folder: Path, prefix: str = "") -> Vectors:
@@ -300,7 +301,18 @@ KINDS = [
         _lora(change_files=lambda folder: (folder / TEMPLATE_FILE).unlink()),
         "a LoRA adapter of unknown templates; name them with",
     ),
-    Kind("another adapter than LoRA", "`peft_type`", _no_lora, "expected a LoRA configuration"),
+    Kind(
+        "LoRA of a newer peft",
+        "a setting that peft does not know",
+        partial(_other_adapter, use_newer=True),
+        "use_newer True is no setting of LoRA that peft",
+    ),
+    Kind(
+        "another adapter than LoRA",
+        "`peft_type`",
+        partial(_other_adapter, peft_type="IA3"),
+        "expected a LoRA configuration",
+    ),
     Kind("a model class of its own", "`auto_map`", _own_code, r"code of its own, own\.Config"),
     Kind("a model class of its own", "`auto_map`", _own_code, options={"trust_remote_code": True}),
     Kind(

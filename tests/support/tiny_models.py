@@ -84,9 +84,7 @@ def save_checkpoint(folder: Path, architecture: str = "llama", seed: int = 0) ->
     """Write a checkpoint folder: model, tokenizer, no template."""
     make_model(architecture, seed).save_pretrained(folder)
     tokenizer = make_tokenizer()
-    if (
-        architecture == "qwen2"
-    ):  # transformers gives its tokenizers this normalizer, whatever tokenizer.json says
+    if architecture == "qwen2":  # transformers gives its tokenizers this normalizer in any case
         tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
     tokenizer.save_pretrained(folder)
     return folder
