@@ -59,7 +59,7 @@ def find_entry(options: PromptOptions, dataset: str) -> Entry | None:
     if options.set_name is None:
         return None
     if options.set_name == MTEB:
-        return Entry(*read_instructions(dataset))
+        return Entry(*read_instructions(_whole(dataset)))
     return PromptSet.from_file(Path(options.set_name).expanduser()).of(_names(dataset))
 
 
@@ -78,7 +78,13 @@ def require_prompts(origin: Origin, options: PromptOptions) -> None:
 
 def _names(dataset: str) -> list[str]:
     """Return the names by which a set may hold a data set, the closest first."""
-    facts = known.find(dataset)
-    names = [dataset, dataset.removeprefix("beir/"), *(facts.tasks if facts else ())]
-    parent = dataset.removeprefix("beir/").rpartition("/")[0]
-    return [*names, parent] if parent else names
+    whole = _whole(dataset)
+    facts = known.find(whole)
+    parent, _, _ = whole.removeprefix("beir/").rpartition("/")
+    names = [dataset, whole, whole.removeprefix("beir/"), *(facts.tasks if facts else ()), parent]
+    return list(filter(None, names))
+
+
+def _whole(dataset: str) -> str:
+    """Return the name of the whole data set, given that of a part (``beir/fever+limit-100``)."""
+    return dataset.partition("+")[0] or dataset

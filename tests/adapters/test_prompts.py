@@ -90,6 +90,7 @@ def test_a_set_needs_a_data_set_and_says_so(tmp_path, checkpoint, context, folde
         with pytest.raises(UsageError, match=r"own\.toml has prompts for each data set, and none is named"):
             call()
     assert prompts_of(system.on("one", None)) == (FORMAT.format("First"), "")
+    assert prompts_of(system.on("one+limit-9", None)) == (FORMAT.format("First"), "")
     with pytest.raises(DataError, match=r"own\.toml has no prompt for two; it has one"):
         system.on("two", None)
 
@@ -134,7 +135,11 @@ def test_instructions_are_read_from_mteb(monkeypatch, checkpoint, context) -> No
     monkeypatch.setitem(sys.modules, "mteb", Tasks())
     system = open_system(checkpoint, {"prompts": "mteb"}, context)
     assert system.name == "model+mteb"
-    expected = {"beir/scifact": "Check the claim", "quora": "Find the same", "beir/nq": "Find any text"}
+    expected = {
+        "beir/scifact+limit-9": "Check the claim",
+        "quora": "Find the same",
+        "beir/nq": "Find any text",
+    }
     for dataset, instruction in expected.items():
         assert prompts_of(system.on(dataset, None)) == (FORMAT.format(instruction), "")
     assert system.on("scifact", None).settings["prompts_from"]["query"] == "task SciFact of mteb 9.9"
