@@ -38,6 +38,7 @@ _CHECKED_TEXTS = 4
 TEMPLATES: Mapping[str, Callable[[Any], Templates]] = MappingProxyType(
     {
         "llara": llara.templates,
+        "llara-symmetric": llara.symmetric,
         "llara-paper": partial(llara.templates, prompts=llara.PAPER),
         "llara-paper-acl": partial(llara.templates, prompts=llara.PAPER_ACL),
         "repllama": repllama.templates,
@@ -54,6 +55,8 @@ class DenseConfig(PromptConfig):
         max_length: The most tokens of a query or document, template included.
         query_length: The most tokens of a query, template included; None takes ``max_length``.
         document_length: The most tokens of a document, template included; None takes ``max_length``.
+        length_of: What limits of length count: the whole ``sequence``, or the ``text`` apart from the
+            template, as in the example of the released LLaRA code.
         pooling: ``mean``, ``first`` or ``last``.
         normalize: Whether vectors are divided by their norm, so that scores are cosines.
         template: Name of the templates that replace those of the checkpoint, see :data:`TEMPLATES`.
@@ -75,9 +78,10 @@ class DenseConfig(PromptConfig):
     max_length: int | None = None
     query_length: int | None = None
     document_length: int | None = None
+    length_of: Literal["sequence", "text"] = "sequence"
     pooling: Pooling | None = None
     normalize: bool | None = None
-    template: Literal["llara", "llara-paper", "llara-paper-acl", "repllama"] | None = None
+    template: Literal["llara", "llara-symmetric", "llara-paper", "llara-paper-acl", "repllama"] | None = None
     dtype: str | None = unnamed(None)
     batch_tokens: int | None = unnamed(None)
     compile: bool = unnamed(False)
@@ -143,7 +147,7 @@ def read_texts(
 
 def _template_options(config: DenseConfig) -> dict[str, Any]:
     """Return the arguments that decide which templates a checkpoint is used with."""
-    fields = ("max_length", "query_length", "document_length", "pooling", "normalize")
+    fields = ("max_length", "query_length", "document_length", "length_of", "pooling", "normalize")
     changes = {field: getattr(config, field) for field in fields}
     return {
         "changes": {key: value for key, value in changes.items() if value is not None},

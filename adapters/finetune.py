@@ -56,7 +56,12 @@ def _repllama(checkpoint: Checkpoint) -> tuple[Templates, list[int]]:
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {"llara": Recipe(recipes.contrastive, _llara), "repllama": Recipe(repllama.recipe, _repllama)}
+    {
+        "llara": Recipe(recipes.contrastive, _llara),
+        "llara-released": Recipe(recipes.released_contrastive, _llara),
+        "repllama": Recipe(repllama.recipe, _repllama),
+        "repllama-v1": Recipe(repllama.released_recipe, _repllama),
+    }
 )
 """Recipes of ``llara-eval finetune`` by name."""
 
@@ -97,7 +102,14 @@ class FinetuningRun:
         templates = self._cut(templates)
         lengths = []
         for number, row in enumerate(rows.sample(SAMPLE)):
-            group = groups.draw(row, self.contrast.group_size, seed=self.schedule.seed, epoch=0, index=number)
+            group = groups.draw(
+                row,
+                self.contrast.group_size,
+                seed=self.schedule.seed,
+                epoch=0,
+                index=number,
+                distinct=self.contrast.mask_known,
+            )
             sides = (
                 (groups.with_prompt(templates.query, group.prompt), [group.query]),
                 (templates.document, list(group.passages)),
@@ -166,12 +178,12 @@ class FinetuningRun:
             raise UsageError(
                 f"distillation={contrast.distillation} needs pos_scores and neg_scores, and no row has them"
             )
-        if batch_size > 1 and contrast.in_batch:
+        if contrast.block(batch_size) > 1:
             return
         if contrast.group_size == 1 or not any(set(row.get("neg", ())) - set(row["pos"]) for row in rows):
             raise UsageError(
-                f"there are no negatives: batch_size={batch_size}, in_batch={contrast.in_batch}, group_size="
-                f"{contrast.group_size}; hard negatives need a group_size above 1 and rows with neg"
+                f"there are no negatives: batch_size={batch_size}, negatives={contrast.negatives}, "
+                f"group_size={contrast.group_size}; hard negatives need a group_size above 1, and neg"
             )
 
     def _load(self, checkpoint: Checkpoint, device: torch.device) -> tuple[Subject, Finetune]:

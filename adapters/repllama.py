@@ -5,6 +5,7 @@ without adaptation. The recipe is that of the released code (texttron/tevatron, 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from llara_eval.core.errors import UsageError
@@ -20,10 +21,14 @@ LORA = LoRA(
 """The released LoRA settings; the key projections have no adapters."""
 
 
+_LOST = 1
+"""Tokens that a limit of length loses there: three are kept free for the two that are added (data.py)."""
+
+
 def templates(tokenizer: Any) -> Templates:
     """Return the templates: ``query: …</s>`` and ``passage: …</s>``, pooled at the end-of-sequence token.
 
-    They have at most 512 tokens a side.
+    They have at most 511 tokens a side, as many as the released evaluation reads at its limit of 512.
 
     Raises:
         UsageError: The tokenizer has no end-of-sequence token.
@@ -36,7 +41,7 @@ def templates(tokenizer: Any) -> Templates:
             prompt=prompt,
             suffix=(tokenizer.eos_token,),
             pooling="last",
-            max_length=512,
+            max_length=512 - _LOST,
         )
         for prompt in ("query: ", "passage: ")
     ]
@@ -44,9 +49,34 @@ def templates(tokenizer: Any) -> Templates:
 
 
 def recipe() -> tuple[Contrast, Schedule]:
-    """Return the released recipe: MS MARCO passage, 128 queries with 16 passages each, one epoch."""
+    """Return the released recipe on larger batches: MS MARCO passage, fifteen hard negatives, one epoch.
+
+    128 queries are compared with the passages of all of them, 2,048, where the released script compares 8
+    with 128, and counts equal passages twice and known positives as negatives.
+    """
     contrast = Contrast(temperature=0.01, group_size=16, query_length=32, passage_length=196)
     return contrast, Schedule(learning_rate=1e-4, batch_size=128, warmup=100, lora=LORA)
+
+
+def released_recipe() -> tuple[Contrast, Schedule]:
+    """Return the recipe as the released code computes it.
+
+    texttron/tevatron at dd063104, examples/repllama: 8 queries a device at a time (README.md), whose passages
+    no other device sees (``build`` in repllama.py leaves out ``negatives_x_device``), one token of every
+    length lost (data.py), and the learning rate of DeepSpeed's WarmupDecayLR (ds_config.json).
+    """
+    contrast, schedule = recipe()
+    return (
+        replace(
+            contrast,
+            query_length=contrast.query_length - _LOST,
+            passage_length=contrast.passage_length - _LOST,
+            negatives="device",
+            device_batch=8,
+            mask_known=False,
+        ),
+        replace(schedule, warmup_shape="log", drop_last=True),
+    )
 
 
 def recognise(tokenizer: Any, adapter: Mapping[str, Any] | None) -> Templates | None:

@@ -46,7 +46,9 @@ class RunOptions(TypedDict, total=False):
 
 
 def adaptation(recipe: str = "llara") -> "tuple[Adaptation, Schedule]":
-    """Return the task and the schedule of a recipe of :func:`adapt`: ``llara`` or ``llara-paper``.
+    """Return the task and the schedule of a recipe of :func:`adapt`.
+
+    The recipes are ``llara``, ``llara-released`` (as the released code computes) and ``llara-paper``.
 
     Both are frozen dataclasses; :func:`dataclasses.replace` changes a setting.
 
@@ -59,7 +61,10 @@ def adaptation(recipe: str = "llara") -> "tuple[Adaptation, Schedule]":
 
 
 def finetuning(recipe: str = "llara") -> tuple[Contrast, Schedule]:
-    """Return the objective and the schedule of a recipe of :func:`finetune`: ``llara`` or ``repllama``.
+    """Return the objective and the schedule of a recipe of :func:`finetune`.
+
+    The recipes are ``llara`` and ``repllama``, and as they were released ``llara-released`` and
+    ``repllama-v1``.
 
     Both are frozen dataclasses; :func:`dataclasses.replace` changes a setting.
 

@@ -13,6 +13,7 @@ from adapters.llara.config import USUAL_LENGTH, Adaptation
 from adapters.llara.data import read_rows
 from adapters.llara.joint import Frame
 from adapters.llara.objective import Adapt, AdaptationModel
+from adapters.llara.stop_words import words_of
 from adapters.llara.templates import add_tokens, fit_embeddings, templates
 from adapters.llara.verify_joint import require_isolation
 from llara_eval.checkpoints.folder import Checkpoint
@@ -85,6 +86,7 @@ class AdaptationRun:
             UsageError: The output must not be written or holds another run, or the model cannot be adapted in
                 one pass or has fewer positions than ``task.max_length``.
             DataError: The model is missing, or the data are malformed or too few.
+            MissingPartError: The stop words are not installed.
             CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings.
             KeyboardInterrupt: The run was interrupted; its training state is kept.
         """
@@ -113,6 +115,8 @@ class AdaptationRun:
         checkpoint = Checkpoint(checkpoint_folder(str(self.model), offline=conditions.offline))
         check_output(conditions, checkpoint.folder)
         checkpoint.require_head()
+        self.task.block(self.schedule.batch_size)
+        words_of(self.task.stop_words)
         max_length = self.task.max_length or min(USUAL_LENGTH, max_positions(checkpoint.config))
         require_positions(checkpoint.config, max_length=max_length)
         rows = read_rows(self.data, words=self.chunk_words, cache=cache, progress=conditions.progress)

@@ -10,14 +10,14 @@ from torch.nn.utils.rnn import pad_sequence
 from adapters.llara.config import USUAL_LENGTH, Adaptation
 from adapters.llara.joint import Frame, JointBatch, lay_out
 from adapters.llara.losses import NO_TOKEN
-from adapters.llara.stop_words import without_stop_words
+from adapters.llara.stop_words import without_stop_words, words_of
 from llara_eval.core.errors import UsageError
 from llara_eval.training.batching import split_to, token_batches
 from llara_eval.training.distributed import largest
 
 
 class Sums(NamedTuple):
-    """A number for each term of the loss, such as its sum or its count over a batch."""
+    """A value for each term of the loss, such as its sum over a batch, or the weight of each row in it."""
 
     language_model: Any
     ebae: Any
@@ -31,23 +31,20 @@ class Batch(NamedTuple):
         joint: The joint sequences.
         self_targets: (B, T) token ids of the targets of EBAE, padded with ``NO_TOKEN``.
         next_targets: (B, T) token ids of the targets of EBAR, padded alike.
+        weights: The weight (B,) of each row in each term; see :func:`adapters.llara.objective.row_weights`.
     """
 
     joint: JointBatch
     self_targets: Tensor
     next_targets: Tensor
+    weights: Sums
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device."""
-        return Batch(self.joint.to(device), self.self_targets.to(device), self.next_targets.to(device))
-
-    @property
-    def counts(self) -> Sums:
-        """The numbers of tokens, EBAE targets and EBAR targets that the terms are means over."""
-        nonempty = (
-            (targets != NO_TOKEN).any(dim=1).sum() for targets in (self.self_targets, self.next_targets)
+        weights = Sums(*(weight.to(device) for weight in self.weights))
+        return Batch(
+            self.joint.to(device), self.self_targets.to(device), self.next_targets.to(device), weights
         )
-        return Sums(len(self.joint.labels), *map(int, nonempty))
 
 
 class TokenisedRows(NamedTuple):
@@ -56,6 +53,16 @@ class TokenisedRows(NamedTuple):
     texts: list[list[int]]
     self_targets: list[list[int]]
     next_targets: list[list[int]]
+
+    def counts(self, prefix: int) -> Tensor:
+        """Return (n, 3) for each row: its predicted tokens, and whether EBAE and EBAR have a target.
+
+        Args:
+            prefix: Tokens before each text; without any, nothing predicts the first token.
+        """
+        rows = zip(*self, strict=True)
+        counts = [(len(text) - (not prefix), bool(own), bool(following)) for text, own, following in rows]
+        return torch.tensor(counts, dtype=torch.float32).view(-1, 3).clamp(min=0)
 
 
 class Reader:
@@ -73,6 +80,7 @@ class Reader:
 
     Raises:
         UsageError: The tokenizer is not a fast one, which alone maps tokens to their place in the text.
+        MissingPartError: The stop words are not installed.
     """
 
     def __init__(self, tokenizer: Any, frame: Frame, task: Adaptation) -> None:
@@ -81,6 +89,7 @@ class Reader:
         self.tokenizer = tokenizer
         self.frame = frame
         self.task = task
+        self._stop_words = words_of(task.stop_words)
         added = tokenizer.added_tokens_decoder.items()  # all_special_ids lacks tokens that have no attribute
         self._special = {*tokenizer.all_special_ids, *(number for number, token in added if token.special)}
         self.max_length = task.max_length or USUAL_LENGTH
@@ -103,8 +112,8 @@ class Reader:
 
     def targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the target token ids of texts, without special tokens."""
-        if self.task.remove_stop_words:
-            texts = [without_stop_words(text) for text in texts]
+        if self.task.stop_words != "none":
+            texts = [without_stop_words(text, self._stop_words) for text in texts]
         targets = self.tokenizer(
             list(texts),
             add_special_tokens=False,
@@ -127,14 +136,21 @@ class Reader:
             ids, self.targets(self_targets), self.targets([row["output_predict"] for row in rows])
         )
 
-    def batches(self, read: TokenisedRows, budget: int) -> list[Batch]:
-        """Return micro-batches of joint sequences, each within a budget of tokens (padding included)."""
+    def batches(self, read: TokenisedRows, weights: Tensor, budget: int) -> list[Batch]:
+        """Return micro-batches of joint sequences, each within a budget of tokens (padding included).
+
+        Args:
+            read: n rows.
+            weights: (n, 3) the weight of each row in each term of the loss.
+            budget: Most tokens of a micro-batch.
+        """
         batches = token_batches([len(text) + self.around for text in read.texts], budget)
         return [
             Batch(
                 lay_out([read.texts[row] for row in rows], self.frame),
                 _padded([read.self_targets[row] for row in rows]),
                 _padded([read.next_targets[row] for row in rows]),
+                Sums(*weights[rows].unbind(dim=1)),
             )
             for rows in split_to(batches, largest(len(batches)))
         ]

@@ -1,8 +1,8 @@
 """EBAE and EBAR, the bag-of-words losses of LLaRA, and the language-model term beside them.
 
 Logits are computed for the slots only, and for the language-model term for a chunk of tokens at a time, so
-that memory does not grow with sequence length times vocabulary. All losses are sums over a micro-batch; the
-caller divides them by the counts of the whole batch.
+that memory does not grow with sequence length times vocabulary. All losses are weighted sums over a
+micro-batch; the caller's weights make them means over the whole batch.
 
 Shapes: B texts, S slots, D hidden size, V vocabulary, T target tokens, M text tokens of the batch.
 """
@@ -55,16 +55,18 @@ class Head:
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
 
-def bag_weights(targets: Tensor, vocabulary: int, *, distinct: bool) -> Tensor:
-    """Return the weight of every vocabulary entry in the mean over a text's target tokens.
+def bag_weights(targets: Tensor, vocabulary: int, *, distinct: bool, mean: bool = True) -> Tensor:
+    """Return the weight of every vocabulary entry in the loss of a text's target tokens.
 
     Args:
         targets: (B, T) token ids, padded with ``NO_TOKEN``.
         vocabulary: V, the size of the vocabulary.
         distinct: Whether a token counts once however often it occurs.
+        mean: Whether the loss of a text is the mean over its target tokens; otherwise it is their sum.
 
     Returns:
-        (B, V) weights; those of a text add up to 1, or to 0 for an empty target.
+        (B, V) weights; those of a text add up to 1 or to the number of its tokens, or to 0 for an empty
+        target.
     """
     # Padding is counted in an additional column, which is cut off afterwards.
     counts = torch.zeros(targets.shape[0], vocabulary + 1, device=targets.device)
@@ -73,7 +75,7 @@ def bag_weights(targets: Tensor, vocabulary: int, *, distinct: bool) -> Tensor:
     counts = counts[:, :vocabulary]
     if distinct:
         counts = counts.clamp(max=1)
-    return counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    return counts / counts.sum(dim=1, keepdim=True).clamp(min=1) if mean else counts
 
 
 def bag_logits(states: Tensor, head: Head) -> Tensor:
@@ -86,11 +88,12 @@ def bag_logits(states: Tensor, head: Head) -> Tensor:
 
 
 def bag_of_words_loss(states: Tensor, weights: Tensor, head: Head) -> Tensor:
-    """Return the sum over texts of the mean −log p over their target tokens (arXiv 2312.15503).
+    """Return the weighted sum of −log p over texts and target tokens (arXiv 2312.15503).
 
     Args:
         states: (B, S, D) hidden states of the slots.
-        weights: (B, V), see :func:`bag_weights`; a text whose weights are 0 contributes nothing.
+        weights: (B, V), see :func:`bag_weights`, times the weight of each text; a text whose weights are 0
+            contributes nothing.
         head: The LM head.
     """
     logits = bag_logits(states, head)
@@ -116,26 +119,29 @@ def bag_recall(states: Tensor, weights: Tensor, head: Head) -> Tensor:
     return (hits / size.clamp(min=1)).sum()
 
 
-def language_model_loss(hidden: Tensor, labels: Tensor, head: Head) -> Tensor:
-    """Return the sum of the next-token cross-entropies.
+def language_model_loss(hidden: Tensor, labels: Tensor, weights: Tensor, head: Head) -> Tensor:
+    """Return the weighted sum of the next-token cross-entropies.
 
     Args:
         hidden: (M, D) hidden states, each of the token before the one that it predicts.
         labels: (M,) ids of the predicted tokens.
+        weights: (M,) the weight of each token.
         head: The LM head.
 
     Returns:
         A scalar. Its gradients are computed along with it, chunk by chunk, so that only the logits of one
         chunk exist at a time.
     """
-    return cast(Tensor, _ChunkedCrossEntropy.apply(hidden, head.weight, labels, head.softcap))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _ChunkedCrossEntropy.apply(hidden, head.weight, labels, weights, head.softcap))  # type: ignore[no-untyped-call]
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     """Cross-entropy of a (soft-capped) projection that never holds the logits of all tokens."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, softcap: float | None) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, weights: Tensor, softcap: float | None
+    ) -> Tensor:
         """Compute the loss, and its gradients for the inputs that need them."""
         dtype = hidden.dtype
         if torch.is_autocast_enabled(hidden.device.type):
@@ -149,13 +155,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         chunk = max(1, _CHUNK_LOGITS // len(weight))
         for start in range(0, len(labels), chunk):
             rows, label = hidden[start : start + chunk].to(dtype), labels[start : start + chunk, None]
+            share = weights[start : start + chunk, None]
             logits = head(rows)
             log_p = logits.log_softmax(dim=1)
-            total -= log_p.gather(1, label).sum()
+            total -= (share * log_p.gather(1, label)).sum()
             if grad_hidden is None and grad_weight is None:
                 continue
-            # d loss / d logits = p - one-hot; the soft cap's slope is 1 - (logits / cap)^2.
-            error = log_p.exp_().scatter_add_(1, label, -torch.ones_like(label, dtype=log_p.dtype))
+            # d loss / d logits = share (p - one-hot); the soft cap's slope is 1 - (logits / cap)^2.
+            error = log_p.exp_().scatter_add_(1, label, -torch.ones_like(label, dtype=log_p.dtype)) * share
             if softcap is not None:
                 error *= 1 - (logits / softcap) ** 2
             error = error.to(dtype)
@@ -173,4 +180,4 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         hidden, weight = (
             next(grads) * grad_output if needed else None for needed in ctx.needs_input_grad[:2]
         )
-        return hidden, weight, None, None
+        return hidden, weight, None, None, None

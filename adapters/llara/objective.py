@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adapters.llara.batches import Batch, Reader, Sums, TokenisedRows
 from adapters.llara.config import Adaptation
@@ -12,7 +12,7 @@ from adapters.llara.joint import Frame, hidden_states, slot_states
 from adapters.llara.losses import Head, bag_of_words_loss, bag_recall, bag_weights, language_model_loss
 from llara_eval.encoding.model_facts import evaluating
 from llara_eval.encoding.templates import Templates
-from llara_eval.training.distributed import synchronise, total, world
+from llara_eval.training.distributed import gather, rank, synchronise, total, world
 from llara_eval.training.objective import Numbered, Step
 
 
@@ -38,7 +38,7 @@ class AdaptationModel(nn.Module):
         self.config = model.config
 
     def forward(self, batch: Batch | None = None, *, recall: bool = False, **inputs: Any) -> Any:
-        """Return the sums of the losses, or of the recalls, over a batch.
+        """Return the weighted sums of the losses, or the sums of the recalls, over a batch.
 
         Args:
             batch: A micro-batch on the model's device.
@@ -50,18 +50,26 @@ class AdaptationModel(nn.Module):
         hidden = hidden_states(self.model.base_model, batch.joint)
         head = Head.of(self.model)
         measure = bag_recall if recall else bag_of_words_loss
+        task, weights = self.task, batch.weights
         bags = []
-        for enabled, slots, targets in (
-            (self.task.ebae, batch.joint.self_slots, batch.self_targets),
-            (self.task.ebar, batch.joint.next_slots, batch.next_targets),
+        for enabled, slots, targets, share in (
+            (task.ebae, batch.joint.self_slots, batch.self_targets, weights.ebae),
+            (task.ebar, batch.joint.next_slots, batch.next_targets, weights.ebar),
         ):
-            weights = bag_weights(targets, len(head.weight), distinct=self.task.distinct)
+            tokens = bag_weights(
+                targets, len(head.weight), distinct=task.distinct, mean=task.token_mean or recall
+            )
             states = slot_states(hidden, slots)
-            bags.append(measure(states, weights, head) if enabled else hidden.new_zeros(()))
+            bags.append(measure(states, tokens * share[:, None], head) if enabled else hidden.new_zeros(()))
         language_model = hidden.new_zeros(())
-        if self.task.language_model and not recall:
-            predictors = hidden.flatten(0, 1)[batch.joint.predictors]
-            language_model = language_model_loss(predictors, batch.joint.labels, head)
+        if task.language_model and not recall:
+            predictors = batch.joint.predictors
+            language_model = language_model_loss(
+                hidden.flatten(0, 1)[predictors],
+                batch.joint.labels,
+                weights.language_model[predictors // hidden.shape[1]],
+                head,
+            )
         return Sums(language_model, *bags)
 
     @property
@@ -75,25 +83,27 @@ class AdaptationModel(nn.Module):
         return next(self.parameters()).dtype
 
 
-def combine(sums: Sums, counts: Sums, task: Adaptation) -> Sums:
-    """Return the three terms of the loss, which is their sum.
+def row_weights(counts: Tensor, block: int, task: Adaptation) -> Tensor:
+    """Return the weight of each row in each term of the loss, which is the sum of the terms.
 
-    Released code: L = L_LM + (L_EBAE + L_EBAR) / 2, where each bag-of-words term is divided by 10 and is a
-    mean over the texts with a target. Where a batch has only one of the two terms, it is not halved. Paper
-    (arXiv 2312.15503): L = L_EBAE + L_EBAR.
+    Released code: L = L_LM + (L_EBAE + L_EBAR) / 2, where L_LM is a mean over tokens, and each bag-of-words
+    term is divided by 10 and is a mean over the texts with a target. Where a block has only one of the two
+    terms, it is not halved. L is the mean of that over blocks. Paper (arXiv 2312.15503): L = L_EBAE + L_EBAR.
 
     Args:
-        sums: Sums over a micro-batch.
-        counts: Numbers of tokens or texts of the whole batch, which the sums are divided by.
+        counts: (R, 3) of the rows of a batch, see :meth:`adapters.llara.batches.TokenisedRows.counts`.
+        block: Consecutive rows that are averaged first; R for all of them.
         task: The variant of the loss.
+
+    Returns:
+        (R, 3) weights.
     """
-    active = sum((task.ebae and counts.ebae > 0, task.ebar and counts.ebar > 0))
-    share = task.scale / (active if task.averaged and active else 1)
-    return Sums(
-        sums.language_model / max(counts.language_model, 1),
-        sums.ebae * share / max(counts.ebae, 1),
-        sums.ebar * share / max(counts.ebar, 1),
-    )
+    blocks = counts.view(-1, block, 3).sum(dim=1)
+    is_active = (blocks[:, 1:] > 0) & torch.tensor([task.ebae, task.ebar], device=counts.device)
+    terms = is_active.sum(dim=1, keepdim=True).clamp(min=1) if task.averaged else 1
+    factors = torch.cat([torch.ones_like(blocks[:, :1]), task.scale / terms * is_active], dim=1)
+    weights = factors / blocks.clamp(min=1) / len(blocks)
+    return weights.repeat_interleave(block, dim=0)
 
 
 class Adapt:
@@ -127,14 +137,13 @@ class Adapt:
 
     def step(self, inputs: TokenisedRows) -> Step:
         """Compute the loss of an optimizer step and leave its gradients in the parameters."""
-        batches = self.reader.batches(inputs, self.micro_tokens)
-        counts = Sums(*(int(total(count)) for count in _total_counts(batches)))
+        batches = self.reader.batches(inputs, self._weights(inputs), self.micro_tokens)
         logged = torch.zeros(len(Sums._fields), device=self.model.device)
         for number, batch in enumerate(batches, 1):
             synchronise(self.model, number == len(batches))
             with self._autocast():
-                terms = combine(self.model(batch.to(self.model.device)), counts, self.model.task)
-            # Sharding averages gradients over processes; the counts are already those of all of them.
+                terms = self.model(batch.to(self.model.device))
+            # Sharding averages gradients over processes; the weights are already those of all of them.
             (sum(terms) * world()).backward()
             logged += torch.stack([term.detach() for term in terms])
         totals = Sums(*(total(value) for value in logged.tolist()))
@@ -147,21 +156,24 @@ class Adapt:
     @torch.no_grad()
     def recall(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Return the recall of each embedding, a mean over rows with a target; see :func:`bag_recall`."""
-        batches = self.reader.batches(self.reader.read(rows), self.micro_tokens)
+        read = self.reader.read(rows)
+        counts = read.counts(len(self.reader.frame.prefix))
+        batches = self.reader.batches(read, torch.ones_like(counts), self.micro_tokens)
         recalls = torch.zeros(len(Sums._fields), device=self.model.device)
         with evaluating(self.model), self._autocast():
             for batch in batches:
                 recalls += torch.stack(self.model(batch.to(self.model.device), recall=True))
-        _, ebae, ebar = recalls.tolist()
-        counts = _total_counts(batches)
-        return {"ebae_recall": ebae / max(counts.ebae, 1), "ebar_recall": ebar / max(counts.ebar, 1)}
+        _, ebae, ebar = (recalls.cpu() / counts.sum(dim=0).clamp(min=1)).tolist()
+        return {"ebae_recall": ebae, "ebar_recall": ebar}
+
+    def _weights(self, inputs: TokenisedRows) -> Tensor:
+        """Return the weights (n, 3) of this process's rows; the rows are dealt to the processes in turn."""
+        counts = gather(inputs.counts(len(self.reader.frame.prefix)).to(self.model.device))
+        dealt = counts.view(world(), -1, 3).transpose(0, 1).reshape(-1, 3)  # in the order of the data
+        weights = row_weights(dealt, self.model.task.block(len(dealt)), self.model.task)
+        return weights[rank() :: world()].cpu()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(
             self.model.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16
         )
-
-
-def _total_counts(batches: Sequence[Batch]) -> Sums:
-    """Return the counts of this process's micro-batches together."""
-    return Sums(*map(sum, zip(*(batch.counts for batch in batches), strict=True)))

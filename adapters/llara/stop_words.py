@@ -1,10 +1,14 @@
 """English stop words, which the targets of the bag-of-words losses leave out.
 
-The released code (FlagOpen/FlagEmbedding, research/LLARA/pretrain) uses NLTK's list. The list of this module
-was made of the same word classes; it may differ in a few words.
+The released code (FlagOpen/FlagEmbedding, research/LLARA/pretrain) uses NLTK's list, which is read from NLTK
+where it is asked for. The list of this module was made of the same word classes.
 """
 
 import re
+from functools import cache
+from typing import Literal
+
+from llara_eval.core.errors import MissingPartError
 
 _NOT_WORD = re.compile(r"[\W_]+")
 
@@ -41,14 +45,36 @@ _CLASSES = {
 }
 
 STOP_WORDS = frozenset(word for words in _CLASSES.values() for word in words.split())
-"""All stop words, in lower case."""
+"""Our stop words, in lower case."""
+
+StopWords = Literal["own", "nltk", "none"]
 
 
-def without_stop_words(text: str) -> str:
+@cache
+def words_of(name: StopWords) -> frozenset[str]:
+    """Return a list of stop words, in lower case.
+
+    Raises:
+        MissingPartError: NLTK or its list is not installed.
+    """
+    if name != "nltk":
+        return STOP_WORDS if name == "own" else frozenset()
+    try:
+        from nltk.corpus import stopwords
+
+        return frozenset(stopwords.words("english"))
+    except (ImportError, LookupError) as error:
+        raise MissingPartError(
+            "stop_words=nltk needs: pip install 'llara-eval[nltk]' && python -m nltk.downloader stopwords "
+            "(stop_words=own has a list of its own)"
+        ) from error
+
+
+def without_stop_words(text: str, stop_words: frozenset[str]) -> str:
     """Return the words of a text without punctuation and stop words, joined by single spaces.
 
     The rule is that of the released code: every run of underscores and of characters outside words becomes a
     space, and then each word whose lower-case form is a stop word is dropped.
     """
     words = _NOT_WORD.sub(" ", text).split()
-    return " ".join(word for word in words if word.lower() not in STOP_WORDS)
+    return " ".join(word for word in words if word.lower() not in stop_words)

@@ -136,6 +136,16 @@ def templates(tokenizer: Any, prompts: Prompts = RELEASED) -> Templates:
     return Templates(query=query, document=document)
 
 
+def symmetric(tokenizer: Any) -> Templates:
+    """Return the released templates with the passage's on both sides: SELF → SELF.
+
+    Queries and documents of ArguAna, Quora and CQADupStack are texts of one kind. LLaRA is nevertheless used
+    there as everywhere, NEXT → SELF; this is another system.
+    """
+    document = templates(tokenizer).document
+    return Templates(document, document)
+
+
 def recognise(tokenizer: Any, adapter: Mapping[str, Any] | None = None) -> Templates | None:
     """Return the released templates if the checkpoint's vocabulary has all sixteen slot tokens."""
     return None if _absent(tokenizer, RELEASED.slot_tokens) else templates(tokenizer)

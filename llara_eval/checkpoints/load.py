@@ -55,8 +55,9 @@ def load(
         folder: A checkpoint folder, or a checkpoint that is already open.
         dtype: ``float32``, ``bfloat16`` or ``float16``; None takes the default of the device.
         batch_tokens: Tokens of a batch, padding included; None takes what suits the device.
-        changes: Template fields to change on both sides (``max_length``, ``pooling``, …), and the limits of
-            length of one side, ``query_length`` and ``document_length``.
+        changes: Template fields to change on both sides (``max_length``, ``pooling``, …); limits of length of
+            one side, ``query_length`` and ``document_length``; and ``length_of``: with ``text``, limits of
+            length are those of the text alone, apart from the template.
         text_length: The limit of length in tokens of a side for which ``changes`` has none, or the model's
             limit if that is lower; None keeps the limits of the templates.
         chosen: Makes the templates from the tokenizer; the templates of the folder are ignored.
@@ -119,6 +120,9 @@ def settle_templates(
         templates, source = _own_templates(checkpoint, recognisers, own_modules=own_modules)
         stored = st_read.read_prompts(checkpoint.folder) if source == _MODULES else None
     config, changes = checkpoint.config, dict(changes or {})
+    by_side = prompts.settle(templates, source, stored, entry)
+    templates = Templates(*(replace(templates.of(side), prompt=by_side[side].text) for side in SIDES))
+    of_text = changes.pop("length_of", "sequence") == "text"
     lengths = {name: changes.pop(name, None) for name in ("max_length", "query_length", "document_length")}
     require_positions(config, **lengths)
     usual = None if text_length is None else min(text_length, max_tokens(config, checkpoint.tokenizer))
@@ -129,9 +133,10 @@ def settle_templates(
             for side in SIDES
         )
     )
+    if of_text:
+        templates = templates.beside_text(checkpoint.tokenizer)
+        require_positions(config, **{f"{side} length": templates.of(side).max_length for side in SIDES})
     templates = templates.within(max_positions(config))
-    by_side = prompts.settle(templates, source, stored, entry)
-    templates = Templates(*(replace(templates.of(side), prompt=by_side[side].text) for side in SIDES))
     origin = Origin(
         template=source,
         query=by_side["query"].source,

@@ -26,6 +26,7 @@ from llara_eval.cli import (
     leaderboard,
     mine,
     msmarco,
+    options,
     overlap,
     plan,
     repro,
@@ -129,7 +130,7 @@ for title, modules in _GROUPS.items():
         if module is datasets:
             app.add_typer(datasets.app, name=name, rich_help_panel=title)
         else:
-            function = getattr(module, name)
+            function = options.grouped(getattr(module, name))
             app.command(name.replace("_", "-"), cls=Command, rich_help_panel=title)(function)
 
 

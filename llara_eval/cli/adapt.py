@@ -10,12 +10,13 @@ from llara_eval.cli import options
 from llara_eval.cli.training_options import Data, Output, Training
 
 
-@options.grouped
 def adapt(
     model: options.Checkpoint,
     data: Data,
     output: Output,
-    recipe: Annotated[str, typer.Option(help="llara (as in the released code) or llara-paper.")] = "llara",
+    recipe: Annotated[
+        str, typer.Option(help="llara, llara-released (as in the released code) or llara-paper.")
+    ] = "llara",
     prompts: Annotated[Path | None, typer.Option(help="A JSON file with other prompts.", exists=True)] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="The tokens of an embedding; llara has 8.")] = None,
     chunk_words: Annotated[

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from llara_eval.reports.averages import Values
 
 
-@options.grouped
 def beir(model: options.System, datasets: options.SomeDatasets = None, *, evaluation: Evaluation) -> None:
     """Evaluate a system on BEIR and compare it with BM25 and RepLLaMA.
 

@@ -27,7 +27,6 @@ _SHOWN = 12
 _SIDES: "tuple[Side, Side]" = ("query", "document")
 
 
-@options.grouped
 def check(
     model: options.Checkpoint,
     text_file: Annotated[

@@ -21,7 +21,6 @@ Report = list[dict[str, Any]]
 _SIDES = ("documents", "queries")
 
 
-@options.grouped
 def encode(
     context: typer.Context,
     model: options.Checkpoint,

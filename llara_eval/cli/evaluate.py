@@ -8,7 +8,6 @@ from llara_eval.cli import options
 from llara_eval.cli.evaluation import Evaluation
 
 
-@options.grouped
 def evaluate(
     model: Annotated[
         list[str],

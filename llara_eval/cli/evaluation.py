@@ -136,7 +136,7 @@ def run(
     """
     from llara_eval.datasets.known import expand
     from llara_eval.evaluation.suite import evaluate_all
-    from llara_eval.reports.leaderboard import MEASURES
+    from llara_eval.reports.markdown import MEASURES
 
     single = len(systems) * len({name for dataset in datasets for name in expand(dataset)}) == 1
 

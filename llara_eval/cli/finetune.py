@@ -8,12 +8,13 @@ from llara_eval.cli import options
 from llara_eval.cli.training_options import Data, Output, Training
 
 
-@options.grouped
 def finetune(
     model: options.Checkpoint,
     data: Data,
     output: Output,
-    recipe: Annotated[str, typer.Option(help="llara or repllama.")] = "llara",
+    recipe: Annotated[
+        str, typer.Option(help="llara, repllama, or as they were released: llara-released, repllama-v1.")
+    ] = "llara",
     *,
     training: Training,
 ) -> None:

@@ -7,14 +7,16 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from llara_eval.cli.config import given
 from llara_eval.cli.examples import EXAMPLES
+from llara_eval.core import provenance
 
 _METAVARS = {"int": "N", "int range": "N", "float": "X", "float range": "X", "path": "PATH"}
 """Typer's name of a type → how the help shows a value of it; a choice is shown as its values."""
 
 _GENERAL = "General options"
 
-_GENERAL_NAMES = ("offline", "as_json", "quiet", "verbose", "version", "help")
+_GENERAL_NAMES = ("config", "offline", "as_json", "quiet", "verbose", "version", "help")
 """The options that most commands have; they come last."""
 
 
@@ -37,6 +39,14 @@ class Command(TyperCommand):
                 name = label.strip("<>")
                 parameter.metavar = name if "|" in name else _METAVARS.get(name, "TEXT")
         return parameters
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; the records that it writes hold the options that it was given."""
+        provenance.options = given(ctx)
+        try:
+            return super().invoke(ctx)
+        finally:
+            provenance.options = {}
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments, then the options panel by panel."""

@@ -63,7 +63,6 @@ class Choice:
     seed: Annotated[int, typer.Option(help="The seed of the random draw.", min=0)] = 42
 
 
-@options.grouped
 def mine(
     model: options.System,
     data: Data,

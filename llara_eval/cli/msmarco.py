@@ -21,7 +21,6 @@ Task = Literal[
 ]
 
 
-@options.grouped
 def msmarco(
     model: options.System,
     task: Annotated[
@@ -87,7 +86,7 @@ def _comparison(outcome: "Outcome", dataset: "KnownDataset", runs_dir: Path) -> 
     from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell, notes
     from llara_eval.evaluation.record import beside
     from llara_eval.reports import averages, published
-    from llara_eval.reports.leaderboard import MEASURES
+    from llara_eval.reports.markdown import MEASURES
 
     result = outcome.result
     tuned, settings = (
@@ -99,7 +98,7 @@ def _comparison(outcome: "Outcome", dataset: "KnownDataset", runs_dir: Path) -> 
         ("BM25 flat", "bm25", published.BM25),
         (f"BM25 flat {settings}", f"bm25,{settings}", tuned),
         ("RepLLaMA-7B", "", published.REPLLAMA),
-        ("LLaRA-7B", "", published.LLARA),
+        ("LLaRA-7B (v1)", "", published.LLARA),
     ]
     baselines = [baseline for baseline in baselines if baseline[1] != result.system]
     stored = beside(runs_dir, [result])

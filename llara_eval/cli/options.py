@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import typer
 
+from llara_eval.cli import config
 from llara_eval.cli.console import set_up
 from llara_eval.cli.help import panels_of
 from llara_eval.core.errors import UsageError
@@ -208,14 +209,26 @@ class Opening(Prompting):
         return set_up(quiet=self.quiet, verbose=self.verbose)
 
 
+_CONFIG = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        is_eager=True,
+        callback=config.apply,
+        help="Take options from a TOML file, or from a record that this command wrote.",
+    ),
+]
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command take whole groups of options, each declared once as a dataclass.
+    """Let a command take ``--config``, and whole groups of options, each declared once as a dataclass.
 
     A parameter whose type is a dataclass stands for one option per field; the command is called with an
     instance. In the help, the options of a dataclass are in the panel that its ``PANEL`` names.
     """
     groups: dict[str, Any] = {}
-    parameters: list[inspect.Parameter] = []
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("config", keyword, default=None, annotation=_CONFIG)]
     for name, parameter in inspect.signature(command).parameters.items():
         if is_dataclass(parameter.annotation):
             groups[name] = parameter.annotation
@@ -230,7 +243,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         else:
             parameters.append(parameter)
 
-    def flat(**values: Any) -> None:
+    def flat(*, config: Path | None = None, **values: Any) -> None:
         for name, group in groups.items():
             values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
         command(**values)
@@ -238,6 +251,6 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     flat.__doc__ = command.__doc__
     flat.panels = panels_of(groups.values())  # type: ignore[attr-defined]
     flat.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in parameters]
+        [parameter.replace(kind=keyword) for parameter in parameters]
     )
     return flat

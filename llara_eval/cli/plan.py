@@ -35,7 +35,6 @@ class Hardware:
     probe_seconds: Annotated[float, typer.Option(min=1, max=60, help="The most seconds of that timing.")] = 60
 
 
-@options.grouped
 def plan(
     model: options.Checkpoint,
     data_dir: options.DataDir,

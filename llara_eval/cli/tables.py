@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from llara_eval.cli.console import styled, table, width
 from llara_eval.evaluation.evaluate import Outcome
-from llara_eval.reports.leaderboard import MEASURES
+from llara_eval.reports.markdown import MEASURES
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -30,11 +30,16 @@ _PACKAGES = [
 ]
 
 
+options: dict[str, Any] = {}
+"""The options that the running command was given, by their names; empty in a program of its own."""
+
+
 def describe() -> dict[str, Any]:
     """Return the provenance of a result that this process makes now."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": _command(),
+        "options": options,
         "llara_eval": llara_eval.__version__,
         "git": _git(),
         "python": platform.python_version(),

@@ -30,6 +30,7 @@ class CorpusFacts:
     Attributes:
         documents: Number of documents.
         empty: Number of documents without any text.
+        titled: Number of documents with a title.
         fingerprint: SHA-256 of the normalised content, in order.
         judged_unknown: Judged document ids that the corpus lacks, sorted.
         state: State of the source when it was scanned.
@@ -37,6 +38,7 @@ class CorpusFacts:
 
     documents: int
     empty: int
+    titled: int
     fingerprint: str
     judged_unknown: tuple[str, ...]
     state: object
@@ -101,13 +103,14 @@ class DocumentStream:
         self.facts, state = None, self._state()
         content = hashlib.sha256()
         hashes = array("Q")
-        unknown, empty = set(judged), 0
+        unknown, empty, titled = set(judged), 0, 0
         for document in self:
             hashes.append(_hash64(document.doc_id))
             fields = document if document.url else document[:3]  # BEIR documents have no URL
             content.update("\x1f".join(fields).encode() + b"\x1e")
             unknown.discard(document.doc_id)
             empty += not document.contents
+            titled += bool(document.title)
             if not len(hashes) % REPORT_EVERY:
                 advance(REPORT_EVERY)
         advance(len(hashes) % REPORT_EVERY)
@@ -118,13 +121,20 @@ class DocumentStream:
         repeated = ordered[1:][ordered[1:] == ordered[:-1]]
         if len(repeated):
             self._refuse_repeats(frozenset(repeated.tolist()))
-        self.facts = CorpusFacts(len(hashes), empty, content.hexdigest(), tuple(sorted(unknown)), state)
+        self.facts = CorpusFacts(
+            len(hashes), empty, titled, content.hexdigest(), tuple(sorted(unknown)), state
+        )
         return self.facts
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the normalised content; scans the corpus if it has not been scanned."""
         return (self.facts or self.scan()).fingerprint
+
+    @property
+    def titled(self) -> int:
+        """Number of documents with a title; scans the corpus if it has not been scanned."""
+        return (self.facts or self.scan()).titled
 
     def __len__(self) -> int:
         """Return the number of documents; scans the corpus if it has not been scanned."""

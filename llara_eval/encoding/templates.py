@@ -149,6 +149,12 @@ class Templates:
             replace(self.query, max_length=query_length), replace(self.document, max_length=passage_length)
         )
 
+    def beside_text(self, tokenizer: Any) -> "Templates":
+        """Return templates whose limits of length are those of the text alone, apart from what they add."""
+        return self.cut_to(
+            *(self.of(side).max_length + self.of(side).own_tokens(tokenizer) for side in SIDES)
+        )
+
     def within(self, limit: int) -> "Templates":
         """Return templates with limits of length of at most ``limit`` tokens."""
         return self.cut_to(min(self.query.max_length, limit), min(self.document.max_length, limit))

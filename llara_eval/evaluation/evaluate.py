@@ -144,7 +144,7 @@ def _store(
             measures=summarise(scores),
             ties_at_10=run.ties_at(10),
             settings_passed=dict(settings_passed),
-            settings=dict(retriever.settings),
+            settings=_settings(retriever, dataset),
             drop_own_ids=dataset.drop_own_ids,
             dataset_fingerprint=dataset.fingerprint,
             qrels_fingerprint=record.qrels_fingerprint(dataset.qrels),
@@ -156,6 +156,11 @@ def _store(
         record.save(temporary, result)
         record.replace(temporary, folder)
     return result
+
+
+def _settings(retriever: Retriever, dataset: Dataset) -> dict[str, Any]:
+    """Return the settings in effect, and with how many titles documents were read."""
+    return {**retriever.settings, "titles": dataset.corpus.titled}
 
 
 def summarise(scores: Scores) -> dict[str, Mean]:
@@ -181,6 +186,10 @@ def _with_measures(stored: Result, folder: Path, dataset: Dataset, names: Sequen
     return result
 
 
+_NO_CONDITIONS = ("runtime", "titles")
+"""Settings that do not decide a result, or that the data set decides."""
+
+
 def _refuse_other(stored: Result, folder: Path, retriever: Retriever, dataset: Dataset, depth: int) -> None:
     """Refuse a stored result of other conditions.
 
@@ -192,13 +201,13 @@ def _refuse_other(stored: Result, folder: Path, retriever: Retriever, dataset: D
     except DataError:
         run_sha256 = "damaged"
     before = {
-        **{name: value for name, value in stored.settings.items() if name != "runtime"},
+        **{name: value for name, value in stored.settings.items() if name not in _NO_CONDITIONS},
         "depth": stored.depth,
         "data set": stored.dataset_fingerprint[:12],
         "run file": run_sha256,
     }
     now = {
-        **{name: value for name, value in retriever.settings.items() if name != "runtime"},
+        **{name: value for name, value in retriever.settings.items() if name not in _NO_CONDITIONS},
         "depth": depth,
         "data set": dataset.fingerprint[:12],
         "run file": stored.run_sha256[:12],

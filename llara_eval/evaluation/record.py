@@ -52,7 +52,7 @@ class Result:
         measures: Measure → mean and confidence interval.
         ties_at_10: The share of queries with a tie between ranks 10 and 11.
         settings_passed: The settings that the user gave.
-        settings: The settings in effect.
+        settings: The settings in effect, and under ``titles`` the number of documents with a title.
         drop_own_ids: Whether the document with a query's own id was left out of its ranking.
         dataset_fingerprint: SHA-256 of documents, queries and judgements.
         qrels_fingerprint: SHA-256 of the judgements.

@@ -3,35 +3,18 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from llara_eval.core.errors import DataError
 from llara_eval.datasets.contamination import TRAINING_FILES, Finding
-from llara_eval.datasets.known import AVERAGES, BEIR, CQADUPSTACK, titled
 from llara_eval.evaluation.record import RESULT, Result, split_to_name
 from llara_eval.reports import averages as means
-from llara_eval.reports.averages import Mean
-from llara_eval.reports.published import BASELINES, PUBLISHED_FILE, PublishedScore
+from llara_eval.reports.markdown import ABSENT, MEASURES, escaped, mean_cell, table
+from llara_eval.reports.published import PUBLISHED_FILE, PublishedScore
+from llara_eval.reports.published_tables import published_tables
 
-MEASURES = {
-    "nDCG@10": "nDCG@10",
-    "RR@10": "MRR@10",
-    "RR@100": "MRR@100",
-    "R@100": "R@100",
-    "R@1000": "R@1000",
-}
-"""Measures of the leaderboard in their order → the names that the field uses."""
-
-_MSMARCO = (
-    ("msmarco-passage/dev", "RR@10"),
-    ("msmarco-passage/dev", "R@1000"),
-    ("msmarco-passage/trec-dl-2019", "nDCG@10"),
-    ("msmarco-passage/trec-dl-2020", "nDCG@10"),
-    ("msmarco-document/dev", "RR@100"),
-)
-_ABSENT = "–"
 _SEEN = "‡"
-_TITLED = "§"
 _LEGEND = (
     f"{_SEEN}: queries or relevant documents of the data set, or texts close to them, are in the system's "
     "training data. A value without the mark may be affected, too: a system that is not listed declares no "
@@ -77,7 +60,7 @@ def render(
         "## Published",
         "Numbers from other people's papers and result files, not measured here. They are comparable with "
         f"each other only as far as their sources are; every value and its source is in {_table_of(target)}.",
-        *_published(published),
+        *published_tables(published),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -114,7 +97,7 @@ def _measured(entries: Sequence[tuple[Path, Result]], target: Path, findings: _F
         if any(measure in result.measures for _, result in entries):
             parts += [f"### {shown}", _measure_table(entries, measure, target, findings)]
     absent = [
-        f"{_text(result.system)} on {_dataset(result)}"
+        f"{escaped(result.system)} on {_dataset(result)}"
         for _, result in entries
         if not MEASURES.keys() & result.measures.keys()
     ]
@@ -146,14 +129,16 @@ def _measure_table(
     }
     rows = []
     for system in systems:
-        row = [_text(system)]
+        row = [escaped(system)]
         for name in averages:
             whole = means.mean(name, values[system])
-            row.append(f"**{_mean(whole)}**" if whole and whole.value == highest[name] else _mean(whole))
+            row.append(
+                f"**{mean_cell(whole)}**" if whole and whole.value == highest[name] else mean_cell(whole)
+            )
         for column in columns:
             entry = cells.get((system, column))
             if entry is None:
-                row.append(_ABSENT)
+                row.append(ABSENT)
                 continue
             mean = entry[1].means[measure]
             link = f"[{mean:.4f}]({_relative(entry[0] / RESULT, target)})"
@@ -161,7 +146,7 @@ def _measure_table(
             overlaps = any(item and item.overlaps for _, item in _trained_on(entry[1], findings))
             row.append(f"{cell} {_SEEN}" if overlaps else cell)
         rows.append(row)
-    return _table(["system", *(f"**{means.title(name)}**" for name in averages), *columns], rows)
+    return table(["system", *(f"**{means.title(name)}**" for name in averages), *columns], rows)
 
 
 def _conditions(entries: Sequence[tuple[Path, Result]]) -> str:
@@ -170,30 +155,63 @@ def _conditions(entries: Sequence[tuple[Path, Result]]) -> str:
     for _, result in entries:
         judged = result.means.get("Judged@10")
         git = result.provenance.get("git") or {}
-        commit = str(git.get("commit", _ABSENT))[:10] + (" + changes" if git.get("dirty") else "")
+        commit = str(git.get("commit", ABSENT))[:10] + (" + changes" if git.get("dirty") else "")
         rows.append(
             [
                 _dataset(result),
-                _text(result.system),
+                escaped(result.system),
                 f"{result.n_documents:,}",
                 str(result.depth),
                 f"{100 * result.ties_at_10:.1f} %",
-                _ABSENT if judged is None else f"{100 * judged:.1f} %",
-                _text(_engine(result)),
-                _text(str(result.settings.get("dtype", _ABSENT))),
+                ABSENT if judged is None else f"{100 * judged:.1f} %",
+                *_reading(result),
+                escaped(_engine(result)),
+                escaped(str(result.settings.get("dtype", ABSENT))),
                 result.provenance["date"][:10],
                 commit,
             ]
         )
-    header = ["data set", "system", "documents", "depth", "ties@10", "Judged@10", "engine", "dtype", "date"]
-    header.append("commit")
-    return _table(header, rows, left=2)
+    header = [
+        "data set",
+        "system",
+        "documents",
+        "depth",
+        "ties@10",
+        "Judged@10",
+        *_READING,
+        "engine",
+        "dtype",
+    ]
+    return table([*header, "date", "commit"], rows, left=2)
+
+
+_READING = ("titles", "query length", "document length", "query template", "document template", "prompts")
+
+
+def _reading(result: Result) -> list[str]:
+    """Return how texts were read: the share with a title, limits in tokens, templates, and set of prompts."""
+    settings = result.settings
+    titled = settings.get("titles")
+    titles = ABSENT if titled is None else f"{100 * titled / result.n_documents:.0f} %"
+    templates = [settings.get("templates", {}).get(side, {}) for side in ("query", "document")]
+    lengths = [str(template.get("max_length", ABSENT)) for template in templates]
+    forms = [_form(template) if template else ABSENT for template in templates]
+    prompts = str(settings.get("prompts", ABSENT))
+    return [escaped(cell) for cell in (titles, *lengths, *forms, prompts)]
+
+
+def _form(template: Mapping[str, Any]) -> str:
+    """Return a template in a cell: what is before and after a text (…), and the pooling."""
+    before = "".join(template.get("prefix", ())) + template.get("prompt", "")
+    after = "".join(template.get("suffix", ()))
+    pooling, slots = template.get("pooling", ""), template.get("slots", 1)
+    return f"{before}…{after}, {pooling}{f' {slots}' if slots > 1 else ''}"
 
 
 def _engine(result: Result) -> str:
     """Return the name of the program that computed the scores of a result."""
     settings = result.settings
-    return str(settings.get("toolkit") or settings.get("runtime", {}).get("backend") or _ABSENT)
+    return str(settings.get("toolkit") or settings.get("runtime", {}).get("backend") or ABSENT)
 
 
 def _training_data(entries: Sequence[tuple[Path, Result]], findings: _Findings) -> str:
@@ -205,8 +223,8 @@ def _training_data(entries: Sequence[tuple[Path, Result]], findings: _Findings) 
                 "not compared" if item is None else f"{item.count(role):,} of {item.tested.get(role, 0):,}"
                 for role in ("query", "relevant")
             ]
-            rows.append([_dataset(result), _text(result.system), _text(name), *overlaps])
-    return _table(
+            rows.append([_dataset(result), escaped(result.system), escaped(name), *overlaps])
+    return table(
         ["data set", "system", "training file", "queries seen", "relevant documents seen"], rows, left=3
     )
 
@@ -217,101 +235,10 @@ def _trained_on(result: Result, findings: _Findings) -> list[tuple[str, Finding 
     return [(name, findings.get((digest, result.dataset_fingerprint))) for digest, name in files.items()]
 
 
-def _published(published: Sequence[PublishedScore]) -> list[str]:
-    """Return the published tables: BEIR by training regime, then MS MARCO."""
-    parts = []
-    regimes = {
-        True: "### BEIR, nDCG@10, systems not trained on BEIR's training splits",
-        False: "### BEIR, nDCG@10, systems trained with BEIR's training splits (not zero-shot)",
-    }
-    for zero_shot, title in regimes.items():
-        chosen = [score for score in published if score.zero_shot is zero_shot and score.measure == "nDCG@10"]
-        chosen = [score for score in chosen if score.dataset.removeprefix("mean/") in (*BEIR, *AVERAGES)]
-        if chosen:
-            parts += [title, _beir_table(chosen), _sources(chosen)]
-    columns = {*_MSMARCO, *((titled(dataset), measure) for dataset, measure in _MSMARCO)}
-    chosen = [score for score in published if (score.dataset, score.measure) in columns]
-    if chosen:
-        legend = [f"{_TITLED} on passages with titles, which are another data set."]
-        with_titles = any(score.dataset not in dict(_MSMARCO) for score in chosen)
-        parts += ["### MS MARCO", _msmarco_table(chosen), *(legend if with_titles else []), _sources(chosen)]
-    return parts
-
-
-def _beir_table(scores: Sequence[PublishedScore]) -> str:
-    """Return a table with a row for each system; columns: the means that are complete, then the data sets."""
-    values = means.published(scores, "nDCG@10")
-    others = {
-        (score.system, score.dataset): f"{_value(score.value)} ({score.split})"
-        for score in scores
-        if score.split
-    }
-    averages = means.complete(values.values())
-    datasets = sorted({score.dataset for score in scores} & set(BEIR) - set(CQADUPSTACK))
-    table = []
-    for system in _systems(scores):
-        system_values = values[system]
-        cells = [
-            *(_mean(means.mean(name, system_values)) for name in averages),
-            *(
-                _value(system_values[name]) if name in system_values else others.get((system, name), _ABSENT)
-                for name in datasets
-            ),
-        ]
-        table.append([_text(system), *cells])
-    header = [
-        *(f"**{means.title(name)}**" for name in averages),
-        *(name.removeprefix("beir/") for name in datasets),
-    ]
-    return _table(["system", *header], table)
-
-
-def _mean(whole: Mean | None) -> str:
-    """Return a mean over all members of a group, or a published mean (†): never a mean over a part."""
-    if whole is None:
-        return _ABSENT
-    return f"{whole.value:.3f} †" if whole.bare else f"{whole.value:.4f}"
-
-
-def _msmarco_table(scores: Sequence[PublishedScore]) -> str:
-    values = {score[:3]: score.value for score in scores}
-    table = []
-    for system in _systems(scores):
-        cells = []
-        for dataset, measure in _MSMARCO:
-            value, other = (values.get((system, name, measure)) for name in (dataset, titled(dataset)))
-            cells.append(f"{_value(other)} {_TITLED}" if value is None and other else _value(value))
-        notes = dict.fromkeys(score.note for score in scores if score.system == system and score.note)
-        table.append([_text(system), *cells, _text("; ".join(notes))])
-    header = [f"{dataset.removeprefix('msmarco-')} {MEASURES[measure]}" for dataset, measure in _MSMARCO]
-    return _table(["system", *header, "note"], table)
-
-
-def _sources(scores: Sequence[PublishedScore]) -> str:
-    """Return the list of sources, a line for each system with at most two of them."""
-    lines = []
-    for system in _systems(scores):
-        sources = list(dict.fromkeys(score.source for score in scores if score.system == system))
-        shown = "; ".join(sources[:2]) + (f"; and {len(sources) - 2} more" if len(sources) > 2 else "")
-        lines.append(f"- {_text(system)}: {_text(shown)}")
-    marked = any(score.dataset.startswith("mean/") for score in scores)
-    return "\n".join(lines) + ("\n\n† only the mean was published." if marked else "")
-
-
-def _systems(scores: Sequence[PublishedScore]) -> list[str]:
-    """Return the names of the systems: baselines first, then the others in alphabetical order."""
-    names = {score.system for score in scores}
-    return [name for name in BASELINES if name in names] + sorted(names - set(BASELINES))
-
-
-def _value(value: float | None) -> str:
-    return _ABSENT if value is None else f"{value:.4f}".rstrip("0").ljust(5, "0")
-
-
 def _dataset(result: Result) -> str:
     """Return the heading of a data set: its name, its split if it is not the usual one, and n."""
-    split = "".join(f" ({_text(split)})" for split in split_to_name(result.dataset, result.split))
-    return f"{_text(result.dataset)}{split}, n = {result.n_queries:,}"
+    split = "".join(f" ({escaped(split)})" for split in split_to_name(result.dataset, result.split))
+    return f"{escaped(result.dataset)}{split}, n = {result.n_queries:,}"
 
 
 def _table_of(target: Path) -> str:
@@ -324,16 +251,3 @@ def _table_of(target: Path) -> str:
 def _relative(path: Path, target: Path) -> str:
     relative = os.path.relpath(path.resolve(), target.resolve().parent)
     return quote(Path(relative).as_posix(), safe="/=,+")
-
-
-def _text(text: str) -> str:
-    """Return a text with escapes before all characters that are markup in Markdown."""
-    for char in "\\|<>*_[]`":
-        text = text.replace(char, f"\\{char}")
-    return " ".join(text.split())
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Return a Markdown table whose first ``left`` columns are left-aligned."""
-    rule = ["---" if column < left else "---:" for column in range(len(header))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])

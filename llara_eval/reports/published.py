@@ -15,8 +15,9 @@ BM25_MULTIFIELD = "BM25 (Lucene, multifield, k1=0.9, b=0.4)"
 BM25_TUNED_PASSAGE = "BM25 (Lucene, flat, k1=0.82, b=0.68)"
 BM25_TUNED_DOCUMENT = "BM25 (Lucene, flat, k1=3.44, b=0.87)"
 REPLLAMA = "RepLLaMA-7B (Llama-2, LoRA)"
-LLARA = "LLaRA-7B / Llama2Vec (Llama-2)"
-BASELINES = (BM25, BM25_MULTIFIELD, REPLLAMA, LLARA)
+LLARA = "LLaRA-7B (arXiv v1)"
+LLAMA2VEC = "Llama2Vec-7B (LLaRA, ACL 2024)"
+BASELINES = (BM25, BM25_MULTIFIELD, REPLLAMA, LLARA, LLAMA2VEC)
 """The systems with which every evaluation is compared."""
 
 
@@ -29,10 +30,12 @@ class PublishedScore(NamedTuple):
         measure: Name of the measure.
         value: The mean over all queries, 0 to 1.
         source: The paper, page or file that has the score.
-        confidence: A: the score was read in the primary source; B: independent secondary sources agree on it.
+        confidence: A: the score was read in the primary source; B: independent secondary sources agree on it;
+            C: one secondary source has it.
         zero_shot: Whether the system was trained without the training splits of BEIR.
         note: Conditions of the measurement.
         split: The split of the judgements; None for the one that everybody reports.
+        checkpoint: The checkpoint that was measured, where the system has several.
     """
 
     system: str
@@ -44,6 +47,12 @@ class PublishedScore(NamedTuple):
     zero_shot: bool
     note: str
     split: str | None = None
+    checkpoint: str = ""
+
+    @property
+    def second_hand(self) -> bool:
+        """Whether the score was not read in its primary source."""
+        return self.confidence != "A"
 
 
 @cache

@@ -1,7 +1,7 @@
 """Published values that can be measured again: their cells, and the verdict on a difference."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -44,27 +44,27 @@ class System(NamedTuple):
 
     Attributes:
         name: Its name on the command line.
-        published: Its name in the published scores.
+        published: Its names in the published scores, that of the latest version last.
         model: The system that is opened; None where the user must name a checkpoint.
         tolerance: The differences that are allowed.
         settings: Its settings; empty for the usual ones.
     """
 
     name: str
-    published: str
+    published: tuple[str, ...]
     model: str | None
     tolerance: Tolerance
     settings: Mapping[str, Any] = _NO_SETTINGS
 
 
 SYSTEMS = (
-    System("bm25", published.BM25, "bm25", LEXICAL),
-    System("bm25-multifield", published.BM25_MULTIFIELD, "bm25-multifield", LEXICAL),
-    System("bm25-tuned", published.BM25_TUNED_PASSAGE, "bm25", LEXICAL, {"k1": 0.82, "b": 0.68}),
-    System("bm25-tuned", published.BM25_TUNED_DOCUMENT, "bm25", LEXICAL, {"k1": 3.44, "b": 0.87}),
-    System("all-minilm-l6-v2", "all-MiniLM-L6-v2", "all-minilm-l6-v2", DENSE),
-    System("repllama", published.REPLLAMA, None, DENSE),
-    System("llara", published.LLARA, None, DENSE),
+    System("bm25", (published.BM25,), "bm25", LEXICAL),
+    System("bm25-multifield", (published.BM25_MULTIFIELD,), "bm25-multifield", LEXICAL),
+    System("bm25-tuned", (published.BM25_TUNED_PASSAGE,), "bm25", LEXICAL, {"k1": 0.82, "b": 0.68}),
+    System("bm25-tuned", (published.BM25_TUNED_DOCUMENT,), "bm25", LEXICAL, {"k1": 3.44, "b": 0.87}),
+    System("all-minilm-l6-v2", ("all-MiniLM-L6-v2",), "all-minilm-l6-v2", DENSE),
+    System("repllama", (published.REPLLAMA,), None, DENSE),
+    System("llara", (published.LLARA, published.LLAMA2VEC), None, DENSE),
 )
 """The systems. BM25 was tuned on passages and on documents, so that one name has two settings."""
 
@@ -145,15 +145,22 @@ def cells(scores: Iterable[PublishedScore]) -> tuple[Cell, ...]:
     """Group published scores into cells, in the order of :data:`SYSTEMS`.
 
     Args:
-        scores: Scores of any systems. Where two scores are of one measure of one cell, the later one is
-            expected, and the other is kept as disputed if it differs.
+        scores: Scores of any systems, later versions after earlier ones. Where several scores are of one
+            measure of one cell, the latest of those nearest to their primary source is expected, and the
+            others are kept as disputed if they differ.
     """
-    grouped: dict[tuple[str, str, str | None], dict[str, list[PublishedScore]]] = {}
+    rows = list(scores)
+    return tuple(cell for system in SYSTEMS for cell in _cells_of(system, rows))
+
+
+def _cells_of(system: System, scores: Iterable[PublishedScore]) -> Iterator[Cell]:
+    grouped: dict[tuple[str, str | None], dict[str, list[PublishedScore]]] = {}
     for score in scores:
-        measures = grouped.setdefault((score.system, score.dataset, score.split), {})
-        measures.setdefault(score.measure, []).append(score)
-    return tuple(
-        Cell(
+        if score.system in system.published:
+            measures = grouped.setdefault((score.dataset, score.split), {})
+            measures.setdefault(score.measure, []).append(score)
+    for (dataset, split), measures in grouped.items():
+        yield Cell(
             system.name,
             system.model,
             dataset,
@@ -162,14 +169,10 @@ def cells(scores: Iterable[PublishedScore]) -> tuple[Cell, ...]:
             split,
             system.settings,
         )
-        for system in SYSTEMS
-        for (name, dataset, split), measures in grouped.items()
-        if name == system.published
-    )
 
 
-def _expected(measure: str, scores: Sequence[PublishedScore]) -> Expected:
-    *others, last = scores
+def _expected(measure: str, scores: Iterable[PublishedScore]) -> Expected:
+    *others, last = sorted(scores, key=lambda score: score.confidence, reverse=True)
     disputed = tuple(f"{other.value:.4f} ({other.source})" for other in others if other.value != last.value)
     return Expected(measure, last.value, last.source, disputed)
 

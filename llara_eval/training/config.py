@@ -1,8 +1,9 @@
 """The settings of a training run: frozen dataclasses, most of which a recipe of the adapters fills."""
 
 from dataclasses import dataclass, field
-from math import inf, isfinite
+from math import ceil, inf, isfinite
 from pathlib import Path
+from typing import Literal
 
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
@@ -10,6 +11,9 @@ from llara_eval.datasets.dataset import Dataset
 
 EXISTING = ("only-missing", "always", "never")
 """The choices if the output holds a run already: see :class:`Conditions`."""
+
+WarmupShape = Literal["linear", "log"]
+Negatives = Literal["batch", "gathered", "device", "group"]
 
 _MICRO_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 """By device type. On a CPU 1,024 is as fast as any (docs/performance.md); memory grows with it."""
@@ -56,7 +60,11 @@ class Schedule:
         batch_size: Rows of an optimizer step, over all processes.
         steps: Optimizer steps; None takes as many as ``epochs`` passes over the data need.
         epochs: Passes over the data, where ``steps`` is None.
+        drop_last: Whether the rows of an epoch that do not fill a batch are left out, as the released codes
+            do; otherwise the batch is filled with rows of the next epoch.
         warmup: Length of the warm-up: below 1 a share of all steps, otherwise a number of steps.
+        warmup_shape: ``linear``, or ``log`` for the shape of DeepSpeed's ``WarmupDecayLR`` in the released
+            codes; see :func:`llara_eval.training.optimizer.learning_rate`.
         weight_decay: Weight decay of matrices (vectors such as norms have none).
         max_grad_norm: Largest L2 norm of the gradient; a larger gradient is scaled down to it.
         lora: The LoRA adapter that is trained; None trains every parameter.
@@ -67,7 +75,9 @@ class Schedule:
     batch_size: int
     steps: int | None = None
     epochs: float = 1.0
+    drop_last: bool = False
     warmup: float = 0.1
+    warmup_shape: WarmupShape = "linear"
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     lora: LoRA | None = None
@@ -99,20 +109,38 @@ class Schedule:
                 f"{rows} rows are fewer than one batch of {self.batch_size}: "
                 "give more rows or a smaller batch_size"
             )
-        return self.steps or max(1, round(self.epochs * rows / self.batch_size))
+        if self.steps:
+            return self.steps
+        batches = rows // self.batch_size if self.drop_last else rows / self.batch_size
+        return max(1, round(self.epochs * batches))
+
+    def warmup_steps(self, steps: int) -> int:
+        """Return the length of the warm-up of a run of ``steps`` optimizer steps."""
+        return ceil(self.warmup * steps) if self.warmup < 1 else int(self.warmup)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
     """The objective of contrastive fine-tuning.
 
+    ``gathered`` and ``device`` compute what a run on several devices computes whose embeddings are not, or
+    only without gradients, exchanged. They need not be devices of this run: an optimizer step's queries, in
+    the order of the data, are divided into blocks, and the result depends on the size of a block alone.
+
     Attributes:
         temperature: The divisor of cosines (InfoNCE, van den Oord et al. 2018, arXiv 1807.03748).
         group_size: Passages of a query: one positive, and hard negatives as far as the data has them.
         query_length: Most tokens of a query, template included.
         passage_length: Most tokens of a passage, template included.
-        in_batch: Whether passages of other queries are negatives too.
-        cross_device: Whether passages of other processes are negatives too.
+        negatives: The passages that a query is compared with beside its own: those of the whole ``batch``;
+            those ``gathered`` from the devices at a time; those of its ``device``; or, with ``group``, none.
+            With ``gathered``, gradients are divided by ``devices``, since each device sends them through its
+            own embeddings alone and the mean over devices is taken.
+        device_batch: Queries of a device at a time, for ``gathered`` and ``device``.
+        devices: Devices, for ``gathered``.
+        mask_known: Whether equal passages count once, and no positive of a query is its negative. Without
+            it, as in the released codes, a row's negatives are taken as they are, and repeated where they
+            are fewer than ``group_size`` − 1.
         distillation: Weight of the KL divergence from the teacher's scores (``pos_scores``,
             ``neg_scores``); the contrastive term has weight 1.
     """
@@ -121,8 +149,10 @@ class Contrast:
     group_size: int = 16
     query_length: int = 64
     passage_length: int = 160
-    in_batch: bool = True
-    cross_device: bool = True
+    negatives: Negatives = "batch"
+    device_batch: int = 1
+    devices: int = 8
+    mask_known: bool = True
     distillation: float = 0.0
 
     def __post_init__(self) -> None:
@@ -136,8 +166,35 @@ class Contrast:
                 f"temperature must be above 0, group_size at least 1 and distillation not negative, found "
                 f"{self.temperature}, {self.group_size}, {self.distillation}"
             )
-        if self.group_size == 1 and not self.in_batch:
-            raise UsageError("a group of one passage without in-batch negatives has no negatives")
+        if min(self.device_batch, self.devices) < 1:
+            raise UsageError(
+                f"device_batch and devices must be at least 1, found {self.device_batch}, {self.devices}"
+            )
+
+    def block(self, batch_size: int) -> int:
+        """Return how many consecutive queries of a batch are compared with each other's passages.
+
+        Raises:
+            UsageError: The batch is not a multiple of that.
+        """
+        sizes = {
+            "batch": batch_size,
+            "gathered": self.device_batch * self.devices,
+            "device": self.device_batch,
+            "group": 1,
+        }
+        size = sizes[self.negatives]
+        if batch_size % size:
+            raise UsageError(
+                f"negatives={self.negatives} compares {size} queries at a time, and a batch of {batch_size} "
+                "is no multiple of that: change batch_size, device_batch or devices"
+            )
+        return size
+
+    @property
+    def gradient_share(self) -> float:
+        """The factor of gradients; see ``negatives``."""
+        return 1 / self.devices if self.negatives == "gathered" else 1.0
 
 
 def usual_micro_tokens() -> int:

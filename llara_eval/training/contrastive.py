@@ -89,8 +89,9 @@ class Finetune:
 
     def read(self, rows: Numbered, epoch: int) -> Drawn:
         """Draw the passages of each row, and tokenise all texts."""
+        size, distinct = self.contrast.group_size, self.contrast.mask_known
         groups = [
-            draw(row, self.contrast.group_size, seed=self.seed, epoch=epoch, index=index)
+            draw(row, size, seed=self.seed, epoch=epoch, index=index, distinct=distinct)
             for index, row in rows
         ]
         queries = query_ids(groups, self.templates.query, self.tokenizer)
@@ -111,15 +112,19 @@ class Finetune:
         chunks.sort(key=_tokens)  # the last chunk, the largest one, is embedded only once
         restore = torch.tensor([row for chunk in chunks for row in chunk.rows]).argsort().to(self.device)
         labels = self._labels(drawn)
-        count = total(len(groups))
+        count = int(total(len(groups)))
+        # Sharding averages gradients over processes; the count is already that of all of them.
+        scale = world() * self.contrast.gradient_share / count
+        batch_size = largest(len(groups)) * world()
         terms = torch.zeros(2, device=self.device)
 
         def loss(embeddings: Tensor) -> Tensor:
             query_vectors, passage_vectors = embeddings[restore].tensor_split([len(groups)])
-            losses = contrastive_loss(query_vectors, self._shared(passage_vectors), labels, self.contrast)
+            losses = contrastive_loss(
+                query_vectors, gather(passage_vectors), labels, self.contrast, batch_size=batch_size
+            )
             terms.copy_(torch.stack(losses).detach() / count)
-            # Sharding averages gradients over processes; the count is already that of all of them.
-            return (losses.contrastive + self.contrast.distillation * losses.distillation) / count * world()
+            return (losses.contrastive + self.contrast.distillation * losses.distillation) * scale
 
         with using_packed_attention(self.model) if self._packed else nullcontext():
             cached_backward(chunks, self._embed, loss, lambda last: synchronise(self.model, last))
@@ -155,7 +160,7 @@ class Finetune:
         ]
 
     def _labels(self, drawn: Drawn) -> Labels:
-        """Return the labels of the batch, over all processes where negatives are shared."""
+        """Return the labels of the batch, over all processes."""
 
         def tensor(values: Sequence[Any]) -> Tensor:
             return torch.tensor(values, device=self.device)
@@ -171,21 +176,17 @@ class Finetune:
             positives=(sizes.cumsum(0) - sizes).to(self.device) + self._rows_before(int(sizes.sum())),
             groups=numbers.to(self.device),
             queries=queries,
-            all_queries=self._shared(queries),
-            known=self._shared(tensor([keys + [NO_KEY] * (width - len(keys)) for keys in known])),
-            passages=self._shared(tensor([*map(key_of, drawn.passages)])),
-            passage_groups=self._shared(numbers.repeat_interleave(sizes).to(self.device)),
-            teacher=self._shared(tensor(teacher)),
+            all_queries=gather(queries),
+            known=gather(tensor([keys + [NO_KEY] * (width - len(keys)) for keys in known])),
+            passages=gather(tensor([*map(key_of, drawn.passages)])),
+            passage_groups=gather(numbers.repeat_interleave(sizes).to(self.device)),
+            teacher=gather(tensor(teacher)),
         )
-
-    def _shared(self, tensor: Tensor) -> Tensor:
-        """Return the rows of all processes where negatives are shared, otherwise those of this process."""
-        return gather(tensor) if self.contrast.cross_device else tensor
 
     def _rows_before(self, rows: int) -> int:
         """Return how many passages of other processes come before those of this process."""
-        counts = self._shared(torch.tensor([rows], device=self.device)).tolist()
-        return sum(counts[: rank()]) if self.contrast.cross_device else 0
+        counts = gather(torch.tensor([rows], device=self.device)).tolist()
+        return int(sum(counts[: rank()]))
 
 
 def _tokens(chunk: Chunk) -> int:

@@ -71,8 +71,10 @@ class Group:
     prompt: str | None = None
 
 
-def draw(row: Mapping[str, Any], size: int, *, seed: int, epoch: int, index: int) -> Group:
-    """Draw one positive and up to ``size`` − 1 distinct negatives.
+def draw(
+    row: Mapping[str, Any], size: int, *, seed: int, epoch: int, index: int, distinct: bool = True
+) -> Group:
+    """Draw one positive and ``size`` − 1 negatives, or as many as there are.
 
     Args:
         row: A row of the form of :class:`GroupRow`.
@@ -80,15 +82,22 @@ def draw(row: Mapping[str, Any], size: int, *, seed: int, epoch: int, index: int
         seed: The seed of the run.
         epoch: Number of passes over the data before this one.
         index: The row's number. What is drawn depends on seed, epoch and index alone.
+        distinct: Whether the negatives differ from each other and from the positives. Otherwise the row's
+            list is taken as it is, and repeated where it is too short: as often as its distinct texts
+            require (FlagOpen/FlagEmbedding at 7ed43d67, research/LLARA/finetune/data.py).
     """
     generator = np.random.default_rng(np.random.SeedSequence([seed, epoch, index]))
     positives, negatives = row["pos"], row.get("neg", [])
     positive = int(generator.integers(len(positives)))
-    first: dict[str, int] = {}  # the first column of each distinct negative
-    for column, text in enumerate(negatives):
-        if text not in positives:
-            first.setdefault(text, column)
-    columns = list(first.values())
+    columns = list(range(len(negatives)))
+    if distinct:
+        first: dict[str, int] = {}  # the first column of each distinct negative
+        for column, text in enumerate(negatives):
+            if text not in positives:
+                first.setdefault(text, column)
+        columns = list(first.values())
+    elif 0 < len(columns) < size - 1:
+        columns *= math.ceil((size - 1) / len(set(negatives)))
     drawn = [columns[i] for i in generator.permutation(len(columns))[: size - 1]]
     teacher = None
     if row.get("pos_scores") is not None and (row.get("neg_scores") is not None or not drawn):

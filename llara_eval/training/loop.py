@@ -152,8 +152,9 @@ class _Trainer:
 
 def batch_of(step: int, schedule: Schedule, rows: int) -> tuple[int, NDArray[np.int64]]:
     """Return the epoch that a step begins in, and the row numbers of its batch over all processes."""
-    positions = np.arange(step * schedule.batch_size, (step + 1) * schedule.batch_size)
-    epochs, within = np.divmod(positions, rows)
+    size = schedule.batch_size
+    epoch_rows = rows // size * size if schedule.drop_last else rows
+    epochs, within = np.divmod(np.arange(step * size, (step + 1) * size), epoch_rows)
     batch = [
         _order(rows, schedule.seed, epoch)[position]
         for epoch, position in zip(epochs.tolist(), within.tolist(), strict=True)

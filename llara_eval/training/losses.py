@@ -1,4 +1,4 @@
-"""InfoNCE with hard, in-batch and cross-device negatives, and distillation: one pure function.
+"""InfoNCE with hard and in-batch negatives, and distillation: one pure function.
 
 Shapes: Q queries of this process, R queries and P passages of all processes, K known positives of a query,
 D hidden size.
@@ -23,7 +23,7 @@ class Labels(NamedTuple):
 
     Attributes:
         positives: (Q,) the index of each query's positive among the passages.
-        groups: (Q,) the number of each query's group.
+        groups: (Q,) the number of each query's group, its position in the batch.
         queries: (Q,) keys of the queries.
         all_queries: (R,) keys of the queries of all processes.
         known: (R, K) keys of all positives of these queries, padded with ``NO_KEY``.
@@ -60,33 +60,35 @@ def key_of(ids: Sequence[int]) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest()) >> 1 or 1
 
 
-def candidates(labels: Labels, *, in_batch: bool) -> Tensor:
+def candidates(labels: Labels, *, block: int, mask_known: bool) -> Tensor:
     """Return which passages each query is compared with: its positive and its negatives.
-
-    A positive of any row of the batch with the same query is no negative of the query. Of equal passages one
-    counts.
 
     Args:
         labels: The relevance of passages to queries.
-        in_batch: Whether passages that were drawn for other queries count.
+        block: Groups of a block; a query is compared with the passages of its block.
+        mask_known: Whether, of equal passages of a block, one counts, and a positive of any row of the batch
+            with the same query is no negative of the query.
 
     Returns:
         (Q, P) bool, True where query and passage are compared.
     """
     rows = torch.arange(len(labels.passages), device=labels.passages.device)
-    if in_batch:
-        _, text = labels.passages.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    passage_blocks = labels.passage_groups // block
+    allowed = labels.groups[:, None] // block == passage_blocks
+    if mask_known:
+        texts = torch.stack([passage_blocks, labels.passages])
+        _, text = texts.unique(dim=1, return_inverse=True)  # type: ignore[no-untyped-call]
         first = torch.full_like(rows, len(rows)).scatter_reduce(0, text, rows, "amin")
-        allowed = (first[text] == rows)[None, :]
-    else:
-        allowed = labels.groups[:, None] == labels.passage_groups
-    is_positive = (labels.known[:, :, None] == labels.passages).any(dim=1)  # (R, P)
-    same_query = labels.queries[:, None] == labels.all_queries  # (Q, R)
-    is_known = (same_query.float() @ is_positive.float()) > 0
-    return (allowed & ~is_known) | (rows == labels.positives[:, None])
+        is_positive = (labels.known[:, :, None] == labels.passages).any(dim=1)  # (R, P)
+        same_query = labels.queries[:, None] == labels.all_queries  # (Q, R)
+        is_known = (same_query.float() @ is_positive.float()) > 0
+        allowed &= (first[text] == rows) & ~is_known
+    return allowed | (rows == labels.positives[:, None])
 
 
-def contrastive_loss(queries: Tensor, passages: Tensor, labels: Labels, contrast: Contrast) -> Losses:
+def contrastive_loss(
+    queries: Tensor, passages: Tensor, labels: Labels, contrast: Contrast, *, batch_size: int
+) -> Losses:
     """Return the losses of a batch, summed over its queries.
 
     With s the cosines divided by the temperature: contrastive = −log(exp s₊ / Σ exp s) over the
@@ -98,9 +100,10 @@ def contrastive_loss(queries: Tensor, passages: Tensor, labels: Labels, contrast
         passages: (P, D) unit embeddings.
         labels: The relevance of passages to queries.
         contrast: The temperature, and which terms and passages count.
+        batch_size: R, the queries of all processes.
     """
     scores = queries @ passages.T / contrast.temperature
-    compared = candidates(labels, in_batch=contrast.in_batch)
+    compared = candidates(labels, block=contrast.block(batch_size), mask_known=contrast.mask_known)
     log_p = scores.masked_fill(~compared, -torch.inf).log_softmax(dim=1)
     contrastive = -log_p.gather(1, labels.positives[:, None]).sum()
     if not contrast.distillation:

@@ -1,5 +1,7 @@
 """AdamW with warm-up and linear decay; the moments exist from the start, to be restored in place."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -42,8 +44,28 @@ def training_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[s
 
 
 def learning_rate(step: int, steps: int, schedule: Schedule) -> float:
-    """Return the learning rate of a step (0 to ``steps`` − 1): linear warm-up, then linear decay to zero."""
-    warmup = round(schedule.warmup * steps) if schedule.warmup < 1 else int(schedule.warmup)
+    """Return the learning rate of an optimizer step: warm-up, then linear decay to zero.
+
+    With W the steps of the warm-up, T all steps, and s the number of steps made before, the share of the
+    highest rate is (s + 1) / W below W, then (T − s) / (T − W). The shape ``log`` is that of DeepSpeed's
+    ``WarmupDecayLR`` with its default ``warmup_type`` (deepspeedai/DeepSpeed at edaa7221,
+    deepspeed/runtime/lr_schedules.py), where the scheduler moves after the optimizer and W is at least 2:
+    0 in the first step, then with i = s − 1: ln(i + 1) / ln W below W, and (T − i) / (T − W) afterwards.
+
+    Args:
+        step: s, from 0 to ``steps`` − 1.
+        steps: T.
+        schedule: The highest rate, and length and shape of the warm-up.
+    """
+    warmup = schedule.warmup_steps(steps)
+    if schedule.warmup_shape == "log":
+        warmup = max(2, warmup)
+        done = step - 1
+        if done < 0:
+            return 0.0
+        if done < warmup:
+            return schedule.learning_rate * math.log(done + 1) / math.log(warmup)
+        return schedule.learning_rate * (steps - done) / max(1, steps - warmup)
     if step < warmup:
         return schedule.learning_rate * (step + 1) / warmup
     return schedule.learning_rate * (steps - step) / max(1, steps - warmup)

@@ -9,7 +9,7 @@ from tiny_training import WORDS, make_base, make_rows
 
 from adapters.finetune import RECIPES, FinetuningRun
 from adapters.llara.adapt import AdaptationRun
-from adapters.llara.recipes import released
+from adapters.llara.recipes import ours
 from llara_eval.checkpoints.load import load
 from llara_eval.training.checkpoint import RECORD
 from llara_eval.training.config import Conditions
@@ -18,7 +18,7 @@ from llara_eval.training.mining import Mining, mine
 
 def test_a_base_model_is_adapted_mined_for_and_fine_tuned_in_three_calls(tmp_path: Path) -> None:
     base, texts = make_base(tmp_path / "base"), [make_rows(tmp_path / "rows.jsonl", 8)]
-    task, schedule = released()
+    task, schedule = ours()
     brief = replace(schedule, steps=1, batch_size=4)
     conditions = Conditions(output=tmp_path / "adapted", dtype="float32")
     run = AdaptationRun(base, texts, task, brief, conditions)

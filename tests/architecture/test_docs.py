@@ -15,6 +15,7 @@ import typer
 from checkout import ROOT
 
 from llara_eval.cli import app
+from llara_eval.core.errors import DataError
 from llara_eval.core.paths import DATA
 from llara_eval.reports.published import REPLLAMA
 
@@ -70,8 +71,9 @@ def test_every_command_line_is_one_the_program_takes(path):
             continue
         try:
             command.make_context(name, words)
-        except typer.BadParameter as error:
-            assert "does not exist" in error.message, f"{line}: {error.message}"  # a file of the reader's
+        except (typer.BadParameter, DataError) as error:  # the reader has the file
+            message = getattr(error, "message", str(error))
+            assert re.search("does not exist|No such file", message), f"{line}: {message}"
 
 
 def test_every_command_is_shown_on_a_page_of_a_task():

@@ -1,6 +1,8 @@
 """A folder on disk becomes an encoder; what cannot be read is named."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from tiny_models import (
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, T5Config
 
 from llara_eval.checkpoints.folder import Checkpoint
-from llara_eval.checkpoints.load import load, read_model
+from llara_eval.checkpoints.load import load, read_model, settle_templates
 from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding.encoder import Encoder
@@ -53,6 +55,23 @@ def test_a_model_reads_as_many_tokens_as_the_task_needs_and_it_can(bare) -> None
     assert limit(text_length=100) == 100
     assert limit(text_length=2_048) == 128, "the model has no more positions"
     assert limit(text_length=2_048, changes={"max_length": 50}) == 50, "the user's limit comes first"
+
+
+def test_a_limit_can_be_that_of_the_text_alone(bare: Path) -> None:
+    template = Template(prefix=("<s>",), prompt="query: ", suffix=("</s>",), pooling="last")
+    both = Templates(template, Template(suffix=("</s>",), pooling="last"))
+
+    def settle(**changes: Any) -> Templates:
+        chosen = {"chosen": lambda tokenizer: both, "changes": {"length_of": "text", **changes}}
+        return settle_templates(Checkpoint(bare), **chosen)[0]
+
+    templates, text = settle(max_length=20), "x" * 100
+    tokenizer = Checkpoint(bare).tokenizer
+    for side, around in (("query", 9), ("document", 1)):  # each byte is a token
+        (ids,) = templates.of(side).token_ids(tokenizer, [text])
+        assert len(ids) == 20 + around
+    with pytest.raises(UsageError, match="query length 137 is more than the model has positions: 128"):
+        settle(max_length=128)
 
 
 def test_weights_are_those_on_disk(bare) -> None:

@@ -12,7 +12,7 @@ from tiny_models import make_tokenizer
 from training_commands import QUICK, call, table_of
 from transformers import AutoModelForCausalLM
 
-from adapters.llara.recipes import contrastive, released
+from adapters.llara.recipes import contrastive, ours
 from adapters.training import with_options
 from llara_eval.checkpoints.load import load
 from llara_eval.core.errors import UsageError
@@ -140,8 +140,8 @@ def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["adapt", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, llara-paper"),
-        (["finetune", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, repllama"),
+        (["adapt", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, llara-released, llara-paper"),
+        (["finetune", "--recipe", "nllama"], "recipe 'nllama' is not one of llara, llara-released, repllama"),
         (["adapt", "--option", "ebax=false"], "no option 'ebax'; it has ebae, ebar"),
         (["adapt", "--option", "prompts=own.json"], "read from a file, use --prompts"),
         (["finetune", "--option", "prompts=own.json"], "this recipe has no option 'prompts'"),
@@ -208,9 +208,9 @@ def test_settings_replace_those_of_the_recipe() -> None:
     contrast, small = with_options(contrast, schedule, {"lora_rank": "4", "group_size": "2", "warmup": "0.2"})
     assert small.lora is not None
     assert (small.lora.rank, small.lora.alpha, small.warmup, contrast.group_size) == (4, 16, 0.2, 2)
-    _, longer = with_options(*released(), {"epochs": "2"})
+    _, longer = with_options(*ours(), {"epochs": "2"})
     assert (longer.steps, longer.total_steps(2560)) == (None, 2 * 2560 // longer.batch_size)
-    _, added = with_options(*released(), {"lora_targets": "q_proj, v_proj"})
+    _, added = with_options(*ours(), {"lora_targets": "q_proj, v_proj"})
     assert added.lora is not None
     assert added.lora.targets == ("q_proj", "v_proj")
     with pytest.raises(UsageError, match="no option 'rank'"):

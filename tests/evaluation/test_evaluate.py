@@ -54,7 +54,7 @@ def test_the_record_says_what_was_measured(run, dataset, tmp_path):
     assert outcome.folder == tmp_path / "runs" / "fake" / "tiny"
     assert (result.system, result.dataset, result.split) == ("fake", "tiny", "test")
     assert (result.n_queries, result.n_documents, result.depth) == (3, 8, 10)
-    assert result.settings == {"k1": 0.9, "runtime": {"threads": 2}}
+    assert result.settings == {"k1": 0.9, "runtime": {"threads": 2}, "titles": 0}
     assert result.settings_passed == {"k1": "0.9"}
     assert result.dataset_fingerprint == dataset.fingerprint
     assert result.qrels_fingerprint == record.qrels_fingerprint(QRELS)

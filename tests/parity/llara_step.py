@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from adapters.llara.batches import Batch
+from adapters.llara.batches import Batch, Sums
 from adapters.llara.config import Adaptation
 from adapters.llara.joint import Frame, embeddings, hidden_states, lay_out
 from adapters.llara.losses import NO_TOKEN
-from adapters.llara.objective import AdaptationModel, combine
+from adapters.llara.objective import AdaptationModel, row_weights
 from llara_eval.encoding.templates import Template
 
 TOLERANCE = 1e-4
@@ -49,7 +49,10 @@ def read_batch(reference: dict[str, Tensor]) -> Batch:
         reference[name].long().where(reference[name] > SPECIAL, NO_TOKEN)
         for name in ("summarize_target_ids", "predict_target_ids")
     ]
-    return Batch(joint, *targets)
+    tokens = torch.tensor([len(row) - around - len(FRAME.prefix) for row in rows])
+    has_target = [(target != NO_TOKEN).any(dim=1) for target in targets]
+    weights = row_weights(torch.stack([tokens, *has_target], dim=1).float(), len(rows), Adaptation())
+    return Batch(joint, *targets, Sums(*weights.unbind(dim=1)))
 
 
 def parameter_of(name: str) -> str:
@@ -72,12 +75,12 @@ def compare(folder: Path) -> dict[str, float]:
     config = Adaptation()
     model = AdaptationModel(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), config)
     batch = read_batch(reference)
-    terms = combine(model(batch), batch.counts, config)
+    terms = model(batch)
     sum(terms).backward()
     hidden = hidden_states(model.model.base_model, batch.joint)
     pooled = Template(pooling="last", slots=FRAME.slots)
     # The file has each bag-of-words term alone, as if the other did not exist.
-    shares = sum(count > 0 for count in (batch.counts.ebae, batch.counts.ebar))
+    shares = sum(bool(weight.any()) for weight in batch.weights[1:])
     ours = {
         "loss": sum(terms),
         "ar": terms.language_model,

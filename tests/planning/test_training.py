@@ -242,10 +242,13 @@ def test_what_cannot_be_planned_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "contrast", "batch_size", "message"),
     [
-        ({}, {"in_batch": False}, 4, "there are no negatives"),
+        ({}, {"negatives": "group"}, 4, "there are no negatives"),
         ({}, {}, 1, "there are no negatives"),
         ({"neg": ["moon"]}, {}, 1, "there are no negatives"),  # no more than its positive
         ({"neg": ["sun"]}, {"group_size": 1}, 1, "there are no negatives"),
+        ({}, {"negatives": "device"}, 4, "there are no negatives"),
+        ({}, {"negatives": "device", "device_batch": 3}, 4, "3 queries at a time, and a batch of 4 is no"),
+        ({}, {"negatives": "gathered"}, 4, "compares 8 queries at a time"),
         ({}, {"distillation": 0.5}, 4, "needs pos_scores and neg_scores"),
         ({}, {"query_length": 600}, 4, "query_length 600 is more than the model has positions: 512"),
         ({}, {"passage_length": 600}, 4, "passage_length 600 is more than the model has positions: 512"),

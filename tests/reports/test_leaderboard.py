@@ -9,11 +9,13 @@ from stored import cells, make_result
 
 from llara_eval.core.errors import DataError
 from llara_eval.datasets.known import AVERAGES, CQADUPSTACK
+from llara_eval.encoding.templates import Template, Templates
 from llara_eval.evaluation.record import Result, folder_of
 from llara_eval.reports.leaderboard import render
 from llara_eval.reports.published import (
+    BASELINES,
     BM25,
-    BM25_MULTIFIELD,
+    LLAMA2VEC,
     LLARA,
     PUBLISHED_FILE,
     REPLLAMA,
@@ -167,6 +169,43 @@ def test_values_of_other_splits_and_of_titled_passages_are_marked_and_enter_no_m
     assert "§" not in render([], rows[2:], Path("x.md"))
 
 
+def test_the_conditions_say_how_texts_were_read() -> None:
+    query = Template(prefix=("<s>",), prompt="query: ", suffix=("</s>",), pooling="last", max_length=32)
+    document = Template(suffix=("<s1><s2>",), pooling="last", slots=2, max_length=512)
+    templates = Templates(query, document).as_json()
+    settings = {"templates": templates, "titles": 2, "prompts": "mteb"}
+    dense = make_result(system="dense", n_documents=8, settings=settings)
+    text = render([(Path("runs/dense"), dense), entry("bm25", "tiny")], [], Path("x.md"))
+    conditions = text.split("### Conditions")[1]
+    titles, *values = [row for row in rows_of(conditions) if row[1] in ("system", "dense")]
+    shown = dict(zip(titles, *values, strict=True))
+    assert (shown["titles"], shown["query length"], shown["document length"]) == ("25 %", "32", "512")
+    assert shown["query template"] == r"\<s\>query: …\</s\>, last"
+    assert shown["document template"] == r"…\<s1\>\<s2\>, last 2"
+    assert shown["prompts"] == "mteb"
+    (other,) = [row for row in rows_of(conditions) if row[1] == "bm25"]
+    assert other[titles.index("titles") : titles.index("engine")] == ["–"] * 6, "a system without templates"
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """Return the cells of all lines of tables."""
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+
+
+def test_a_version_is_a_row_with_its_checkpoints_and_second_hand_values_are_marked() -> None:
+    text = render([], load_published(), Path("x.md"))
+    for name, beir, document in ((LLARA, "0.561", "0.475"), (LLAMA2VEC, "0.564", "0.479")):
+        assert cells(text, f"{name}: LLARA-beir")[1] == f"{beir} † ¶"
+        passages, *_, documents, _ = cells(text, name)[1:]
+        assert (passages, documents) == (
+            "0.431 § ¶ (LLARA-passage)",
+            f"{document} ¶ (LLARA-document)",
+        )
+    assert "¶ second-hand" in text
+    own = published("own", "beir/nq", 0.5)
+    assert "¶" not in render([], [own], Path("x.md")), "read in its own source"
+
+
 def test_systems_trained_on_beir_have_a_table_of_their_own():
     rows = [published("a", "beir/nq", 0.5), published("b", "beir/nq", 0.6, zero_shot=False)]
     zero_shot, trained = render([], rows, Path("x.md")).split("(not zero-shot)")
@@ -177,8 +216,8 @@ def test_systems_trained_on_beir_have_a_table_of_their_own():
 
 def test_the_published_rows_are_well_formed_and_hold_the_baselines():
     rows = load_published()
-    assert {BM25, BM25_MULTIFIELD, REPLLAMA, LLARA} <= {row.system for row in rows}
-    assert all(0 < row.value <= 1 and row.source and row.confidence in "AB" for row in rows)
+    assert {*BASELINES} <= {row.system for row in rows}
+    assert all(0 < row.value <= 1 and row.source and row.confidence in "ABC" for row in rows)
     assert len({row[:3] for row in rows if row.system in (BM25, REPLLAMA)}) == sum(
         row.system in (BM25, REPLLAMA) for row in rows
     )

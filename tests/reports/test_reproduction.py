@@ -134,12 +134,15 @@ def test_the_published_table_and_the_jar_agree_wherever_both_have_a_value(jar, e
     assert len(keys(ours)) > 200
     assert keys(ours) <= keys(jar)
     disputed = [cell for cell in every if any(item.disputed for item in cell.expected)]
-    assert [cell.system for cell in disputed] == ["llara"]  # its mean differs between arXiv and ACL
-    assert disputed[0].expected[0].value == 0.564
+    # Documents and the mean of BEIR-13 differ between arXiv and ACL; of ACL's documents no source is at hand.
+    assert [(cell.system, cell.dataset, cell.expected[0].value) for cell in disputed] == [
+        ("llara", "msmarco-document/dev", 0.475),
+        ("llara", "mean/beir-13", 0.564),
+    ]
 
 
 def test_every_plain_model_of_the_jar_is_a_system_of_ours(jar):
-    assert {row.system for row in jar} <= {system.published for system in SYSTEMS}
+    assert {row.system for row in jar} <= {name for system in SYSTEMS for name in system.published}
 
 
 def test_the_later_of_two_values_counts_and_the_other_is_reported():

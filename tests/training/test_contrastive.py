@@ -91,7 +91,7 @@ def test_texts_that_differ_only_after_the_limit_are_the_same_text() -> None:
     assert sum(same) == 2
     expected = [[not other for other in same[:3]] + [False], [not other for other in same[:3]] + [True]]
     expected[0][0] = True
-    assert candidates(labels, in_batch=True).tolist() == expected
+    assert candidates(labels, block=2, mask_known=True).tolist() == expected
 
 
 def test_the_terms_are_logged_separately_and_add_up() -> None:
@@ -187,7 +187,8 @@ CASES: dict[str, tuple[Sequence[int], dict[str, Any]]] = {
     "equal shares": (range(4), {}),
     "unequal shares": (range(5), {}),
     "fewer passages than the other has chunks": ((2, 3, 6), {}),
-    "each for itself": (range(4), {"cross_device": False}),
+    "four queries a device": ((0, 2, 4, 6), {"negatives": "device", "device_batch": 4}),
+    "gathered from devices": ((0, 2, 4, 6), {"negatives": "gathered", "device_batch": 2, "devices": 2}),
 }
 """Rows of the first of two processes, and settings."""
 
@@ -223,20 +224,28 @@ def one_process(number: int, folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_gradient_of_one(two_processes: Path) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_have_the_gradient_of_one(two_processes: Path, name: str) -> None:
     model = make_model("llama").train()
-    step = step_of(make_objective(model, 600), make_rows(8))
+    step = step_of(make_objective(model, 600, **CASES[name][1]), make_rows(8))
     alone = gradients(model)
-    for name, (_, contrast) in CASES.items():
-        one, two = (torch.load(two_processes / f"{name} {number}") for number in (0, 1))
-        assert one["loss"] == two["loss"]
-        error = float((one["gradients"] - alone).norm() / alone.norm())
-        if contrast:
-            assert one["loss"] < step.terms["loss"] - 1e-3  # fewer negatives
-            assert error > 1e-2
-        else:
-            assert one["loss"] == pytest.approx(step.terms["loss"], rel=1e-6)
-            assert error <= 1e-5
+    one, two = (torch.load(two_processes / f"{name} {number}") for number in (0, 1))
+    assert one["loss"] == two["loss"] == pytest.approx(step.terms["loss"], rel=1e-6)
+    assert float((one["gradients"] - alone).norm()) <= 1e-5 * float(alone.norm())
+
+
+def test_embeddings_gathered_without_gradients_leave_the_devices_share_of_the_gradient() -> None:
+    results = []
+    for contrast in ({"device_batch": 4}, {"negatives": "gathered", "device_batch": 2, "devices": 2}):
+        model = make_model("llama").train()
+        settings = {"negatives": "device", **contrast}
+        loss = step_of(make_objective(model, 1_000_000, **settings), make_rows(8)).terms["loss"]
+        results.append((loss, gradients(model)))
+    (loss, whole), (gathered_loss, share) = results
+    assert gathered_loss == pytest.approx(loss, rel=1e-6)
+    assert float((2 * share - whole).norm()) <= 1e-5 * float(whole.norm())
+    batch = make_model("llama").train()
+    assert step_of(make_objective(batch, 1_000_000), make_rows(8)).terms["loss"] > loss + 1e-3
 
 
 @pytest.mark.slow

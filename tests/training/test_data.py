@@ -2,6 +2,7 @@
 
 import gc
 import gzip
+import importlib
 import json
 import random
 import warnings
@@ -15,9 +16,9 @@ from checkout import SHARED
 
 from adapters.llara import data
 from adapters.llara.data import build, read_rows
-from adapters.llara.stop_words import STOP_WORDS, without_stop_words
+from adapters.llara.stop_words import STOP_WORDS, without_stop_words, words_of
 from llara_eval.core.decode import decode
-from llara_eval.core.errors import DataError
+from llara_eval.core.errors import DataError, MissingPartError
 from llara_eval.training import groups
 from llara_eval.training.batching import PADDING, packed_batches, split_to, token_batches
 from llara_eval.training.data import RowFormat, Rows, order
@@ -291,7 +292,38 @@ def test_files_of_the_released_code_are_read_unchanged(tmp_path: Path) -> None:
 
 def test_stop_words_and_punctuation_go_whatever_their_case() -> None:
     assert (
-        without_stop_words("The moon's_pull, THEN, isn't  Über-strong; 12 tides!")
+        without_stop_words("The moon's_pull, THEN, isn't  Über-strong; 12 tides!", STOP_WORDS)
         == "moon pull Über strong 12 tides"
     )
     assert all(word == word.lower() and word.isalpha() for word in STOP_WORDS)
+
+
+def test_without_distinct_negatives_a_rows_list_is_taken_as_it_is_and_repeated() -> None:
+    """As random.sample over the repeated list draws in the released code."""
+    row = {"query": "tides", "pos": ["moon"], "neg": ["sun", "sun", "moon", "sea"]}
+    drawn = [draw(row, 8, seed=1, epoch=epoch, index=0, distinct=False).passages for epoch in range(50)]
+    assert all(len(passages) == 8 and passages[0] == "moon" for passages in drawn)
+    repeated = [*row["neg"]] * 3  # three distinct texts: ceil(7 / 3) times
+    for _, *negatives in drawn:
+        assert all(negatives.count(text) <= repeated.count(text) for text in negatives)
+    assert {text for passages in drawn for text in passages[1:]} == {"sun", "moon", "sea"}
+    few = draw(row, 3, seed=1, epoch=0, index=0, distinct=False)
+    assert len(few.passages) == 3, "a list that is long enough is not repeated"
+    assert draw({**row, "neg": []}, 8, seed=1, epoch=0, index=0, distinct=False).passages == ("moon",)
+
+
+def test_nltks_stop_words_are_read_from_nltk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nltk = pytest.importorskip("nltk")
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    words_of.cache_clear()
+    with pytest.raises(MissingPartError, match=r"python -m nltk\.downloader stopwords"):
+        words_of("nltk")
+    folder = tmp_path / "corpora" / "stopwords"
+    folder.mkdir(parents=True)
+    (folder / "english").write_text("the\nshe's\n")
+    stopwords = importlib.reload(importlib.import_module("nltk.corpus")).stopwords
+    assert stopwords.words("english") == ["the", "she's"]
+    assert words_of("nltk") == {"the", "she's"}
+    words_of.cache_clear()
+    assert words_of("none") == frozenset()
+    assert words_of("own") == STOP_WORDS

@@ -265,12 +265,32 @@ def test_every_epoch_has_every_row_once_and_its_own_order() -> None:
     assert batch_of(2, schedule, 10)[0] == 0
 
 
+def test_rows_that_fill_no_batch_are_left_out_of_an_epoch_where_asked() -> None:
+    schedule = Schedule(learning_rate=1.0, batch_size=4, epochs=2, drop_last=True)
+    assert schedule.total_steps(11) == 4
+    assert Schedule(learning_rate=1.0, batch_size=4, epochs=2).total_steps(11) == 6
+    epochs, batches = zip(*(batch_of(step, schedule, 11) for step in range(4)), strict=True)
+    assert epochs == (0, 0, 1, 1)
+    for first in (0, 2):
+        assert len({*batches[first].tolist(), *batches[first + 1].tolist()}) == 8
+
+
 def test_the_learning_rate_rises_then_falls_to_zero() -> None:
     schedule = Schedule(learning_rate=1.0, batch_size=1, warmup=0.2)
     rates = [learning_rate(step, 10, schedule) for step in range(11)]
     assert rates == pytest.approx([0.5, 1.0, *(1 - step / 8 for step in range(9))])
     counted = Schedule(learning_rate=1.0, batch_size=1, warmup=5)
     assert [learning_rate(step, 10, counted) for step in (0, 4, 5)] == pytest.approx([0.2, 1.0, 1.0])
+
+
+def test_the_logarithmic_warm_up_is_deepspeeds() -> None:
+    """Values by hand: the rate of a step was set after the step before; the first step has none."""
+    schedule = Schedule(learning_rate=2.0, batch_size=1, warmup=4, warmup_shape="log")
+    rates = [learning_rate(step, 8, schedule) for step in range(8)]
+    quarter = np.log([1, 2, 3, 4]) / np.log(4)
+    assert rates == pytest.approx([0.0, *(2 * quarter), 2.0, 1.5, 1.0])
+    brief = Schedule(learning_rate=2.0, batch_size=1, warmup=0, warmup_shape="log")
+    assert [learning_rate(step, 4, brief) for step in range(4)] == pytest.approx([0.0, 0.0, 2.0, 2.0])
 
 
 def test_weight_decay_is_for_matrices_alone() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -55,17 +56,25 @@ def embeddings_of(groups: Sequence[Group]) -> tuple[torch.Tensor, torch.Tensor]:
     return queries, torch.stack([vector(text) for _, texts, _, _ in groups for text in texts])
 
 
-def expected_contrastive(groups: Sequence[Group], temperature: float, in_batch: bool) -> float:
-    """Return InfoNCE by its definition: over different texts, none of them a known positive of the query."""
+def expected_contrastive(
+    groups: Sequence[Group], temperature: float, block: int = 4, *, mask_known: bool = True
+) -> float:
+    """Return InfoNCE by its definition, over the passages of a block of queries.
+
+    With ``mask_known``, it is over different texts, none of them a known positive of the query.
+    """
     queries, passage_vectors = embeddings_of(groups)
     texts = [text for _, passages, _, _ in groups for text in passages]
     vector = dict(zip(texts, passage_vectors, strict=True))
     total = 0.0
-    for (query, passages, _, _), embedding in zip(groups, queries, strict=True):
-        known = {text for other, _, known, _ in groups if other == query for text in known}
-        negatives = set(texts if in_batch else passages) - known
-        scores = {text: float(embedding @ vector[text]) / temperature for text in {*negatives, passages[0]}}
-        total -= scores[passages[0]] - math.log(sum(math.exp(score) for score in scores.values()))
+    for number, ((query, (positive, *_), _, _), embedding) in enumerate(zip(groups, queries, strict=True)):
+        first = number // block * block
+        compared = [text for _, passages, _, _ in groups[first : first + block] for text in passages]
+        if mask_known:
+            known = {text for other, _, known, _ in groups if other == query for text in known}
+            compared = [*({*compared} - known), positive]
+        scores = [float(embedding @ vector[text]) / temperature for text in compared]
+        total -= float(embedding @ vector[positive]) / temperature - math.log(sum(map(math.exp, scores)))
     return total
 
 
@@ -82,27 +91,37 @@ def expected_distillation(groups: Sequence[Group], temperature: float) -> float:
     return total
 
 
-@pytest.mark.parametrize("in_batch", [True, False])
+NEGATIVES: dict[int, dict[str, Any]] = {
+    4: {"negatives": "batch"},
+    1: {"negatives": "group"},
+    2: {"negatives": "device", "device_batch": 2},
+}
+"""Queries that are compared with each other's passages → settings."""
+
+
+@pytest.mark.parametrize("mask_known", [True, False])
+@pytest.mark.parametrize("block", NEGATIVES)
 @pytest.mark.parametrize("temperature", [1.0, 0.1])
-def test_the_loss_is_infonce_by_its_definition(in_batch: bool, temperature: float) -> None:
-    contrast = Contrast(temperature=temperature, in_batch=in_batch)
-    losses = contrastive_loss(*embeddings_of(GROUPS), labels_of(GROUPS), contrast)
+def test_the_loss_is_infonce_by_its_definition(block: int, temperature: float, mask_known: bool) -> None:
+    contrast = Contrast(temperature=temperature, mask_known=mask_known, **NEGATIVES[block])
+    losses = contrastive_loss(*embeddings_of(GROUPS), labels_of(GROUPS), contrast, batch_size=4)
     assert float(losses.contrastive) == pytest.approx(
-        expected_contrastive(GROUPS, temperature, in_batch), rel=1e-5
+        expected_contrastive(GROUPS, temperature, block, mask_known=mask_known), rel=1e-5
     )
     assert float(losses.distillation) == 0
 
 
 def test_distillation_is_the_divergence_within_groups_that_have_a_teacher() -> None:
     contrast = Contrast(temperature=0.1, distillation=0.5)
-    losses = contrastive_loss(*embeddings_of(GROUPS), labels_of(GROUPS), contrast)
+    losses = contrastive_loss(*embeddings_of(GROUPS), labels_of(GROUPS), contrast, batch_size=4)
     assert float(losses.distillation) == pytest.approx(expected_distillation(GROUPS, 0.1), rel=1e-5)
-    assert float(losses.contrastive) == pytest.approx(expected_contrastive(GROUPS, 0.1, True), rel=1e-5)
+    assert float(losses.contrastive) == pytest.approx(expected_contrastive(GROUPS, 0.1), rel=1e-5)
 
 
 def test_the_gradient_of_distillation_is_finite_though_some_rows_have_no_teacher() -> None:
     queries, passage_vectors = (vectors.requires_grad_() for vectors in embeddings_of(GROUPS))
-    losses = contrastive_loss(queries, passage_vectors, labels_of(GROUPS), Contrast(distillation=1.0))
+    contrast = Contrast(distillation=1.0)
+    losses = contrastive_loss(queries, passage_vectors, labels_of(GROUPS), contrast, batch_size=4)
     losses.distillation.backward()
     assert bool(queries.grad.isfinite().all())
     assert bool(passage_vectors.grad.isfinite().all())
@@ -110,7 +129,7 @@ def test_the_gradient_of_distillation_is_finite_though_some_rows_have_no_teacher
 
 
 def test_a_text_counts_once_and_a_positive_of_the_same_query_is_no_negative() -> None:
-    kept = candidates(labels_of(GROUPS), in_batch=True)
+    kept = candidates(labels_of(GROUPS), block=4, mask_known=True)
     #                     moon   sun    bread  bread  violin oven   bread  sea    sun
     assert kept.tolist() == [
         [True, True, True, False, True, True, False, False, False],  # sea answers tides too
@@ -120,6 +139,19 @@ def test_a_text_counts_once_and_a_positive_of_the_same_query_is_no_negative() ->
     ]
 
 
-def test_without_in_batch_negatives_there_must_be_others() -> None:
-    with pytest.raises(UsageError, match="has no negatives"):
-        Contrast(group_size=1, in_batch=False)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"negatives": "device", "device_batch": 3}, "3 queries at a time, and a batch of 8 is no multiple"),
+        ({"negatives": "gathered", "device_batch": 2}, "compares 16 queries at a time"),
+    ],
+)
+def test_a_batch_is_divided_into_whole_blocks(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Contrast(**settings).block(8)
+
+
+@pytest.mark.parametrize("name", ["device_batch", "devices"])
+def test_a_run_without_devices_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="must be at least 1"):
+        Contrast(**{name: 0})

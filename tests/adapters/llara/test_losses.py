@@ -19,7 +19,7 @@ from adapters.llara.losses import (
     bag_weights,
     language_model_loss,
 )
-from adapters.llara.objective import AdaptationModel, combine
+from adapters.llara.objective import AdaptationModel, row_weights
 from llara_eval.core.errors import UsageError
 
 VOCABULARY, HIDDEN_SIZE, SLOTS = 50, 12, 3
@@ -46,16 +46,21 @@ def make(softcap: float | None = None) -> tuple[torch.Tensor, Head]:
     return states, Head(torch.randn(VOCABULARY, HIDDEN_SIZE, requires_grad=True), softcap)
 
 
+@pytest.mark.parametrize("mean", [True, False])
 @pytest.mark.parametrize("distinct", [True, False])
-def test_bag_of_words_is_the_mean_over_target_tokens_summed_over_texts(distinct: bool) -> None:
+def test_bag_of_words_is_the_mean_or_sum_over_target_tokens_weighted_over_texts(
+    distinct: bool, mean: bool
+) -> None:
     states, head = make()
+    shares = torch.tensor([0.5, 1.0, 2.0, 0.25])
     expected = torch.zeros(())
-    for state, target in zip(states, TARGETS, strict=True):
+    for share, state, target in zip(shares, states, TARGETS, strict=True):
         log_p = (state @ head.weight.T).max(dim=0).values.log_softmax(0)
         tokens = sorted(set(target)) if distinct else target
         if tokens:
-            expected = expected - log_p[tokens].mean()
-    loss = bag_of_words_loss(states, bag_weights(padded(TARGETS), VOCABULARY, distinct=distinct), head)
+            expected = expected - share * (log_p[tokens].mean() if mean else log_p[tokens].sum())
+    weights = bag_weights(padded(TARGETS), VOCABULARY, distinct=distinct, mean=mean)
+    loss = bag_of_words_loss(states, weights * shares[:, None], head)
     assert_equal_with_gradients(loss, expected, [states, head.weight])
 
 
@@ -91,15 +96,16 @@ def test_the_language_model_term_in_chunks_is_cross_entropy(
     logits = hidden @ head.weight.T
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
-    expected = 3 * F.cross_entropy(logits, labels, reduction="sum")
-    loss = 3 * language_model_loss(hidden, labels, head)
+    weights = torch.rand(rows)
+    expected = 3 * (weights * F.cross_entropy(logits, labels, reduction="none")).sum()
+    loss = 3 * language_model_loss(hidden, labels, weights, head)
     assert_equal_with_gradients(loss, expected, [hidden, head.weight])
 
 
 def test_a_frozen_head_gets_no_gradient() -> None:
     hidden = torch.randn(4, HIDDEN_SIZE, requires_grad=True)
     weight = torch.randn(VOCABULARY, HIDDEN_SIZE)
-    language_model_loss(hidden, torch.arange(4), Head(weight)).backward()
+    language_model_loss(hidden, torch.arange(4), torch.ones(4), Head(weight)).backward()
     assert weight.grad is None
     assert hidden.grad is not None
 
@@ -120,24 +126,37 @@ def test_the_head_gives_the_models_own_logits(architecture: str) -> None:
         assert torch.allclose(Head.of(model)(hidden), model(input_ids=ids).logits, atol=1e-5)
 
 
-COUNTS = Sums(10, 4, 2)
-SUMS = Sums(50.0, 80.0, 60.0)
+COUNTS = torch.tensor([[3.0, 1, 0], [2, 1, 1], [4, 0, 0], [1, 1, 1]])
+"""Of four rows: tokens, and whether EBAE and EBAR have a target."""
+
+LOSSES = torch.tensor([[3.0, 40, 0], [8, 20, 30], [6, 0, 0], [1, 30, 10]])
+"""Of the same rows: the sum over tokens, and the terms of EBAE and EBAR."""
 
 
 @pytest.mark.parametrize(
-    ("task", "counts", "expected"),
+    ("task", "block", "expected"),
     [
-        (Adaptation(), COUNTS, (5.0, 1.0, 1.5)),
-        (Adaptation(scale=1.0, averaged=False), COUNTS, (5.0, 20.0, 30.0)),
-        (Adaptation(ebar=False), COUNTS, (5.0, 2.0, 3.0)),  # alone, a term counts whole
-        (Adaptation(), Sums(10, 4, 0), (5.0, 2.0, 6.0)),
+        (Adaptation(), 4, (1.8, 1.5, 1.0)),
+        (Adaptation(scale=1.0, averaged=False), 4, (1.8, 30.0, 20.0)),
+        (Adaptation(ebar=False), 4, (1.8, 3.0, 0.0)),  # alone, a term counts whole
+        (Adaptation(), 2, ((11 / 5 + 7 / 5) / 2, (1.5 + 1.5) / 2, (1.5 + 0.5) / 2)),
+        # The first row has EBAE alone, which counts whole, and the third has neither.
+        (Adaptation(), 1, ((1 + 4 + 1.5 + 1) / 4, (4 + 1 + 0 + 1.5) / 4, (0 + 1.5 + 0 + 0.5) / 4)),
     ],
-    ids=["released", "paper", "ebae only", "no target"],
+    ids=["batch", "paper", "ebae only", "two a device", "one a device"],
 )
-def test_terms_are_means_over_the_whole_batch_combined_as_the_variant_says(
-    task: Adaptation, counts: Sums, expected: tuple[float, ...]
+def test_terms_are_means_over_a_block_and_then_over_blocks(
+    task: Adaptation, block: int, expected: tuple[float, ...]
 ) -> None:
-    assert combine(SUMS, counts, task) == pytest.approx(expected)
+    assert (row_weights(COUNTS, block, task) * LOSSES).sum(dim=0).tolist() == pytest.approx(expected)
+
+
+def test_a_batch_that_devices_cannot_share_is_refused() -> None:
+    assert Adaptation(lm_mean="device", device_batch=4).block(8) == 4
+    with pytest.raises(UsageError, match="a batch of 10 rows is no multiple of device_batch=4"):
+        Adaptation(lm_mean="device", device_batch=4).block(10)
+    with pytest.raises(UsageError, match="device_batch must be at least 1, found 0"):
+        Adaptation(device_batch=0)
 
 
 def test_adaptation_to_nothing_is_refused() -> None:
@@ -166,7 +185,7 @@ def test_a_step_never_waits_for_the_device_nor_holds_all_logits(monkeypatch: pyt
     monkeypatch.setattr(losses, "_CHUNK_LOGITS", 8 * 300)
     model = AdaptationModel(AutoModelForCausalLM.from_config(make_config("llama")), Adaptation())
     joint = lay_out([[7] * 40, [8] * 35], Frame((1,), (2, 3), (4, 5), 1))
-    batch = Batch(joint, torch.tensor([[7], [8]]), torch.tensor([[9], [NO_TOKEN]]))
+    batch = Batch(joint, torch.tensor([[7], [8]]), torch.tensor([[9], [NO_TOKEN]]), Sums(*torch.ones(3, 2)))
     with Watch() as watch:
         sum(model(batch)).backward()
     assert len(watch.names) > 20

@@ -25,8 +25,10 @@ from adapters.llara.templates import (
     add_tokens,
     fit_embeddings,
     recognise,
+    symmetric,
     templates,
 )
+from adapters.training import with_options
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding.templates import Templates
 from llara_eval.training.config import LoRA
@@ -181,6 +183,11 @@ def test_a_suffix_has_at_least_as_many_tokens_as_slots() -> None:
         templates(make_tokenizer(), prompts)
 
 
+def test_the_symmetric_system_asks_for_the_passage_on_both_sides() -> None:
+    usual, both = templates(make_tokenizer()), symmetric(make_tokenizer())
+    assert both.query == both.document == usual.document != usual.query
+
+
 @pytest.mark.parametrize("side", ["self_suffix", "next_suffix"])
 def test_several_slots_are_tokens_that_were_added(side: str) -> None:
     fields = {"prefix": "", "self_suffix": " it: <s1><s2>", "next_suffix": " next: <s3></s>", "slots": 2}
@@ -191,7 +198,7 @@ def test_several_slots_are_tokens_that_were_added(side: str) -> None:
 
 
 def test_the_recipes_are_those_of_paper_and_released_code() -> None:
-    task, schedule = recipes.released()
+    task, schedule = recipes.ours()
     assert (task.prompts, task.language_model, task.distinct) == (RELEASED, True, True)
     assert (task.scale, task.averaged) == (0.1, True)
     assert (schedule.steps, schedule.batch_size) == (10_000, 256)
@@ -199,7 +206,7 @@ def test_the_recipes_are_those_of_paper_and_released_code() -> None:
     assert (schedule.learning_rate, schedule.warmup, schedule.lora) == (1e-5, 0.1, None)
     task, _ = recipes.paper()
     assert (task.prompts, task.language_model, task.distinct) == (PAPER, False, False)
-    assert (task.scale, task.averaged) == (1.0, False)
+    assert (task.scale, task.averaged, task.token_mean) == (1.0, False, False)
     contrast, schedule = recipes.contrastive()
     assert (contrast.temperature, contrast.group_size) == (0.01, 16)
     assert (contrast.query_length, contrast.passage_length) == (64, 160)
@@ -211,6 +218,30 @@ def test_the_recipes_are_those_of_paper_and_released_code() -> None:
     assert (schedule.learning_rate, schedule.warmup, schedule.batch_size) == (1e-4, 100, 128)
     assert schedule.lora is not None
     assert (schedule.lora.rank, schedule.lora.alpha, "k_proj" in schedule.lora.targets) == (32, 64, False)
+
+
+def test_the_released_recipes_have_the_values_that_ours_change() -> None:
+    task, schedule = recipes.released()
+    assert (task.lm_mean, task.device_batch, task.whole_targets, task.stop_words) == (
+        "device",
+        1,
+        True,
+        "nltk",
+    )
+    assert (schedule.warmup_shape, schedule.drop_last) == ("log", True)
+    contrast, schedule = recipes.released_contrastive()
+    assert contrast.block(schedule.batch_size) * contrast.group_size == 128, "candidates of a query"
+    assert (contrast.negatives, contrast.devices, contrast.mask_known) == ("gathered", 8, False)
+    assert (schedule.warmup_shape, schedule.drop_last, schedule.warmup) == ("log", True, 0.1)
+    contrast, schedule = repllama.released_recipe()
+    assert contrast.block(schedule.batch_size) * contrast.group_size == 128
+    assert (contrast.negatives, contrast.mask_known) == ("device", False)
+    assert (contrast.query_length, contrast.passage_length) == (31, 195)
+    assert (schedule.warmup_shape, schedule.drop_last, schedule.warmup) == ("log", True, 100)
+    changed, _ = with_options(contrast, schedule, {"negatives": "batch", "mask_known": "true"})
+    assert (changed.negatives, changed.mask_known) == ("batch", True)
+    with pytest.raises(UsageError, match="negatives=all: expected one of batch, gathered, device, group"):
+        with_options(contrast, schedule, {"negatives": "all"})
 
 
 TEXT = "The moon and the sea, the tides"
@@ -226,14 +257,14 @@ def reader_of(**settings: Any) -> tuple[Reader, Any]:
 def targets_of(**settings: Any) -> list[str]:
     """Return the two targets of ROW as text."""
     reader, tokenizer = reader_of(**settings)
-    (batch,) = reader.batches(reader.read([ROW]), 10_000)
+    (batch,) = reader.batches(reader.read([ROW]), torch.ones(1, 3), 10_000)
     rows = (batch.self_targets[0], batch.next_targets[0])
     return [tokenizer.decode([token for token in row.tolist() if token >= 0]) for row in rows]
 
 
 def test_targets_lose_stop_words_or_not() -> None:
     assert targets_of() == ["moon sea tides", "violin"]
-    assert targets_of(remove_stop_words=False) == [TEXT, "A violin"]
+    assert targets_of(stop_words="none") == [TEXT, "A violin"]
 
 
 def test_a_target_is_cut_with_its_text_unless_all_of_it_is_asked_for() -> None:
@@ -244,14 +275,15 @@ def test_a_target_is_cut_with_its_text_unless_all_of_it_is_asked_for() -> None:
 
 
 def test_special_tokens_are_no_targets() -> None:
-    reader, tokenizer = reader_of(remove_stop_words=False)
+    reader, tokenizer = reader_of(stop_words="none")
     assert tokenizer.decode(reader.targets(["sun</s> moon<s1>"])[0]) == "sun moon"
 
 
 def test_a_text_without_words_has_no_target_and_does_no_harm() -> None:
     reader, _ = reader_of()
-    (batch,) = reader.batches(reader.read([{**ROW, "output_predict": "and the"}, ROW]), 10_000)
-    assert tuple(batch.counts)[1:] == (2, 1)
+    read = reader.read([{**ROW, "output_predict": "and the"}, ROW])
+    assert read.counts(1).tolist() == [[len(TEXT), 1, 0], [len(TEXT), 1, 1]]
+    assert read.counts(0).tolist() == [[len(TEXT) - 1, 1, 0], [len(TEXT) - 1, 1, 1]], "nothing before it"
 
 
 @pytest.mark.parametrize(

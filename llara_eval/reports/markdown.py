@@ -1,0 +1,39 @@
+"""Markdown: text without markup, tables, and cells that both measured and published tables have."""
+
+from collections.abc import Sequence
+
+from llara_eval.reports.averages import Mean
+
+MEASURES = {
+    "nDCG@10": "nDCG@10",
+    "RR@10": "MRR@10",
+    "RR@100": "MRR@100",
+    "R@2": "R@2",
+    "R@100": "R@100",
+    "R_cap@100": "R_cap@100",
+    "R@1000": "R@1000",
+}
+"""Measures of the leaderboard in their order → the names that the field uses."""
+
+ABSENT = "–"
+"""The cell of a value that does not exist."""
+
+
+def mean_cell(whole: Mean | None) -> str:
+    """Return a mean over all members of a group, or a published mean (†): never a mean over a part."""
+    if whole is None:
+        return ABSENT
+    return f"{whole.value:.3f} †" if whole.bare else f"{whole.value:.4f}"
+
+
+def escaped(text: str) -> str:
+    """Return a text with escapes before all characters that are markup in Markdown."""
+    for char in "\\|<>*_[]`":
+        text = text.replace(char, f"\\{char}")
+    return " ".join(text.split())
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return a Markdown table whose first ``left`` columns are left-aligned."""
+    rule = ["---" if column < left else "---:" for column in range(len(header))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
