@@ -1,5 +1,6 @@
 """Dense retrieval with any checkpoint: sentence-transformers' layout, our own, or a bare language model."""
 
+import copy
 import hashlib
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,8 +13,9 @@ from typing import Any, Literal
 from adapters import repllama
 from adapters.llara import templates as llara
 from adapters.options import Context, configure, unnamed
+from adapters.prompts import PromptConfig, find_entry, require_prompts
 from llara_eval.checkpoints.folder import Checkpoint, resolve
-from llara_eval.checkpoints.load import load, settle_templates
+from llara_eval.checkpoints.load import change_templates, load, settle_templates
 from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.protocols import SILENT, Corpus, Progress
@@ -24,7 +26,7 @@ from llara_eval.encoding.check import check
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import Name as Engine
-from llara_eval.encoding.templates import Pooling, Side, Templates
+from llara_eval.encoding.templates import SIDES, Pooling, Side, Templates
 from llara_eval.search.compressed import Variant, VectorFormat, check_dims, search_variant
 from llara_eval.vectors.remote import open_store_folder
 from llara_eval.vectors.token_store import TokenStore
@@ -46,7 +48,7 @@ TEMPLATES: Mapping[str, Callable[[Any], Templates]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DenseConfig:
+class DenseConfig(PromptConfig):
     """Options of a dense retriever; None leaves the choice to the checkpoint or the machine.
 
     Attributes:
@@ -104,7 +106,7 @@ def open_checkpoint(
     """Open a checkpoint folder, a GGUF file or a hub name; a path gives the system its last part as name."""
     path = Path(name).expanduser()
     short_name = path.resolve().name.removesuffix(".gguf") if path.exists() else name
-    config, full_name = configure(DenseConfig, base, options, str(options.get("name") or short_name))
+    config, full_name = _configure(base, options, short_name)
     folder = resolve(name, offline=context.offline, revision=config.revision, allowed=config.allowed)
     return Dense(full_name, folder, config, context)
 
@@ -118,10 +120,15 @@ def open_packaged(
         MissingPartError: The package is not installed.
     """
     folder = packaged_folder(name, base["package"], base["within"])
-    config, full_name = configure(
-        DenseConfig, _without_package(base), options, str(options.get("name") or name)
-    )
+    config, full_name = _configure(_without_package(base), options, name)
     return Dense(full_name, folder, config, context)
+
+
+def _configure(base: Mapping[str, Any], options: Mapping[str, Any], name: str) -> tuple[DenseConfig, str]:
+    """Return the options, and the system's name with its set of prompts and with the options it names."""
+    name = str(options.get("name") or name)
+    config, full_name = configure(DenseConfig, base, options, name)
+    return config, f"{name}{config.prompt_options.label}{full_name.removeprefix(name)}"
 
 
 def _without_package(base: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,6 +151,7 @@ def _template_options(config: DenseConfig) -> dict[str, Any]:
     changes = {field: getattr(config, field) for field in fields}
     return {
         "changes": {key: value for key, value in changes.items() if value is not None},
+        "prompts": config.prompt_options,
         "chosen": TEMPLATES[config.template] if config.template else None,
         "recognisers": (llara.recognise, repllama.recognise),
     }
@@ -176,12 +184,11 @@ class Dense:
         self.name = name
         self.config = config
         self.phases: dict[str, dict[str, float]] = {}
-        checkpoint = Checkpoint(folder, allowed=config.allowed)
+        self._checkpoint = Checkpoint(folder, allowed=config.allowed)
         self.encoder: Encoder = load(
-            checkpoint,
+            self._checkpoint,
             dtype=config.dtype,
             batch_tokens=config.batch_tokens,
-            text_length=context.text_length,
             engine=config.backend,
             **_template_options(config),
         )
@@ -190,20 +197,44 @@ class Dense:
             if config.backend != "transformers":
                 raise UsageError(f"compile=true compiles transformers' layers, not those of {config.backend}")
             compile_layers(self.encoder.model, self.encoder.device)
-        self._checkpoint, self._code = checkpoint.content_hash, checkpoint.code
         self._training_files = declared(folder)
         self._context = context
         self._documents: VectorStore | None = None
+
+    def on(self, dataset: str, text_length: int | None) -> "Dense":
+        """Return a retriever with the same weights and the templates of a data set.
+
+        Raises:
+            DataError: The set of prompts has none for the data set.
+            UsageError: Its entry is an instruction, and no format is known.
+        """
+        templates, origin = settle_templates(
+            self._checkpoint,
+            text_length=text_length,
+            entry=find_entry(self.config.prompt_options, dataset),
+            own_modules=self.config.backend == "sentence-transformers",
+            **_template_options(self.config),
+        )
+        adjusted = copy.copy(self)
+        adjusted.encoder = change_templates(self.encoder, templates, origin)
+        adjusted.phases, adjusted._documents = {}, None
+        return adjusted
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about what the checkpoint does not say."""
+        return self.encoder.origin.warnings
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings in effect."""
         encoder = self.encoder
         return {
-            "checkpoint_sha256": self._checkpoint,
-            **({"code_sha256": self._code} if self._code else {}),
+            "checkpoint_sha256": self._checkpoint.content_hash,
+            **({"code_sha256": code} if (code := self._checkpoint.code) else {}),
             **({TRAINING_FILES: self._training_files} if self._training_files else {}),
             "templates": encoder.templates.as_json(),
+            "prompts_from": {side: getattr(encoder.origin, side) for side in SIDES},
             "dtype": str(encoder.model.dtype).removeprefix("torch."),
             "width": encoder.width,
             **({"vectors": self.config.vectors} if self.config.vectors != "fp16" else {}),
@@ -223,7 +254,9 @@ class Dense:
 
         Raises:
             CheckFailedError: The vectors of the encoder are not those that its templates describe.
+            UsageError: Each data set has prompts of its own, and :meth:`on` has not named one.
         """
+        require_prompts(self.encoder.origin, self.config.prompt_options)
         sample = [document.contents for document, _ in zip(corpus, range(_CHECKED_TEXTS), strict=False)]
         check(self.encoder, sorted(sample, key=len))
         items = ((document.doc_id, document.contents) for document in corpus)
@@ -272,9 +305,10 @@ class Dense:
         The key of the store holds all that decides the vector of a text.
         """
         encoder = self.encoder
+        require_prompts(encoder.origin, self.config.prompt_options)
         key = {
             "format": 3,
-            "checkpoint": self._checkpoint,
+            "checkpoint": self._checkpoint.content_hash,
             "template": encoder.templates.as_json()[side],
             "dtype": str(encoder.model.dtype),
             "device": encoder.device.type,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -13,7 +13,7 @@ from adapters.llara import recipes
 from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.templates import templates as llara_templates
 from llara_eval.checkpoints.folder import Checkpoint
-from llara_eval.checkpoints.load import read_model
+from llara_eval.checkpoints.load import read_model, settle_templates
 from llara_eval.core.errors import UsageError
 from llara_eval.core.paths import home
 from llara_eval.datasets.contamination import declared
@@ -36,25 +36,24 @@ class Recipe(NamedTuple):
 
     Attributes:
         settings: Makes the objective's settings and the schedule.
-        templates: Makes the templates from a checkpoint folder and its tokenizer. Adds the tokens that they
-            need to the tokenizer, and returns the ids of these too.
+        templates: Makes the templates of a checkpoint. Adds the tokens that they need to its tokenizer, and
+            returns the ids of these too.
     """
 
     settings: Callable[[], tuple[Contrast, Schedule]]
-    templates: Callable[[Path, Any], tuple[Templates, list[int]]]
+    templates: Callable[[Checkpoint], tuple[Templates, list[int]]]
 
 
-def _llara(folder: Path, tokenizer: Any) -> tuple[Templates, list[int]]:
-    """Return the templates that a checkpoint was adapted with, or those of the released code."""
-    saved = Templates.load(folder)
-    if saved is not None:
-        return saved, []
-    new_tokens = add_tokens(tokenizer, RELEASED.slot_tokens)
-    return llara_templates(tokenizer), new_tokens
+def _llara(checkpoint: Checkpoint) -> tuple[Templates, list[int]]:
+    """Return the templates and prompts of a checkpoint's own, or else those of the released code."""
+    if checkpoint.templates is not None or checkpoint.modules:
+        return settle_templates(checkpoint)[0], []
+    new_tokens = add_tokens(checkpoint.tokenizer, RELEASED.slot_tokens)
+    return llara_templates(checkpoint.tokenizer), new_tokens
 
 
-def _repllama(folder: Path, tokenizer: Any) -> tuple[Templates, list[int]]:
-    return repllama.templates(tokenizer), []
+def _repllama(checkpoint: Checkpoint) -> tuple[Templates, list[int]]:
+    return repllama.templates(checkpoint.tokenizer), []
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
@@ -77,7 +76,8 @@ class FinetuningRun:
             dense system's name.
         data: Files of ``query``, ``pos`` and, better, ``neg`` (lists of texts), or of another form of
             :mod:`llara_eval.datasets.training_rows`; ``pos_scores`` and ``neg_scores`` of a teacher are used
-            where ``contrast.distillation`` is above 0.
+            where ``contrast.distillation`` is above 0, and ``prompt`` is the prompt or instruction of a
+            query.
         contrast: The objective's settings: temperature, passages of a query, lengths in tokens.
         schedule: The settings of the optimizer steps.
         conditions: The output and the other conditions of the run.
@@ -100,7 +100,7 @@ class FinetuningRun:
         """
         checkpoint, rows = self._inputs()
         tokenizer = checkpoint.tokenizer
-        templates, new_tokens = self.recipe.templates(checkpoint.folder, tokenizer)
+        templates, new_tokens = self.recipe.templates(checkpoint)
         templates = self._cut(templates)
         lengths = []
         for number, row in enumerate(rows.sample(SAMPLE)):
@@ -112,7 +112,10 @@ class FinetuningRun:
                 index=number,
                 distinct=self.contrast.mask_known,
             )
-            sides = ((templates.query, [group.query]), (templates.document, list(group.passages)))
+            sides = (
+                (groups.with_prompt(templates.query, group.prompt), [group.query]),
+                (templates.document, list(group.passages)),
+            )
             lengths.append(
                 sum(len(ids) for template, texts in sides for ids in template.token_ids(tokenizer, texts))
             )
@@ -136,13 +139,16 @@ class FinetuningRun:
         Raises:
             UsageError: The output must not be written or holds another run, the model is no causal decoder or
                 has too few positions, or the settings and the rows give no negatives.
-            DataError: The model is missing, or the data are malformed or too few.
+            DataError: The model is missing, the data are malformed or too few, or the prompt of a row is an
+                instruction for which the checkpoint shows no format.
             CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings.
             KeyboardInterrupt: The run was interrupted; its training state is kept.
         """
         checkpoint, rows = self._inputs()
         with processes() as device:
             subject, objective = self._load(checkpoint, device)
+            for row in rows.sample(SAMPLE):  # before the first step, not at the first of its rows
+                groups.with_prompt(subject.templates.query, row.get("prompt"))
             task = {
                 "stage": "finetune",
                 "contrast": asdict(self.contrast),
@@ -192,7 +198,7 @@ class FinetuningRun:
                 f"{type(decoder).__name__} cannot be fine-tuned: its tokens attend to those after them, and "
                 "only decoders are trained, where the last tokens make the embedding"
             )
-        templates, new_tokens = self.recipe.templates(checkpoint.folder, tokenizer)
+        templates, new_tokens = self.recipe.templates(checkpoint)
         templates = templates.within(max_positions(decoder.config))
         fit_embeddings(decoder, new_tokens)
         model = prepare(

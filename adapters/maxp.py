@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from llara_eval.core.protocols import SILENT, Corpus, Progress, Retriever
+from llara_eval.core.protocols import SILENT, Adjustable, Corpus, Progress, Retriever, Warned
 from llara_eval.core.types import Document, Hits, Query
 from llara_eval.scoring.ranking import best_passages
 
@@ -53,8 +53,15 @@ class MaxP:
             "passages": {"maxp": {"words": words, "stride": stride}},
         }
         self.phases = inner.phases
+        self.warnings = inner.warnings if isinstance(inner, Warned) else ()
         self._inner = inner
+        self._size = {"words": words, "stride": stride}
         self._cut = partial(passages, words=words, stride=stride)
+
+    def on(self, dataset: str, text_length: int | None) -> "MaxP":
+        """Return a retriever of the documents of a data set; its passages have a length of their own."""
+        inner = self._inner
+        return MaxP(inner.on(dataset, None), **self._size) if isinstance(inner, Adjustable) else self
 
     def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
         """Index the passages of all documents."""

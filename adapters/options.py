@@ -17,13 +17,11 @@ Config = TypeVar("Config")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The surroundings and the task for which a system is opened.
+    """The surroundings in which a system is opened.
 
     Attributes:
         home: The folder for caches.
         offline: Whether the network must not be used.
-        text_length: Tokens of a document that a system should read, if its model can and no option says
-            otherwise; None leaves the number to the checkpoint.
         maxp: Whether documents are searched by their passages.
         store: The folder for token ids and vectors; None for the folder for caches.
         lease_seconds: Seconds for which a worker may be silent before another one takes over its shard.
@@ -31,7 +29,6 @@ class Context:
 
     home: Path
     offline: bool = False
-    text_length: int | None = None
     maxp: bool = False
     store: str | None = None
     lease_seconds: float = EXPIRES

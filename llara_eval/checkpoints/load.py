@@ -6,8 +6,8 @@ safetensors, those of an adapter also by torch's reader of plain tensors. If the
 are read so too, and code of a checkpoint runs.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -21,9 +21,17 @@ from llara_eval.encoding import engines
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.model_facts import max_positions, max_tokens, require_positions
+from llara_eval.encoding.packed import PackedModel
+from llara_eval.encoding.padded import PaddedModel
+from llara_eval.encoding.prompt_sets import OWN_PROMPTS, Entry, PromptOptions
+from llara_eval.encoding.prompts import Origin
 from llara_eval.encoding.templates import SIDES, TEMPLATE_FILE, Template, Templates, special_tokens
 
-logger = logging.getLogger(__name__)
+_MODULES = "modules.json"
+"""The source of templates that a sentence-transformers folder says."""
+
+_NONE = "none"
+"""The source of templates where a checkpoint says nothing."""
 
 _BUFFERS = ("position_ids", "inv_freq")
 """Ends of the names of tensors that old checkpoints hold, and that models now compute."""
@@ -41,6 +49,7 @@ def load(
     text_length: int | None = None,
     chosen: Callable[[Any], Templates] | None = None,
     recognisers: Sequence[Recogniser] = (),
+    prompts: PromptOptions = OWN_PROMPTS,
     engine: engines.Name = "transformers",
 ) -> Encoder:
     """Load a checkpoint.
@@ -56,25 +65,28 @@ def load(
             limit if that is lower; None keeps the limits of the templates.
         chosen: Makes the templates from the tokenizer; the templates of the folder are ignored.
         recognisers: Make templates for checkpoints that they know by vocabulary or configuration.
+        prompts: What the user says of prompts.
         engine: The engine that computes the embeddings. If it is not transformers, the stock model stays on
             the CPU, where a few vectors are compared with it.
 
     Raises:
         DataError: Files are missing, unreadable or not safetensors.
-        UsageError: The dtype is unknown, a length is more than the model has positions, or the checkpoint or
-            one of its modules is not supported.
+        UsageError: The dtype is unknown, a length is more than the model has positions, the checkpoint or
+            one of its modules is not supported, or it has no prompt as the user names it.
+        CheckFailedError: It is unclear which of the stored prompts is meant.
         MissingPartError: The engine, or a package that reads such weights, is not installed.
     """
     checkpoint = folder if isinstance(folder, Checkpoint) else Checkpoint(folder)
     device = default_device()
     set_up(device)
     weight_dtype = settle_dtype(dtype, device)
-    templates, source = settle_templates(
+    templates, origin = settle_templates(
         checkpoint,
         changes=changes,
         text_length=text_length,
         chosen=chosen,
         recognisers=recognisers,
+        prompts=prompts,
         own_modules=engine == "sentence-transformers",
     )
     tokenizer = checkpoint.tokenizer
@@ -85,7 +97,7 @@ def load(
     )
     facts = None if other else engines.find_facts(model, templates)
     return Encoder(
-        model, tokenizer, templates, batch_tokens=batch_tokens, source=source, facts=facts, engine=other
+        model, tokenizer, templates, batch_tokens=batch_tokens, origin=origin, facts=facts, engine=other
     )
 
 
@@ -96,14 +108,23 @@ def settle_templates(
     text_length: int | None = None,
     chosen: Callable[[Any], Templates] | None = None,
     recognisers: Sequence[Recogniser] = (),
+    prompts: PromptOptions = OWN_PROMPTS,
+    entry: Entry | None = None,
     own_modules: bool = False,
-) -> tuple[Templates, str]:
-    """Return the templates that :func:`load` uses, and their source; see there for arguments and errors."""
+) -> tuple[Templates, Origin]:
+    """Return the templates that :func:`load` uses, and their sources; see there for arguments and errors.
+
+    ``entry`` is what the set of prompts, if ``prompts`` names one, holds for the data set.
+    """
+    stored = None
     if chosen is not None:
         templates, source = chosen(checkpoint.tokenizer), "chosen"
     else:
         templates, source = _own_templates(checkpoint, recognisers, own_modules=own_modules)
+        stored = st_read.read_prompts(checkpoint.folder) if source == _MODULES else None
     config, changes = checkpoint.config, dict(changes or {})
+    by_side = prompts.settle(templates, source, stored, entry)
+    templates = Templates(*(replace(templates.of(side), prompt=by_side[side].text) for side in SIDES))
     of_text = changes.pop("length_of", "sequence") == "text"
     lengths = {name: changes.pop(name, None) for name in ("max_length", "query_length", "document_length")}
     require_positions(config, **lengths)
@@ -118,7 +139,27 @@ def settle_templates(
     if of_text:
         templates = templates.beside_text(checkpoint.tokenizer)
         require_positions(config, **{f"{side} length": templates.of(side).max_length for side in SIDES})
-    return templates.within(max_positions(config)), source
+    templates = templates.within(max_positions(config))
+    origin = Origin(
+        template=source,
+        query=by_side["query"].source,
+        document=by_side["document"].source,
+        stored=stored,
+        warnings=() if source != _NONE else (_bare(checkpoint, templates),),
+        pending=prompts.set_name is not None and entry is None,
+    )
+    return templates, origin
+
+
+def change_templates(encoder: Encoder, templates: Templates, origin: Origin) -> Encoder:
+    """Return an encoder with the same weights and other templates.
+
+    If these are longer, it is found out again whether the model reads packed batches.
+    """
+    longer = any(templates.of(side).max_length > encoder.templates.of(side).max_length for side in SIDES)
+    own_engine = isinstance(encoder.engine, PackedModel | PaddedModel)
+    facts = engines.find_facts(encoder.model, templates) if longer and own_engine else None
+    return encoder.with_templates(templates, origin, facts=facts)
 
 
 def read_model(checkpoint: Checkpoint, *, dtype: torch.dtype, head: bool = False) -> Any:
@@ -223,7 +264,7 @@ def _own_templates(
     if checkpoint.templates is not None:
         return checkpoint.templates, TEMPLATE_FILE
     if checkpoint.modules:
-        return st_read.read_templates(checkpoint, own_modules=own_modules), "modules.json"
+        return st_read.read_templates(checkpoint, own_modules=own_modules), _MODULES
     for recognise in recognisers:
         templates = recognise(checkpoint.tokenizer, checkpoint.lora)
         if templates is not None:
@@ -236,5 +277,15 @@ def _own_templates(
     prefix, suffix = special_tokens(checkpoint.tokenizer)
     limit = min(512, max_positions(checkpoint.config))
     plain = Template(prefix=prefix, suffix=suffix, max_length=limit)
-    logger.info("%s has no templates: mean pooling, no prompt", checkpoint.folder.name)
-    return Templates(plain, plain), "none"
+    return Templates(plain, plain), _NONE
+
+
+def _bare(checkpoint: Checkpoint, templates: Templates) -> str:
+    """Return the warning of a checkpoint that does not say how its vectors are made."""
+    query, document = templates.query, templates.document
+    pooling = {"mean": "the mean of all", "first": "the first", "last": "the last"}.get(document.pooling)
+    prompts = "no prompt" if not (query.prompt or document.prompt) else "the prompts that were given"
+    return (
+        f"{checkpoint.folder.name} does not say how it makes vectors: here {pooling} positions, "
+        f"{prompts}, {document.max_length} tokens; its authors may mean others (pooling, prompts, lengths)"
+    )

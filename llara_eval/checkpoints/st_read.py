@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from llara_eval.checkpoints.folder import Checkpoint
-from llara_eval.core.decode import decode
-from llara_eval.core.errors import UsageError
+from llara_eval.core.decode import decode, read_record
+from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json
 from llara_eval.encoding.model_facts import max_tokens
+from llara_eval.encoding.prompts import StoredPrompts
 from llara_eval.encoding.templates import Pooling, Template, Templates, special_tokens
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,17 @@ POOLING_MODES: Mapping[str, Pooling] = {"mean": "mean", "cls": "first", "lasttok
 _MODULES = ["Transformer", "Pooling", "Normalize"]
 """The modules that are reproduced, in this order; the last one may be missing."""
 
+PROMPTS_FILE = "config_sentence_transformers.json"
+"""The file of the prompts and of other settings of a whole model."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompts:
+    """The prompts in that file; other keys are ignored."""
+
+    prompts: dict[str, str | None] | None = None
+    default_prompt_name: str | None = None
+
 
 def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
     """Read the templates from the configuration files of a folder.
@@ -69,7 +81,7 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
     _check_activations(checkpoint)
     pooling = _pooling(modules["Pooling"] / "config.json", own_modules=own_modules)
     transformer = _transformer(modules["Transformer"], tokenizer)
-    file = checkpoint.folder / "config_sentence_transformers.json"
+    file = checkpoint.folder / PROMPTS_FILE
     settings = decode(read_json(file), dict[str, Any], file) if file.is_file() else {}
     prefix, suffix = special_tokens(tokenizer)
     base = Template(
@@ -79,20 +91,29 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
         normalize=_is_cosine(file, settings, modules) or "Normalize" in modules,
         max_length=int(transformer.get("max_seq_length") or max_tokens(checkpoint.config, tokenizer)),
     )
-    prompts = settings.get("prompts") or {}
-    default = prompts.get(settings.get("default_prompt_name") or "", "")
     return Templates(
-        query=replace(
-            base,
-            prompt=prompts.get("query", default),
-            max_length=int(transformer.get("query_length") or base.max_length),
-        ),
-        document=replace(
-            base,
-            prompt=prompts.get("document", prompts.get("passage", "")),
-            max_length=int(transformer.get("document_length") or base.max_length),
-        ),
+        query=replace(base, max_length=int(transformer.get("query_length") or base.max_length)),
+        document=replace(base, max_length=int(transformer.get("document_length") or base.max_length)),
     )
+
+
+def read_prompts(folder: Path) -> StoredPrompts:
+    """Read the prompts that a folder stores by name; there may be none.
+
+    Raises:
+        DataError: The file is malformed, or its default is the name of no prompt.
+    """
+    path = folder / PROMPTS_FILE
+    if not path.is_file():
+        return StoredPrompts()
+    config = read_record(path, _Prompts)
+    texts = {name: text or "" for name, text in (config.prompts or {}).items()}
+    if config.default_prompt_name and config.default_prompt_name not in texts:
+        raise DataError(
+            f"{path}: default_prompt_name {config.default_prompt_name!r} is not one of its prompts, "
+            f"{', '.join(texts) or 'none'}"
+        )
+    return StoredPrompts(texts, config.default_prompt_name or None, path.name)
 
 
 def _check_activations(checkpoint: Checkpoint) -> None:

@@ -31,7 +31,7 @@ def beir(model: options.System, datasets: options.SomeDatasets = None, *, evalua
 
 def _comparison(outcomes: "Sequence[Outcome]", runs_dir: Path) -> "Table":
     """Return nDCG@10 of a system beside the baselines: measured where there is a run, else published."""
-    from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell
+    from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell, notes
     from llara_eval.evaluation.record import beside
     from llara_eval.reports import averages, published
 
@@ -61,5 +61,5 @@ def _comparison(outcomes: "Sequence[Outcome]", runs_dir: Path) -> "Table":
     for name in averages.complete([ndcg, mrr]):
         rows += [[], row(averages.title(name), "", name)]
     titles = [title for title, _, _ in columns]
-    caption = f"{BM25_IS}\n{PUBLISHED_IS}"
+    caption = "\n".join([BM25_IS, PUBLISHED_IS, *notes(outcomes)])
     return table(["data set", "n", *titles], rows, numbers=titles, title="nDCG@10", caption=caption)

@@ -10,6 +10,7 @@ import typer
 from llara_eval.cli import options
 from llara_eval.cli.console import print_json, say, show, table
 from llara_eval.core.errors import CheckFailedError, UsageError
+from llara_eval.core.protocols import Adjustable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,6 +33,10 @@ def check(
         Path | None,
         typer.Option(help="Check on the texts of this file, one a line; by default on demo documents."),
     ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", metavar="NAME", help="The data set whose prompts are used."),
+    ] = None,
     *,
     opening: options.Opening,
 ) -> None:
@@ -46,9 +51,13 @@ def check(
 
     texts = _texts(text_file)
     system = open_system(model, options=opening.settings(), offline=opening.offline)
+    if dataset is not None and isinstance(system, Adjustable):
+        system = system.on(dataset, None)
     encoder: Encoder | None = getattr(system, "encoder", None)
     if encoder is None:
         raise UsageError(f"{model} has no templates to check: it is not a dense retriever")
+    if encoder.origin.pending:
+        raise UsageError("--prompts: each data set has prompts of its own; name one with --dataset")
     cosines, problem = {}, None
     try:
         cosines = check_encoder(encoder, texts)
@@ -60,6 +69,10 @@ def check(
         print_json({**description, **outcome})
     else:
         show(_table(description))
+        if stored := description["stored_prompts"]:
+            show(_stored_table(stored, description["prompts_from"]))
+        for warning in description["warnings"]:
+            say(f"note: {warning}")
     if problem is not None:
         raise problem
     if not opening.quiet:
@@ -82,7 +95,7 @@ def _texts(path: Path | None) -> list[str]:
 
 def _describe(encoder: "Encoder", text: str) -> dict[str, Any]:
     """Return the templates, their source, and the tokens that a text becomes."""
-    examples = {}
+    origin, examples = encoder.origin, {}
     for side in _SIDES:
         template = encoder.templates.of(side)
         (ids,) = template.token_ids(encoder.tokenizer, [text])
@@ -90,7 +103,10 @@ def _describe(encoder: "Encoder", text: str) -> dict[str, Any]:
         pooled = (0, len(ids)) if template.pooling == "modules" else template.pooled_span(len(ids))
         examples[side] = {"tokens": tokens, "pooled": pooled}
     return {
-        "source": encoder.source,
+        "source": origin.template,
+        "prompts_from": {side: getattr(origin, side) for side in _SIDES},
+        "stored_prompts": dict(origin.stored.texts) if origin.stored else {},
+        "warnings": list(origin.warnings),
         "model": asdict(encoder.facts),
         "dtype": str(encoder.model.dtype).removeprefix("torch."),
         "templates": encoder.templates.as_json(),
@@ -105,6 +121,7 @@ def _table(description: dict[str, Any]) -> "Table":
         [field, *(_quoted(template[field]) for template in templates)]
         for field in ("prefix", "prompt", "suffix", "pooling", "slots", "normalize", "max_length")
     ]
+    rows.insert(2, ["prompt from", *(description["prompts_from"][side] for side in _SIDES)])
     rows.append(["example", *(_marked(**description["examples"][side]) for side in _SIDES)])
     attention = "causal" if description["model"]["causal"] else "both ways"
     return table(
@@ -116,8 +133,19 @@ def _table(description: dict[str, Any]) -> "Table":
     )
 
 
+def _stored_table(stored: dict[str, str], used: dict[str, str]) -> "Table":
+    """Return a table of the prompts that a checkpoint stores, and of the sides that use them."""
+    rows = [
+        [name, repr(text), ", ".join(side for side in _SIDES if used[side].startswith(f"{name} of "))]
+        for name, text in stored.items()
+    ]
+    return table(["name", "text", "used for"], rows, title="prompts stored in the checkpoint")
+
+
 def _quoted(value: Any) -> str:
-    """Return the value of a field, its parts in quotation marks if there are several."""
+    """Return the value of a field; texts are in quotation marks, since their spaces count."""
+    if isinstance(value, str) and (" " in value or "\n" in value):
+        return repr(value)
     return " ".join(map(repr, value)) if isinstance(value, list | tuple) else str(value)
 
 

@@ -162,8 +162,8 @@ def run(
         kept = "" if outcome.fresh else " (kept from an earlier run)"
         measure, mean = next(iter(result.means.items()))
         say(f"{result.system} on {result.dataset}: {MEASURES.get(measure, measure)} {mean:.4f}{kept}")
-        for warning in result.warnings:
-            say(f"  note: {warning}")
+        for note in filter(None, [result.prompts, *result.warnings]):
+            say(f"  note: {note}")
 
     def announce_failure(failure: "Failure") -> None:
         if not single:  # a single failure ends the command, which prints the error itself

@@ -83,7 +83,7 @@ def _chosen(task: Task, *, titled: bool, maxp: bool) -> "KnownDataset":
 
 def _comparison(outcome: "Outcome", dataset: "KnownDataset", runs_dir: Path) -> "Table":
     """Return all measures of a system beside the baselines: measured where there is a run, else published."""
-    from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell
+    from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell, notes
     from llara_eval.evaluation.record import beside
     from llara_eval.reports import averages, published
     from llara_eval.reports.markdown import MEASURES
@@ -120,7 +120,9 @@ def _comparison(outcome: "Outcome", dataset: "KnownDataset", runs_dir: Path) -> 
         rows,
         numbers=systems,
         title=f"{result.dataset}, n = {result.n_queries:,}",
-        caption="\n".join([BM25_IS, *(text for mark, text in legend.items() if mark in shown)]),
+        caption="\n".join(
+            [BM25_IS, *(text for mark, text in legend.items() if mark in shown), *notes([outcome])]
+        ),
     )
 
 

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -112,8 +113,41 @@ def split_list(text: str) -> list[str]:
     return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
 
 
+_Text = partial(typer.Option, metavar="TEXT", callback=lambda text: text and text.replace("\\n", "\n"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class Prompting:
+    """The options of the prompts of a dense system."""
+
+    PANEL: ClassVar[str] = "Prompt options"
+
+    query_prompt: Annotated[
+        str | None,
+        _Text(
+            help="The text before each query; \\n is a line break. With --prompts, the format of "
+            "instructions: 'Instruct: {instruction}\\nQuery: '."
+        ),
+    ] = None
+    document_prompt: Annotated[str | None, _Text(help="The text before each document.")] = None
+    prompt_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The name of a prompt that the checkpoint stores.")
+    ] = None
+    no_prompts: Annotated[bool | None, typer.Option("--no-prompts", help="Read texts without a prompt.")] = (
+        None
+    )
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|mteb",
+            help="Prompts or instructions for each data set: a JSON or TOML file, or those of the tasks in "
+            "the installed mteb.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening(Prompting):
     """The options of every command that opens a system."""
 
     PANEL: ClassVar[str] = "System options"
@@ -121,6 +155,7 @@ class Opening:
     NAMED: ClassVar[tuple[str, ...]] = (
         *("dtype", "max_length", "query_length", "document_length", "batch_tokens", "backend"),
         *("name", "revision", "trust_remote_code"),
+        *("query_prompt", "document_prompt", "prompt_name", "no_prompts", "prompts"),
     )
     """The settings of a system that have an option of their own."""
 

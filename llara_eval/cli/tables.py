@@ -70,8 +70,13 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> "Table":
         numbers=numbers,
         unbroken=numbers,
         title="Means over all judged queries, 95 % confidence interval of the first",
-        caption="" if wide else "a wider terminal shows more, --json all",
+        caption="\n".join([*([] if wide else ["a wider terminal shows more, --json all"]), *notes(outcomes)]),
     )
+
+
+def notes(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the warnings of results, each once, for the caption of a table."""
+    return list(dict.fromkeys(warning for outcome in outcomes for warning in outcome.result.warnings))
 
 
 def _cell(value: "Mean | None", peers: Sequence[float]) -> "Text":

@@ -5,7 +5,7 @@ Every command imports this module, so the module imports nothing that takes time
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from llara_eval.core.types import Document, Hits, Query
@@ -55,6 +55,31 @@ class Corpus(Protocol):
 
     def split(self, cut: "Callable[[Document], Iterable[Document]]") -> "Corpus":
         """Return a corpus of the parts into which ``cut`` divides each document."""
+
+
+@runtime_checkable
+class Adjustable(Protocol):
+    """A retriever that reads the texts of each data set in a way of its own."""
+
+    def on(self, dataset: str, text_length: int | None) -> "Retriever":
+        """Return this retriever, with the same weights, as it reads a data set.
+
+        Args:
+            dataset: The name of the data set, by which prompts are chosen.
+            text_length: Maximum tokens of a document, if the system can read so many and no option says
+                otherwise; None leaves it to the system.
+        """
+
+
+@runtime_checkable
+class Warned(Protocol):
+    """A retriever of which a reader of its results should know more.
+
+    Attributes:
+        warnings: Sentences about what was assumed.
+    """
+
+    warnings: Sequence[str]
 
 
 class Retriever(Protocol):

@@ -1,6 +1,7 @@
 """The public data sets that have a name: their pinned counts, measures, licences and groups.
 
-The facts are in ``data/beir.csv``, ``data/msmarco.csv`` and ``data/nanobeir.csv``.
+The facts are in ``data/beir.csv``, ``data/msmarco.csv`` and ``data/nanobeir.csv``, and the names in mteb in
+``data/mteb_tasks.csv``.
 
 BEIR: Thakur et al., "BEIR", NeurIPS 2021 Datasets and Benchmarks, Table 1; the zips are those the ``beir``
 package names. Counts, checksums and sizes: ir_datasets 0.6.3 (``etc/metadata.json``, ``etc/downloads.json``;
@@ -80,6 +81,8 @@ class KnownDataset:
         tokens: Mean tokens of a document of the corpus; None where they have not been counted.
         spread: Standard deviation of the logarithm of a document's tokens.
         query_words: Mean words of a query.
+        tasks: The names of its tasks in mteb 2, the usual one first; the others have a part of the documents
+            or other judgements.
     """
 
     name: str
@@ -108,6 +111,7 @@ class KnownDataset:
     tokens: float | None = None
     spread: float = 0.0
     query_words: float = 0.0
+    tasks: tuple[str, ...] = ()
 
     @property
     def url(self) -> str | None:
@@ -138,11 +142,19 @@ def _read(file: str, **common: str) -> dict[str, KnownDataset]:
             fields: dict[str, object] = {column: cell for column, cell in cells.items() if cell}
             fields = common | fields
             fields |= {column: str(fields[column]).split() for column in _LISTS if column in fields}
+            fields["tasks"] = _TASKS.get(cells["name"], "").split()
             fields["files"] = [names.split("|") for names in cells.get("files", "").split()]
             data_sets[cells["name"]] = decode(fields, KnownDataset, file, text=True)
     return data_sets
 
 
+def _read_tasks() -> dict[str, str]:
+    """Return data set → its tasks in mteb, separated by spaces."""
+    with (DATA / "mteb_tasks.csv").open(encoding="utf-8", newline="") as table:
+        return {row["name"]: row["tasks"] for row in csv.DictReader(table)}
+
+
+_TASKS = _read_tasks()
 _BEIR = _read("beir.csv", source="BEIR (Thakur et al., NeurIPS 2021)")
 _MSMARCO = _read(
     "msmarco.csv", source="https://microsoft.github.io/msmarco/", licence="non-commercial research"

@@ -38,10 +38,10 @@ def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
         fault = fault_of_slots(encoder.tokenizer, template)
         if fault is not None:
             raise CheckFailedError(f"{fault}: is this the tokenizer the model was adapted with?")
-        many = encoder.embed(sequences[side], template)
+        many = encoder.embed(sequences[side], side)
         if not bool(torch.isfinite(many).all()):
             raise CheckFailedError(f"{side} embeddings hold NaN or infinity; {advice_on_nan(encoder.model)}")
-        for name, expected in _expected(encoder, sequences[side], template).items():
+        for name, expected in _expected(encoder, sequences[side], side).items():
             cosine = float(torch.nn.functional.cosine_similarity(many.cpu(), expected.cpu()).min())
             smallest[name] = min(smallest.get(name, 1.0), cosine)
             if not cosine >= floor:
@@ -61,14 +61,15 @@ def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _expected(encoder: Encoder, sequences: Sequence[Tokens], template: Template) -> dict[str, Tensor]:
+def _expected(encoder: Encoder, sequences: Sequence[Tokens], side: Side) -> dict[str, Tensor]:
     """Return the name of each comparison, and the vectors that are expected in it.
 
     They are those of the stock model for each text alone, and for all texts padded on the left. If only the
     engine can pool, the expected vectors are its own, for each text alone.
     """
+    template = encoder.templates.of(side)
     if template.pooling == "modules":
-        return {"batch of one": torch.cat([encoder.embed([ids], template) for ids in sequences])}
+        return {"batch of one": torch.cat([encoder.embed([ids], side) for ids in sequences])}
     model, causal = encoder.model, encoder.facts.causal
     return {
         "batch of one": torch.cat([embed(model, [ids], template, causal=causal) for ids in sequences]),

@@ -20,6 +20,7 @@ from llara_eval.core.protocols import Advance
 from llara_eval.encoding.model_facts import ModelFacts, advice_on_nan, bare_facts
 from llara_eval.encoding.packed import PackedModel
 from llara_eval.encoding.padded import PaddedModel, Tokens
+from llara_eval.encoding.prompts import GIVEN, Origin
 from llara_eval.encoding.templates import Side, Template, Templates
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Engine(Protocol):
     device: torch.device
 
     def embeddings(
-        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int]
+        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int], side: Side
     ) -> Iterator[Tensor]:
         """Yield the embeddings, (B, D) float32, of one batch after the other.
 
@@ -71,6 +72,7 @@ class Engine(Protocol):
             sequences: n sequences of token ids.
             template: The template, which sets the pooled positions and the normalisation.
             sizes: The number of sequences of each batch.
+            side: The side of the sequences; some engines have other modules for it.
         """
         ...
 
@@ -83,7 +85,7 @@ class Encoder:
         tokenizer: Its tokenizer.
         templates: The templates of queries and documents.
         batch_tokens: Tokens of a batch, padding included; None takes :data:`BATCH_TOKENS`.
-        source: The source of the templates, for the record.
+        origin: The sources of the templates, for the record.
         facts: The facts about the model; None takes those that one forward pass shows.
         engine: Computes the embeddings; None passes packed batches to the model if it can read them, else
             padded ones.
@@ -96,11 +98,11 @@ class Encoder:
         templates: Templates,
         *,
         batch_tokens: int | None = None,
-        source: str = "given",
+        origin: Origin = GIVEN,
         facts: ModelFacts | None = None,
         engine: Engine | None = None,
     ) -> None:
-        self.source = source
+        self.origin = origin
         self.model = model
         self.tokenizer = tokenizer
         self.templates = templates
@@ -141,21 +143,21 @@ class Encoder:
         """
         while True:
             try:
-                return self._start(sequences, self.templates.of(side), advance)
+                return self._start(sequences, side, advance)
             except torch.OutOfMemoryError:
                 if self._fitting_tokens <= max(map(len, sequences)):
                     raise
                 self._fitting_tokens //= 2
                 logger.warning("out of memory: batches now have %d tokens", self._fitting_tokens)
 
-    def _start(self, sequences: Sequence[Tokens], template: Template, advance: Advance | None) -> Started:
+    def _start(self, sequences: Sequence[Tokens], side: Side, advance: Advance | None) -> Started:
         batches = list(self.batches(sequences))
         order = [number for batch in batches for number in batch]
         lengths = [sum(len(sequences[number]) for number in batch) for batch in batches]
         embeddings: list[Tensor] = []
         try:
             for batch_embeddings in self.engine.embeddings(
-                [sequences[number] for number in order], template, [*map(len, batches)]
+                [sequences[number] for number in order], self.templates.of(side), [*map(len, batches)], side
             ):
                 embeddings.append(batch_embeddings)
                 if advance is not None:
@@ -193,10 +195,32 @@ class Encoder:
         padded = sum(len(batch) * len(sequences[batch[0]]) for batch in batches)  # the first is the longest
         return Started(vectors, tokens, padded if self.engine.pads else tokens)
 
-    def embed(self, sequences: Sequence[Tokens], template: Template) -> Tensor:
-        """Return the embeddings, (B, D) float32, of one batch of token sequences."""
-        (embeddings,) = self.engine.embeddings(sequences, template, [len(sequences)])
+    def embed(self, sequences: Sequence[Tokens], side: Side) -> Tensor:
+        """Return the embeddings, (B, D) float32, of one batch of token sequences of a side."""
+        template = self.templates.of(side)
+        (embeddings,) = self.engine.embeddings(sequences, template, [len(sequences)], side)
         return embeddings
+
+    def with_templates(
+        self, templates: Templates, origin: Origin, *, facts: ModelFacts | None = None
+    ) -> "Encoder":
+        """Return an encoder with the same weights and other templates.
+
+        Args:
+            templates: The templates.
+            origin: Their sources.
+            facts: The facts about the model, if they have to be found again because texts are longer; the
+                engine of transformers is then chosen again.
+        """
+        return Encoder(
+            self.model,
+            self.tokenizer,
+            templates,
+            batch_tokens=self.batch_tokens,
+            origin=origin,
+            facts=facts or self.facts,
+            engine=None if facts else self.engine,
+        )
 
     def batches(self, sequences: Sequence[Tokens]) -> Iterator[list[int]]:
         """Yield the numbers of the sequences of each batch, longest sequences first.

@@ -21,7 +21,7 @@ from llara_eval.encoding.model_facts import ModelFacts, bare_facts, evaluating
 from llara_eval.encoding.packed import LastLayer, PackedSequences, embed_packed
 from llara_eval.encoding.packed_attention import has_kernel, using_packed_attention
 from llara_eval.encoding.padded import Tokens, batches_of, embed, pad
-from llara_eval.encoding.templates import Template, Templates
+from llara_eval.encoding.templates import Side, Template, Templates
 
 Name = Literal["transformers", "sentence-transformers", "vllm"]
 
@@ -113,16 +113,14 @@ class SentenceTransformersModel:
         if last == "Normalize" and not templates.document.normalize:
             raise UsageError(f"{folder}: its own modules normalise the vectors: leave out normalize=false")
         self._tokenizer = tokenizer
-        self._templates = templates
         self.device = device
         self.width = int(self._model.get_embedding_dimension() or 0)
 
     @torch.inference_mode()
     def embeddings(
-        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int]
+        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int], side: Side
     ) -> Iterator[Tensor]:
         """Yield the embeddings, (B, D) float32, of one batch after the other."""
-        side = "document" if template == self._templates.document else "query"
         prompt_length = template.own_tokens(self._tokenizer) - len(template.suffix_ids(self._tokenizer))
         for batch in batches_of(sequences, sizes):
             ids, mask = pad(batch)
@@ -152,17 +150,23 @@ class VllmModel:
             runner="pooling",
             convert="embed",
             dtype=str(dtype).removeprefix("torch."),
-            max_model_len=max(templates.query.max_length, templates.document.max_length),
+            max_model_len=(longest := max(templates.query.max_length, templates.document.max_length)),
             enable_prefix_caching=False,  # no hidden states are returned for a cached prefix
         )
         self._params = vllm.PoolingParams(use_activation=False)  # the hidden states are not normalised
         self.device = device
         self.width = int(self._model.llm_engine.model_config.get_hidden_size())
+        self._longest = longest
 
     def embeddings(
-        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int]
+        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int], side: Side
     ) -> Iterator[Tensor]:
         """Yield the embeddings, (B, D) float32, of one batch after the other."""
+        if template.max_length > self._longest:
+            raise UsageError(
+                f"vLLM was started for {self._longest} tokens, and these texts have {template.max_length}: "
+                f"evaluate this data set by a command of its own, or with --max-length {self._longest}"
+            )
         for batch in batches_of(sequences, sizes):
             prompts = [{"prompt_token_ids": [int(token) for token in sequence]} for sequence in batch]
             outputs = self._model.encode(prompts, self._params, pooling_task="token_embed", use_tqdm=False)

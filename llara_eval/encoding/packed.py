@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from llara_eval.encoding.model_facts import layers_of, position_ids_of
 from llara_eval.encoding.packed_attention import using_packed_attention
 from llara_eval.encoding.padded import StockModel, Tokens
-from llara_eval.encoding.templates import Template
+from llara_eval.encoding.templates import Side, Template
 
 
 class PackedBatch(NamedTuple):
@@ -88,7 +88,7 @@ class PackedModel(StockModel):
 
     @torch.no_grad()
     def embeddings(
-        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int]
+        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int], side: Side
     ) -> Iterator[Tensor]:
         """Yield the embeddings, (B, D) float32, of one batch after the other."""
         packed, end = PackedSequences(sequences, template, self.device), 0

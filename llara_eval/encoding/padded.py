@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from llara_eval.encoding.model_facts import ModelFacts, position_ids_of
-from llara_eval.encoding.templates import Template
+from llara_eval.encoding.templates import Side, Template
 
 Tokens = Sequence[int] | NDArray[np.integer]
 """The token ids of one text."""
@@ -46,7 +46,7 @@ class PaddedModel(StockModel):
 
     @torch.no_grad()
     def embeddings(
-        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int]
+        self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int], side: Side
     ) -> Iterator[Tensor]:
         """Yield the embeddings, (B, D) float32, of one batch after the other."""
         for batch in batches_of(sequences, sizes):

@@ -13,7 +13,7 @@ from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import remove_drafts
 from llara_eval.core.folders import require_writable, staging
 from llara_eval.core.frames import Tabular
-from llara_eval.core.protocols import SILENT, Progress, Retriever
+from llara_eval.core.protocols import SILENT, Progress, Retriever, Warned
 from llara_eval.core.provenance import describe
 from llara_eval.core.types import Run
 from llara_eval.datasets.dataset import Dataset
@@ -150,7 +150,7 @@ def _store(
             dataset_source=dataset.source,
             qrels_fingerprint=record.qrels_fingerprint(dataset.qrels),
             run_sha256=run_sha256,
-            warnings=list(dataset.warnings),
+            warnings=[*dataset.warnings, *(retriever.warnings if isinstance(retriever, Warned) else ())],
             phases=phases,
             provenance=describe(),
         )

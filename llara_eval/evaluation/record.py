@@ -59,7 +59,7 @@ class Result:
         dataset_source: Where the data set was downloaded from, with the revision or the checksum; "" if that
             is unknown.
         run_sha256: SHA-256 of the uncompressed text of the run file.
-        warnings: Sentences about faults of the data.
+        warnings: Sentences about faults of the data, and about what the system assumed.
         phases: Seconds and counters of each phase.
         provenance: Versions, machine, code, command and memory.
         schema: The version of this record's format.
@@ -84,6 +84,13 @@ class Result:
     provenance: dict[str, Any]
     dataset_source: str = ""
     schema: int = SCHEMA
+
+    @property
+    def prompts(self) -> str:
+        """The prompts of a dense system and their sources, in a sentence; empty if it has none."""
+        templates, sources = self.settings.get("templates", {}), self.settings.get("prompts_from", {})
+        used = {side: templates[side]["prompt"] for side in sources if templates[side]["prompt"]}
+        return ", ".join(f"{side} prompt {text!r} ({sources[side]})" for side, text in used.items())
 
     @property
     def means(self) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import importlib.util
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llara_eval.core import paths
 from llara_eval.core.errors import LlaraEvalError, MissingPartError, UsageError
 from llara_eval.core.leases import EXPIRES
-from llara_eval.core.protocols import SILENT, Progress, Retriever
+from llara_eval.core.protocols import SILENT, Adjustable, Progress, Retriever
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.known import expand
 from llara_eval.datasets.load import load
@@ -68,7 +68,7 @@ def evaluate_all(
 ) -> tuple[list[Outcome], list[Failure]]:
     """Evaluate every system on every data set; an evaluation that fails does not stop the next ones.
 
-    Only one system at a time is in memory. It is opened once for all data sets that have one text length.
+    Only one system at a time is in memory. It is opened once for all data sets.
 
     The arguments are those of :func:`llara_eval.evaluation.face.evaluate`, but Python objects must be
     retrievers. ``announce`` is called with each outcome, and ``announce_failure`` with each failure.
@@ -178,21 +178,25 @@ def _each(
     failures: list[Failure] = []
     for system in systems:
         retriever: Retriever | None = None
-        opened: Context | None = None  # the context of the open retriever, whose weights are large
         for item in _expanded(datasets):
             name = item if isinstance(item, str) else item.name
             try:
                 dataset = read(item) if isinstance(item, str) else item
-                needed = replace(context, text_length=None if context.maxp else dataset.text_length)
-                if retriever is None or needed != opened:
-                    retriever = None  # two retrievers might not fit into memory
-                    retriever, opened = _open(system, options, needed), needed
-                work(retriever, dataset)
+                if retriever is None:
+                    retriever = _open(system, options, context)
+                work(_adjusted(retriever, dataset), dataset)
             except LlaraEvalError as error:
                 _release(error)
                 failures.append(Failure(system if isinstance(system, str) else system.name, name, error))
                 announce_failure(failures[-1])
     return failures
+
+
+def _adjusted(retriever: Retriever, dataset: Dataset) -> Retriever:
+    """Return a retriever as it reads a data set."""
+    if isinstance(retriever, Adjustable):
+        return retriever.on(dataset.name, dataset.text_length)
+    return retriever
 
 
 def _load(

@@ -18,7 +18,7 @@ from llara_eval.training.batching import packed_batches, split_to, token_batches
 from llara_eval.training.config import Contrast
 from llara_eval.training.distributed import gather, largest, rank, synchronise, total, world
 from llara_eval.training.gradient_cache import cached_backward
-from llara_eval.training.groups import Group, draw
+from llara_eval.training.groups import Group, draw, query_ids
 from llara_eval.training.losses import NO_KEY, Labels, contrastive_loss, key_of
 from llara_eval.training.objective import Numbered, Step
 
@@ -94,7 +94,7 @@ class Finetune:
             draw(row, size, seed=self.seed, epoch=epoch, index=index, distinct=distinct)
             for index, row in rows
         ]
-        queries = self.templates.query.token_ids(self.tokenizer, [group.query for group in groups])
+        queries = query_ids(groups, self.templates.query, self.tokenizer)
         texts = list(dict.fromkeys(text for group in groups for text in (*group.passages, *group.known)))
         ids = dict(zip(texts, self.templates.document.token_ids(self.tokenizer, texts), strict=True))
         return Drawn(

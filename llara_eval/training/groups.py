@@ -1,12 +1,15 @@
 """Training groups: a query, a positive passage, and hard negatives that are drawn from a row."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from llara_eval.core.errors import DataError
+from llara_eval.encoding.prompts import as_prompt, format_of
+from llara_eval.encoding.templates import Template
 from llara_eval.training.data import RowFormat
 
 
@@ -20,6 +23,7 @@ class GroupRow:
         neg: Its hard negatives.
         pos_scores: A teacher's score of each positive.
         neg_scores: A teacher's score of each hard negative.
+        prompt: The prompt or instruction of the query, instead of the template's; a key of FlagEmbedding.
     """
 
     query: str
@@ -27,6 +31,7 @@ class GroupRow:
     neg: list[str] = field(default_factory=list)
     pos_scores: list[float] | None = None
     neg_scores: list[float] | None = None
+    prompt: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a row that makes no group.
@@ -60,12 +65,14 @@ class Group:
         passages: G passages, the positive first; fewer where the row has fewer negatives.
         known: All positives of the row; none of them is ever a negative of this query.
         teacher: A teacher's score of each of the G passages, or None.
+        prompt: The prompt or instruction of the query; None for that of the template.
     """
 
     query: str
     passages: tuple[str, ...]
     known: tuple[str, ...]
     teacher: tuple[float, ...] | None
+    prompt: str | None = None
 
 
 def draw(
@@ -101,4 +108,33 @@ def draw(
         scores = [row["pos_scores"][positive], *(row["neg_scores"][column] for column in drawn)]
         teacher = tuple(float(score) for score in scores)
     passages = (positives[positive], *(negatives[column] for column in drawn))
-    return Group(row["query"], passages, tuple(positives), teacher)
+    return Group(row["query"], passages, tuple(positives), teacher, row.get("prompt"))
+
+
+def with_prompt(template: Template, prompt: str | None) -> Template:
+    """Return the template of a query that has a prompt or an instruction of its own.
+
+    Raises:
+        DataError: It is an instruction, and the template's prompt shows no format for it.
+    """
+    if prompt is None:
+        return template
+    whole = as_prompt(prompt, format_of(template.prompt))
+    if whole is None:
+        raise DataError(
+            f"the prompt {prompt!r} of a row is an instruction, and the checkpoint's own prompt of queries, "
+            f"{template.prompt!r}, shows no format for it; end it with a space or a line break"
+        )
+    return replace(template, prompt=whole)
+
+
+def query_ids(groups: Sequence[Group], template: Template, tokenizer: Any) -> list[list[int]]:
+    """Return the token ids of each query, with the prompt of its row or of the template."""
+    numbers: dict[str | None, list[int]] = {}
+    for number, group in enumerate(groups):
+        numbers.setdefault(group.prompt, []).append(number)
+    ids: dict[int, list[int]] = {}
+    for prompt, members in numbers.items():
+        texts = [groups[number].query for number in members]
+        ids.update(zip(members, with_prompt(template, prompt).token_ids(tokenizer, texts), strict=True))
+    return [ids[number] for number in range(len(groups))]

@@ -32,7 +32,7 @@ def test_lengths_of_one_side_come_before_those_of_both_and_of_the_task(tmp_path)
     folder = save_checkpoint(tmp_path / "model")
 
     def lengths(text_length: int | None = None, **options: int) -> tuple[int, int]:
-        system = open_system(str(folder), options, Context(home=tmp_path, text_length=text_length))
+        system = open_system(str(folder), options, Context(home=tmp_path)).on("pages", text_length)
         templates = system.encoder.templates
         return templates.query.max_length, templates.document.max_length
 

@@ -307,7 +307,9 @@ def test_released_checkpoints_are_recognised_by_their_content_and_not_by_name(
     encoder = checkpoints.load(folder, dtype="float32", recognisers=RECOGNISERS)
     expected = llara.templates(tokenizer) if system == "llara" else repllama.templates(tokenizer)
     assert encoder.templates == expected.cut_to(128, 128)  # the positions of the model
-    assert encoder.source == f"recognised by adapters.{system}" + (".templates" if system == "llara" else "")
+    assert encoder.origin.template == f"recognised by adapters.{system}" + (
+        ".templates" if system == "llara" else ""
+    )
 
 
 def test_an_adapter_of_unknown_templates_is_refused_with_the_way_out(tmp_path: Path, base: Path) -> None:

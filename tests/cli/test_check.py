@@ -8,7 +8,7 @@ import pytest
 import torch
 from checkpoint_kinds import change
 from commands import text_of
-from tiny_models import TEXTS, make_model, make_tokenizer, save_checkpoint
+from tiny_models import TEXTS, make_model, make_sentence_transformer, make_tokenizer, save_checkpoint
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
@@ -61,6 +61,47 @@ def test_json_is_one_object_with_templates_tokens_and_cosines(tmp_path, texts) -
 def test_a_chosen_template_is_the_one_that_is_checked(tmp_path, texts) -> None:
     shown = check(save_checkpoint(tmp_path / "model"), texts, "--json", "--option", "template=repllama")
     assert json.loads(shown.stdout)["templates"]["query"]["prompt"] == "query: "
+
+
+def test_prompts_are_shown_as_they_are_stored_and_used(tmp_path, texts) -> None:
+    stored = {"search_query": "q: ", "clustering": "c: ", "qa_document": "d: "}
+    folder = make_sentence_transformer(tmp_path / "model", config_sentence_transformers={"prompts": stored})
+    unclear = check(folder, texts)
+    assert unclear.exit_code == 4
+    assert "a document under the names qa_document" in text_of(unclear)
+    shown = check(folder, texts, "--prompt-name", "search_query", "--json")
+    assert shown.exit_code == 4, "a document has still no prompt that is clear"
+    words = ["--query-prompt", r"Find:\n", "--document-prompt", ""]
+    report = json.loads(check(folder, texts, *words, "--json").stdout)
+    assert report["stored_prompts"] == stored
+    assert report["prompts_from"] == {"query": "--query-prompt", "document": "--document-prompt"}
+    assert report["templates"]["query"]["prompt"] == "Find:\n"
+    del stored["qa_document"]
+    folder = make_sentence_transformer(tmp_path / "clear", config_sentence_transformers={"prompts": stored})
+    table = check(folder, texts).stdout
+    assert "search_query of config_sentence_transformers.json" in table
+    assert "│ search_query │ 'q: ' │ query    │" in table
+    assert "│ clustering   │ 'c: ' │          │" in table
+
+
+def test_a_set_of_prompts_is_shown_for_a_data_set(tmp_path, texts) -> None:
+    folder = make_sentence_transformer(tmp_path / "model")
+    file = tmp_path / "prompts.json"
+    file.write_text(json.dumps({"scifact": "claim: "}))
+    unnamed = check(folder, texts, "--prompts", str(file))
+    assert unnamed.exit_code == 2
+    assert "name one with --dataset" in text_of(unnamed)
+    report = json.loads(check(folder, texts, "--prompts", str(file), "-d", "beir/scifact", "--json").stdout)
+    assert report["templates"]["query"]["prompt"] == "claim: "
+    assert report["prompts_from"]["query"] == "scifact of prompts.json"
+
+
+def test_a_checkpoint_that_does_not_say_how_it_makes_vectors_is_warned_of(tmp_path, texts) -> None:
+    folder = save_checkpoint(tmp_path / "model", "bert")
+    make_tokenizer(slots=0).save_pretrained(folder)
+    shown = check(folder, texts)
+    assert shown.exit_code == 0
+    assert "note: model does not say how it makes vectors" in text_of(shown)
 
 
 def test_slots_that_are_no_tokens_exit_4_and_are_shown(tmp_path, texts) -> None:

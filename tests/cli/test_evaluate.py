@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from commands import DOCUMENTS, QRELS, QUERIES, call, program, text_of
+from tiny_models import make_tokenizer, save_checkpoint
 
 import adapters
 from llara_eval.cli import console, tables
@@ -32,6 +33,20 @@ def test_evaluate_json_is_exactly_one_object_on_stdout(evaluate, tmp_path):
     assert 0 <= value["ties@10"] <= 1
     assert Path(value["run"]).is_file()
     assert Path(value["run"]).is_relative_to(tmp_path / "runs")
+
+
+def test_prompts_and_what_a_checkpoint_does_not_say_are_shown(evaluate, tmp_path, monkeypatch):
+    bare = save_checkpoint(tmp_path / "bare", "bert")
+    make_tokenizer(slots=0).save_pretrained(bare)
+    monkeypatch.setattr(adapters, "SYSTEMS", {})
+    result = evaluate("--query-prompt", r"find:\n", models=[str(bare)])
+    assert result.exit_code == 0, result.stderr
+    assert "note: query prompt 'find:\\n' (--query-prompt)" in text_of(result)
+    warning = "bare does not say how it makes vectors"
+    assert f"note: {warning}" in result.stderr
+    assert warning in result.stdout
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("bare+prompt%40")
 
 
 def test_evaluate_json_again_is_the_same_object_from_what_is_kept(evaluate):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import text_of
-from tiny_models import make_tokenizer
+from tiny_models import make_sentence_transformer, make_tokenizer
 from tiny_training import WORDS
 from training_commands import QUICK, call
 
@@ -114,6 +114,27 @@ def test_repllama_is_trained_by_the_same_fine_tuner(tmp_path: Path, base: Path, 
     assert load(out).encode(["sun"], "query").shape == (1, 32)
     record = json.loads((out / RECORD).read_text())
     assert record["contrast"]["passage_length"] == 196
+
+
+def test_a_checkpoint_keeps_its_own_prompts_and_rows_may_have_others(tmp_path: Path, groups: Path) -> None:
+    prompts = {"prompts": {"web_search_query": "Instruct: Web\nQuery: "}}
+    model = make_sentence_transformer(
+        tmp_path / "model", "llama", "lasttoken", config_sentence_transformers=prompts
+    )
+    rows = [json.loads(line) | {"prompt": "Find it"} for line in groups.read_text().splitlines()]
+    data, out = tmp_path / "rows.jsonl", tmp_path / "out"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    quick = [*QUICK, "-o", "passage_length=100", "-o", "query_length=100"]
+    done = call("finetune", "--model", model, "--data", data, "--output", out, *quick)
+    assert done.exit_code == 0, done.stderr
+    saved = Templates.load(out)
+    assert saved is not None
+    assert (saved.query.prompt, saved.document.prompt) == ("Instruct: Web\nQuery: ", "")
+    assert saved.query.pooling == "last"
+    plain = make_sentence_transformer(tmp_path / "plain", "llama", "lasttoken")
+    refused = call("finetune", "--model", plain, "--data", data, "--output", tmp_path / "other", *quick)
+    assert refused.exit_code == 3
+    assert "the prompt 'Find it' of a row is an instruction" in text_of(refused)
 
 
 def test_data_of_the_other_stage_exit_3(tmp_path: Path, base: Path, texts: Path) -> None:

@@ -61,8 +61,8 @@ def test_help_takes_the_width_of_the_terminal():
 def test_options_are_in_the_panel_of_what_they_are_about():
     shown = CliRunner().invoke(app, ["evaluate", "-h"], env=PLAIN).stdout
     panels = [line[:-1] for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    expected = ["Options", "System options", "Data options", "Result options", "General options", "Examples"]
-    assert panels == expected
+    expected = ["Options", "Prompt options", "System options", "Data options", "Result options"]
+    assert panels == [*expected, "General options", "Examples"]
     assert "<" not in shown.replace("<system>", "")
 
 

@@ -57,17 +57,11 @@ def test_each_task_is_one_data_set(call, pinned, words, system, dataset, measure
 
 
 def test_only_documents_that_are_one_text_are_read_at_length(call, pinned, monkeypatch):
-    contexts, original = [], fakes.open_words
-    monkeypatch.setattr(
-        fakes, "open_words", lambda *arguments: contexts.append(arguments[-1]) or original(*arguments)
-    )
+    lengths = []
+    monkeypatch.setattr(fakes.WordOverlap, "on", lambda self, *names: lengths.append(names[1]) or self)
     for words in (["passage"], ["document"], ["document", "--documents", "maxp"]):
         assert call("--task", *words).exit_code == 0
-    assert [(context.text_length, context.maxp) for context in contexts] == [
-        (None, False),
-        (2_048, False),
-        (None, True),
-    ]
+    assert lengths == [None, 2_048, None]
 
 
 def test_evaluate_reads_a_data_set_as_msmarco_does(call, pinned, monkeypatch, official, tmp_path):
@@ -76,12 +70,15 @@ def test_evaluate_reads_a_data_set_as_msmarco_does(call, pinned, monkeypatch, of
     monkeypatch.setattr(
         fakes, "open_words", lambda *arguments: contexts.append(arguments[-1]) or original(*arguments)
     )
+    lengths = []
+    monkeypatch.setattr(fakes.WordOverlap, "on", lambda self, *names: lengths.append(names[1]) or self)
     names = ["msmarco-passage/dev", "demo", "msmarco-document/dev", "msmarco-document/trec-dl-2019", "demo"]
     words = ["evaluate", "-m", "words", *(word for name in names for word in ("-d", name))]
     folders = ["--data-dir", str(official), "--runs-dir", str(tmp_path / "runs")]
     done = CliRunner().invoke(app, [*words, *folders, "--measures", "RR@100", "--offline"])
     assert done.exit_code == 0, done.output
-    assert [context.text_length for context in contexts] == [None, 2_048], "opened anew only where it must"
+    assert lengths == [None, None, 2_048, 2_048]
+    assert len(contexts) == 1, "opened once"
 
 
 @pytest.mark.parametrize("command", ["evaluate", "beir"])

@@ -143,7 +143,7 @@ def test_disk_shards_and_memory(llama_2_7b) -> None:
         (["--utilisation", "50"], 2, "expected a share above 0 and at most 1"),
         (["--utilisation", "0"], 2, "utilisation 0: expected a share above 0"),
         (["-o", "template=llara"], 2, "--option template: needs a tokenizer"),
-        (["-o", "lenght=128"], 2, "has no option 'lenght'; it has max_length"),
+        (["-o", "lenght=128"], 2, "has no option 'lenght'; it has query_prompt"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(llama_2_7b, words, code, problem) -> None:

@@ -80,7 +80,9 @@ def test_a_text_may_contain_the_padding_token(architecture: str) -> None:
         alone = [model(input_ids=torch.tensor([ids])).last_hidden_state[0].mean(0) for ids in sequences]
         forms = [embed(model, sequences, template, causal=False, left=left) for left in (False, True)]
     if architecture == "xlm-roberta":
-        forms += PackedModel(model, bare_facts(model)).embeddings(sequences, template, [len(sequences)])
+        forms += PackedModel(model, bare_facts(model)).embeddings(
+            sequences, template, [len(sequences)], "document"
+        )
     for vectors in forms:
         assert torch.allclose(vectors, torch.nn.functional.normalize(torch.stack(alone), dim=-1), atol=1e-5)
 
@@ -205,8 +207,8 @@ def test_batches_become_smaller_if_memory_is_short_and_no_text_counts_twice(
     expected, shown = encoder.start(sequences, "document"), []
     embeddings = encoder.engine.embeddings
 
-    def limited(sequences, template, sizes):
-        for number, part in enumerate(embeddings(sequences, template, sizes)):
+    def limited(sequences, template, sizes, side):
+        for number, part in enumerate(embeddings(sequences, template, sizes, side)):
             if number and encoder._fitting_tokens > 40:
                 raise torch.OutOfMemoryError
             yield part

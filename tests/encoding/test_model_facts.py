@@ -120,7 +120,7 @@ def test_a_packed_model_has_hooks_while_it_computes_and_none_afterwards() -> Non
     last = Template(suffix=("</s>",), pooling="last", max_length=64)
     model.register_forward_pre_hook(lambda *_: seen.append(len(hooks(model))))
     sequences = [[5, 6, 7], [8, 9]]
-    list(PackedModel(model, bare_facts(model)).embeddings(sequences, last, [2]))
+    list(PackedModel(model, bare_facts(model)).embeddings(sequences, last, [2], "document"))
     assert seen[-1] > 1
     assert hooks(model) == [""], "the hook of this test"
 

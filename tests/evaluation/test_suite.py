@@ -75,14 +75,17 @@ def test_each_system_is_opened_once_and_all_is_announced_as_it_comes(folders, op
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("maxp", "lengths"), [(False, [None, 2_048]), (True, [None])])
-def test_a_system_is_opened_again_where_documents_are_read_otherwise(
-    folders, opened, tmp_path, maxp, lengths
+@pytest.mark.parametrize(("maxp", "length"), [(False, 2_048), (True, None)])
+def test_a_system_that_is_open_is_told_each_data_set_and_how_long_its_documents_are(
+    folders, opened, monkeypatch, tmp_path, maxp, length
 ):
+    read = []
+    monkeypatch.setattr(WordOverlap, "on", lambda self, *names: read.append(names) or self)
     long = replace(load(folders[1], data_dir=tmp_path), text_length=2_048)
     _, failures = evaluate_all(["words"], [folders[0], long], runs_dir=tmp_path / "runs", maxp=maxp)
     assert not failures
-    assert [context.text_length for _, context in opened] == lengths
+    assert read == [("one", None), ("two", length)]
+    assert len(opened) == 1
 
 
 def test_retrievers_and_data_sets_are_taken_as_they_are(folders, opened, tmp_path):

@@ -52,6 +52,7 @@ class Kind:
 
 def _option(key: str, value: Any) -> str:
     named = {"backend": f"--backend {value}", "trust_remote_code": "--trust-remote-code"}
+    named |= {"prompt_name": f"--prompt-name {value}", "no_prompts": "--no-prompts"}
     return named.get(key, f"-o {key}={str(value).lower()}")
 
 
@@ -105,6 +106,7 @@ def all_kinds() -> list[Kind]:
     """Return all kinds, in the order of the page."""
     import architecture_kinds
     import model_kinds
+    import prompt_kinds
     import st_kinds
 
-    return [*st_kinds.KINDS, *architecture_kinds.KINDS, *model_kinds.KINDS]
+    return [*st_kinds.KINDS, *prompt_kinds.KINDS, *architecture_kinds.KINDS, *model_kinds.KINDS]

