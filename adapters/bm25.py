@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -54,6 +55,26 @@ _FORMAT = 2
 _COLLECTIONS = {"flat": "BeirFlatCollection", "multifield": "BeirMultifieldCollection"}
 
 
+ENGLISH = "en"
+
+ANALYZERS: Mapping[str, str] = MappingProxyType(
+    {
+        **{ENGLISH: "DefaultEnglishAnalyzer (Porter stemming, Lucene stop words)"},
+        **{"ar": "ArabicAnalyzer", "bn": "BengaliAnalyzer", "da": "DanishAnalyzer", "de": "GermanAnalyzer"},
+        **{"es": "SpanishAnalyzer", "fa": "PersianAnalyzer", "fi": "FinnishAnalyzer", "fr": "FrenchAnalyzer"},
+        **{"hi": "HindiAnalyzer", "hu": "HungarianAnalyzer", "id": "IndonesianAnalyzer"},
+        **{"it": "ItalianAnalyzer", "ja": "JapaneseAnalyzer", "ko": "CJKAnalyzer", "nl": "DutchAnalyzer"},
+        **{"no": "NorwegianAnalyzer", "pl": "MorfologikAnalyzer", "pt": "PortugueseAnalyzer"},
+        **{"ru": "RussianAnalyzer", "sv": "SwedishAnalyzer", "te": "TeluguAnalyzer", "th": "ThaiAnalyzer"},
+        **{"tr": "TurkishAnalyzer", "uk": "UkrainianMorfologikAnalyzer", "zh": "CJKAnalyzer"},
+    }
+)
+"""Language → the analyzer of Lucene that Anserini takes (its ``AnalyzerMap``).
+
+Anserini analyses texts of any other language as English without a word.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bm25Config:
     """Options of BM25.
@@ -63,20 +84,26 @@ class Bm25Config:
             Framework", 2009, equation 3.15).
         b: Strength of length normalisation, 0 to 1.
         fields: ``flat`` for title and text in one field, ``multifield`` for two fields.
+        language: The language of documents and queries, one of :data:`ANALYZERS`.
         threads: Threads for indexing and searching.
     """
 
     k1: float = 0.9
     b: float = 0.4
     fields: Literal["flat", "multifield"] = "flat"
+    language: str = ENGLISH
     threads: int = unnamed(os.cpu_count() or 1)
 
     def __post_init__(self) -> None:
         """Refuse values for which BM25 is not defined.
 
         Raises:
-            UsageError: A value is out of range.
+            UsageError: A value is out of range, or there is no analyzer for the language.
         """
+        if self.language not in ANALYZERS:
+            raise UsageError(
+                f"there is no analyzer for the language {self.language!r}; there are: {', '.join(ANALYZERS)}"
+            )
         if not (0 <= self.k1 < math.inf and 0 <= self.b <= 1 and self.threads >= 1):
             raise UsageError(
                 "BM25 takes a k1 of 0 or more, b from 0 to 1 and at least one thread, found "
@@ -119,13 +146,19 @@ class Bm25:
             "b": self.config.b,
             "fields": self.config.fields,
             "toolkit": self._jar.stem.removesuffix("-fatjar"),
-            "analyzer": "DefaultEnglishAnalyzer (Porter stemming, Lucene stop words)",
+            "analyzer": ANALYZERS[self.config.language],
             "runtime": {"threads": self.config.threads, "java": self._java.version},
         }
 
+    @property
+    def _language(self) -> list[str]:
+        """Anserini's option for the language, which indexing and searching must have alike."""
+        return [] if self.config.language == ENGLISH else ["-language", self.config.language]
+
     def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
         """Build the Lucene index unless the cache has it; only one process at a time builds it."""
-        key = json.dumps([_FORMAT, corpus.fingerprint, self.config.fields, self._jar.name])
+        config = self.config
+        key = json.dumps([_FORMAT, corpus.fingerprint, config.fields, config.language, self._jar.name])
         folder = self._indexes / hashlib.sha256(key.encode()).hexdigest()[:32]
         facts = folder / "facts.json"
         if not facts.is_file():
@@ -183,6 +216,7 @@ class Bm25:
                 "-index", f"{self._folder}/lucene", "-topics", str(topics), "-topicReader", "TsvString",
                 "-output", str(output), "-hits", str(hits), "-threads", str(self.config.threads),
                 "-bm25", "-bm25.k1", str(self.config.k1), "-bm25.b", str(self.config.b), *options,
+                *self._language,
             ]  # fmt: skip
             if self.config.fields == "multifield":
                 arguments += ["-fields", "contents=1.0", "title=1.0"]
@@ -223,7 +257,7 @@ class Bm25:
         arguments = [
             "-collection", _COLLECTIONS[self.config.fields], "-generator", "DefaultLuceneDocumentGenerator",
             "-input", str(source), "-index", f"{folder}/lucene",
-            "-threads", str(self.config.threads), "-optimize",
+            "-threads", str(self.config.threads), "-optimize", *self._language,
         ]  # fmt: skip
         if self.config.fields == "multifield":
             arguments += ["-fields", "title"]

@@ -28,6 +28,7 @@ from llara_eval.training.contrastive import Finetune
 from llara_eval.training.data import Rows
 from llara_eval.training.distributed import distribute, processes
 from llara_eval.training.job import Subject, carry_out, check_output
+from llara_eval.training.pairs import read_pairs
 
 
 class Recipe(NamedTuple):
@@ -74,8 +75,9 @@ class FinetuningRun:
     Attributes:
         model: The checkpoint, adapted or a bare language model: a folder, a GGUF file, a hub name, or a
             dense system's name.
-        data: JSONL files of ``query``, ``pos`` and, better, ``neg`` (lists of texts); ``pos_scores`` and
-            ``neg_scores`` of a teacher are used where ``contrast.distillation`` is above 0.
+        data: Files of ``query``, ``pos`` and, better, ``neg`` (lists of texts), or of another form of
+            :mod:`llara_eval.datasets.training_rows`; ``pos_scores`` and ``neg_scores`` of a teacher are used
+            where ``contrast.distillation`` is above 0.
         contrast: The objective's settings: temperature, passages of a query, lengths in tokens.
         schedule: The settings of the optimizer steps.
         conditions: The output and the other conditions of the run.
@@ -159,7 +161,7 @@ class FinetuningRun:
             query_length=contrast.query_length,
             passage_length=contrast.passage_length,
         )
-        rows = Rows(self.data, groups.FORMAT, cache=home() / "training", progress=conditions.progress)
+        rows = read_pairs(self.data, cache=home() / "training", progress=conditions.progress)
         self._require_contrast(rows)
         return checkpoint, rows
 

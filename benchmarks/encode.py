@@ -15,8 +15,7 @@ from rounds import Competitor, Outcome, Ratio, Worker, comparison, compete, rati
 from table import Table
 from worker import Output
 
-from llara_eval.core.lines import find_file
-from llara_eval.datasets.corpus import Corpus
+from llara_eval.datasets.folder import corpus_of
 
 COLLECTIONS = ("scifact", "arguana")
 MEAN = 0.999
@@ -62,7 +61,7 @@ def sample(data_dir: Path, count: int) -> tuple[list[str], str]:
     folders = [data_dir / name for name in COLLECTIONS]
     draw = random.Random(SEED)
     if all(folder.is_dir() for folder in folders):
-        corpora = [Corpus(find_file(folder, "corpus.jsonl")) for folder in folders]
+        corpora = [corpus_of(folder) for folder in folders]
         sampled = [
             text
             for corpus in corpora

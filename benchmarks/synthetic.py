@@ -13,9 +13,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from llara_eval.core.lines import find_file
 from llara_eval.core.types import as_ids
-from llara_eval.datasets.corpus import Corpus
+from llara_eval.datasets.folder import corpus_of
 
 MEAN_WORDS = {
     "msmarco": 55.98,
@@ -68,7 +67,7 @@ def lengths_like(name_or_folder: str) -> NDArray[np.float64]:
         SystemExit: The name is neither.
     """
     if Path(name_or_folder).is_dir():
-        corpus = Corpus(find_file(Path(name_or_folder), "corpus.jsonl"))
+        corpus = corpus_of(Path(name_or_folder))
         words = np.fromiter((len(document.contents.split()) for document in corpus), dtype=np.int64)
         return np.quantile(words, STEPS)
     if name_or_folder not in MEAN_WORDS:

@@ -70,11 +70,11 @@ def check(
 def _texts(path: Path | None) -> list[str]:
     """Return a few texts of different lengths, the shortest first."""
     from llara_eval.core.lines import read_texts
-    from llara_eval.datasets.corpus import Corpus
+    from llara_eval.datasets.folder import corpus_of
     from llara_eval.datasets.load import DEMO_FOLDER
 
     if path is None:
-        texts = [document.contents for document in islice(Corpus(DEMO_FOLDER / "corpus.jsonl"), _TEXTS)]
+        texts = [document.contents for document in islice(corpus_of(DEMO_FOLDER), _TEXTS)]
     else:
         texts = read_texts(path, _TEXTS)
     return sorted(texts, key=len)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
@@ -78,6 +78,19 @@ class Evaluation(Encoding):
             min=1, help="Documents kept for a query; by default 1000, or 100 on MS MARCO's documents."
         ),
     ] = None
+    own_ids: Annotated[
+        Literal["drop", "keep"] | None,
+        typer.Option(
+            help="Drop the document with a query's own id from its ranking, or keep it; by default as the "
+            "data set declares it."
+        ),
+    ] = None
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Only so many queries and a pool of documents, for a trial; not comparable."
+        ),
+    ] = None
     on_existing: options.OnExisting = "only-missing"
 
     def run(
@@ -89,6 +102,8 @@ class Evaluation(Encoding):
             datasets,
             runs_dir=self.runs_dir,
             depth=self.depth,
+            own_ids=self.own_ids,
+            limit=self.limit,
             on_existing=self.on_existing,
             quiet=self.quiet,
             **self.conditions(),

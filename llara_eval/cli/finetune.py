@@ -20,9 +20,9 @@ def finetune(
 ) -> None:
     """Fine-tune a checkpoint with contrastive learning over hard negatives.
 
-    The data are JSONL rows with query, pos and, if there are any, neg (lists of texts). With -o
-    distillation=WEIGHT, the scores of a teacher in pos_scores and neg_scores are used. The same command
-    continues a run that was interrupted.
+    The data are rows with query, pos and, if there are any, neg (lists of texts), or rows of Tevatron or
+    sentence-transformers, as JSON Lines or Parquet. With -o distillation=WEIGHT, the scores of a teacher in
+    pos_scores and neg_scores are used. The same command continues a run that was interrupted.
     """
     from adapters.finetune import RECIPES, FinetuningRun
     from adapters.training import finetuning, with_options

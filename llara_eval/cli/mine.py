@@ -18,7 +18,8 @@ Data = Annotated[
     list[Path],
     typer.Option(
         metavar="PATH",
-        help="Pairs: JSONL with query and pos, or a folder in BEIR layout (its train split); repeatable.",
+        help="Pairs: a file with query and pos or with rows of Tevatron or sentence-transformers, or a "
+        "folder of a data set (its train split); repeatable.",
         exists=True,
     ),
 ]

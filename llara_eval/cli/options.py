@@ -38,8 +38,9 @@ _DATASETS = typer.Option(
     "-d",
     metavar="NAME",
     callback=split_names,
-    help="A data set: a folder in BEIR layout, a known name, a group such as beir-13, or demo. Repeat the "
-    "option for several data sets, or put commas between them.",
+    help="A data set: a folder (BEIR's layout or the hub's), a known name, a group such as beir-13 or "
+    "nanobeir, hf:org/name of the hub, irds:ID of ir_datasets, or demo. Repeat the option for several data "
+    "sets, or put commas between them.",
 )
 Datasets = Annotated[list[str], _DATASETS]
 SomeDatasets = Annotated[list[str] | None, _DATASETS]

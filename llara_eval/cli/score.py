@@ -11,9 +11,16 @@ from llara_eval.cli.console import print_json, show, table
 
 def score(
     run: Annotated[
-        Path, typer.Option(help="A run of TREC (6 columns) or MS MARCO (3 columns), also gzipped.")
+        Path,
+        typer.Option(
+            help="A run: TREC (6 columns), query, document, rank and score (4), MS MARCO (3), or JSON, JSONL "
+            "or Parquet; also gzipped."
+        ),
     ],
-    qrels: Annotated[Path, typer.Option(help="Judgements of TREC, BEIR or MS MARCO, also gzipped.")],
+    qrels: Annotated[
+        Path,
+        typer.Option(help="Judgements: TREC, BEIR, MS MARCO, or JSON, JSONL or Parquet; also gzipped."),
+    ],
     measures: Annotated[
         str, typer.Option(help="The measures, with commas between them (MRR@10 is RR@10).")
     ] = "nDCG@10,RR@10,RR@100,R@100,R@1000,Judged@10",
@@ -44,6 +51,7 @@ def score(
                 "n_queries": scored.n_queries,
                 "measures": scored.means,
                 "ties@10": scored.ties_at_10,
+                "by_written_ranks": scored.by_written_ranks,
             }
         )
         return
@@ -51,6 +59,17 @@ def score(
         [name, f"{value['mean']:.4f}", f"{value['low']:.4f} – {value['high']:.4f}"]
         for name, value in scored.measures.items()
     ]
+    rows += [
+        [f"{name} by the written ranks", f"{mean:.4f}", ""] for name, mean in scored.by_written_ranks.items()
+    ]
     rows.append(["ties@10", f"{scored.ties_at_10:.4f}", ""])
     title = f"{run}: {scored.n_queries:,} judged queries"
-    show(table(["measure", "mean", "95 % interval"], rows, title=title))
+    caption = "the ranks have gaps or repeats: MS MARCO's script counts them, all else closes them"
+    show(
+        table(
+            ["measure", "mean", "95 % interval"],
+            rows,
+            title=title,
+            caption=caption if scored.by_written_ranks else "",
+        )
+    )

@@ -2,22 +2,27 @@
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Document
-from llara_eval.datasets.folder import read_jsonl
 
 Numbered = Iterator[tuple[int, Document]]
 """Documents in order, each with the number, counted from 1, of its first line or of its row."""
 
+Placed = Iterator[tuple[int | str, Document]]
+"""Documents in order, each with its number or, if there are several files, the file's name and the number."""
+
 Reader = Callable[[Path], Numbered]
 """A function that streams the documents of a file."""
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 REPORT_EVERY = 1_000
 """Documents between two reports of progress."""
@@ -33,6 +38,9 @@ class CorpusFacts:
         titled: Number of documents with a title.
         fingerprint: SHA-256 of the normalised content, in order.
         judged_unknown: Judged document ids that the corpus lacks, sorted.
+        own_ids: Number of queries whose identifier is that of a document.
+        own_texts: Number of these whose text is that of the document, with or without its title.
+        ids: A hash of the set of document ids, in any order; see ``ids`` of a known data set.
         state: State of the source when it was scanned.
     """
 
@@ -41,6 +49,9 @@ class CorpusFacts:
     titled: int
     fingerprint: str
     judged_unknown: tuple[str, ...]
+    own_ids: int
+    own_texts: int
+    ids: str
     state: object
 
 
@@ -57,7 +68,7 @@ class DocumentStream:
     def __init__(
         self,
         origin: str,
-        read: Callable[[], Numbered],
+        read: Callable[[], Placed],
         state: Callable[[], object] = lambda: None,
         unit: str = "line",
     ) -> None:
@@ -86,7 +97,10 @@ class DocumentStream:
         return DocumentStream(self.origin, partial(_read_passages, self._read, cut), self._state, self.unit)
 
     def scan(
-        self, judged: frozenset[str] = frozenset(), advance: Callable[[int], None] = lambda n: None
+        self,
+        judged: frozenset[str] = frozenset(),
+        queries: Mapping[str, str] = _NONE,
+        advance: Callable[[int], None] = lambda n: None,
     ) -> CorpusFacts:
         """Read the corpus once, check it, and keep the result in ``facts``.
 
@@ -95,6 +109,7 @@ class DocumentStream:
 
         Args:
             judged: Document ids that occur in judgements.
+            queries: Query id → text of the judged queries.
             advance: Called with the number of documents read since the last call.
 
         Raises:
@@ -103,14 +118,18 @@ class DocumentStream:
         self.facts, state = None, self._state()
         content = hashlib.sha256()
         hashes = array("Q")
-        unknown, empty, titled = set(judged), 0, 0
+        unknown, empty, titled, own_ids, own_texts = set(judged), 0, 0, 0, 0
         for document in self:
-            hashes.append(_hash64(document.doc_id))
+            hashes.append(hash64(document.doc_id))
             fields = document if document.url else document[:3]  # BEIR documents have no URL
             content.update("\x1f".join(fields).encode() + b"\x1e")
             unknown.discard(document.doc_id)
             empty += not document.contents
             titled += bool(document.title)
+            if document.doc_id in queries:
+                own_ids += 1
+                text = queries[document.doc_id].strip()
+                own_texts += text in (document.text.strip(), document.contents)
             if not len(hashes) % REPORT_EVERY:
                 advance(REPORT_EVERY)
         advance(len(hashes) % REPORT_EVERY)
@@ -122,7 +141,15 @@ class DocumentStream:
         if len(repeated):
             self._refuse_repeats(frozenset(repeated.tolist()))
         self.facts = CorpusFacts(
-            len(hashes), empty, titled, content.hexdigest(), tuple(sorted(unknown)), state
+            documents=len(hashes),
+            empty=empty,
+            titled=titled,
+            fingerprint=content.hexdigest(),
+            judged_unknown=tuple(sorted(unknown)),
+            own_ids=own_ids,
+            own_texts=own_texts,
+            ids=hashlib.sha256(np.ascontiguousarray(ordered, dtype="<u8").data).hexdigest()[:16],
+            state=state,
         )
         return self.facts
 
@@ -142,44 +169,55 @@ class DocumentStream:
 
     def _refuse_repeats(self, suspected: frozenset[int]) -> None:
         """Raise an error that names both lines if an identifier with a suspected hash occurs twice."""
-        first: dict[str, int] = {}
+        first: dict[str, int | str] = {}
         for number, (doc_id, *_) in self._read():
-            if _hash64(doc_id) not in suspected:
+            if hash64(doc_id) not in suspected:
                 continue
             if doc_id in first:
-                raise DataError.at(
-                    self.origin,
-                    number,
-                    f"document id {doc_id!r} is already on {self.unit} {first[doc_id]}; ids must be unique",
-                )
+                earlier = f"is already on {self.unit} {first[doc_id]}; ids must be unique"
+                raise DataError(f"{self.origin}:{number}: document id {doc_id!r} {earlier}")
             first[doc_id] = number
 
 
 class Corpus(DocumentStream):
-    """The documents of a file.
+    """The documents of one or more files.
 
     Args:
-        path: The file.
-        read: The reader of its format; that of BEIR's ``corpus.jsonl`` by default.
+        paths: The files.
+        read: The reader of their format.
+
+    Attributes:
+        paths: The files.
     """
 
-    def __init__(self, path: Path, read: Reader = read_jsonl) -> None:
-        super().__init__(str(path), partial(read, path), partial(_state, path))
-        self.path = path
+    def __init__(self, paths: Sequence[Path], read: Reader) -> None:
+        self.paths = tuple(paths)
+        origin = self.paths[0] if len(self.paths) == 1 else self.paths[0].parent
+        super().__init__(str(origin), partial(_read_files, self.paths, read), partial(_state, self.paths))
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """Return the size of a file and the time of its last change."""
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
+def _state(paths: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return the size of each file and the time of its last change."""
+    return [(status.st_size, status.st_mtime_ns) for status in map(Path.stat, paths)]
 
 
-def _read_passages(read: Callable[[], Numbered], cut: Callable[[Document], Iterable[Document]]) -> Numbered:
+def _read_files(paths: Sequence[Path], read: Reader) -> Placed:
+    """Stream the documents of files, each with its place."""
+    if len(paths) == 1:
+        yield from read(paths[0])
+        return
+    for path in paths:
+        for number, document in read(path):
+            yield f"{path.name}:{number}", document
+
+
+def _read_passages(read: Callable[[], Placed], cut: Callable[[Document], Iterable[Document]]) -> Placed:
     """Stream the passages of documents, each with the number of its document."""
     for number, document in read():
         for passage in cut(document):
             yield number, passage
 
 
-def _hash64(text: str) -> int:
+def hash64(text: str) -> int:
+    """Return 64 bits that depend on a text alone."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

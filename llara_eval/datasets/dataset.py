@@ -14,6 +14,7 @@ from llara_eval.datasets import memory
 from llara_eval.datasets.corpus import DocumentStream
 from llara_eval.datasets.folder import judged_queries
 from llara_eval.datasets.known import DEPTH, KnownDataset
+from llara_eval.datasets.own_ids import OwnIds, own_id_rule
 from llara_eval.scoring.inputs import as_qrels
 from llara_eval.scoring.measures import DEFAULT_MEASURES
 
@@ -34,6 +35,7 @@ class Dataset:
         depth: Number of documents in a ranking.
         text_length: Maximum tokens of a document for systems with such a limit; None leaves it to the system.
         fingerprint: SHA-256 over documents, judged queries and judgements.
+        source: Where it was downloaded from, with the revision or the checksum; "" if that is unknown.
         warnings: Sentences about content that is unusual but does not stop an evaluation.
         mismatch: The first difference from the public data set of the same name; None if there is none.
     """
@@ -48,6 +50,7 @@ class Dataset:
     depth: int = DEPTH
     text_length: int | None = None
     fingerprint: str
+    source: str = ""
     warnings: tuple[str, ...] = ()
     mismatch: str | None = None
 
@@ -78,7 +81,8 @@ class Dataset:
             name: Name of the data set in its results. The name of a public data set is refused unless the
                 counts agree; its facts are then the defaults of the arguments below.
             split: The split of the judgements.
-            drop_own_ids: Whether the document with a query's own identifier is left out of its ranking.
+            drop_own_ids: Whether the document with a query's own identifier is left out of its ranking; None:
+                only where a public data set declares it.
             measures: The measures that are reported.
             depth: Number of documents in a ranking.
             text_length: Maximum tokens of a document for systems with such a limit.
@@ -93,14 +97,14 @@ class Dataset:
         judged = judged_queries("queries", memory.queries_of(queries), judgements, split)
         kept = memory.documents_of(documents)
         corpus = DocumentStream("documents", lambda: enumerate(kept, 1), unit="row")
-        dataset = check(UncheckedDataset(naming, split, judgements, judged, corpus))
+        unchecked = UncheckedDataset(naming, split, judgements, judged, corpus)
+        dataset = check(unchecked, declared=drop_own_ids)
         if dataset.mismatch:
             raise DataError(
                 f"{name!r} is the name of a public data set, and this is another: {dataset.mismatch}; "
                 "give it another name"
             )
         overrides: dict[str, Any] = {
-            "drop_own_ids": drop_own_ids,
             "measures": None if measures is None else tuple(measures),
             "depth": depth,
             "text_length": text_length,
@@ -131,17 +135,32 @@ class Naming(NamedTuple):
 
 
 class UncheckedDataset(NamedTuple):
-    """A data set before its documents are read."""
+    """A data set before its documents are read; ``notes`` become warnings."""
 
     naming: Naming
     split: str
     qrels: Qrels
     queries: tuple[Query, ...]
     corpus: DocumentStream
+    notes: tuple[str, ...] = ()
+    source: str = ""
 
 
-def check(unchecked: UncheckedDataset, progress: Progress = SILENT) -> Dataset:
+def check(
+    unchecked: UncheckedDataset,
+    progress: Progress = SILENT,
+    *,
+    declared: bool | None = None,
+    own_ids: OwnIds | None = None,
+) -> Dataset:
     """Read all documents once, and return the data set with warnings about its content.
+
+    Args:
+        unchecked: The data set.
+        progress: Where to show progress.
+        declared: Whether the data set itself says that own ids are dropped or kept; None: it does not say.
+        own_ids: What the user wants in place of the data set's own rule; a difference becomes part of the
+            name.
 
     Raises:
         DataError: A document is malformed, an identifier occurs twice, or the corpus is empty.
@@ -150,9 +169,9 @@ def check(unchecked: UncheckedDataset, progress: Progress = SILENT) -> Dataset:
     judged = frozenset(doc_id for grades in unchecked.qrels.values() for doc_id in grades)
     title, expected = (known.name, known.documents) if known else ("documents", None)
     with progress.task(f"read {title}", expected) as advance:
-        facts = corpus.scan(judged, advance)
+        facts = corpus.scan(judged, {query.query_id: query.text for query in unchecked.queries}, advance)
 
-    warnings = []
+    warnings = list(unchecked.notes)
     if facts.judged_unknown:
         warnings.append(
             f"{len(facts.judged_unknown)} judged documents are not in the corpus "
@@ -164,30 +183,34 @@ def check(unchecked: UncheckedDataset, progress: Progress = SILENT) -> Dataset:
     if empty_queries:
         warnings.append(f"{len(empty_queries)} queries have no text ({empty_queries[0]!r}, …)")
 
-    mismatch = _difference(known, unchecked.split, facts.documents, unchecked.qrels) if known else None
+    mismatch = difference(known, unchecked.split, facts.documents, unchecked.qrels) if known else None
     if known and mismatch:
         warnings.append(
             f"the folder is called {Path(corpus.origin).parent.name} but is not {known.name}: "
             f"{mismatch}; its results are filed under {other_name!r}"
         )
     usual = known or KnownDataset(name=other_name, folder="")
+    if declared is None and known and not mismatch:
+        declared = known.drop_own_ids
+    drop_own_ids, ending, more_warnings = own_id_rule(facts, declared, own_ids)
     return Dataset(
-        name=other_name if mismatch else usual.name,
+        name=(other_name if mismatch else usual.name) + ending,
         split=unchecked.split,
         queries=unchecked.queries,
         qrels=unchecked.qrels,
         corpus=corpus,
-        drop_own_ids=usual.drop_own_ids and not mismatch,
+        drop_own_ids=drop_own_ids,
         measures=usual.measures,
         depth=usual.depth,
         text_length=usual.text_length,
         fingerprint=_fingerprint(facts.fingerprint, unchecked.queries, unchecked.qrels),
-        warnings=tuple(warnings),
+        source=unchecked.source,
+        warnings=(*warnings, *more_warnings),
         mismatch=mismatch,
     )
 
 
-def _difference(known: KnownDataset, split: str, documents: int, qrels: Qrels) -> str | None:
+def difference(known: KnownDataset, split: str, documents: int, qrels: Qrels) -> str | None:
     """Return the first count that differs from the pinned count of a public data set, or None."""
     counts = [("documents", documents, known.documents)]
     if split == known.split:

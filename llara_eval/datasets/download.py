@@ -5,10 +5,13 @@ that the files can be verified without a network.
 """
 
 import hashlib
+import logging
+import time
 import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, TypeVar
 
 from llara_eval.core.decode import plain, read_record
 from llara_eval.core.errors import DataError
@@ -17,12 +20,22 @@ from llara_eval.core.folders import atomic_folder
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.known import RECIPES, KnownDataset
 
+logger = logging.getLogger(__name__)
+
 MANIFEST = "manifest.json"
 
 _TIMEOUT = 30
 """Seconds without a byte before a transfer counts as broken."""
 
 _CHUNK = 1 << 20
+
+_ATTEMPTS = 4
+"""How often a transfer is tried that fails for a passing reason."""
+
+_WAIT = 1.0
+"""Seconds before the second attempt; the time doubles with each one."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,52 +81,104 @@ def fetch_archive(known: KnownDataset, data_dir: Path, progress: Progress = SILE
     except OSError as error:
         raise DataError(f"{data_dir}: no data set can be written into this folder ({error})") from error
     archive = data_dir / f"{known.archive}.zip"
-    if not archive.is_file():
-        part = archive.with_suffix(".zip.part")
-        download(known.url, part, progress)
-        _verify(part, known.url, known.md5)
-        part.rename(archive)
+    url = known.url
+    if archive.is_file():
+        _verify(archive, url, known.md5)
     else:
-        _verify(archive, known.url, known.md5)
+        logger.info("%s: licence %s; from %s", known.name, known.licence, url)
+        url = _download_from_any(known.urls, archive, known.md5, progress)
     with atomic_folder(target) as folder:
         _unpack(archive, folder)
-        write_manifest(folder, url=known.url, md5=known.md5)
+        write_manifest(folder, url=url, md5=known.md5)
     archive.unlink()
 
 
+def _download_from_any(urls: Sequence[str], archive: Path, md5: str, progress: Progress) -> str:
+    """Download an archive from the first address that gives it whole, and return that address.
+
+    Raises:
+        DataError: No address gives it; the message has the problem with each.
+    """
+    part = archive.with_suffix(".zip.part")
+    problems: list[DataError] = []
+    for url in urls:
+        try:
+            download(url, part, progress)
+            _verify(part, url, md5)
+        except DataError as error:
+            problems.append(error)
+            continue
+        part.rename(archive)
+        return url
+    raise DataError("; then ".join(map(str, problems))) from problems[0]
+
+
+def persistently(action: Callable[[], T], passes: Callable[[Exception], bool]) -> T:
+    """Return the result of an action, which is repeated after a failure that may pass.
+
+    Args:
+        action: Called up to four times, with growing pauses.
+        passes: Returns whether an error may pass; any other error is raised at once.
+    """
+    for attempt in range(_ATTEMPTS - 1):
+        try:
+            return action()
+        except Exception as error:
+            if not passes(error):
+                raise
+            logger.info("tried again in %.0f s: %s", _WAIT * 2**attempt, error)
+            time.sleep(_WAIT * 2**attempt)
+    return action()
+
+
 def download(url: str, part: Path, progress: Progress = SILENT) -> None:
-    """Download ``url`` into ``part``, and resume where an earlier call stopped.
+    """Download ``url`` into ``part``, and resume where an earlier call or a broken transfer stopped.
 
     Raises:
         DataError: The server refused the request, or the transfer broke; ``part`` keeps the bytes received.
     """
     import requests
 
-    resumed_at = part.stat().st_size if part.exists() else 0
-    headers = {"Accept-Encoding": "identity"}  # byte ranges must count bytes of the file, not of its encoding
-    if resumed_at:
-        headers["Range"] = f"bytes={resumed_at}-"
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-            if response.status_code == requests.codes.requested_range_not_satisfiable:
-                return  # the file is complete
-            response.raise_for_status()
-            if response.status_code != requests.codes.partial_content:
-                resumed_at = 0  # the server sends the whole file again
-            length = int(response.headers.get("Content-Length", 0))
-            with (
-                part.open("ab" if resumed_at else "wb") as file,
-                progress.task(f"download {part.stem}, bytes", resumed_at + length or None) as advance,
-            ):
-                advance(resumed_at)
-                for block in response.iter_content(_CHUNK):
-                    advance(file.write(block))
+        persistently(lambda: _transfer(url, part, progress), _may_pass)
     except requests.RequestException as error:
         kept = part.stat().st_size if part.exists() else 0
         raise DataError(
             f"download of {url} failed: {error}; {kept:,} bytes are kept in {part}, "
             "the same command resumes the download"
         ) from error
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return whether a failure may pass: a broken or truncated transfer, or an overloaded server."""
+    import requests
+
+    if isinstance(error, requests.HTTPError):
+        return error.response.status_code in (408, 429) or error.response.status_code >= 500
+    return isinstance(error, requests.RequestException)
+
+
+def _transfer(url: str, part: Path, progress: Progress) -> None:
+    import requests
+
+    resumed_at = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"}  # byte ranges must count bytes of the file, not of its encoding
+    if resumed_at:
+        headers["Range"] = f"bytes={resumed_at}-"
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            return  # the file is complete
+        response.raise_for_status()
+        if response.status_code != requests.codes.partial_content:
+            resumed_at = 0  # the server sends the whole file again
+        length = int(response.headers.get("Content-Length", 0))
+        with (
+            part.open("ab" if resumed_at else "wb") as file,
+            progress.task(f"download {part.stem}, bytes", resumed_at + length or None) as advance,
+        ):
+            advance(resumed_at)
+            for block in response.iter_content(_CHUNK):
+                advance(file.write(block))
 
 
 def _verify(archive: Path, url: str, md5: str) -> None:

@@ -1,48 +1,73 @@
-"""A folder in BEIR layout: documents, queries and judgements in files, with an error for every defect.
+"""A folder with a data set: documents, queries and judgements in files, with an error for every defect.
 
-``corpus.jsonl[.gz]`` is streamed; ``queries.jsonl[.gz]`` and ``qrels/<split>.tsv[.gz]`` are kept in memory.
+Documents are streamed; queries and judgements are kept in memory. Which file holds what:
+:mod:`llara_eval.datasets.layout`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from llara_eval.core.errors import DataError
-from llara_eval.core.lines import find_file, objects
+from llara_eval.core.tables import rows
 from llara_eval.core.types import Document, Qrels, Query
-from llara_eval.scoring.trec import read_qrels
+from llara_eval.datasets.corpus import Corpus
+from llara_eval.datasets.layout import choose, layout_of
+from llara_eval.scoring.judgements import collect_qrels, read_qrels
+
+DOCUMENT_IDS = ("_id", "doc_id", "id", "docid", "docno")
+QUERY_IDS = ("_id", "query_id", "id", "qid", "query-id")
+"""Names of the field with the identifier, in order of precedence."""
+
+_COLUMNS = {*DOCUMENT_IDS, *QUERY_IDS, "title", "text"}
 
 
-def read_jsonl(path: Path, *, id_field: str = "_id") -> Iterator[tuple[int, Document]]:
-    """Stream a ``corpus.jsonl[.gz]``: one object a line with an id, ``text`` and optionally ``title``.
+def read_documents(path: Path) -> Iterator[tuple[int, Document]]:
+    """Stream a file of documents, JSON Lines or Parquet: rows with an id, ``text`` and optionally ``title``.
 
     Yields:
-        The number of the line and the document.
+        The number of the line or row, and the document.
 
     Raises:
-        DataError: A line is malformed.
+        DataError: A row is malformed.
     """
-    for number, row in objects(path):
-        yield number, document_of(path, number, row, id_field)
+    for number, row in rows(path, _COLUMNS):
+        yield number, document_of(path, number, row, _id_field(row, DOCUMENT_IDS))
 
 
-def read_queries(path: Path) -> dict[str, Query]:
-    """Read ``queries.jsonl[.gz]``, in file order.
+def read_queries(*paths: Path) -> dict[str, Query]:
+    """Read files of queries, JSON Lines or Parquet, in their order.
 
     Raises:
-        DataError: A line is malformed or an identifier occurs twice.
+        DataError: A row is malformed or an identifier occurs twice.
     """
-    return unique_queries(path, ((number, query_of(path, number, row)) for number, row in objects(path)))
+    queries: dict[str, Query] = {}
+    for path in paths:
+        numbered = (
+            (number, query_of(path, number, row, _id_field(row, QUERY_IDS)))
+            for number, row in rows(path, _COLUMNS)
+        )
+        queries = unique_queries(path, numbered, queries)
+    return queries
 
 
-def unique_queries(origin: Path | str, queries: Iterator[tuple[int, Query]]) -> dict[str, Query]:
-    """Return numbered queries by their identifier, in order.
+def _id_field(row: Mapping[str, Any], names: Sequence[str]) -> str:
+    return next((name for name in names if name in row), names[0])
+
+
+def unique_queries(
+    origin: Path | str,
+    queries: Iterator[tuple[int, Query]],
+    earlier: Mapping[str, Query] = MappingProxyType({}),
+) -> dict[str, Query]:
+    """Return numbered queries by their identifier, in order, after those that were read earlier.
 
     Raises:
         DataError: An identifier occurs twice.
     """
-    unique: dict[str, Query] = {}
+    unique = dict(earlier)
     for number, query in queries:
         if query.query_id in unique:
             raise DataError.at(
@@ -58,9 +83,40 @@ def read_judged(folder: Path, split: str) -> tuple[dict[str, dict[str, int]], tu
     Raises:
         DataError: The split does not exist, a line is malformed, or a judged query is missing.
     """
-    qrels = read_qrels(qrels_file(folder, split))
-    path = find_file(folder, "queries.jsonl")
-    return qrels, judged_queries(path, read_queries(path), qrels, split)
+    qrels = read_split(folder, split)
+    paths = _found(folder, choose(layout_of(folder).queries, split), "queries")
+    return qrels, judged_queries(paths[0], read_queries(*paths), qrels, split)
+
+
+def corpus_of(folder: Path, split: str | None = None) -> Corpus:
+    """Return the documents of a folder: those of a split, if it has documents of its own.
+
+    Raises:
+        DataError: The folder has no documents.
+    """
+    return Corpus(_found(folder, choose(layout_of(folder).corpus, split), "corpus"), read_documents)
+
+
+def require_files(folder: Path, split: str | None) -> None:
+    """Refuse a folder that lacks documents, queries, or the judgements of a split.
+
+    Raises:
+        DataError: A file is missing.
+    """
+    layout = layout_of(folder)
+    _found(folder, choose(layout.corpus, split), "corpus")
+    _found(folder, choose(layout.queries, split), "queries")
+    if split is not None:
+        _require_split(folder, split)
+
+
+def _found(folder: Path, names: Sequence[str], role: str) -> list[Path]:
+    if not names:
+        raise DataError(
+            f"{folder}: there is neither {role}.jsonl, {role}.jsonl.gz or {role}.parquet nor a folder "
+            f"{role}/ of such files; see docs/datasets.md"
+        )
+    return [folder / name for name in names]
 
 
 def judged_queries(
@@ -80,23 +136,39 @@ def judged_queries(
     return tuple(query for query in queries.values() if query.query_id in qrels)
 
 
-def splits(folder: Path) -> dict[str, Path]:
-    """Return the judgement files of a folder by split; of two forms, the one without gzip."""
-    files = [*(folder / "qrels").glob("*.tsv.gz"), *(folder / "qrels").glob("*.tsv")]
-    return {path.name.removesuffix(".gz").removesuffix(".tsv"): path for path in files}
+def splits(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Return the judgement files of a folder by split; of several forms, one is taken."""
+    return {
+        split: tuple(folder / name for name in names)
+        for split, names in sorted(layout_of(folder).qrels.items())
+    }
 
 
-def qrels_file(folder: Path, split: str) -> Path:
-    """Return the judgement file of a split.
+def read_split(folder: Path, split: str) -> dict[str, dict[str, int]]:
+    """Return the judgements of a split.
 
     Raises:
-        DataError: The split does not exist; the message lists the splits of the folder.
+        DataError: The split does not exist (the message lists those of the folder), a line is malformed, or
+            one pair has two grades.
     """
+    parts = [read_qrels(path) for path in _require_split(folder, split)]
+    if len(parts) == 1:
+        return parts[0]
+    merged = (
+        (number, query_id, doc_id, grade)
+        for number, part in enumerate(parts, 1)
+        for query_id, grades in part.items()
+        for doc_id, grade in grades.items()
+    )
+    return collect_qrels(f"{folder / 'qrels'}, split {split}, file", merged)
+
+
+def _require_split(folder: Path, split: str) -> tuple[Path, ...]:
     files = splits(folder)
     if split not in files:
         raise DataError(
             f"{folder / 'qrels'}: no judgements for split {split!r}; "
-            + (f"the folder has {', '.join(sorted(files))}" if files else "the folder has no *.tsv")
+            + (f"the folder has {', '.join(files)}" if files else "the folder has no judgements")
         )
     return files[split]
 

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llara_eval.core.errors import DataError
-from llara_eval.core.lines import find_file
 from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.datasets import hub
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import load as datasets
 from llara_eval.datasets.download import changes, find_manifest
-from llara_eval.datasets.folder import qrels_file, splits
+from llara_eval.datasets.folder import read_split, require_files, splits
 from llara_eval.datasets.known import KnownDataset, find
-from llara_eval.scoring.trec import read_qrels
+from llara_eval.datasets.layout import layout_of
 
 _NO_MANIFEST = "no record of a download"
 
@@ -26,8 +26,9 @@ def folder_of(name: str, data_dir: Path) -> Path | None:
 
 def others(data_dir: Path) -> list[str]:
     """Return the names of the folders in ``data_dir`` that hold a data set other than the public ones."""
-    folders = (path.parent for path in data_dir.glob("*/qrels") if path.is_dir())
-    return sorted(folder.name for folder in folders if not find(folder.name))
+    folders = data_dir.iterdir() if data_dir.is_dir() else ()
+    named = (folder for folder in folders if folder.is_dir() and not folder.name.startswith("."))
+    return sorted(folder.name for folder in named if not find(folder.name) and all(layout_of(folder)))
 
 
 def at_hand(data_dir: Path) -> list[str]:
@@ -74,6 +75,7 @@ def describe(name: str, data_dir: Path) -> dict[str, Any]:
         "groups": list(facts.groups),
         "source": facts.source or None,
         "url": facts.url,
+        "hub": facts.hub,
         "archive_bytes": facts.archive_bytes,
         "md5": facts.md5,
         "files": [" or ".join(names) for names in facts.files],
@@ -90,14 +92,22 @@ def _check_files(folder: Path, known: KnownDataset | None) -> tuple[str, list[st
     """Return a summary of a folder's manifest, and messages about a missing file or a bad manifest."""
     try:
         if known is None or not known.files:
-            find_file(folder, "corpus.jsonl")
-            find_file(folder, "queries.jsonl")
-            if known is not None:
-                qrels_file(folder, known.split)
+            require_files(folder, known.split if known else None)
         manifest = find_manifest(folder)
     except DataError as error:
         return "", [str(error)]
-    return f"{len(manifest.files)} files, archive md5 {manifest.md5}" if manifest else _NO_MANIFEST, []
+    if manifest is not None:
+        archive = f"archive md5 {manifest.md5}" if manifest.md5 else manifest.url
+        return f"{len(manifest.files)} files, {archive}", []
+    of_hub = hub.manifest_of(folder)
+    if of_hub is None:
+        return _NO_MANIFEST, []
+    return f"{hub.source_of(folder)}, {_stated(of_hub)}", []
+
+
+def _stated(manifest: hub.HubManifest) -> str:
+    """Return for how many files the hub states a checksum."""
+    return f"{sum(map(bool, manifest.files.values()))} of {len(manifest.files)} files have a checksum"
 
 
 def _interrupted(known: KnownDataset | None, data_dir: Path) -> list[str]:
@@ -143,8 +153,8 @@ def verify(name: str, data_dir: Path, progress: Progress = SILENT) -> Verdict:
         qrels_files = splits(folder)
         split = None if find(name) or "test" in qrels_files else min(qrels_files, default=None)
         dataset = datasets.load(name, data_dir=data_dir, split=split, offline=True, progress=progress)
-        for path in qrels_files.values():
-            read_qrels(path)
+        for name_of_split in qrels_files:
+            read_split(folder, name_of_split)
         checksums, changed = _compare(folder, find(dataset.name), progress)
     except DataError as error:
         return Verdict(name, folder, problem=str(error))
@@ -164,6 +174,11 @@ def verify(name: str, data_dir: Path, progress: Progress = SILENT) -> Verdict:
 def _compare(folder: Path, known: KnownDataset | None, progress: Progress) -> tuple[str, list[str]]:
     """Return the outcome of comparing a folder's checksums, and the differences."""
     manifest = find_manifest(folder)
+    of_hub = hub.manifest_of(folder) if manifest is None else None
+    if of_hub is not None:
+        with progress.task("compare checksums", None):
+            problems = hub.changes(of_hub)
+        return "differ" if problems else _stated(of_hub), problems
     if manifest is None:
         comparison = "the pinned counts compared" if known else "no counts are pinned"
         return f"{_NO_MANIFEST}; every line read, {comparison}", []

@@ -1,6 +1,6 @@
 """The public data sets that have a name: their pinned counts, measures, licences and groups.
 
-The facts are in ``data/beir.csv`` and ``data/msmarco.csv``.
+The facts are in ``data/beir.csv``, ``data/msmarco.csv`` and ``data/nanobeir.csv``.
 
 BEIR: Thakur et al., "BEIR", NeurIPS 2021 Datasets and Benchmarks, Table 1; the zips are those the ``beir``
 package names. Counts, checksums and sizes: ir_datasets 0.6.3 (``etc/metadata.json``, ``etc/downloads.json``;
@@ -15,6 +15,10 @@ regressions ``msmarco-v1-*``, ``dl19-*`` and ``dl20-*``. There, a passage of TRE
 ("highly relevant"), and a document from grade 1 on; nDCG uses all grades. A document is read as one text of
 2,048 tokens, as RepLLaMA (arXiv 2310.08319) and LLaRA do.
 
+NanoBEIR: names, revisions, licence and counts are those of mteb's task records and descriptive statistics
+(commit a905523d). mteb and sentence-transformers leave a query's own document in its ranking there, in
+ArguAna too, so the published values have it, and so has the rule here.
+
 Tokens: see :mod:`llara_eval.planning.corpus_sizes`.
 """
 
@@ -28,6 +32,9 @@ from llara_eval.core.paths import DATA
 from llara_eval.scoring.measures import DEFAULT_MEASURES
 
 BASE_URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets"
+
+MIRRORS = ("https://github.com/xhluca/bm25s/releases/download/data",)
+"""Other sources of the same zips, tried in order when the first fails; the checksum decides in any case."""
 
 RECIPES = "https://github.com/beir-cellar/beir/tree/main/examples/dataset"
 """Instructions to make the licensed data sets of BEIR from their sources."""
@@ -60,8 +67,11 @@ class KnownDataset:
         text_length: Maximum tokens of a document for systems with such a limit; None leaves it to the system.
         titled: Name of the data set of the same documents with titles; None where there is none.
         groups: The groups of which the data set is a member, see :data:`AVERAGES`.
+        ids: A hash of the set of its document ids (``CorpusFacts.ids``), by which its documents are
+            recognised in any folder; None where it is not pinned.
         files: Official files of documents, queries and judgements, each with its alternative names; empty
             for a data set in BEIR layout.
+        hub: Name and revision of the data set on the hub, ``org/name@revision``; None where it is not there.
         archive: Name of the zip, without its ending; None where no zip can be downloaded.
         md5: Checksum of the zip.
         archive_bytes: Bytes of the zip.
@@ -87,7 +97,9 @@ class KnownDataset:
     text_length: int | None = None
     titled: str | None = None
     groups: tuple[str, ...] = ()
+    ids: str | None = None
     files: tuple[tuple[str, ...], ...] = ()
+    hub: str | None = None
     archive: str | None = None
     md5: str | None = None
     archive_bytes: int | None = None
@@ -103,6 +115,16 @@ class KnownDataset:
         return f"{BASE_URL}/{self.archive}.zip" if self.archive else None
 
     @property
+    def urls(self) -> tuple[str, ...]:
+        """Addresses of the zip, the first to be tried first."""
+        return tuple(f"{base}/{self.archive}.zip" for base in (BASE_URL, *MIRRORS)) if self.archive else ()
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it can be downloaded from one place as a whole."""
+        return bool(self.archive or self.hub)
+
+    @property
     def is_documents(self) -> bool:
         """Whether its documents are whole web pages, with a length limit of their own, and not passages."""
         return self.text_length is not None
@@ -114,9 +136,10 @@ def _read(file: str, **common: str) -> dict[str, KnownDataset]:
     with (DATA / file).open(encoding="utf-8", newline="") as table:
         for cells in csv.DictReader(table):
             fields: dict[str, object] = {column: cell for column, cell in cells.items() if cell}
-            fields |= {column: cells[column].split() for column in _LISTS if column in fields}
+            fields = common | fields
+            fields |= {column: str(fields[column]).split() for column in _LISTS if column in fields}
             fields["files"] = [names.split("|") for names in cells.get("files", "").split()]
-            data_sets[cells["name"]] = decode(common | fields, KnownDataset, file, text=True)
+            data_sets[cells["name"]] = decode(fields, KnownDataset, file, text=True)
     return data_sets
 
 
@@ -125,7 +148,15 @@ _MSMARCO = _read(
     "msmarco.csv", source="https://microsoft.github.io/msmarco/", licence="non-commercial research"
 )
 
-KNOWN: Mapping[str, KnownDataset] = MappingProxyType(_BEIR | _MSMARCO)
+_NANOBEIR = _read(
+    "nanobeir.csv",
+    split="train",
+    source="NanoBEIR (Zeta Alpha, 2024), small parts of BEIR",
+    licence="CC BY 4.0",
+    groups="nanobeir",
+)
+
+KNOWN: Mapping[str, KnownDataset] = MappingProxyType(_BEIR | _MSMARCO | _NANOBEIR)
 """Full name → the facts of a data set."""
 
 BEIR = tuple(_BEIR)
@@ -142,7 +173,10 @@ def _members(group: str) -> tuple[str, ...]:
 
 
 AVERAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {group: _members(group) for group in ("beir-13", "beir-14", "beir-15", "beir-18", *_GROUPS_OF_GROUPS)}
+    {
+        group: _members(group)
+        for group in ("beir-13", "beir-14", "beir-15", "beir-18", *_GROUPS_OF_GROUPS, "nanobeir")
+    }
 )
 """Groups of data sets whose macro means are published → their members; a member may be a group.
 
@@ -183,6 +217,11 @@ def full_name(name: str) -> str:
     lower = ALIASES.get(name.lower(), name.lower())
     names = [full for full in (lower, f"beir/{lower}") if full in KNOWN or full in AVERAGES]
     return names[0] if names else name
+
+
+def with_documents(ids: str) -> KnownDataset | None:
+    """Return the public data set whose document ids have a hash (``CorpusFacts.ids``), or None."""
+    return next((known for known in KNOWN.values() if known.ids == ids), None)
 
 
 def expand(name: str) -> tuple[str, ...]:

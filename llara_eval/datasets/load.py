@@ -1,6 +1,6 @@
 """A name or a folder → a :class:`Dataset`: found, downloaded where it is public, and checked."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from llara_eval.core.errors import DataError
@@ -10,13 +10,15 @@ from llara_eval.core.paths import DATA, home
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.suggest import did_you_mean
 from llara_eval.core.types import Qrels
+from llara_eval.datasets import hub, irds, msmarco
 from llara_eval.datasets import known as catalogue
-from llara_eval.datasets import msmarco
-from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.dataset import Dataset, Naming, UncheckedDataset, check
-from llara_eval.datasets.folder import judged_queries, qrels_file, read_judged
+from llara_eval.datasets.download import find_manifest
+from llara_eval.datasets.folder import corpus_of, judged_queries, read_judged, read_split
 from llara_eval.datasets.known import KnownDataset
-from llara_eval.scoring.trec import read_qrels
+from llara_eval.datasets.limited import limited, limited_qrels, whole
+from llara_eval.datasets.own_ids import OwnIds
+from llara_eval.scoring.judgements import read_qrels
 
 DEMO = "demo"
 """Name of the small test collection that comes with the package."""
@@ -33,23 +35,32 @@ def load(
     data_dir: Path,
     split: str | None = None,
     offline: bool = False,
+    own_ids: OwnIds | None = None,
+    limit: int | None = None,
     progress: Progress = SILENT,
 ) -> Dataset:
     """Find a data set, download it if it is public and missing, and read all of it once.
 
     Args:
-        name_or_folder: A folder in BEIR layout, the name of a data set of BEIR (with or without
-            ``beir/``) or of MS MARCO, the name of a folder in ``data_dir``, or ``demo``.
+        name_or_folder: A folder (see :mod:`llara_eval.datasets.layout`), the name of a data set of BEIR (with
+            or without ``beir/``), NanoBEIR or MS MARCO, the name of a folder in ``data_dir``, ``demo``,
+            ``hf:org/name[@revision]`` on the hub, or ``irds:ID`` of ir_datasets.
         data_dir: The folder of named data sets, also for downloads.
         split: The split of the judgements; None means the split whose scores are published, or ``test``.
         offline: Whether downloads are forbidden.
+        own_ids: Whether the document with a query's own identifier is dropped from its ranking or kept; None:
+            as the data set declares it.
+        limit: The number of judged queries of a part of the data set, see
+            :func:`llara_eval.datasets.limited.limited`; None: the whole data set.
         progress: The display of progress.
 
     Raises:
         DataError: The data set is missing and cannot be downloaded, or its content is malformed.
     """
     dataset = find(name_or_folder, data_dir=data_dir, split=split, offline=offline, progress=progress)
-    return check(dataset, progress)
+    if limit is not None:
+        dataset = limited(dataset, limit, progress)
+    return check(dataset, progress, own_ids=own_ids)
 
 
 def find(
@@ -62,7 +73,7 @@ def find(
         names = naming(name_or_folder, data_dir=data_dir)
         split = split or names.split
         judged = read_judged(folder, split)
-        return UncheckedDataset(names, split, *judged, Corpus(find_file(folder, "corpus.jsonl")))
+        return UncheckedDataset(names, split, *judged, corpus_of(folder, split), source=_source_of(folder))
     if split not in (None, official.split):
         raise DataError(f"{official.name} has no split {split!r}: its judgements are in its name")
     files = _official_files(official, data_dir, offline)
@@ -72,11 +83,21 @@ def find(
     return UncheckedDataset(names, official.split, qrels, queries, files.documents)
 
 
+def _source_of(folder: Path) -> str:
+    """Return where a folder was downloaded from, with the revision or the checksum; "" if that is unknown."""
+    manifest = find_manifest(folder)
+    if manifest is None:
+        return hub.source_of(folder)
+    return f"{manifest.url} (md5 {manifest.md5})" if manifest.md5 else manifest.url
+
+
 def naming(name_or_folder: str, *, data_dir: Path) -> Naming:
     """Return the names that a data set may have, even if its files are missing; no file is read."""
     official = _official(name_or_folder)
     if official is not None:  # files with other counts are named after their data folder
         return Naming(official, f"{data_dir.resolve().name}/{official.name}")
+    if name_or_folder.startswith((hub.PREFIX, irds.PREFIX)):
+        return Naming(None, name_or_folder)
     try:
         folder = locate(name_or_folder, data_dir=data_dir, offline=True).resolve()
     except DataError:  # the files are missing, but there may be results
@@ -90,10 +111,16 @@ def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
     Raises:
         DataError: The judgements are missing or malformed.
     """
+    name, limit = whole(name)
+    qrels = _whole_judgements(name, split, data_dir)
+    return qrels if limit is None else limited_qrels(qrels, limit)
+
+
+def _whole_judgements(name: str, split: str, data_dir: Path) -> Qrels:
     for known in catalogue.KNOWN.values():
         if known.files and name in naming(known.name, data_dir=data_dir).names:
             return read_qrels(find_file(data_dir / known.folder, known.files[-1][0]))
-    return read_qrels(qrels_file(locate(name, data_dir=data_dir, offline=True), split))
+    return read_split(locate(name, data_dir=data_dir, offline=True), split)
 
 
 def _official(name: str) -> KnownDataset | None:
@@ -131,6 +158,11 @@ def locate(
     as_path = Path(name_or_folder).expanduser()
     if as_path.is_dir():
         return as_path
+    if name_or_folder.startswith(irds.PREFIX):
+        with _download_lease():
+            return irds.fetch(name_or_folder, data_dir, offline=offline, progress=progress)
+    if (of_hub := hub.parse(name_or_folder)) is not None:
+        return _of_hub(of_hub, offline=offline)
     official = _official(name_or_folder)
     if official is not None:
         return _official_files(official, data_dir, offline).corpus.parent
@@ -141,9 +173,12 @@ def locate(
     if known is None:
         raise DataError(
             f"{name_or_folder!r} is neither a folder, nor a folder in {data_dir}, nor a public data set; "
-            "`llara-eval datasets` lists the names."
+            f"`llara-eval datasets` lists the names, {hub.PREFIX}org/name is one of the hub, and "
+            f"{irds.PREFIX}ID one of ir_datasets."
             + did_you_mean(name_or_folder, [DEMO, *catalogue.KNOWN, *catalogue.AVERAGES])
         )
+    if known.hub and (of_hub := hub.parse(f"{hub.PREFIX}{known.hub}")):
+        return _of_hub(of_hub, offline=offline)
     if offline and known.url:
         raise DataError(
             f"{known.name} is not in {data_dir} and --offline forbids the download of {known.url}; "
@@ -155,6 +190,12 @@ def locate(
         if not (data_dir / known.folder).is_dir():
             fetch_archive(known, data_dir, progress)
     return data_dir / known.folder
+
+
+def _of_hub(name: hub.HubName, *, offline: bool) -> Path:
+    """Return the folder of a data set of the hub; one process at a time downloads."""
+    with nullcontext() if offline else _download_lease():
+        return Path(hub.fetch(name, offline=offline).folder)
 
 
 def _download_lease() -> AbstractContextManager[bool]:

@@ -11,13 +11,7 @@ from typing import Any
 from llara_eval.core.errors import DataError
 from llara_eval.core.frames import frame_column, is_frame
 from llara_eval.core.types import Document, Query
-from llara_eval.datasets.folder import document_of, query_of, unique_queries
-
-_DOCUMENT_IDS = ("doc_id", "_id", "id", "docid", "docno")
-"""Names of the field with the identifier of a document, in order of precedence."""
-
-_QUERY_IDS = ("query_id", "_id", "id", "qid")
-"""Names of the field with the identifier of a query, in order of precedence."""
+from llara_eval.datasets.folder import DOCUMENT_IDS, QUERY_IDS, document_of, query_of, unique_queries
 
 _Row = tuple[int, Mapping[str, Any], str]
 """The number of a row, its fields, and the name of the field with the identifier."""
@@ -36,7 +30,7 @@ def documents_of(values: Any) -> list[Document]:
     """
     return [
         document_of("documents", number, fields, id_field)._replace(url=fields.get("url", ""))
-        for number, fields, id_field in _rows("documents", values, _DOCUMENT_IDS)
+        for number, fields, id_field in _rows("documents", values, DOCUMENT_IDS)
     ]
 
 
@@ -50,7 +44,7 @@ def queries_of(values: Any) -> dict[str, Query]:
     Raises:
         DataError: A row is malformed, an identifier occurs twice, or the values have none of these forms.
     """
-    rows = _rows("queries", values, _QUERY_IDS)
+    rows = _rows("queries", values, QUERY_IDS)
     return unique_queries("queries", ((row[0], query_of("queries", *row)) for row in rows))
 
 

@@ -10,7 +10,6 @@ Addresses and checksums are in ``data/msmarco_files.csv``; they are those of ir_
 
 import csv
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from llara_eval.core.lines import text_lines
 from llara_eval.core.paths import DATA
 from llara_eval.core.types import Document, Query
 from llara_eval.datasets.corpus import Corpus, Numbered, Reader
-from llara_eval.datasets.folder import read_jsonl, unique_queries, usable_id
+from llara_eval.datasets.folder import read_documents, unique_queries, usable_id
 from llara_eval.datasets.known import KnownDataset
 
 
@@ -98,7 +97,7 @@ def read_queries(path: Path) -> dict[str, Query]:
 READERS: Mapping[str, Reader] = MappingProxyType(
     {
         "collection.tsv": read_passages,
-        "corpus.jsonl": partial(read_jsonl, id_field="docid"),
+        "corpus.jsonl": read_documents,
         "msmarco-docs.tsv": read_documents_tsv,
         "msmarco-docs.trec": read_documents_trec,
     }
@@ -116,7 +115,7 @@ class Files(NamedTuple):
     @property
     def documents(self) -> Corpus:
         """The documents, streamed."""
-        return Corpus(self.corpus, READERS[self.corpus.name.removesuffix(".gz")])
+        return Corpus([self.corpus], READERS[self.corpus.name.removesuffix(".gz")])
 
 
 def find(known: KnownDataset, data_dir: Path) -> Files:

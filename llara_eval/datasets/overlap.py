@@ -8,11 +8,12 @@ from typing import Literal, NamedTuple
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of
-from llara_eval.core.lines import objects
 from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.tables import rows
 from llara_eval.datasets.contamination import ANY, Finding
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.same_text import STRENGTH, Index, Item, Kind, batches
+from llara_eval.datasets.training_rows import converted
 
 Documents = Literal["judged", "all"]
 
@@ -74,9 +75,10 @@ def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SIL
     """Read a training file once and report the test texts that it holds.
 
     Args:
-        path: JSON Lines, gzipped if the name ends in ``.gz``: fine-tuning rows (``query``, ``pos``, ``neg``,
-            each a text or a list), adaptation rows (``input``, ``output_summarize``, ``output_predict``) or
-            rows with ``text``.
+        path: JSON Lines, gzipped if the name ends in ``.gz``, or Parquet: fine-tuning rows (``query``,
+            ``pos``, ``neg``, each a text or a list, or a form of
+            :mod:`llara_eval.datasets.training_rows`), adaptation rows (``input``, ``output_summarize``,
+            ``output_predict``) or rows with ``text``.
         dataset: The data set of the index.
         index: The index of the test texts of the data set.
         progress: The display of progress.
@@ -112,7 +114,8 @@ def compare(path: Path, dataset: Dataset, index: Index, progress: Progress = SIL
 
 def _training_texts(path: Path, advance: Callable[[int], object]) -> Iterator[tuple[int, str, str]]:
     """Yield the line, the role and the text of every text in a training file."""
-    for line, row in objects(path, advance):
+    for line, original in rows(path, advance=advance):
+        row = converted(path, line, original)
         fields = [field for field in _FIELDS if row.get(field) is not None]
         if not fields:
             names = ", ".join(row) or "nothing"

@@ -147,6 +147,7 @@ def _store(
             settings=_settings(retriever, dataset),
             drop_own_ids=dataset.drop_own_ids,
             dataset_fingerprint=dataset.fingerprint,
+            dataset_source=dataset.source,
             qrels_fingerprint=record.qrels_fingerprint(dataset.qrels),
             run_sha256=run_sha256,
             warnings=list(dataset.warnings),
@@ -204,12 +205,14 @@ def _refuse_other(stored: Result, folder: Path, retriever: Retriever, dataset: D
         **{name: value for name, value in stored.settings.items() if name not in _NO_CONDITIONS},
         "depth": stored.depth,
         "data set": stored.dataset_fingerprint[:12],
+        "own ids dropped": stored.drop_own_ids,
         "run file": run_sha256,
     }
     now = {
         **{name: value for name, value in retriever.settings.items() if name not in _NO_CONDITIONS},
         "depth": depth,
         "data set": dataset.fingerprint[:12],
+        "own ids dropped": dataset.drop_own_ids,
         "run file": stored.run_sha256[:12],
     }
     differing = differences(before, now)

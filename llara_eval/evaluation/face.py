@@ -12,6 +12,7 @@ from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.known import expand
 from llara_eval.datasets.load import load
+from llara_eval.datasets.own_ids import OwnIds
 from llara_eval.evaluation.evaluate import OnExisting, Outcome
 from llara_eval.evaluation.outcomes import Outcomes
 from llara_eval.evaluation.suite import Failure, evaluate_all, require_own_adapters
@@ -29,6 +30,8 @@ class Conditions(TypedDict, total=False):
     measures: Sequence[str] | None
     depth: int | None
     split: str | None
+    own_ids: OwnIds | None
+    limit: int | None
     runs_dir: str | Path
     data_dir: str | Path | None
     store: str | None
@@ -62,6 +65,8 @@ def evaluate(
     measures: Sequence[str] | None = None,
     depth: int | None = None,
     split: str | None = None,
+    own_ids: OwnIds | None = None,
+    limit: int | None = None,
     runs_dir: str | Path = "runs",
     data_dir: str | Path | None = None,
     store: str | None = None,
@@ -81,20 +86,21 @@ def evaluate(
         measures: The measures, e.g. ``["nDCG@10", "RR@10"]``; None: those usual for the data set.
         depth: How many documents are kept for a query; None: the number usual for the data set.
         split: The judgements that are used of named data sets; None: the usual ones.
+        own_ids: ``drop`` or ``keep`` documents with the id of their query; None: as the data set says.
+        limit: The number of queries of a part, see :func:`llara_eval.datasets.limited.limited`.
         runs_dir: Results are kept in ``<runs_dir>/<system>/<dataset>``.
         data_dir: The folder of named data sets, also for downloads; None: the usual folder.
         store: The folder or URL of token ids and vectors; None: the usual folder.
-        on_existing: What is done if a result exists: ``only-missing`` keeps it if its settings and data are
-            the same, ``always`` measures again, ``never`` keeps any result. None: ``always`` for Python
-            objects without ``settings``, since another model may have the same name; ``only-missing`` for
-            all others.
+        on_existing: If a result exists, ``only-missing`` keeps it if its settings and data are the same,
+            ``always`` measures again, ``never`` keeps any result. None: ``always`` for Python objects without
+            ``settings``, since another model may have the same name; else ``only-missing``.
         offline: Whether the network must not be used.
         maxp: Whether a document is scored by its best passage.
         progress: The display of progress.
 
     Returns:
-        The outcome of one system on one data set; for lists, all outcomes, system by system. If some
-        evaluations failed, their errors are in ``failures`` of the outcomes, and each is also a warning.
+        The outcome of one system on one data set; for lists, all outcomes, system by system. Errors of some
+        evaluations are in ``failures`` of the outcomes, and each is also a warning.
 
     Raises:
         UsageError: A group is named outside a list, or a Python object cannot be evaluated.
@@ -102,12 +108,7 @@ def evaluate(
     """
     single = not isinstance(systems, list | tuple) and not isinstance(datasets, list | tuple)
     items = _listed(datasets)
-    members = expand(items[0]) if single and isinstance(items[0], str) else ()
-    if len(members) > 1:
-        raise UsageError(
-            f"{items[0]} is a group of {len(members)} data sets: put it into a list, [{items[0]!r}], to get "
-            "all their outcomes"
-        )
+    _refuse_group(items if single else [])
     outcomes = _evaluate_each(
         _listed(systems),
         items,
@@ -119,11 +120,24 @@ def evaluate(
         depth=depth,
         measures=measures,
         split=split,
+        own_ids=own_ids,
+        limit=limit,
         offline=offline,
         maxp=maxp,
         progress=progress,
     )
     return outcomes[0] if single else outcomes
+
+
+def _refuse_group(items: Sequence[str | Dataset]) -> None:
+    """Raise a UsageError if one of the data sets that give one outcome each is a group of several."""
+    for item in items:
+        members = expand(item) if isinstance(item, str) else ()
+        if len(members) > 1:
+            raise UsageError(
+                f"{item} is a group of {len(members)} data sets: put it into a list, [{item!r}], to get all "
+                "their outcomes"
+            )
 
 
 def _evaluate_each(
@@ -213,15 +227,20 @@ def load_dataset(
     *,
     split: str | None = None,
     data_dir: str | Path | None = None,
+    own_ids: OwnIds | None = None,
+    limit: int | None = None,
     offline: bool = False,
     progress: Progress = SILENT,
 ) -> Dataset:
     """Load a data set by its name or folder; all of it is read once.
 
     Args:
-        name_or_folder: A name (``scifact``, ``demo``) or a folder in BEIR layout.
+        name_or_folder: A name (``scifact``, ``hf:org/name``) or a folder, see
+            :func:`llara_eval.datasets.load.load`.
         split: The judgements that are used; None: the usual ones.
         data_dir: The folder of named data sets, also for downloads; None: the usual folder.
+        own_ids: As for :func:`evaluate`.
+        limit: As for :func:`evaluate`.
         offline: Whether downloads are forbidden.
         progress: The display of progress.
 
@@ -229,4 +248,12 @@ def load_dataset(
         DataError: The data set is neither at hand nor can be downloaded, or a part of it is malformed.
     """
     folder = paths.data_dir() if data_dir is None else Path(data_dir)
-    return load(str(name_or_folder), data_dir=folder, split=split, offline=offline, progress=progress)
+    return load(
+        str(name_or_folder),
+        data_dir=folder,
+        split=split,
+        own_ids=own_ids,
+        limit=limit,
+        offline=offline,
+        progress=progress,
+    )

@@ -56,6 +56,8 @@ class Result:
         drop_own_ids: Whether the document with a query's own id was left out of its ranking.
         dataset_fingerprint: SHA-256 of documents, queries and judgements.
         qrels_fingerprint: SHA-256 of the judgements.
+        dataset_source: Where the data set was downloaded from, with the revision or the checksum; "" if that
+            is unknown.
         run_sha256: SHA-256 of the uncompressed text of the run file.
         warnings: Sentences about faults of the data.
         phases: Seconds and counters of each phase.
@@ -80,6 +82,7 @@ class Result:
     warnings: list[str]
     phases: dict[str, dict[str, int | float]]
     provenance: dict[str, Any]
+    dataset_source: str = ""
     schema: int = SCHEMA
 
     @property

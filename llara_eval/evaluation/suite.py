@@ -4,6 +4,7 @@ import importlib.util
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.known import expand
 from llara_eval.datasets.load import load
+from llara_eval.datasets.own_ids import OwnIds
 from llara_eval.evaluation.evaluate import OnExisting, Outcome, evaluate
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ def evaluate_all(
     depth: int | None = None,
     measures: Sequence[str] | None = None,
     split: str | None = None,
+    own_ids: OwnIds | None = None,
+    limit: int | None = None,
     on_existing: OnExisting = "only-missing",
     offline: bool = False,
     maxp: bool = False,
@@ -95,7 +99,8 @@ def evaluate_all(
         announce(outcome)
 
     context = Context(paths.home(), offline=offline, maxp=maxp, store=store or paths.store())
-    failures = _each(systems, datasets, work, announce_failure, options, context, data_dir, split, progress)
+    read = partial(_load, data_dir, split, own_ids, limit, offline, progress)
+    failures = _each(systems, datasets, work, announce_failure, options, context, read)
     return outcomes, failures
 
 
@@ -151,7 +156,8 @@ def encode_all(
     context = Context(
         home or paths.home(), offline=offline, store=store or paths.store(), lease_seconds=lease_seconds
     )
-    _each([system], datasets, work, fail, options, context, data_dir, split, progress)
+    read = partial(_load, data_dir, split, None, None, offline, progress)
+    _each([system], datasets, work, fail, options, context, read)
     return reports
 
 
@@ -162,11 +168,9 @@ def _each(
     announce_failure: Callable[[Failure], None],
     options: Mapping[str, Any],
     context: "Context",
-    data_dir: Path | None,
-    split: str | None,
-    progress: Progress,
+    read: Callable[[str], Dataset],
 ) -> list[Failure]:
-    """Call ``work`` with every open system and every data set.
+    """Call ``work`` with every open system and every data set, which ``read`` loads by its name.
 
     Returns:
         The failures in opening, loading or ``work``, of which each has been announced.
@@ -178,17 +182,7 @@ def _each(
         for item in _expanded(datasets):
             name = item if isinstance(item, str) else item.name
             try:
-                dataset = (
-                    load(
-                        item,
-                        data_dir=data_dir or paths.data_dir(),
-                        split=split,
-                        offline=context.offline,
-                        progress=progress,
-                    )
-                    if isinstance(item, str)
-                    else item
-                )
+                dataset = read(item) if isinstance(item, str) else item
                 needed = replace(context, text_length=None if context.maxp else dataset.text_length)
                 if retriever is None or needed != opened:
                     retriever = None  # two retrievers might not fit into memory
@@ -199,6 +193,26 @@ def _each(
                 failures.append(Failure(system if isinstance(system, str) else system.name, name, error))
                 announce_failure(failures[-1])
     return failures
+
+
+def _load(
+    data_dir: Path | None,
+    split: str | None,
+    own_ids: OwnIds | None,
+    limit: int | None,
+    offline: bool,
+    progress: Progress,
+    name: str,
+) -> Dataset:
+    return load(
+        name,
+        data_dir=data_dir or paths.data_dir(),
+        split=split,
+        own_ids=own_ids,
+        limit=limit,
+        offline=offline,
+        progress=progress,
+    )
 
 
 def _release(error: BaseException | None) -> None:

@@ -13,7 +13,7 @@ import torch
 from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import read_model
 from llara_eval.core.protocols import SILENT, Progress
-from llara_eval.datasets.corpus import Corpus
+from llara_eval.datasets.folder import corpus_of
 from llara_eval.datasets.load import DEMO_FOLDER
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
@@ -159,7 +159,7 @@ def _sequences(
     if tokenizer is None:
         vocabulary = encoder.model.config.vocab_size
         return [random.integers(vocabulary, size=length).tolist() for length in lengths], 0.0
-    prose = " ".join(document.contents for document in Corpus(DEMO_FOLDER / "corpus.jsonl"))
+    prose = " ".join(document.contents for document in corpus_of(DEMO_FOLDER))
     ids = tokenizer(prose, add_special_tokens=False)["input_ids"]
     repeated, template_tokens = np.resize(ids, len(ids) + max(lengths)), template.own_tokens(tokenizer)
     starts = random.integers(len(ids), size=len(lengths)).tolist()

@@ -27,7 +27,7 @@ class Mean(NamedTuple):
 
 def title(group: str) -> str:
     """Return the heading of a mean over a group: the group's name with n, the number of its members."""
-    name = "CQADupStack" if group == "beir/cqadupstack" else group.upper()
+    name = {"beir/cqadupstack": "CQADupStack", "nanobeir": "NanoBEIR"}.get(group, group.upper())
     return f"{name} (n = {len(AVERAGES[group])})"
 
 

@@ -65,6 +65,18 @@ def ndcg(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
     return _share(_dcg(retrieved.relevant(1, cutoff)), _dcg(ideal.relevant(1, cutoff)))
 
 
+def exponential_ndcg(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
+    """Normalised discounted cumulative gain with gains 2^grade − 1; ``rel`` has no influence.
+
+    Burges et al., "Learning to rank using gradient descent", ICML 2005, as in TREC's ``gdeval``.
+    """
+    found, best = (
+        Graded(graded.lengths, graded.query, graded.rank, 2**graded.grade - 1)
+        for graded in (retrieved.relevant(1, cutoff), ideal.relevant(1, cutoff))
+    )
+    return _share(_dcg(found), _dcg(best))
+
+
 def reciprocal_rank(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
     """One over the rank of the first relevant document.
 
@@ -79,6 +91,28 @@ def reciprocal_rank(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -
 def recall(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
     """Share of all relevant documents that the run has (trec_eval's ``recall``)."""
     return _share(retrieved.relevant(rel, cutoff).total(), ideal.relevant(rel).total())
+
+
+def capped_recall(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
+    """Relevant documents that the run has, as a share of all, or of ``cutoff`` if there are more.
+
+    Thakur et al., "BEIR", NeurIPS 2021, section 4; ``recall_cap`` of the ``beir`` package, which however ends
+    with an error where a query has no relevant document.
+    """
+    return _share(retrieved.relevant(rel, cutoff).total(), np.minimum(ideal.relevant(rel).total(), cutoff))
+
+
+def hole(annotated: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
+    """Share of ``cutoff`` ranks whose documents nobody judged, for any query (``hole`` of ``beir``).
+
+    Args:
+        annotated: The documents of the run that are judged for some query, which need not be this one.
+        ideal: Without influence, as is ``rel``.
+        cutoff: The last rank that counts; an empty rank is no hole.
+        rel: Without influence.
+    """
+    judged_somewhere = annotated.where(annotated.rank <= cutoff).total()
+    return (np.minimum(annotated.lengths, cutoff) - judged_somewhere) / cutoff
 
 
 def precision(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
@@ -113,13 +147,14 @@ FORMULAS: Mapping[str, Formula] = MappingProxyType(
         "nDCG": ndcg,
         "RR": reciprocal_rank,
         "R": recall,
+        "R_cap": capped_recall,
         "P": precision,
         "AP": average_precision,
         "Success": success,
         "Judged": judged,
     }
 )
-"""Name of a measure in ir_measures → formula."""
+"""Name of a measure in ir_measures or BEIR → formula; :func:`hole`, which reads other documents, is apart."""
 
 
 def _dcg(graded: Graded) -> Values:

@@ -4,11 +4,14 @@ import re
 
 import ir_measures
 
+from llara_eval.scoring.beir_measures import R_CAP
+
 _ALIASES = {
     "ndcg_cut": "nDCG",
     "recip_rank": "RR",
     "map_cut": "AP",
     "recall": "R",
+    "recall_cap": R_CAP,
     "precision": "P",
     "hit": "Success",
     "hit_rate": "Success",

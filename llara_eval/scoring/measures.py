@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.frames import Tabular
 from llara_eval.core.types import Ids, Qrels, Run, as_ids
-from llara_eval.scoring.formulas import FORMULAS, Graded
+from llara_eval.scoring.beir_measures import HOLE
+from llara_eval.scoring.formulas import FORMULAS, Formula, Graded, exponential_ndcg, hole
 from llara_eval.scoring.measure_names import standard_name
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "RR@100", "R@100", "R@1000", "Judged@10")
@@ -56,7 +57,8 @@ def parse_measures(names: Sequence[str]) -> list[str]:
     for name in names:
         try:
             measure = ir_measures.parse_measure(standard_name(name))
-            if not ir_measures.DefaultPipeline.supports(measure):
+            measure.validate_params()
+            if not (_is_ours(measure) or ir_measures.DefaultPipeline.supports(measure)):
                 raise ValueError("no installed tool computes it")
             if min(measure.params.get("cutoff", 1), measure.params.get("rel", 1)) < 1:
                 raise ValueError("cut-offs and relevant grades count from 1")
@@ -98,11 +100,14 @@ def score(qrels: Qrels, run: Run, measures: Sequence[str]) -> Scores:
     others = []
     for name in names:
         measure = ir_measures.parse_measure(name)
-        if measure.NAME in FORMULAS and measure.params.keys() <= {"cutoff", "rel"}:
-            cutoff, rel = measure.params.get("cutoff", math.inf), measure.params.get("rel", 1)
-            values[name] = FORMULAS[measure.NAME](retrieved, ideal, cutoff, rel)
-        else:
+        if not _is_ours(measure):
             others.append(measure)
+            continue
+        cutoff, rel = measure.params.get("cutoff", math.inf), measure.params.get("rel", 1)
+        if measure.NAME == HOLE:
+            values[name] = hole(_annotated(qrels, run, query_ids), ideal, cutoff, rel)
+        else:
+            values[name] = _formula(measure)(retrieved, ideal, cutoff, rel)
     if others and retrieved.lengths.any():
         index_of = {query_id: index for index, query_id in enumerate(query_ids)}
         for query_id, name, value in _by_ir_measures(qrels, run, others):
@@ -110,10 +115,39 @@ def score(qrels: Qrels, run: Run, measures: Sequence[str]) -> Scores:
     return Scores(query_ids=query_ids, values=values)
 
 
+def _is_ours(measure: Any) -> bool:
+    """Return whether a measure is computed here, and not by ir_measures."""
+    options = measure.params.keys() - {"cutoff", "rel"}
+    exponential = measure.NAME == "nDCG" and options == {"dcg"}
+    return measure.NAME in (*FORMULAS, HOLE) and (exponential or not options)
+
+
+def _formula(measure: Any) -> Formula:
+    return exponential_ndcg if measure.params.get("dcg") == "exp-log2" else FORMULAS[measure.NAME]
+
+
+def _annotated(qrels: Qrels, run: Run, query_ids: Ids) -> Graded:
+    """Return the documents of a run that are judged for any query, each with grade 0."""
+    pool = {doc_id for grades in qrels.values() for doc_id in grades}
+    rankings = {query_id: doc_ids.tolist() for query_id, doc_ids, _ in run}
+    lengths, rows = [], list[tuple[int, int, int]]()
+    for query, query_id in enumerate(query_ids):
+        docs = rankings.get(query_id, [])
+        lengths.append(len(docs))
+        rows += [(query, rank, 0) for rank, doc_id in enumerate(docs, 1) if doc_id in pool]
+    return Graded(np.array(lengths), *_columns(rows))
+
+
+def _columns(rows: list[tuple[int, int, int]]) -> Iterator[NDArray[np.int64]]:
+    """Return the columns query, rank and grade of rows."""
+    return iter(np.array(rows, dtype=np.int64).reshape(-1, 3).T)
+
+
 def _graded(qrels: Qrels, run: Run, query_ids: Ids) -> tuple[Graded, Graded]:
     """Return the judged documents of a run, and all judged documents, the best first."""
     rankings = {query_id: doc_ids for query_id, doc_ids, _ in run}
-    lengths, retrieved, ideal = [], [], []
+    lengths = []
+    retrieved, ideal = list[tuple[int, int, int]](), list[tuple[int, int, int]]()
     for query, query_id in enumerate(query_ids):
         grades = qrels[query_id]
         docs = rankings[query_id].tolist() if query_id in rankings else []
@@ -121,8 +155,7 @@ def _graded(qrels: Qrels, run: Run, query_ids: Ids) -> tuple[Graded, Graded]:
         judged = compress(range(len(docs)), map(grades.__contains__, docs))
         retrieved += [(query, position + 1, grades[docs[position]]) for position in judged]
         ideal += [(query, rank, grade) for rank, grade in enumerate(sorted(grades.values(), reverse=True), 1)]
-    columns = (np.array(rows, dtype=np.int64).reshape(-1, 3).T for rows in (retrieved, ideal))
-    of_run, of_judgements = (Graded(np.array(lengths), *three_columns) for three_columns in columns)
+    of_run, of_judgements = (Graded(np.array(lengths), *_columns(rows)) for rows in (retrieved, ideal))
     return of_run, of_judgements
 
 

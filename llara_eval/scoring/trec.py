@@ -1,13 +1,11 @@
-"""Runs and judgements as files.
+"""Runs as files.
 
-A run has six columns (TREC: ``query_id Q0 doc_id rank score tag``) or three (MS MARCO: ``query_id doc_id
-rank``). Judgements have four columns (TREC and MS MARCO: ``query_id 0 doc_id grade``) or three and a header
-(BEIR). All files may be gzipped. If the first line has a tab, only tabs separate columns, so that identifiers
-may contain spaces.
+A run has six columns (TREC: ``query_id Q0 doc_id rank score tag``), four (``query_id doc_id rank score``) or
+three (MS MARCO: ``query_id doc_id rank``); or it is a JSON object, query → document → score, or rows of JSON
+Lines or Parquet with named columns. All but Parquet may be gzipped. How lines are divided into cells, and
+which lines are comments, is in :mod:`llara_eval.scoring.cells`.
 """
 
-import math
-import re
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
@@ -18,12 +16,18 @@ from numpy.typing import NDArray
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import text_writer
-from llara_eval.core.lines import open_bytes, text_lines
+from llara_eval.core.lines import open_bytes
+from llara_eval.core.tables import is_table, rows
 from llara_eval.core.types import Hits, Run
+from llara_eval.scoring import cells, columns
+from llara_eval.scoring.cells import Form
 from llara_eval.scoring.ranking import rank
 
-_RUN_COLUMNS = {6: (0, 2, 4), 3: (0, 1, 2)}
+_RUN_COLUMNS = {6: (0, 2, 4), 4: (0, 1, 3), 3: (0, 1, 2)}
 """Number of columns of a run → the columns of query id, document id, and score (of three columns: rank)."""
+
+_BY_RANK = 3
+"""The number of columns of a run without scores."""
 
 _BLOCK = 1 << 23
 """Bytes that are parsed at once; parsing takes several times as much memory."""
@@ -46,44 +50,114 @@ def write_run(path: Path, run: Run, tag: str) -> None:
 
 
 def read_run(path: Path, *, depth: int | None = None) -> Run:
-    """Read a TREC or MS MARCO run file and rank it canonically.
+    """Read a run file and rank it canonically.
 
-    The rank column of a TREC run is ignored, as in trec_eval: scores decide. An MS MARCO run has only ranks,
-    and a smaller rank becomes a higher score. The queries stay in the order in which the file first names
-    them, and each keeps at most ``depth`` documents (None: all).
+    Where there are scores, they decide and ranks are ignored, as in trec_eval. An MS MARCO run has only
+    ranks, and a smaller rank becomes a higher score; gaps between ranks are closed (see
+    :mod:`llara_eval.scoring.written`). The queries stay in the order in which the file first names them, and
+    each keeps at most ``depth`` documents (None: all).
 
     Raises:
         DataError: The file is missing or empty, or a line, which the message names, is malformed.
     """
-    columns, separator = _sniff(path)
-    if columns not in _RUN_COLUMNS:
-        raise DataError.at(path, 1, f"{columns} columns; a run has 6 (TREC) or 3 (MS MARCO)")
-    hits = _hits_by_column(path, columns, separator) or Hits.of_rows(_run_rows(path, columns, separator))
+    return rank_hits(path, read_hits(path), depth=depth)
+
+
+def rank_hits(path: Path, hits: Hits, *, depth: int | None = None) -> Run:
+    """Rank the hits of a file canonically; see :func:`read_run`."""
     try:
         return rank(hits, depth=len(hits.score) if depth is None else depth)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
 
-def _hits_by_column(path: Path, columns: int, separator: str | None) -> Hits | None:
+def has_ranks_alone(path: Path) -> bool:
+    """Return whether a run file has ranks but no scores, as MS MARCO's have."""
+    return not is_table(path) and not columns.is_json(path) and _form(path).columns == _BY_RANK
+
+
+def read_hits(path: Path) -> Hits:
+    """Read the hits of a run file, in the order of the file; without scores, the score is minus the rank.
+
+    Raises:
+        DataError: The file is missing or empty, or a line, which the message names, is malformed.
+    """
+    if is_table(path):
+        names = {*columns.QUERY_COLUMNS, *columns.DOCUMENT_COLUMNS, *columns.SCORE_COLUMNS}
+        found = columns.cells_of_rows(path, rows(path, names), columns.SCORE_COLUMNS, default=None)
+        return checked_hits(path, found)
+    if columns.is_json(path):
+        run = columns.read_json(path)
+        return checked_hits(path, columns.cells_of(path, run, columns.SCORE_COLUMNS, "score"), run)
+    form = _form(path)
+    return _hits_by_column(path, form) or Hits.of_rows(_run_rows(path, form))
+
+
+def checked_hits(origin: Path | str, hits: Iterable[columns.Cells], query_ids: Iterable[object] = ()) -> Hits:
+    """Return hits whose cells were not text.
+
+    Args:
+        origin: The name of the source in messages.
+        hits: The cells of each hit.
+        query_ids: Queries that come first in the order of the run; they may have no hits.
+
+    Raises:
+        DataError: An identifier is empty, or a score is not a number.
+    """
+    return Hits.of_rows(
+        [
+            (
+                columns.identifier(origin, number, query_id),
+                columns.identifier(origin, number, doc_id),
+                columns.score(origin, number, value),
+            )
+            for number, query_id, doc_id, value in hits
+        ],
+        (columns.identifier(origin, number, query_id) for number, query_id in enumerate(query_ids, 1)),
+    )
+
+
+def _form(path: Path) -> Form:
+    """Return the form of a run's lines.
+
+    Raises:
+        DataError: The file is missing or empty, or has another number of columns than a run.
+    """
+
+    def valid(line: list[str]) -> bool:
+        columns_of_run = _RUN_COLUMNS.get(len(line))
+        judgement = len(line) == 4 and (line[1] in ("0", "Q0") or not line[2].isdecimal())
+        return columns_of_run is not None and not judgement and cells.is_number(line[columns_of_run[2]])
+
+    form, is_run = cells.sniff(path, valid)
+    if form.columns not in _RUN_COLUMNS or (form.columns == 4 and not is_run):
+        raise DataError.at(
+            path,
+            1,
+            f"{form.columns} columns; a run has 6 (TREC), 4 (query, document, rank, score) or 3 (MS MARCO)",
+        )
+    return form
+
+
+def _hits_by_column(path: Path, form: Form) -> Hits | None:
     """Read a run all of whose lines are plain; return None for a run that must be read line by line."""
     import pyarrow as pa
     from pyarrow import csv
 
-    names = [f"column {number}" for number in range(columns)]
-    query, doc, value = (names[column] for column in _RUN_COLUMNS[columns])
-    parsing = csv.ParseOptions(delimiter=separator or " ", quote_char=False)
+    names = [f"column {number}" for number in range(form.columns)]
+    query, doc, value = (names[column] for column in _RUN_COLUMNS[form.columns])
+    parsing = csv.ParseOptions(delimiter=form.separator or " ", quote_char=False)
     types = {query: pa.dictionary(pa.int32(), pa.string()), doc: pa.string(), value: pa.float64()}
     conversion = csv.ConvertOptions(column_types=types, include_columns=list(types))
     try:
         table = pa.concat_tables(
             csv.read_csv(pa.py_buffer(block), csv.ReadOptions(column_names=names), parsing, conversion)
-            for block in _plain_blocks(path, separator)
+            for block in _plain_blocks(path, form.separator)
         )
     except (ValueError, EOFError, OSError, zlib.error):
         return None
     values = table[value].to_numpy()
-    if not (np.abs(values) < _TOO_LARGE).all() or (columns == 3 and not _are_ranks(values)):
+    if not (np.abs(values) < _TOO_LARGE).all() or (form.columns == _BY_RANK and not _are_ranks(values)):
         return None
     queries = table[query].combine_chunks()
     hits = Hits(
@@ -91,7 +165,7 @@ def _hits_by_column(path: Path, columns: int, separator: str | None) -> Hits | N
         doc_ids=table[doc].to_numpy(),
         query=queries.indices.to_numpy().astype(np.int64),
         doc=np.arange(len(values)),
-        score=(values if columns == 6 else -values).astype(np.float32),
+        score=(-values if form.columns == _BY_RANK else values).astype(np.float32),
     )
     del table, queries
     pa.default_memory_pool().release_unused()  # otherwise the parser keeps a third of all memory
@@ -122,102 +196,29 @@ def _plain_blocks(path: Path, separator: str | None) -> Iterator[bytes]:
             text = np.frombuffer(block, dtype=np.uint8)
             ends = (text == ord(separator or " ")) | (text == ord("\n"))
             white = text < ord(" ") if separator else text <= ord(" ")
-            if np.count_nonzero(white) > np.count_nonzero(ends) or (ends[1:] & ends[:-1]).any():
+            uneven = np.count_nonzero(white) > np.count_nonzero(ends) or (ends[1:] & ends[:-1]).any()
+            if uneven or b"\n#" in block:  # perhaps a comment
                 raise ValueError("a line can be read in more than one way")
             yield block
 
 
-def _run_rows(path: Path, columns: int, separator: str | None) -> Iterator[tuple[str, str, float]]:
+def _run_rows(path: Path, form: Form) -> Iterator[tuple[str, str, float]]:
     """Yield (query_id, doc_id, score) of each line.
 
     Raises:
         DataError: A line is malformed.
     """
-    query_column, doc_column, value_column = _RUN_COLUMNS[columns]
-    for number, cells in _rows(path, columns, separator):
-        cell = cells[value_column]
-        value = _as_number(cell)
+    query_column, doc_column, value_column = _RUN_COLUMNS[form.columns]
+    by_rank = form.columns == _BY_RANK
+    for number, line in cells.rows(path, form):
+        cell = line[value_column]
+        value = cells.as_number(cell)
         if not abs(value) < _TOO_LARGE:
             raise DataError.at(path, number, f"{cell!r} is not a finite (float32) number")
-        if columns == 3 and not _are_ranks(np.array([value])):
+        if by_rank and not _are_ranks(np.array([value])):
             raise DataError.at(
-                path, number, f"{cell!r} is not a rank; a run with scores has six columns (TREC)"
+                path, number, f"{cell!r} is not a rank; a run with scores has six columns (TREC) or four"
             )
-        if not cells[query_column] or not cells[doc_column]:
+        if not line[query_column] or not line[doc_column]:
             raise DataError.at(path, number, "an identifier is empty")
-        yield cells[query_column], cells[doc_column], value if columns == 6 else -value
-
-
-def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Read judgements: TREC, MS MARCO or BEIR, which the number of columns tells apart.
-
-    Raises:
-        DataError: The file is missing or empty, a line is malformed, or one pair has two grades.
-    """
-    columns, separator = _sniff(path)
-    if columns not in (3, 4):
-        raise DataError.at(path, 1, f"{columns} columns; judgements have 4 (TREC) or 3 (BEIR)")
-    return collect_qrels(path, _judgements(path, columns, separator))
-
-
-def _judgements(path: Path, columns: int, separator: str | None) -> Iterator[tuple[int, str, str, int]]:
-    for index, (number, cells) in enumerate(_rows(path, columns, separator)):
-        query_id, doc_id, grade = cells[0], cells[-2], cells[-1].strip()
-        if index == 0 and columns == 3 and math.isnan(_as_number(grade)):
-            continue  # BEIR's header
-        if not re.fullmatch("-?[0-9]+", grade):
-            raise DataError.at(path, number, f"the grade {grade!r} is not an integer")
-        if not query_id or not doc_id:
-            raise DataError.at(path, number, "an identifier is empty")
-        yield number, query_id, doc_id, int(grade)
-
-
-def collect_qrels(
-    origin: Path | str, judgements: Iterable[tuple[int, str, str, int]]
-) -> dict[str, dict[str, int]]:
-    """Collect judgements (line number, query_id, doc_id, grade) as query_id → doc_id → grade.
-
-    Raises:
-        DataError: One pair has two grades, or there are no judgements.
-    """
-    qrels: dict[str, dict[str, int]] = {}
-    for number, query_id, doc_id, grade in judgements:
-        earlier = qrels.setdefault(query_id, {}).setdefault(doc_id, grade)
-        if earlier != grade:
-            pair = f"query {query_id!r} document {doc_id!r}"
-            raise DataError.at(origin, number, f"{pair} is graded {earlier} and {grade}")
-    if not qrels:
-        raise DataError(f"{origin}: no judgements")
-    return qrels
-
-
-def _as_number(text: str) -> float:
-    """Return the number in a cell; NaN if the cell holds no number."""
-    try:
-        return math.nan if "_" in text else float(text)
-    except ValueError:
-        return math.nan
-
-
-def _rows(path: Path, columns: int, separator: str | None) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number from 1, cells) of the non-blank lines, each with as many cells as ``columns``."""
-    for number, line in text_lines(path):
-        if not line.strip():
-            continue
-        cells = line.split(separator)
-        if len(cells) != columns:
-            raise DataError.at(path, number, f"{len(cells)} columns, expected {columns}")
-        yield number, cells
-
-
-def _sniff(path: Path) -> tuple[int, str | None]:
-    """Return the number of columns of the first line and the separator (None: any white space)."""
-    if not path.is_file():
-        problem = "not a regular file; write the text to one" if path.exists() else "no such file"
-        raise DataError(f"{path}: {problem}")
-    for _, line in text_lines(path):
-        if not line.strip():
-            continue
-        separator = "\t" if "\t" in line else None
-        return len(line.split(separator)), separator
-    raise DataError(f"{path}: the file is empty")
+        yield line[query_column], line[doc_column], -value if by_rank else value

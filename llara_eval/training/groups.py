@@ -32,10 +32,14 @@ class GroupRow:
         """Refuse a row that makes no group.
 
         Raises:
-            ValueError: There is no positive, or there is not one finite score for each passage.
+            ValueError: There is no positive, a text is empty, or there is not one finite score for each
+                passage.
         """
         if not self.pos:
             raise ValueError("pos: expected at least one text")
+        for name, texts in (("query", [self.query]), ("pos", self.pos), ("neg", self.neg)):
+            if not all(map(str.strip, texts)):
+                raise ValueError(f"{name}: a text is empty")
         for name, texts, scores in (("pos", self.pos, self.pos_scores), ("neg", self.neg, self.neg_scores)):
             if scores is not None and (len(scores) != len(texts) or not all(map(math.isfinite, scores))):
                 raise ValueError(
@@ -43,7 +47,7 @@ class GroupRow:
                 )
 
 
-FORMAT = RowFormat("groups", GroupRow)
+FORMAT = RowFormat("groups-2", GroupRow)
 """Rows of ``query``, ``pos`` and, optionally, ``neg`` and a teacher's scores."""
 
 

@@ -18,14 +18,13 @@ import numpy as np
 
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import refuse_inputs, write_json
-from llara_eval.core.lines import find_file
 from llara_eval.core.paths import data_dir as default_data_dir
 from llara_eval.core.paths import home
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.core.provenance import describe
 from llara_eval.core.types import Ids, Query
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.folder import splits
+from llara_eval.datasets.folder import corpus_of, read_documents, splits
 from llara_eval.datasets.load import locate
 from llara_eval.datasets.same_text import normalised, words
 from llara_eval.scoring.ranking import rank
@@ -293,17 +292,15 @@ def _corpus(
         return own_corpus(rows, cache), []
     path = Path(corpus).expanduser()
     if path.is_file():
-        return Corpus(path), [path.parent]
+        return Corpus([path], read_documents), [path.parent]
     folder = find(str(corpus))
-    return Corpus(find_file(folder, "corpus.jsonl")), [folder]
+    return corpus_of(folder), [folder]
 
 
 def _with_judgements(name: str | Path, folder: Path) -> Path:
     """Return the folder of a data set to exclude; raise a UsageError if it has no judgements."""
     if not splits(folder):
-        raise UsageError(
-            f"--exclude {name}: {folder} has no judgements (qrels/*.tsv) whose queries to leave out"
-        )
+        raise UsageError(f"--exclude {name}: {folder} has no judgements whose queries to leave out")
     return folder
 
 

@@ -1,37 +1,56 @@
 """Training pairs: how they are read, which queries must not be among them, and the texts of their corpus."""
 
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from llara_eval.core import tables
 from llara_eval.core.files import sha256_of
-from llara_eval.core.lines import find_file
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Document, Ids
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.folder import read_judged, splits
+from llara_eval.datasets.folder import corpus_of, read_documents, read_judged, splits
 from llara_eval.datasets.same_text import normalised
+from llara_eval.datasets.training_rows import read_groups
 from llara_eval.training import groups
 from llara_eval.training.data import RowFormat, Rows, write_rows
+
+logger = logging.getLogger(__name__)
 
 TRAIN = "train"
 """The split whose queries may be trained on."""
 
 
 def read_pairs(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT) -> Rows:
-    """Read training pairs.
+    """Read training pairs, with or without negatives.
 
     Args:
-        data: JSON Lines of ``query`` and ``pos``, or folders in BEIR layout, whose training split is read.
-        cache: Folder for indexes, and for the pairs made from folders.
+        data: Files in any form of :mod:`llara_eval.datasets.training_rows`, or folders of data sets, whose
+            training split is read.
+        cache: Folder for indexes, and for the rows made from folders and from the files of other tools.
         progress: The display of progress.
 
     Raises:
         DataError: A file is malformed, or a folder has no training split.
     """
-    files = [_pairs_of(path, cache) if path.is_dir() else path for path in data]
-    return Rows(files, groups.FORMAT, cache=cache, progress=progress)
+    files = [_pairs_of(path, cache) if path.is_dir() else _groups_of(path, cache, progress) for path in data]
+    sources = [made if path.is_dir() else path for path, made in zip(data, files, strict=True)]
+    return Rows(files, groups.FORMAT, cache=cache, progress=progress, sources=sources)
+
+
+def _groups_of(path: Path, cache: Path, progress: Progress) -> Path:
+    """Return a file with rows in our form: the file itself, or one that is made of it once."""
+    if path.suffix != ".parquet":
+        first = next(tables.rows(path), None)
+        if first is None or isinstance(first[1].get("pos"), list):
+            return path
+    made = cache / f"rows-{sha256_of(path)[:16]}.jsonl"
+    if not made.is_file():
+        with progress.task(f"convert {path.name}", path.stat().st_size) as advance:
+            write_rows(made, (row for _, row in read_groups(path, advance)))
+    return made
 
 
 def own_corpus(rows: Rows, cache: Path) -> Corpus:
@@ -40,7 +59,7 @@ def own_corpus(rows: Rows, cache: Path) -> Corpus:
     if not path.is_file():
         texts = dict.fromkeys(text for row in rows for text in row["pos"])
         write_rows(path, ({"_id": str(number), "text": text} for number, text in enumerate(texts)))
-    return Corpus(path)
+    return Corpus([path], read_documents)
 
 
 def judged_queries(folders: Iterable[Path]) -> frozenset[str]:
@@ -80,7 +99,7 @@ class Documents:
             if text in texts:
                 self._same[text].append(document.doc_id)
         # Iterating over the corpus has checked its rows: here any object will do.
-        self._rows = Rows([corpus.path], RowFormat("document", dict), cache=cache)
+        self._rows = Rows([_readable(corpus, cache)], RowFormat("document", dict), cache=cache)
 
     def same_as(self, texts: Sequence[str]) -> set[str]:
         """Return the identifiers of the documents whose text is the same as one of these."""
@@ -92,11 +111,21 @@ class Documents:
         return Document(doc_id, row.get("title") or "", row["text"] or "").contents
 
 
+def _readable(corpus: Corpus, cache: Path) -> Path:
+    """Return a file of JSON Lines with the rows of a corpus; one of another form is written once."""
+    if len(corpus.paths) == 1 and ".jsonl" in corpus.paths[0].suffixes:
+        return corpus.paths[0]
+    path = cache / f"corpus-{corpus.fingerprint[:16]}.jsonl"
+    if not path.is_file():
+        write_rows(path, ({"title": document.title, "text": document.text} for document in corpus))
+    return path
+
+
 def _pairs_of(folder: Path, cache: Path) -> Path:
     """Write the training split of a folder in BEIR layout as pairs, once, and return their file."""
     qrels, queries = read_judged(folder, TRAIN)
-    corpus = Corpus(find_file(folder, "corpus.jsonl"))
-    content = hashlib.sha256(f"{sha256_of(corpus.path)}{queries}{qrels}".encode()).hexdigest()
+    corpus = corpus_of(folder, TRAIN)
+    content = hashlib.sha256(f"{corpus.fingerprint}{queries}{qrels}".encode()).hexdigest()
     path = cache / f"{folder.resolve().name}-{TRAIN}-{content[:16]}.jsonl"
     if not path.is_file():
         relevant = {
@@ -108,7 +137,10 @@ def _pairs_of(folder: Path, cache: Path) -> Path:
         pairs = (
             {"query": query.text, "query_id": query.query_id, "pos": positives}
             for query in queries
-            if (positives := [texts[doc_id] for doc_id in relevant[query.query_id] if doc_id in texts])
+            if (positives := [texts[doc_id] for doc_id in relevant[query.query_id] if texts.get(doc_id)])
         )
+        empty = sum(not text for text in texts.values())
+        if empty:
+            logger.warning("%s: %d relevant documents have no text and are left out", folder, empty)
         write_rows(path, pairs)
     return path

@@ -222,12 +222,13 @@ from pathlib import Path
 from adapters import open_system
 from adapters.bm25 import Bm25
 from adapters.options import Context
-from llara_eval.datasets.corpus import Corpus
+from llara_eval.datasets.folder import corpus_of
 def fill(self, corpus, folder, progress, alive):
     (folder / "lucene").mkdir(parents=True)
     os.kill(os.getpid(), 9)
 Bm25._fill = fill
-open_system("bm25", {{}}, Context(Path({str(tmp_path)!r}))).index(Corpus(Path({str(dataset.corpus.path)!r})))
+corpus = corpus_of(Path({str(dataset.corpus.paths[0].parent)!r}))
+open_system("bm25", {{}}, Context(Path({str(tmp_path)!r}))).index(corpus)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     (left,) = (tmp_path / "indexes").glob("*.lease")

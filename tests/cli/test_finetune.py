@@ -119,4 +119,4 @@ def test_repllama_is_trained_by_the_same_fine_tuner(tmp_path: Path, base: Path, 
 def test_data_of_the_other_stage_exit_3(tmp_path: Path, base: Path, texts: Path) -> None:
     refused = call("finetune", "--model", base, "--data", texts, "--output", tmp_path / "out")
     assert refused.exit_code == 3
-    assert f"{texts.name}:1: Object missing required field `query`" in text_of(refused)
+    assert f"{texts.name}:1: expected query, pos and neg" in text_of(refused)

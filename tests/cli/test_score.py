@@ -20,7 +20,19 @@ def test_score_reads_all_forms(tmp_path, run_form, qrels_form, ending):
         "n_queries": 3,
         "measures": {"RR@10": pytest.approx(0.5), "R@1": pytest.approx(0.5 / 3)},
         "ties@10": 0.0,
+        "by_written_ranks": {},
     }
+
+
+def test_score_shows_what_the_script_of_ms_marco_counts_where_ranks_have_gaps(tmp_path):
+    run = run_file(tmp_path, "msmarco")
+    run.write_text("q1\td1\t3\nq2\td3\t1\n")
+    qrels = tmp_path / "qrels"
+    qrels.write_text("q1 0 d1 1\nq2 0 d3 1\n")
+    shown = call("score", "--run", run, "--qrels", qrels, "--measures", "MRR@10")
+    assert "RR@10 by the written ranks │ 0.6667" in shown.stdout
+    assert "1.0000" in shown.stdout
+    assert "have gaps or repeats" in " ".join(shown.stdout.split())
 
 
 def test_score_writes_the_values_of_each_query(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from llara_eval.core.errors import DataError
 from llara_eval.core.types import Document, Query
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.folder import read_queries
+from llara_eval.datasets.folder import read_documents, read_queries
 
 GOOD = b'{"_id": "d1", "title": "T", "text": "one"}\n'
 
@@ -22,7 +22,7 @@ def write(path: Path, content: bytes) -> Path:
 
 
 def corpus_of(folder: Path, content: bytes, name: str = "corpus.jsonl") -> Corpus:
-    return Corpus(write(folder / name, content))
+    return Corpus([write(folder / name, content)], read_documents)
 
 
 def lines(*rows: object) -> bytes:
@@ -43,7 +43,7 @@ def test_a_corpus_that_changes_while_it_is_in_use_is_refused(tmp_path):
     corpus = corpus_of(tmp_path, lines({"_id": "d1", "text": "x"}))
     corpus.scan()
     assert len(list(corpus)) == 1
-    corpus.path.write_bytes(lines({"_id": "d1", "text": "x"}, {"_id": "d2", "text": "y"}))
+    corpus.paths[0].write_bytes(lines({"_id": "d1", "text": "x"}, {"_id": "d2", "text": "y"}))
     with pytest.raises(DataError, match="has changed since it was first read"):
         list(corpus)
     corpus.scan()
@@ -62,7 +62,7 @@ def test_queries_keep_file_order_gzipped_or_not(tmp_path):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (b'{"id": "d2", "text": "x"}', "'_id' is missing; found id, text"),
+        (b'{"key": "d2", "text": "x"}', "'_id' is missing; found key, text"),
         (b"{}", "'_id' is missing; found nothing"),
         (b'{"_id": "d2"}', "'text' is missing; id 'd2'"),
         (b'{"_id": "d2", "text": 5}', "'text' must be a string; id 'd2'"),
@@ -87,7 +87,7 @@ def test_a_bad_line_is_named_with_file_and_line(tmp_path, bad, message):
     corpus = corpus_of(tmp_path, GOOD + b"\n" + bad + b"\n" + GOOD)
     with pytest.raises(DataError) as caught:
         corpus.scan()
-    assert str(caught.value).startswith(f"{corpus.path}:3: ")
+    assert str(caught.value).startswith(f"{corpus.paths[0]}:3: ")
     assert message in str(caught.value)
 
 
@@ -115,12 +115,12 @@ def test_a_repeated_document_id_names_both_lines(tmp_path):
     )
     with pytest.raises(DataError) as caught:
         corpus.scan()
-    assert str(caught.value).startswith(f"{corpus.path}:4: ")
+    assert str(caught.value).startswith(f"{corpus.paths[0]}:4: ")
     assert "'1' is already on line 1" in str(caught.value)
 
 
 def test_equal_hashes_of_different_ids_are_no_repeat(tmp_path, monkeypatch):
-    monkeypatch.setattr("llara_eval.datasets.corpus._hash64", lambda text: 0)
+    monkeypatch.setattr("llara_eval.datasets.corpus.hash64", lambda text: 0)
     assert (
         corpus_of(tmp_path, lines({"_id": "1", "text": "a"}, {"_id": "2", "text": "b"})).scan().documents == 2
     )
@@ -159,7 +159,7 @@ def test_a_corpus_is_never_held_in_memory(tmp_path):
             file.write(f'{{"_id": "d{i}", "title": "", "text": "{str(i) * 60}"}}\n')
     tracemalloc.start()
     try:
-        facts = Corpus(path).scan()
+        facts = Corpus([path], read_documents).scan()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -10,6 +10,7 @@ from servers import CORPUS, WHOLE, make_zip
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import HOST
+from llara_eval.datasets import download
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets.download import changes, fetch_archive, find_manifest, write_manifest
 from llara_eval.datasets.known import KnownDataset
@@ -63,14 +64,57 @@ def test_a_server_that_ignores_ranges_sends_all_of_it_again(server, tmp_path):
 
 
 def test_a_broken_transfer_keeps_what_came_and_the_same_call_goes_on(server, tmp_path):
-    server.stop_after = 50_000
-    with pytest.raises(DataError, match=r"50,000 bytes are kept in .*tiny\.zip\.part.*resumes the download"):
+    server.stop_after = 10_000
+    with pytest.raises(DataError, match=r"40,000 bytes are kept in .*tiny\.zip\.part.*resumes the download"):
         fetch_archive(known(), tmp_path)
-    assert (tmp_path / "tiny.zip.part").read_bytes() == WHOLE[:50_000]
+    assert (tmp_path / "tiny.zip.part").read_bytes() == WHOLE[:40_000]
     server.stop_after = None
     fetch_archive(known(), tmp_path)
     assert_complete(tmp_path)
-    assert [byte_range for _, byte_range in server.requests] == [None, "bytes=50000-"]
+    resumed = ["bytes=10000-", "bytes=20000-", "bytes=30000-", "bytes=40000-"]
+    assert [byte_range for _, byte_range in server.requests] == [None, *resumed]
+
+
+def test_a_broken_transfer_goes_on_by_itself(server, tmp_path):
+    server.stop_after = 50_000
+    fetch_archive(known(), tmp_path)
+    assert_complete(tmp_path)
+    assert [byte_range for _, byte_range in server.requests] == [None, "bytes=50000-", "bytes=100000-"]
+
+
+def test_an_overloaded_server_is_asked_again_and_a_refusal_is_not(server, tmp_path):
+    for status, requests in ((503, 4), (429, 4), (404, 1), (403, 1)):
+        server.status = status
+        server.requests.clear()
+        with pytest.raises(DataError, match=str(status)):
+            fetch_archive(known(), tmp_path)
+        assert len(server.requests) == requests
+
+
+def test_an_answer_that_takes_too_long_is_asked_for_again(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_TIMEOUT", 0.3)
+    server.slow = [0.9]
+    fetch_archive(known(), tmp_path)
+    assert_complete(tmp_path)
+    assert len(server.requests) == 2
+
+
+def test_another_source_is_tried_and_its_address_kept(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "MIRRORS", (catalogue.BASE_URL.replace("/sets", "/mirror"),))
+    server.missing = "/sets"
+    fetch_archive(known(), tmp_path)
+    assert_complete(tmp_path)
+    assert [path for path, _ in server.requests] == ["/sets/tiny.zip", "/mirror/tiny.zip"]
+    assert find_manifest(tmp_path / "tiny").url.endswith("/mirror/tiny.zip")
+
+
+def test_every_source_that_failed_is_named(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "MIRRORS", (catalogue.BASE_URL.replace("/sets", "/mirror"),))
+    server.status = 404
+    with pytest.raises(
+        DataError, match=r"/sets/tiny\.zip failed: 404.*; then .*/mirror/tiny\.zip failed: 404"
+    ):
+        fetch_archive(known(), tmp_path)
 
 
 def test_a_server_that_is_not_there_is_a_data_error(tmp_path, monkeypatch):

@@ -48,7 +48,7 @@ LICENSED_COUNTS = {
 def test_there_are_fourteen_public_sets_twelve_forums_and_four_licensed_sets():
     assert len(BEIR) == 14 + 12 + 4
     assert all(name == known.name for name, known in KNOWN.items())
-    assert {*BEIR, *MSMARCO} == set(KNOWN)
+    assert {*BEIR, *MSMARCO, *AVERAGES["nanobeir"]} == set(KNOWN)
 
 
 def test_the_licensed_sets_say_how_to_obtain_them_and_have_no_archive():
@@ -66,6 +66,7 @@ def test_the_averages_have_as_many_members_as_their_names_say():
         "beir-15": 15,
         "beir-18": 18,
         "beir/cqadupstack": 12,
+        "nanobeir": 13,
     }
     assert set(AVERAGES["beir-15"]) - set(AVERAGES["beir-14"]) == {"beir/msmarco"}
     assert set(AVERAGES["beir-18"]) - set(AVERAGES["beir-14"]) == set(LICENSED_COUNTS)
@@ -74,7 +75,9 @@ def test_the_averages_have_as_many_members_as_their_names_say():
 
 def test_an_average_expands_to_data_sets_that_are_known():
     for name in AVERAGES:
-        assert set(expand(name)) <= set(BEIR), name
+        members = set(expand(name))
+        assert members <= set(KNOWN), name
+        assert (name == "nanobeir") == members.isdisjoint(BEIR)
     assert expand("BEIR-13") == AVERAGES["beir-13"]
     assert len(expand("beir-15")) == 13 + 12 + 1
     public = {name for name, known in KNOWN.items() if known.url}
@@ -172,3 +175,13 @@ def test_a_variant_with_titles_is_another_data_set_of_the_same_folder():
 def test_data_sets_of_one_corpus_share_its_documents():
     for corpus in {known.corpus for known in KNOWN.values()} - {"beir/cqadupstack"}:
         assert len({known.documents for known in KNOWN.values() if known.corpus == corpus}) == 1, corpus
+
+
+def test_nanobeir_has_a_part_of_each_of_its_thirteen_sets_at_a_pinned_revision():
+    for name in AVERAGES["nanobeir"]:
+        part, whole = KNOWN[name], KNOWN[name.replace("nanobeir/", "beir/")]
+        assert re.fullmatch(r"zeta-alpha-ai/Nano\w+@[0-9a-f]{40}", part.hub)
+        assert part.documents <= whole.documents
+        assert part.queries in (49, 50)
+        assert (part.split, part.drop_own_ids, part.is_public, part.url) == ("train", False, True, None)
+    assert len({KNOWN[name].hub for name in AVERAGES["nanobeir"]}) == 13

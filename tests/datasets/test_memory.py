@@ -142,11 +142,11 @@ def test_a_data_set_in_memory_has_the_warnings_of_a_folder():
         ({"documents": {1: "x", "1": "y"}}, "documents:2: document id '1' is already on row 1"),
         (
             {"documents": [{"key": "d1", "text": "x"}]},
-            "documents:1: the field 'doc_id' is missing; found key",
+            "documents:1: the field '_id' is missing; found key",
         ),
         ({"documents": ["d1"]}, r"documents:1: expected an object, \(id, text\)"),
         ({"documents": "corpus.jsonl"}, "documents: expected a dictionary, rows or a data frame, found str"),
-        ({"documents": FRAME.drop(columns="doc_id")}, "documents: expected a column doc_id or _id or id"),
+        ({"documents": FRAME.drop(columns="doc_id")}, "documents: expected a column _id or doc_id or id"),
         ({"documents": FRAME.drop(columns="text")}, "documents:1: the field 'text' is missing; id 'd1'"),
         (
             {"documents": FRAME.replace("2", None)},

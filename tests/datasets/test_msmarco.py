@@ -17,6 +17,7 @@ from llara_eval.datasets import inventory, msmarco
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import load as datasets
 from llara_eval.datasets.corpus import Corpus
+from llara_eval.datasets.folder import corpus_of
 from llara_eval.datasets.known import KNOWN
 from llara_eval.evaluation import audit
 from llara_eval.evaluation.evaluate import evaluate
@@ -26,7 +27,7 @@ MSMARCO = [name for name, known in KNOWN.items() if known.files]
 
 
 def read(path: Path) -> list[Document]:
-    return list(Corpus(path, msmarco.READERS[path.name.removesuffix(".gz")]))
+    return list(Corpus([path], msmarco.READERS[path.name.removesuffix(".gz")]))
 
 
 @pytest.mark.parametrize("gz", [False, True])
@@ -67,8 +68,8 @@ def test_titled_passages_are_objects_with_a_docid(tmp_path):
         tmp_path / "corpus.jsonl", '{"docid": "3", "title": "-", "text": "x"}\n{"docid": 4, "text": "y"}\n'
     )
     assert read(path) == [Document("3", "-", "x"), Document("4", "", "y")]
-    with pytest.raises(DataError, match=r"corpus\.jsonl:1: the field 'docid' is missing; found _id, text"):
-        read(write(path, '{"_id": "3", "text": "x"}\n'))
+    with pytest.raises(DataError, match=r"corpus\.jsonl:1: the field '_id' is missing; found number, text"):
+        read(write(path, '{"number": "3", "text": "x"}\n'))
 
 
 BROKEN = {
@@ -98,7 +99,7 @@ BROKEN = {
 )
 def test_a_broken_file_names_its_line(tmp_path, name, text, message):
     with pytest.raises(DataError, match=message):
-        Corpus(write(tmp_path / name, text), msmarco.READERS[name]).scan()
+        Corpus([write(tmp_path / name, text)], msmarco.READERS[name]).scan()
 
 
 def test_bytes_that_are_not_text_and_files_that_end_too_early_name_their_line(tmp_path):
@@ -212,13 +213,13 @@ def test_contents_are_the_fields_that_are_there_joined_by_single_spaces():
 def test_urls_leave_the_fingerprints_of_other_collections_as_they_were(make_collection):
     folder = make_collection({"d1": ("T", "one"), "d2": "two"}, {"q": "x"}, {"q": {"d1": 1}})
     expected = hashlib.sha256(b"d1\x1fT\x1fone\x1ed2\x1f\x1ftwo\x1e").hexdigest()
-    assert Corpus(folder / "corpus.jsonl").fingerprint == expected
+    assert corpus_of(folder).fingerprint == expected
 
 
 def test_the_fingerprint_sees_the_url(tmp_path):
     prints = {
         Corpus(
-            write(tmp_path / "msmarco-docs.tsv", f"D1\t{url}\tT\tx\n"), msmarco.read_documents_tsv
+            [write(tmp_path / "msmarco-docs.tsv", f"D1\t{url}\tT\tx\n")], msmarco.read_documents_tsv
         ).fingerprint
         for url in ("", "http://x", "http://y")
     }

@@ -1,6 +1,7 @@
 """Our measures beside pytrec_eval, ir_measures and BEIR: equal where those are right."""
 
 import copy
+import shutil
 from math import log2
 
 import ir_measures
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import pytrec_eval
 import torch
+from beir.retrieval.custom_metrics import hole, recall_cap
 from beir.retrieval.evaluation import EvaluateRetrieval
 from beir.retrieval.search.dense import DenseRetrievalExactSearch
 from hypothesis import given, settings
@@ -152,7 +154,37 @@ def test_each_formula_is_ir_measures_own_to_the_last_bit(case) -> None:
 
 
 def test_the_formulas_are_all_compared() -> None:
-    assert {ir_measures.parse_measure(name).NAME for name in BY_FORMULA} == set(FORMULAS)
+    assert {ir_measures.parse_measure(name).NAME for name in BY_FORMULA} == set(FORMULAS) - {"R_cap"}
+
+
+@pytest.mark.parametrize(("seed", "levels"), CASES)
+def test_capped_recall_and_holes_are_those_of_beir(seed, levels) -> None:
+    qrels, results = random_case(seed, levels)
+    qrels = {query_id: {**grades, "relevant": 1} for query_id, grades in qrels.items()}  # beir divides by 0
+    run = rank_of(results)
+    for cutoff in (1, 10, 100):
+        theirs = {
+            **recall_cap(qrels, as_results(run), [cutoff]),
+            **hole(qrels, as_results(run), [cutoff]),
+        }
+        means = score(qrels, run, list(theirs)).means
+        assert means == pytest.approx(theirs, abs=0.5001e-5, rel=0)
+
+
+@pytest.mark.skipif(shutil.which("perl") is None, reason="gdeval is a Perl program")
+@pytest.mark.parametrize(("seed", "levels"), CASES[:3])
+def test_exponential_gains_are_those_of_gdeval(seed, levels) -> None:
+    qrels, results = random_case(seed, levels)
+    qrels = {str(number): grades for number, grades in enumerate(qrels.values())}  # gdeval reads numbers
+    run = rank_of({str(number): docs for number, docs in enumerate(results.values())})
+    name = "nDCG(dcg='exp-log2')@10"
+    (provider,) = (item for item in ir_measures.providers.registry.values() if item.NAME == "gdeval")
+    measure = ir_measures.parse_measure(name)
+    theirs = {row.query_id: row.value for row in provider.iter_calc([measure], qrels, as_results(run))}
+    scores = score(qrels, run, [name])
+    ours = dict(zip(scores.query_ids, scores.values[name].tolist(), strict=True))
+    assert {query_id: ours[query_id] for query_id in theirs} == pytest.approx(theirs, abs=0.5001e-5)
+    assert sum(theirs.values()) > 0
 
 
 @pytest.mark.parametrize(("seed", "levels"), CASES)

@@ -11,7 +11,9 @@ from llara_eval.reports.averages import complete, mean, measured, title
 from llara_eval.reports.averages import published as by_system
 
 BEIR_13 = AVERAGES["beir-13"]
-WHOLE = {name: 0.01 * i for i, name in enumerate(expand("beir-18"))} | {"beir/msmarco": 0.9}
+WHOLE = {name: 0.01 * i for i, name in enumerate([*expand("beir-18"), *expand("nanobeir")])} | {
+    "beir/msmarco": 0.9
+}
 
 
 @pytest.mark.parametrize("name", AVERAGES)
@@ -41,7 +43,7 @@ def test_a_mean_that_stands_alone_is_marked_and_yields_to_its_members():
 
 def test_titles_carry_n():
     titles = ["BEIR-13 (n = 13)", "BEIR-14 (n = 14)", "BEIR-15 (n = 15)", "BEIR-18 (n = 18)"]
-    assert [title(name) for name in AVERAGES] == [*titles, "CQADupStack (n = 12)"]
+    assert [title(name) for name in AVERAGES] == [*titles, "CQADupStack (n = 12)", "NanoBEIR (n = 13)"]
 
 
 def test_complete_looks_at_each_system_by_itself():

@@ -170,7 +170,7 @@ def test_measures_keep_their_order_without_repeats() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("foo", "", "nDCG@", "nDCG@x", "ndcg@10", "P@5@6", "nDCG@10,RR@10", "import os", "__class__"),
+        *("foo", "", "nDCG@", "nDCG@x", "ndgc@10", "P@5@6", "nDCG@10,RR@10", "import os", "__class__"),
         *("None", "nDCG@0", "nDCG@-1", "RR@0", "nDCG@10.5", "R", "P", "R(rel=0)@10", "R(rel='x')@10"),
         *("nDCG(foo=1)@10", "RBP"),
     ],

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from llara_eval.core.errors import DataError
-from llara_eval.scoring.trec import read_qrels, read_run
+from llara_eval.scoring.judgements import read_qrels
+from llara_eval.scoring.trec import read_run
 
 ODD_IDS = [
     *("Geneva Durben", "é", "\U0001f600", "NA", "null", "nan"),
@@ -65,8 +66,10 @@ def test_the_same_judgement_twice_is_accepted(put) -> None:
         ("q 0 a 1\nq 0 b\n", 2, "3 columns, expected 4"),
         ("q 0 a 1\nq 0 Geneva Durben 1\n", 2, "5 columns, expected 4"),
         ("query-id\tcorpus-id\tscore\nq\ta\n", 2, "2 columns, expected 3"),
-        ("q 0 a 1\n\nq 0 b 1.0\n", 3, "'1.0'"),
-        ("q a 1.0\n", 1, "'1.0'"),
+        ("q 0 a 1\n\nq 0 b 1.5\n", 3, "'1.5'"),
+        ("q a high\nq b 1\n", 1, "'high'"),
+        ("q\ta\tscore\n", 1, "'score'"),
+        ("#q 0 a\n", 1, "'a'"),
         ("q 0 a 0.5\nq 0 b 1\n", 1, "'0.5'"),
         ("query-id\tcorpus-id\tscore\nq\ta\t1\nq\tb\tyes\n", 3, "'yes'"),
         ("query-id\tcorpus-id\tscore\nquery-id\tcorpus-id\tscore\n", 2, "'score'"),

@@ -155,7 +155,7 @@ def test_all_dialects_of_trec_give_the_same_run(put, content, name) -> None:
 @pytest.mark.parametrize("name", ["run", "run.gz"])
 def test_plain_files_are_read_by_column(put, monkeypatch, content, name) -> None:
     path = put(content, name)
-    expected = as_lists(rank(Hits.of_rows(trec._run_rows(path, *trec._sniff(path))), depth=9))
+    expected = as_lists(rank(Hits.of_rows(trec._run_rows(path, trec._form(path))), depth=9))
     monkeypatch.setattr(trec, "_run_rows", None)
     assert as_lists(read_run(path)) == expected
 
@@ -253,7 +253,8 @@ LATIN = "q Q0 café 2 1.0 t\n".encode("latin-1")
         ("q Q0 a 1 2.0 t\nq Q0 b 2 1.0\n", 2, "5 columns, expected 6"),
         ("q Q0 a 1 2.0 t\n\nq Q0 Geneva Durben 2 1.0 t\n", 3, "7 columns, expected 6"),
         ("q\tQ0\ta\t1\t2.0\tt\nq\tQ0\tGeneva\tDurben\t2\t1.0\tt\n", 2, "7 columns, expected 6"),
-        ("q\tQ0\ta\t1\t2.0\tt\nq Q0 b 2 1.0 t\n", 2, "1 columns, expected 6"),
+        ("q\tQ0\ta\t1\t2.0\tt\nq Q0 b 2 1.0\n", 2, "1 columns, expected 6"),
+        ("q 0 10 1\n", 1, "4 columns; a run has"),
         ("q a 1\nq b\n", 2, "2 columns, expected 3"),
         ("q a 1\nq b 2 0.3\n", 2, "4 columns, expected 3"),
         ("q Q0 a 1 2.0 t\nq Q0 b 2 high t\n", 2, "'high'"),

@@ -19,9 +19,11 @@ RUN = {"q1": ["d2", "d1"], "q2": ["d2", "d4"]}
 RUN_FORMS = {
     "trec": lambda q, d, rank: f"{q} Q0 {d} {rank} {10 - rank} tag",
     "msmarco": lambda q, d, rank: f"{q}\t{d}\t{rank}",
+    "four columns": lambda q, d, rank: f"{q} {d} {rank} {10 - rank}",
 }
 QRELS_FORMS = {
     "trec": ("", lambda q, d, grade: f"{q} 0 {d} {grade}"),
+    "commented": ("# judged twice\n", lambda q, d, grade: f"{q} 0 {d} {grade}.0"),
     "beir": ("query-id\tcorpus-id\tscore\n", lambda q, d, grade: f"{q}\t{d}\t{grade}"),
 }
 

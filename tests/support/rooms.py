@@ -28,10 +28,10 @@ class Room(NamedTuple):
 
 
 ROOMS = {
-    "core": Room("", "msgspec pandas"),
+    "core": Room("", "msgspec pandas pyarrow"),
     "scoring": Room("core", "ir_measures pyarrow scipy"),
     "encoding": Room("core", "sentence_transformers torch transformers vllm"),
-    "datasets": Room("core scoring", "beir datasketch ir_datasets requests"),
+    "datasets": Room("core scoring", "beir datasketch huggingface_hub ir_datasets requests yaml"),
     "checkpoints": Room(
         "core encoding",
         "gguf huggingface_hub peft safetensors sentence_transformers tokenizers torch transformers",

@@ -159,6 +159,9 @@ def test_the_order_of_an_epoch_is_a_permutation_decided_by_seed_and_epoch() -> N
         ({"query": "q", "pos": ["a"], "neg": [1]}, "Expected `str`, got `int` - at `$.neg[0]`"),
         ({"query": "q", "pos": ["a"], "pos_scores": [1, 2]}, "pos_scores: expected 1 numbers"),
         ({"query": "q", "pos": ["a"], "pos_scores": [float("nan")]}, "pos_scores: expected 1 numbers"),
+        ({"query": "q", "pos": ["a", " "]}, "pos: a text is empty"),
+        ({"query": "\n", "pos": ["a"]}, "query: a text is empty"),
+        ({"query": "q", "pos": ["a"], "neg": [""]}, "neg: a text is empty"),
         (
             {"query": "q", "pos": ["a"], "neg": ["b"], "neg_scores": ["high"]},
             "Expected `float`, got `str` - at `$.neg_scores[0]`",

@@ -12,6 +12,7 @@ from llara_eval.cli import app
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.datasets.corpus import Corpus
+from llara_eval.datasets.folder import corpus_of
 from llara_eval.datasets.load import load
 from llara_eval.datasets.overlap import compare, items
 from llara_eval.datasets.same_text import Index
@@ -40,7 +41,7 @@ def pairs(path: Path, *rows: Mapping[str, object]) -> Path:
 
 @pytest.fixture
 def corpus(make_collection) -> Corpus:
-    return Corpus(make_collection(DOCUMENTS, {"t": "x"}, {"t": {"a": 1}}) / "corpus.jsonl")
+    return corpus_of(make_collection(DOCUMENTS, {"t": "x"}, {"t": {"a": 1}}))
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def mined(tmp_path, corpus):
     def go(settings=PLAIN, *rows, retriever=None, exclude=()) -> tuple[list[dict[str, object]], Counts]:
         data, output = [pairs(tmp_path / "pairs.jsonl", *(rows or [PAIR]))], tmp_path / "out.jsonl"
         system = retriever or FakeRetriever(SCORES)
-        counts = mine(system, data, corpus.path, settings, output, exclude=exclude, overwrite=True)
+        counts = mine(system, data, corpus.paths[0], settings, output, exclude=exclude, overwrite=True)
         return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()], counts
 
     return go
@@ -191,7 +192,17 @@ def test_the_command_writes_rows_and_how_they_were_made(tmp_path, corpus, monkey
     monkeypatch.setattr("adapters.open_system", lambda *_: WordOverlap())
     data = pairs(tmp_path / "pairs.jsonl", {**PAIR, "query": "moon water day"}, {"query": "x", "pos": ["y"]})
     output = tmp_path / "mined.jsonl"
-    arguments = ["mine", "-m", "words", "--data", data, "--corpus", corpus.path.parent, "--output", output]
+    arguments = [
+        "mine",
+        "-m",
+        "words",
+        "--data",
+        data,
+        "--corpus",
+        corpus.paths[0].parent,
+        "--output",
+        output,
+    ]
     shown = CliRunner().invoke(app, [*map(str, arguments), "--json"])
     assert shown.exit_code == 0, shown.stderr
     counts = json.loads(shown.stdout)["counts"]
@@ -210,7 +221,7 @@ def test_the_command_writes_rows_and_how_they_were_made(tmp_path, corpus, monkey
     assert again.exit_code == 2
     assert output.with_suffix(".json").read_text() == "somebody's"
     arguments += ["--overwrite", "--data-dir", tmp_path]
-    by_name = CliRunner().invoke(app, [*map(str, arguments), "--exclude", corpus.path.parent.name])
+    by_name = CliRunner().invoke(app, [*map(str, arguments), "--exclude", corpus.paths[0].parent.name])
     assert by_name.exit_code == 0, by_name.stderr
     (tmp_path / "nothing").mkdir()
     useless = CliRunner().invoke(app, [*map(str, arguments), "--exclude", "nothing"])

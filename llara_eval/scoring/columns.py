@@ -1,0 +1,159 @@
+"""Hits and judgements as rows of cells: from nested mappings, data frames, and rows of files.
+
+A row has the identifier of a query, the identifier of a document, and a value: a score or a grade.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from llara_eval.core.errors import DataError
+from llara_eval.core.frames import frame_column, is_frame
+from llara_eval.core.tables import open_json
+
+QUERY_COLUMNS = ("query_id", "query-id", "qid", "q_id", "topic")
+DOCUMENT_COLUMNS = ("doc_id", "corpus-id", "corpus_id", "docno", "docid", "pid", "document_id")
+SCORE_COLUMNS = ("score", "sim")
+GRADE_COLUMNS = ("relevance", "score", "grade", "label", "rel")
+"""Names of columns in ir_measures, BEIR, PyTerrier, ranx, MS MARCO and here; the first that exists counts."""
+
+Cells = tuple[int, Any, Any, Any]
+"""The number of a row, counted from 1, then the query, the document and the value as they were found."""
+
+
+def cells_of(
+    origin: Path | str, table: Any, value_columns: tuple[str, ...], value_name: str
+) -> Iterator[Cells]:
+    """Yield the cells of nested mappings or of a data frame.
+
+    Raises:
+        DataError: The table has another form, or lacks a column.
+    """
+    if is_frame(table):
+        columns = [
+            table[frame_column(str(origin), table, names)].to_list()
+            for names in (QUERY_COLUMNS, DOCUMENT_COLUMNS, value_columns)
+        ]
+        yield from zip(range(1, len(table) + 1), *columns, strict=True)
+    elif isinstance(table, Mapping) and all(isinstance(values, Mapping) for values in table.values()):
+        pairs = ((query_id, *item) for query_id, values in table.items() for item in values.items())
+        for number, (query_id, doc_id, value) in enumerate(pairs, 1):
+            yield number, query_id, doc_id, value
+    else:
+        raise DataError(
+            f"{origin}: expected query id → document id → {value_name}, a data frame or a file; "
+            f"found {type(table).__name__}"
+        )
+
+
+def cells_of_rows(
+    path: Path, rows: Iterable[tuple[int, Mapping[str, Any]]], value_columns: tuple[str, ...], default: Any
+) -> Iterator[Cells]:
+    """Yield the cells of the rows of a file; a list of documents in one row gives as many cells.
+
+    Args:
+        path: The file, for messages.
+        rows: Number and fields of each row.
+        value_columns: The names of the value's column, in order of precedence.
+        default: The value in a file that has no such column; None where there must be one.
+
+    Raises:
+        DataError: A row lacks a column.
+    """
+    for number, row in rows:
+        query_id, doc_ids = (
+            row[_named(path, number, row, names)] for names in (QUERY_COLUMNS, DOCUMENT_COLUMNS)
+        )
+        present = default is None or any(name in row for name in value_columns)
+        value = row[_named(path, number, row, value_columns)] if present else default
+        for doc_id in doc_ids if isinstance(doc_ids, list) else [doc_ids]:
+            yield number, query_id, doc_id, value
+
+
+def _named(path: Path, number: int, row: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    for name in names:
+        if name in row:
+            return name
+    raise DataError.at(path, number, f"expected a field {' or '.join(names)}; found {', '.join(row)}")
+
+
+def is_header(cells: list[str]) -> bool:
+    """Return whether the cells of a line name the columns of judgements: query, document and grade."""
+    query, doc, grade = (cell.strip().lower() for cell in (cells[0], cells[-2], cells[-1]))
+    return query in QUERY_COLUMNS and doc in DOCUMENT_COLUMNS and grade in GRADE_COLUMNS
+
+
+def identifier(origin: Path | str, number: int, value: Any) -> str:
+    """Return an identifier as text; data frames turn identifiers made of digits into integers.
+
+    Raises:
+        DataError: The value is empty, or neither text nor an integer.
+    """
+    if not isinstance(value, bool) and isinstance(value, Integral):
+        return str(int(value))
+    if not isinstance(value, str) or not value:
+        raise DataError.at(origin, number, f"an identifier must be a non-empty string, found {value!r}")
+    return value
+
+
+def score(origin: Path | str, number: int, value: Any) -> float:
+    """Return a score.
+
+    Raises:
+        DataError: The value is not a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise DataError.at(origin, number, f"the score {value!r} is not a number")
+    return float(value)
+
+
+def grade(origin: Path | str, number: int, value: Any) -> int:
+    """Return a grade as an integer; data frames with gaps turn integers into numbers such as 1.0.
+
+    Raises:
+        DataError: The value is not an integer.
+    """
+    if not isinstance(value, Real) or not float(value).is_integer():
+        raise DataError.at(origin, number, f"the grade {value!r} is not an integer")
+    return int(float(value))
+
+
+def grade_of_text(origin: Path | str, number: int, text: str) -> int:
+    """Return the grade in a line of text, an integer that may be written as ``1.0``.
+
+    Raises:
+        DataError: The text is not an integer.
+    """
+    match = re.fullmatch(r"([+-]?[0-9]+)(\.0*)?", text, re.ASCII)
+    if match is None:
+        raise DataError.at(origin, number, f"the grade {text!r} is not an integer")
+    return int(match[1])
+
+
+def read_json(path: Path) -> Any:
+    """Return the object in a file of JSON (ranx, pytrec_eval, BEIR: query → document → value).
+
+    Raises:
+        DataError: The file is not JSON, or an object has one key twice.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            keys = [key for key, _ in pairs]
+            repeated = next(key for key in keys if keys.count(key) > 1)
+            raise DataError(f"{path}: the key {repeated!r} is twice in one object; which value is meant?")
+        return values
+
+    try:
+        return json.loads(open_json(path), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not usable JSON ({error})") from error
+
+
+def is_json(path: Path) -> bool:
+    """Return whether the name of a file says that it holds one JSON object."""
+    return path.name.removesuffix(".gz").endswith(".json")
