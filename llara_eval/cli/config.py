@@ -44,8 +44,11 @@ def apply(context: Any, _: Any, file: Path | None) -> None:
 
 
 def given(context: Any) -> dict[str, Any]:
-    """Return the command and the options that were given to it, on the command line or in a file."""
-    sources = {"COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP"}
+    """Return the command and the options that were given to it, on the command line or in a file.
+
+    Those of environment variables are left out: they belong to the machine.
+    """
+    sources = {"COMMANDLINE", "DEFAULT_MAP"}
     options = {
         name: _plain(value)
         for name, value in context.params.items()

@@ -64,6 +64,7 @@ def test_a_missing_file_is_refused(files):
 
 def test_a_run_is_repeated_by_its_record(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLARA_EVAL_DATA", str(tmp_path / "data"))
     first = call(
         "evaluate", "-m", "bm25", "-d", "demo", "--depth", "10", "-o", "k1=0.7", "--measures", "RR@10"
     )
