@@ -37,7 +37,8 @@ def test_adapt_mine_finetune_evaluate_and_a_leaderboard_that_holds(tmp_path: Pat
     texts = write_lines(tmp_path / "texts.jsonl", [{"text": row["text"]} for row in documents])
     adapted, mined, tuned = tmp_path / "adapted", tmp_path / "mined.jsonl", tmp_path / "tuned"
     run("adapt", "--model", base, "--data", texts, "--output", adapted, "--steps", "4", *QUICK)
-    pairs = [{"query": row["title"], "pos": [f"{row['title']} {row['text']}"]} for row in documents[:40]]
+    titled = [row for row in documents[:50] if row["title"]]
+    pairs = [{"query": row["title"], "pos": [f"{row['title']} {row['text']}"]} for row in titled]
     data = write_lines(tmp_path / "pairs.jsonl", pairs)
     run("mine", "--model", adapted, "--data", data, "--corpus", DEMO, "--output", mined, "--quiet")
     rows = [row for _, row in objects(mined)]

@@ -40,7 +40,10 @@ def plain_anserini(folder, dataset, fields, scratch) -> Path:
 @pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.parametrize("fields", ["flat", "multifield"])
-@pytest.mark.parametrize("name", ["arguana", "limit-small", "medquad-liveqa", "scifact", "xquad"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("arguana", marks=pytest.mark.nightly), "limit-small", "medquad-liveqa", "scifact", "xquad"],
+)
 def test_documents_order_and_values_are_those_of_plain_anserini(real_data, tmp_path, name, fields) -> None:
     dataset = load(str(real_data / name), data_dir=real_data)
     if name == "arguana":
@@ -54,7 +57,7 @@ def test_documents_order_and_values_are_those_of_plain_anserini(real_data, tmp_p
 
     retriever = open_system("bm25", {"fields": fields}, Context(tmp_path))
     retriever.index(dataset.corpus)
-    run = rank(retriever.search(dataset.queries, 1002), depth=1000, drop_own_ids=True)
+    run = rank(retriever.search(dataset.queries, 1000), depth=1000, drop_own_ids=True)
     for query_id, doc_ids, _ in run:  # as trec_eval orders them
         scores = written[query_id]
         expected = sorted(sorted(scores, reverse=True), key=scores.__getitem__, reverse=True)
@@ -79,7 +82,7 @@ def test_documents_order_and_values_are_those_of_plain_anserini(real_data, tmp_p
         ("scifact", "bm25", {"nDCG@10": 0.6789, "R@100": 0.9253}),
         ("scifact", "bm25-multifield", {"nDCG@10": 0.6647}),
         ("arguana", "bm25", {"nDCG@10": 0.3970, "R@100": 0.9324}),
-        ("arguana", "bm25-multifield", {"nDCG@10": 0.4142}),
+        pytest.param("arguana", "bm25-multifield", {"nDCG@10": 0.4142}, marks=pytest.mark.nightly),
     ],
 )
 def test_the_values_of_the_anserini_regressions(real_data, tmp_path, name, system, expected) -> None:

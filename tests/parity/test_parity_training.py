@@ -27,7 +27,7 @@ from adapters.llara.adapt import AdaptationRun
 from llara_eval.training.config import Conditions
 from llara_eval.training.loop import batch_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.parity, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.nightly, pytest.mark.parity, pytest.mark.timeout(1200)]
 
 PROCESSES, STEPS = 8, 20
 RATE = 3e-4
