@@ -172,10 +172,12 @@ def _agree(tokenizer: Any, expected: Tokenizer) -> bool:
     texts = [*_TEXTS, "said " + " and ".join(added)]
     for special in (False, True):
         try:
-            found = tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
+            input_ids = tokenizer(texts, add_special_tokens=special, verbose=False)["input_ids"]
         except Exception:  # a class for words with their places on a page
             return False
-        if found != [encoding.ids for encoding in expected.encode_batch(texts, add_special_tokens=special)]:
+        if input_ids != [
+            encoding.ids for encoding in expected.encode_batch(texts, add_special_tokens=special)
+        ]:
             return False
     return True
 

@@ -62,13 +62,13 @@ def arrange(names: Iterable[str], card: str = "") -> Layout:
         DataError: The head of the README.md is not YAML.
     """
     listed = sorted(names)
-    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    names_by_form: dict[tuple[str, str], dict[str, list[str]]] = {}
     for role, split, name in _by_card(listed, card) or _by_name(listed):
         ending = _ending(name)
         if ending and (role == "qrels" or not ending.startswith(".tsv")):
-            found.setdefault((role, split), {}).setdefault(ending, []).append(name)
+            names_by_form.setdefault((role, split), {}).setdefault(ending, []).append(name)
     files: dict[str, dict[str, tuple[str, ...]]] = {role: {} for role in Layout._fields}
-    for (role, split), forms in found.items():
+    for (role, split), forms in names_by_form.items():
         files[role][split] = tuple(next(forms[ending] for ending in _ENDINGS if ending in forms))
     return Layout(**files)
 

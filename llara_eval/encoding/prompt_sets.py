@@ -127,13 +127,13 @@ class PromptOptions:
         chosen = [option for option, is_given in given.items() if is_given]
         if len(chosen) > 1 and chosen not in _TOGETHER:
             raise UsageError(f"{chosen[0]} and {chosen[1]} contradict each other: give one of them")
-        place = PLACE in (self.query or "")
-        if self.set_name is not None and self.query is not None and not place:
+        has_place = PLACE in (self.query or "")
+        if self.set_name is not None and self.query is not None and not has_place:
             raise UsageError(
                 f"--query-prompt {self.query!r} has no {PLACE}: with --prompts it is the format that the "
                 "instruction of each data set is put into"
             )
-        if self.set_name is None and place:
+        if self.set_name is None and has_place:
             raise UsageError(
                 f"--query-prompt {self.query!r}: {PLACE} needs --prompts, which has instructions"
             )

@@ -70,11 +70,11 @@ def exponential_ndcg(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) 
 
     Burges et al., "Learning to rank using gradient descent", ICML 2005, as in TREC's ``gdeval``.
     """
-    found, best = (
+    retrieved_gains, ideal_gains = (
         Graded(graded.lengths, graded.query, graded.rank, 2**graded.grade - 1)
         for graded in (retrieved.relevant(1, cutoff), ideal.relevant(1, cutoff))
     )
-    return _share(_dcg(found), _dcg(best))
+    return _share(_dcg(retrieved_gains), _dcg(ideal_gains))
 
 
 def reciprocal_rank(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:

@@ -84,8 +84,8 @@ def read_hits(path: Path) -> Hits:
     """
     if is_table(path):
         names = {*columns.QUERY_COLUMNS, *columns.DOCUMENT_COLUMNS, *columns.SCORE_COLUMNS}
-        found = columns.cells_of_rows(path, rows(path, names), columns.SCORE_COLUMNS, default=None)
-        return checked_hits(path, found)
+        cells = columns.cells_of_rows(path, rows(path, names), columns.SCORE_COLUMNS, default=None)
+        return checked_hits(path, cells)
     if columns.is_json(path):
         run = columns.read_json(path)
         return checked_hits(path, columns.cells_of(path, run, columns.SCORE_COLUMNS, "score"), run)

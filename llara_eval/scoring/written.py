@@ -18,8 +18,8 @@ def has_gaps(hits: Hits) -> bool:
     """Return whether the ranks of any query are other than 1, 2, 3, …; scores are negated ranks."""
     order = np.lexsort((-hits.score, hits.query))
     query, rank = hits.query[order], -hits.score[order]
-    place = np.arange(len(query)) - np.searchsorted(query, query) + 1
-    return bool((rank != place).any())
+    position = np.arange(len(query)) - np.searchsorted(query, query) + 1
+    return bool((rank != position).any())
 
 
 def reciprocal_ranks(hits: Hits, qrels: Qrels, measures: Iterable[str]) -> dict[str, float]:

@@ -36,7 +36,7 @@ def read_pairs(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT
         DataError: A file is malformed, or a folder has no training split.
     """
     files = [_pairs_of(path, cache) if path.is_dir() else _groups_of(path, cache, progress) for path in data]
-    sources = [made if path.is_dir() else path for path, made in zip(data, files, strict=True)]
+    sources = [row_file if path.is_dir() else path for path, row_file in zip(data, files, strict=True)]
     return Rows(files, groups.FORMAT, cache=cache, progress=progress, sources=sources)
 
 
@@ -46,11 +46,11 @@ def _groups_of(path: Path, cache: Path, progress: Progress) -> Path:
         first = next(tables.rows(path), None)
         if first is None or isinstance(first[1].get("pos"), list):
             return path
-    made = cache / f"rows-{sha256_of(path)[:16]}.jsonl"
-    if not made.is_file():
+    row_file = cache / f"rows-{sha256_of(path)[:16]}.jsonl"
+    if not row_file.is_file():
         with progress.task(f"convert {path.name}", path.stat().st_size) as advance:
-            write_rows(made, (row for _, row in read_groups(path, advance)))
-    return made
+            write_rows(row_file, (row for _, row in read_groups(path, advance)))
+    return row_file
 
 
 def own_corpus(rows: Rows, cache: Path) -> Corpus:
