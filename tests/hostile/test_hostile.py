@@ -13,7 +13,7 @@ SAMPLE, LARGER = 24, 120
 """How many cases run for every change, and how many more with the slow tests."""
 
 PROCESSES = 2
-"""Warmed processes, each in a worker of its own; those of every change take one, since it starts for seconds."""
+"""Warmed processes, each in a worker of its own, for the nightly cases; the others share one of them."""
 
 _CASES = all_cases()
 
