@@ -100,12 +100,14 @@ def all_cases() -> dict[str, Case]:
         outputs,
         results,
         runs,
+        shown,
         training,
         weights,
     )
 
     rooms: Sequence[Any] = (
-        *(runs, checkpoints, weights, code, collection, training, caches, outputs, results, environment),
+        *(runs, checkpoints, weights, code, collection, training, caches, outputs, results, shown),
+        environment,
     )
     cases = [case for room in rooms for case in room.cases()]
     by_id = {case.id: case for case in cases}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from case import DOUBTFUL, FINE, Case, Damage, Outcome
+from case import DOUBTFUL, FINE, UNWRITABLE, Case, Damage, Outcome
 from damage import KINDS, VALUES, dump
 from parts import EVALUATE
 
@@ -98,7 +98,8 @@ def _damaged(name: str, pattern: str) -> Iterator[Case]:
 
     for how in ("bit", "cut", "NULs", "swapped", *KINDS):
         for seed in range(4 if how == "bit" else 2 if how == "cut" else 1):
-            yield _evaluated(f"caches/{name}/{how} {seed}", changed(seed, how))
+            codes = DOUBTFUL | UNWRITABLE if how in KINDS else DOUBTFUL
+            yield _evaluated(f"caches/{name}/{how} {seed}", changed(seed, how), codes)
     if "records" in name or name == "keys":
         for key, new in VALUES.items():
             yield _evaluated(f"caches/{name}/a value that is {key}", _set(pattern, new))

@@ -1,11 +1,12 @@
 """Training: rows that are no rows, and training states that are damaged."""
 
+import gzip
 import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from case import DAMAGED, DOUBTFUL, FINE, REFUSED, Case, Damage, Outcome
+from case import DAMAGED, DOUBTFUL, FINE, REFUSED, UNWRITABLE, Case, Damage, Outcome
 from damage import KINDS, LINES, SLOW, VALUES, both, content, dump, kind, third, value, write
 from parts import TRAIN
 
@@ -16,6 +17,7 @@ def cases() -> Iterator[Case]:
     """Yield the cases."""
     yield from _training_rows()
     yield from _states()
+    yield from _row_caches()
 
 
 _ROWS: Mapping[str, tuple[Any, frozenset[int]]] = {
@@ -95,19 +97,21 @@ def _training_rows() -> Iterator[Case]:
             )
 
 
+def same_weights(room: Path, outcome: Outcome) -> Iterator[str]:
+    """Check that the weights are those of a run that nothing disturbed."""
+    if outcome.code:
+        return
+    import parts
+    from safetensors.torch import load_file
+
+    whole = parts.make("trained", room.parents[1] / "parts", _no_command)
+    now, then = (load_file(folder / "out/tuned/model.safetensors") for folder in (room, whole))
+    if any(not (now[name] == tensor).all() for name, tensor in then.items()):
+        yield "other weights than without the damage, and nothing was said"
+
+
 def _states() -> Iterator[Case]:
     """Yield damaged training states: they are named, or the run ends with the weights of a whole one."""
-
-    def same_weights(room: Path, outcome: Outcome) -> Iterator[str]:
-        if outcome.code:
-            return
-        import parts
-        from safetensors.torch import load_file
-
-        whole = parts.make("trained", room.parents[1] / "parts", _no_command)
-        now, then = (load_file(folder / "out/tuned/model.safetensors") for folder in (room, whole))
-        if any(not (now[name] == tensor).all() for name, tensor in then.items()):
-            yield "other weights than without the damage, and nothing was said"
 
     yield Case(
         id="caches/states/whole", words=TRAIN, parts=("unfinished", "trained-only"), check=same_weights
@@ -165,5 +169,43 @@ def _state_value(key: str, new: Any) -> Damage:
     def damage(room: Path) -> None:
         path = _state_file(room, "run.json")
         value(str(path.relative_to(room)), key, new)(room)
+
+    return damage
+
+
+def _row_caches() -> Iterator[Case]:
+    """Yield damaged caches of rows: the unpacked copy of a gzipped file, and the positions of its lines."""
+    words = tuple("groups.jsonl.gz" if word == "groups.jsonl" else word for word in TRAIN)
+
+    def packed(room: Path) -> None:
+        (room / "groups.jsonl.gz").write_bytes(gzip.compress((room / "groups.jsonl").read_bytes(), mtime=0))
+        (room / "groups.jsonl").unlink()
+
+    for file in ("*.jsonl", "*.npy"):
+        for how in ("letter", "cut", "NULs", "garbage", "a folder", "a FIFO", "a link to itself"):
+            yield Case(
+                id=f"caches/rows/{file}/{how}",
+                words=words,
+                parts=("training", "trained-only"),
+                before=((("systems", "--json"), packed), ((*words, "--dry-run"), _in_rows(file, how))),
+                codes=DOUBTFUL | UNWRITABLE if how in KINDS else DOUBTFUL,
+                check=same_weights,
+            )
+
+
+def _in_rows(file: str, how: str) -> Damage:
+    def damage(room: Path) -> None:
+        path = sorted((room / "home/training").glob(file))[0]
+        old = path.read_bytes()
+        changes = {
+            "letter": old.replace(b"moon", b"mood") if file == "*.jsonl" else old[:-8] + old[-16:-8],
+            "cut": old[: len(old) // 2],
+            "NULs": b"\0" * len(old),
+            "garbage": old[::-1],
+        }
+        if how in changes:
+            path.write_bytes(changes[how])
+        else:
+            KINDS[how](path)
 
     return damage
