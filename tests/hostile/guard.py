@@ -22,7 +22,7 @@ _CHANGES = {
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
-_PROGRAMS = {"git", "java", "lscpu", "uname", "nvidia-smi", "ldconfig", "gcc", "cc", "ld"}
+_PROGRAMS = {"git", "java", "lscpu", "uname", "nvidia-smi", "perl", "ldconfig", "gcc", "cc", "ld"}
 """Programs that may be started: what provenance and libraries ask for."""
 
 SPARE = 6 << 30
@@ -56,7 +56,8 @@ def run(case: Case, words: tuple[str, ...], room: Path, logs: Path, spare: set[s
     sys.argv = ["llara-eval", *words]
     tempfile.tempdir = None  # this process has asked for it already, with another TMPDIR
     sys.dont_write_bytecode = True
-    sys.path[:] = [path for path in sys.path if path]
+    more = os.environ.get("PYTHONPATH", "") if "PYTHONPATH" in case.environment else ""
+    sys.path[:] = [path for path in (more, *sys.path) if path]
     _watch(report, (str(room), "/dev/null", "/dev/full", "/dev/tty", "/proc", *spare))
     os.write(ready, b"r")
     os._exit(_main())

@@ -175,6 +175,7 @@ def cases() -> Iterator[Case]:
     yield from _gguf_files()
     yield from _pickles()
     yield from _working_directory()
+    yield from _modules_by_name()
 
 
 _COMMANDS: Mapping[str, tuple[str, ...]] = {
@@ -303,3 +304,31 @@ def _working_directory() -> Iterator[Case]:
         damage=write("options.toml", "model = '!!python/object/apply:os.system'\n"),
         codes=REFUSED,
     )
+
+
+def _modules_by_name() -> Iterator[Case]:
+    """Yield settings of adapters that name any module of Python, which libraries then import."""
+    config = "ckpt/adapter_config.json"
+    settings: Mapping[str, Damage] = {
+        "megatron_core": both(
+            value(config, "megatron_config", {"tensor_model_parallel_size": 1}),
+            value(config, "megatron_core", "evil"),
+        ),
+        "auto_mapping": value(
+            config, "auto_mapping", {"base_model_class": "Model", "parent_library": "evil"}
+        ),
+        "runtime_config": value(config, "runtime_config", {"ephemeral_gpu_offload": "evil"}),
+        "corda_config": value(config, "corda_config", {"cache_file": "evil.py"}),
+        "eva_config": value(config, "eva_config", {"adjust_scaling_factors": "evil"}),
+    }
+    for name, damage in settings.items():
+        for command in ("check", "export", "check, allowed"):
+            yield Case(
+                id=f"code/a module named by {name}/{command}",
+                words=_COMMANDS[command],
+                parts=("lora",),
+                damage=both(damage, _planted(), write("evil.py", CODE + _CLASSES)),
+                environment={"PYTHONPATH": "{room}"},
+                codes=CHECKED if command == "check, allowed" or name != "megatron_core" else REFUSED,
+                code_may_run=command == "check, allowed",
+            )

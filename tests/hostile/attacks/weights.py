@@ -43,7 +43,7 @@ def _weights() -> Iterator[Case]:
             words=CHECK,
             parts=("llama",),
             damage=_header(file, change),
-            codes=DAMAGED,
+            codes=CHECKED if name == "a foreign format" else DAMAGED,
         )
     for name in KINDS:
         codes = DAMAGED
@@ -101,7 +101,7 @@ def _nan(file: str) -> Damage:
         from safetensors.torch import load_file, save_file
 
         tensors = load_file(room / file)
-        first = sorted(tensors)[-1]
+        first = min(tensors)  # an embedding matrix, a norm or a LoRA matrix, each of which is used
         tensors[first] = tensors[first] * float("nan")
         save_file(tensors, room / file, {"format": "pt"})
 
