@@ -1,0 +1,79 @@
+"""The files of a data set on disk: of a folder, or of one of its configurations.
+
+Judgements may be in a folder of their own, as on the hub in a repository of their own: those of the folder
+``name`` in ``name-qrels`` beside it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from llara_eval.datasets.hub_manifest import manifest_of
+from llara_eval.datasets.layout import (
+    APART,
+    CARD,
+    Address,
+    Files,
+    Layout,
+    Layouts,
+    arrange,
+    arrange_judgements,
+    choose_configuration,
+)
+
+_DEPTH = 3
+"""The levels of a folder in which files are looked for."""
+
+
+def layout_of(path: Path) -> Layout[Path]:
+    """Return the files of a folder, or of a configuration, ``folder:configuration``.
+
+    Raises:
+        DataError: There is no such configuration.
+        CheckFailedError: The folder has several configurations, and none is named.
+    """
+    folder, configuration = Address.of(path)
+    layout = choose_configuration(_layouts_of(folder), configuration, folder)
+    corpus, queries, qrels = (_below(folder, files) for files in layout)
+    if not qrels and (apart := _judgements_apart(path)) is not None:
+        qrels = _below(apart, arrange_judgements(_names(apart), _card(apart)))
+    return Layout(corpus, queries, qrels)
+
+
+def configurations_of(folder: Path) -> list[str]:
+    """Return the configurations of a folder that are whole data sets; "" is that of no configuration."""
+    whole = [name for name, layout in _layouts_of(folder).items() if all(layout)]
+    return whole or ([""] if all(layout_of(folder)) else [])
+
+
+def _layouts_of(folder: Path) -> Layouts:
+    """Return the layout of each configuration of a folder, and that of no configuration."""
+    return arrange(_names(folder), _card(folder))
+
+
+def _judgements_apart(path: Path) -> Path | None:
+    """Return the folder of the judgements of a data set that has none itself, or None."""
+    if (manifest := manifest_of(path)) is not None:
+        return Path(manifest.judgements.folder) if manifest.judgements else None
+    folder = Address.of(path).folder
+    beside = folder.with_name(folder.name + APART) if folder.name else folder
+    return beside if beside.is_dir() else None
+
+
+def _below(folder: Path, files: Files[str]) -> Files[Path]:
+    return {split: tuple(folder / name for name in names) for split, names in files.items()}
+
+
+def _card(folder: Path) -> str:
+    path = folder / CARD
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _names(folder: Path, depth: int = _DEPTH, prefix: str = "") -> Iterator[str]:
+    """Yield the names of the files in the first levels of a folder; hidden ones are left out."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and depth > 1:
+            yield from _names(path, depth - 1, f"{prefix}{path.name}/")
+        elif path.is_file():
+            yield prefix + path.name
