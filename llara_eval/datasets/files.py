@@ -17,7 +17,7 @@ from llara_eval.datasets.layout import (
     Layouts,
     arrange,
     arrange_judgements,
-    choose_configuration,
+    choose_layout,
 )
 
 _DEPTH = 3
@@ -32,11 +32,16 @@ def layout_of(path: Path) -> Layout[Path]:
         CheckFailedError: The folder has several configurations, and none is named.
     """
     folder, configuration = Address.of(path)
-    layout = choose_configuration(_layouts_of(folder), configuration, folder)
+    layout = choose_layout(_layouts_of(folder), configuration, folder)
     corpus, queries, qrels = (_below(folder, files) for files in layout)
     if not qrels and (apart := _judgements_apart(path)) is not None:
-        qrels = _below(apart, arrange_judgements(_names(apart), _card(apart)))
+        qrels = _below(apart, arrange_judgements(names_in(apart), card_of(apart)))
     return Layout(corpus, queries, qrels)
+
+
+def is_collection(path: Path) -> bool:
+    """Return whether a path is a folder, or a configuration of one, with documents or queries."""
+    return any(layout.corpus or layout.queries for layout in _layouts_of(Address.of(path).folder).values())
 
 
 def configurations_of(folder: Path) -> list[str]:
@@ -47,7 +52,7 @@ def configurations_of(folder: Path) -> list[str]:
 
 def _layouts_of(folder: Path) -> Layouts:
     """Return the layout of each configuration of a folder, and that of no configuration."""
-    return arrange(_names(folder), _card(folder))
+    return arrange(names_in(folder), card_of(folder))
 
 
 def _judgements_apart(path: Path) -> Path | None:
@@ -63,17 +68,18 @@ def _below(folder: Path, files: Files[str]) -> Files[Path]:
     return {split: tuple(folder / name for name in names) for split, names in files.items()}
 
 
-def _card(folder: Path) -> str:
+def card_of(folder: Path) -> str:
+    """Return the text of the README.md of a folder; empty if there is none."""
     path = folder / CARD
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-def _names(folder: Path, depth: int = _DEPTH, prefix: str = "") -> Iterator[str]:
+def names_in(folder: Path, depth: int = _DEPTH, prefix: str = "") -> Iterator[str]:
     """Yield the names of the files in the first levels of a folder; hidden ones are left out."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.name.startswith("."):
             continue
         if path.is_dir() and depth > 1:
-            yield from _names(path, depth - 1, f"{prefix}{path.name}/")
+            yield from names_in(path, depth - 1, f"{prefix}{path.name}/")
         elif path.is_file():
             yield prefix + path.name

@@ -19,7 +19,7 @@ from llara_eval.datasets.layout import (
     Files,
     arrange,
     arrange_judgements,
-    choose_configuration,
+    choose_layout,
 )
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def _download(name: HubName) -> HubManifest:
     commit = _newest(name)
     manifest = hub_manifest.find(name, commit.sha)
     if manifest is None:
-        layout = choose_configuration(
+        layout = choose_layout(
             arrange(commit.checksums, commit.card()), name.configuration, f"{PREFIX}{name.repo}"
         )
         apart = HubName(f"{name.repo}{APART}")
@@ -77,16 +77,17 @@ def _download(name: HubName) -> HubManifest:
 
 def _download_judgements(name: HubName) -> HubManifest | None:
     """Download judgements that are in a repository of their own; return None if there is no such one."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
     try:
         commit = _newest(name)
-    except _AbsentError:
-        return None
+    except DataError as error:
+        reason = error.__cause__
+        if isinstance(reason, RepositoryNotFoundError) and not isinstance(reason, GatedRepoError):
+            return None
+        raise
     files = arrange_judgements(commit.checksums, commit.card())
     return _get(commit, [files]) if files else None
-
-
-class _AbsentError(DataError):
-    """The hub has no such data set, or shows it only to others."""
 
 
 class _Commit(NamedTuple):
@@ -182,7 +183,7 @@ def _ask(name: HubName, request: Any) -> Any:
     """Return what the hub answers; a request that fails for a passing reason is repeated."""
     from huggingface_hub import errors
 
-    problem, way_out, error_type = "cannot be read from the hub", "", DataError
+    problem, way_out = "cannot be read from the hub", ""
     try:
         return persistently(request, _passing)
     except errors.GatedRepoError as error:
@@ -190,14 +191,14 @@ def _ask(name: HubName, request: Any) -> Any:
         problem = "is gated"
         way_out = f"; ask for access at https://huggingface.co/datasets/{name.repo}, then hf auth login"
     except errors.RepositoryNotFoundError as error:
-        failure, problem, error_type = error, "is not on the hub, or is private", _AbsentError
+        failure, problem = error, "is not on the hub, or is private"
         way_out = "; hf auth login gives access to private data sets"
     except errors.RevisionNotFoundError as error:
         failure, problem = error, f"has no revision {name.revision}"
     except (OSError, ValueError, _http_error()) as error:
         failure = error
     reason = next(iter(str(failure).strip().splitlines()), type(failure).__name__)
-    raise error_type(f"{name} {problem} ({reason}){way_out}") from failure
+    raise DataError(f"{name} {problem} ({reason}){way_out}") from failure
 
 
 def _passing(error: Exception) -> bool:

@@ -12,7 +12,7 @@ are called ``corpus`` and ``queries``, and whose judgements are in another repos
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -27,7 +27,7 @@ APART = "-qrels"
 _ROLES = {"corpus": "corpus", "queries": "queries", "query": "queries", "qrels": "qrels"}
 """Name of a file, a folder, a configuration or a split → what it holds."""
 
-_DEFAULTS = ("default", "data")
+DEFAULTS = ("default", "data")
 """Names of the default configuration and its folder: judgements, if no split is named like a role."""
 
 _OF_CONFIGURATION = re.compile(
@@ -85,8 +85,13 @@ class Address(NamedTuple):
         )
 
 
-class _Item(NamedTuple):
-    """A file whose name, or a README.md, says what it holds."""
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder, or means a configuration of one."""
+    return Address.of(path).folder.is_dir()
+
+
+class Item(NamedTuple):
+    """A file whose name, or a README.md, says what it holds: a role is ``corpus``, ``queries``, ``qrels``."""
 
     configuration: str
     role: str
@@ -123,54 +128,65 @@ def arrange_judgements(names: Iterable[str], card: str = "") -> Files[str]:
     plain = arrange(listed, card)[""].qrels
     return (
         plain
-        or _layouts(_Item("", "qrels", _stem(name), name) for name in listed if "/" not in name)[""].qrels
+        or _layouts(Item("", "qrels", stem_of(name), name) for name in listed if "/" not in name)[""].qrels
     )
 
 
-def choose_configuration(layouts: Layouts, configuration: str, origin: object) -> Layout[str]:
-    """Return the layout of a configuration; where none is named, that of no configuration or the only one.
+def choose_layout(layouts: Layouts, configuration: str, origin: object) -> Layout[str]:
+    """Return the layout of a configuration; arguments and errors: :func:`choose_configuration`."""
+    whole = [name for name, layout in layouts.items() if all(layout)]
+    return layouts[choose_configuration(whole, configuration, origin, partial=any(layouts[""]))]
+
+
+def choose_configuration(whole: Sequence[str], configuration: str, origin: object, *, partial: bool) -> str:
+    """Return the name of a configuration; where none is named, "" if it is whole, or the only one.
 
     Args:
-        layouts: The layouts.
-        configuration: The name of the configuration, or "".
+        whole: The configurations that have all that is needed; "" is that of no configuration.
+        configuration: The name that was given, or "".
         origin: The name of the data set in messages.
+        partial: Whether there are files of no configuration.
 
     Raises:
         DataError: There is no such configuration.
         CheckFailedError: No configuration is named, and several may be meant; the message has their names.
     """
-    plain = layouts[""]
-    whole = [name for name, layout in layouts.items() if name and all(layout)]
+    names = [name for name in whole if name]
+    listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "") or "none"
     if configuration:
-        if configuration not in whole:
-            raise DataError(f"{origin} has no configuration {configuration!r}; it has {_enumerated(whole)}")
-        return layouts[configuration]
-    if all(plain) or not whole:
-        return plain
-    if len(whole) == 1 and not any(plain):
-        return layouts[whole[0]]
+        if configuration not in names:
+            raise DataError(f"{origin} has no configuration {configuration!r}; it has {listed}")
+        return configuration
+    if "" in whole or not names:
+        return ""
+    if len(names) == 1 and not partial:
+        return names[0]
     raise CheckFailedError(
-        f"{origin}: it is unclear which configuration is meant, of {_enumerated(whole)}; name one, such as "
-        f"{origin}:{whole[0]}"
+        f"{origin}: it is unclear which configuration is meant, of {listed}; name one, such as "
+        f"{origin}:{names[0]}"
     )
 
 
-def _enumerated(names: list[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "") or "none"
-
-
-def _layouts(items: Iterable[_Item]) -> Layouts:
-    """Return the layout of each configuration; of several forms of one thing, one counts."""
+def first_forms(items: Iterable[Item]) -> dict[tuple[str, str, str], tuple[str, ...]]:
+    """Return (configuration, role, split) → names of its files; of several forms of one thing, one counts."""
     names_by_form: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for configuration, role, split, name in items:
         ending = _ending(name)
         if ending and (role == "qrels" or not ending.startswith(".tsv")):
-            key = (configuration, role, split)
-            names_by_form.setdefault(key, {}).setdefault(ending, []).append(name)
+            forms = names_by_form.setdefault((configuration, role, split), {})
+            forms.setdefault(ending, []).append(name)
+    return {
+        key: tuple(next(forms[ending] for ending in _ENDINGS if ending in forms))
+        for key, forms in names_by_form.items()
+    }
+
+
+def _layouts(items: Iterable[Item]) -> Layouts:
+    """Return the layout of each configuration; what it lacks is that of no configuration."""
     files: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {"": {role: {} for role in Layout._fields}}
-    for (configuration, role, split), forms in names_by_form.items():
+    for (configuration, role, split), names in first_forms(items).items():
         roles = files.setdefault(configuration, {role: {} for role in Layout._fields})
-        roles[role][split] = tuple(next(forms[ending] for ending in _ENDINGS if ending in forms))
+        roles[role][split] = names
     shared = files[""]
     return {
         configuration: Layout(**{role: by_split or shared[role] for role, by_split in roles.items()})
@@ -178,7 +194,7 @@ def _layouts(items: Iterable[_Item]) -> Layouts:
     }
 
 
-def _by_name(names: Iterable[str]) -> list[_Item]:
+def _by_name(names: Iterable[str]) -> list[Item]:
     """Return the files whose name says what they hold."""
     items = [item for name in names if (item := _named(name, name)) is not None]
     # The default configuration has judgements only where no file is called qrels.
@@ -188,17 +204,17 @@ def _by_name(names: Iterable[str]) -> list[_Item]:
     return [item for item in items if not (item.role == "qrels" and explicit and _is_default(item.name))]
 
 
-def _named(below: str, name: str) -> _Item | None:
+def _named(below: str, name: str) -> Item | None:
     """Return the item of a file by its name below a folder, or None if the name says nothing."""
     first, *rest = below.split("/")
-    stem = _stem(rest[-1] if rest else first)
+    stem = stem_of(rest[-1] if rest else first)
     if not rest:
         word, _, split = stem.partition("-")
         if word in _ROLES:
             return _item("", _ROLES[word], split, name)
         part = _part_of(stem)
         return _item(*part, "", name) if part and part[1] else None
-    if first in _DEFAULTS and (inner := _named("/".join(rest), name)) is not None:
+    if first in DEFAULTS and (inner := _named("/".join(rest), name)) is not None:
         return inner
     part = _part_of(first)
     split = rest[0] if len(rest) > 1 else "" if stem.isdigit() else stem
@@ -207,26 +223,35 @@ def _named(below: str, name: str) -> _Item | None:
 
 def _is_default(name: str) -> bool:
     """Return whether a file is in the folder of the default configuration."""
-    return name.split("/")[0] in _DEFAULTS
+    return name.split("/")[0] in DEFAULTS
 
 
-def _by_card(names: Iterable[str], card: str) -> list[_Item]:
+def _by_card(names: Sequence[str], card: str) -> list[Item]:
     """Return the files that the configurations of a README.md list."""
     items = []
-    for config in _configs(card):
-        name_of_config = str(config.get("config_name"))
-        part = _part_of(name_of_config)
-        for split, pattern in _patterns(config.get("data_files")) if part else ():
-            matching = [name for name in names if fnmatchcase(name, pattern)]
-            items += [
-                _item(*part, "" if split == name_of_config else split, name) for name in matching if part
-            ]
+    for configuration, split, name in listed_by(card, names):
+        part = _part_of(configuration)
+        if part is not None:
+            items.append(_item(*part, "" if split == configuration else split, name))
     return items
+
+
+def listed_by(card: str, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield configuration, split and name of each file that a README.md lists.
+
+    Raises:
+        DataError: The head of the README.md is not YAML.
+    """
+    for config in _configs(card):
+        for split, pattern in _patterns(config.get("data_files")):
+            for name in names:
+                if fnmatchcase(name, pattern):
+                    yield str(config.get("config_name")), split, name
 
 
 def _part_of(name: str) -> tuple[str, str] | None:
     """Return configuration and role of a name, the role "" of the default one, or None if it has no role."""
-    if name in _DEFAULTS:
+    if name in DEFAULTS:
         return "", ""
     if name in _ROLES:
         return "", _ROLES[name]
@@ -234,19 +259,19 @@ def _part_of(name: str) -> tuple[str, str] | None:
     return match and (match["name"] or match["rest"], _ROLES[match["role"] or match["first"]])
 
 
-def _item(configuration: str, role: str, split: str, name: str) -> _Item:
+def _item(configuration: str, role: str, split: str, name: str) -> Item:
     """Return the item of a file: a split that is named like a role has the files of that role."""
     if split in _ROLES and role in ("", _ROLES[split]):
         role, split = _ROLES[split], ""
     role = role or "qrels"
-    return _Item(configuration, role, (split or "test") if role == "qrels" else split, name)
+    return Item(configuration, role, (split or "test") if role == "qrels" else split, name)
 
 
 def _ending(file: str) -> str:
     return next((ending for ending in _ENDINGS if file.endswith(ending)), "")
 
 
-def _stem(file: str) -> str:
+def stem_of(file: str) -> str:
     """Return the name of a file without its ending and the number of its part."""
     return _PART.sub("", file.removesuffix(_ending(file)))
 

@@ -17,7 +17,7 @@ from llara_eval.datasets.download import find_manifest
 from llara_eval.datasets.folder import corpus_of, judged_queries, read_judged, read_split
 from llara_eval.datasets.hub_manifest import HubName
 from llara_eval.datasets.known import KnownDataset
-from llara_eval.datasets.layout import Address
+from llara_eval.datasets.layout import Address, is_folder
 from llara_eval.datasets.limited import limited, limited_qrels, whole
 from llara_eval.datasets.own_ids import OwnIds
 from llara_eval.scoring.judgements import read_qrels
@@ -161,7 +161,7 @@ def locate(
     if name_or_folder == DEMO:
         return DEMO_FOLDER
     as_path = Path(name_or_folder).expanduser()
-    if Address.of(as_path).folder.is_dir():
+    if is_folder(as_path):
         return as_path
     if name_or_folder.startswith(irds.PREFIX):
         with _download_lease():
@@ -173,8 +173,7 @@ def locate(
         return _official_files(official, data_dir, offline).corpus.parent
     known = catalogue.find(name_or_folder)
     for name in (known.folder if known else name_or_folder, name_or_folder):
-        inside = not Path(name).is_absolute() and ".." not in Path(name).parts
-        if inside and Address.of(data_dir / name).folder.is_dir():
+        if not Path(name).is_absolute() and ".." not in Path(name).parts and is_folder(data_dir / name):
             return data_dir / name
     if known is None:
         raise DataError(

@@ -7,36 +7,47 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from llara_eval.core import tables
+from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Document, Ids
 from llara_eval.datasets.corpus import Corpus
+from llara_eval.datasets.files import is_collection
 from llara_eval.datasets.folder import corpus_of, read_documents, read_judged, splits
+from llara_eval.datasets.layout import is_folder
 from llara_eval.datasets.same_text import normalised
+from llara_eval.datasets.training_files import TRAIN, training_files
 from llara_eval.datasets.training_rows import read_groups
 from llara_eval.training import groups
 from llara_eval.training.data import RowFormat, Rows, write_rows
 
 logger = logging.getLogger(__name__)
 
-TRAIN = "train"
-"""The split whose queries may be trained on."""
-
 
 def read_pairs(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT) -> Rows:
     """Read training pairs, with or without negatives.
 
     Args:
-        data: Files in any form of :mod:`llara_eval.datasets.training_rows`, or folders of data sets, whose
-            training split is read.
+        data: Files in any form of :mod:`llara_eval.datasets.training_rows`, folders of such files, or folders
+            of test collections, whose training split is read; ``folder:configuration`` names a configuration.
         cache: Folder for indexes, and for the rows made from folders and from the files of other tools.
         progress: The display of progress.
 
     Raises:
-        DataError: A file is malformed, or a folder has no training split.
+        DataError: A file is missing or malformed, or a folder has no training split.
+        CheckFailedError: A folder has several configurations, and none is named.
     """
-    files = [_pairs_of(path, cache) if path.is_dir() else _groups_of(path, cache, progress) for path in data]
-    sources = [row_file if path.is_dir() else path for path, row_file in zip(data, files, strict=True)]
+    files, sources = [], []
+    for path in data:
+        if not is_folder(path) and not path.is_file():
+            raise DataError(f"{path}: there is no such file or folder")
+        if is_collection(path):
+            files.append(_pairs_of(path, cache))
+            sources.append(files[-1])
+        else:
+            read = training_files(path) if is_folder(path) else [path]
+            files += [_groups_of(file, cache, progress) for file in read]
+            sources += read
     return Rows(files, groups.FORMAT, cache=cache, progress=progress, sources=sources)
 
 
