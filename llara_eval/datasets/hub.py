@@ -109,8 +109,9 @@ class _Commit(NamedTuple):
 
     def card(self) -> str:
         """Return the text of the README.md; empty if there is none."""
-        there = CARD in self.checksums
-        return self.fetch(CARD).read_text(encoding="utf-8", errors="replace") if there else ""
+        if CARD not in self.checksums:
+            return ""
+        return self.fetch(CARD).read_text(encoding="utf-8", errors="replace")
 
 
 def _newest(name: HubName) -> _Commit:
