@@ -45,9 +45,12 @@ def is_collection(path: Path) -> bool:
 
 
 def configurations_of(folder: Path) -> list[str]:
-    """Return the configurations of a folder that are whole data sets; "" is that of no configuration."""
-    whole = [name for name, layout in _layouts_of(folder).items() if all(layout)]
-    return whole or ([""] if all(layout_of(folder)) else [])
+    """Return the configurations of a folder that are data sets: only "", that of none, if it is one."""
+    layouts = _layouts_of(folder)
+    named = [name for name, layout in layouts.items() if name and all(layout)]
+    if named and not all(layouts[""]):
+        return named
+    return [""] if all(layout_of(folder)) else []
 
 
 def _layouts_of(folder: Path) -> Layouts:
@@ -59,8 +62,8 @@ def _judgements_apart(path: Path) -> Path | None:
     """Return the folder of the judgements of a data set that has none itself, or None."""
     if (manifest := manifest_of(path)) is not None:
         return Path(manifest.judgements.folder) if manifest.judgements else None
-    folder = Address.of(path).folder
-    beside = folder.with_name(folder.name + APART) if folder.name else folder
+    folder = Address.of(path).folder.resolve()
+    beside = folder.parent / f"{folder.name}{APART}"
     return beside if beside.is_dir() else None
 
 

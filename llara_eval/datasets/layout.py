@@ -78,11 +78,9 @@ class Address(NamedTuple):
     def of(cls, path: Path) -> "Address":
         """Return the address that a path means: a colon in the name of a folder that exists is no sign."""
         name, colon, configuration = path.name.rpartition(":")
-        return (
-            cls(path, "")
-            if not (name and colon) or path.is_dir()
-            else cls(path.with_name(name), configuration)
-        )
+        if not name or not colon or path.is_dir():
+            return cls(path, "")
+        return cls(path.with_name(name), configuration)
 
 
 def is_folder(path: Path) -> bool:
@@ -91,7 +89,14 @@ def is_folder(path: Path) -> bool:
 
 
 class Item(NamedTuple):
-    """A file whose name, or a README.md, says what it holds: a role is ``corpus``, ``queries``, ``qrels``."""
+    """A file whose name, or a README.md, says what it holds.
+
+    Attributes:
+        configuration: The configuration, or "".
+        role: ``corpus``, ``queries`` or ``qrels``; of files that are no data set, any word.
+        split: The split, or "".
+        name: The name of the file.
+    """
 
     configuration: str
     role: str
@@ -125,11 +130,8 @@ def arrange(names: Iterable[str], card: str = "") -> Layouts:
 def arrange_judgements(names: Iterable[str], card: str = "") -> Files[str]:
     """Return the judgements of a listing that has nothing else; a file may be named by its split alone."""
     listed = sorted(names)
-    plain = arrange(listed, card)[""].qrels
-    return (
-        plain
-        or _layouts(Item("", "qrels", stem_of(name), name) for name in listed if "/" not in name)[""].qrels
-    )
+    by_split = [Item("", "qrels", stem_of(name), name) for name in listed if "/" not in name]
+    return arrange(listed, card)[""].qrels or _layouts(by_split)[""].qrels
 
 
 def choose_layout(layouts: Layouts, configuration: str, origin: object) -> Layout[str]:

@@ -54,7 +54,8 @@ def test_files_of_no_configuration_come_before_those_of_others(tmp_path):
     (tmp_path / "README.md").unlink()
     beir(tmp_path)
     assert layout_of(tmp_path).corpus == {"": (tmp_path / "corpus.jsonl",)}
-    assert configurations_of(tmp_path) == ["", "de", "fr"]
+    assert configurations_of(tmp_path) == [""]
+    assert len(open_folder(tmp_path.with_name(f"{tmp_path.name}:fr")).corpus) == 2
 
 
 def test_the_only_configuration_need_not_be_named_unless_it_takes_files_of_none(tmp_path):
