@@ -112,7 +112,9 @@ def _check_files(folder: Path, known: KnownDataset | None) -> tuple[str, list[st
 
 def _stated(manifest: hub_manifest.HubManifest) -> str:
     """Return for how many files the hub states a checksum."""
-    return f"{sum(map(bool, manifest.files.values()))} of {len(manifest.files)} files have a checksum"
+    parts = filter(None, (manifest, manifest.judgements))
+    checksums = [checksum for part in parts for checksum in part.files.values()]
+    return f"{sum(map(bool, checksums))} of {len(checksums)} files have a checksum"
 
 
 def _interrupted(known: KnownDataset | None, data_dir: Path) -> list[str]:

@@ -106,7 +106,9 @@ def naming(name_or_folder: str, *, data_dir: Path) -> Naming:
         folder = locate(name_or_folder, data_dir=data_dir, offline=True).resolve()
     except DataError:  # the files are missing, but there may be results
         folder = Path(name_or_folder).resolve()
-    return Naming(_claimed_dataset(name_or_folder, folder), folder.name)
+    known = _claimed_dataset(name_or_folder, folder)
+    taken = known is not None and known.name == folder.name
+    return Naming(known, f"{folder.parent.name}/{folder.name}" if taken else folder.name)
 
 
 def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:

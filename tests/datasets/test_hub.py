@@ -197,7 +197,8 @@ def test_judgements_in_a_repository_of_their_own_are_fetched_too(apart, tmp_path
     assert open_set(tmp_path, "hf:org/apart", split="dev", offline=True).qrels == {"q1": {"d2": 1}}
     assert open_set(tmp_path, f"hf:org/apart@{OLD}").fingerprint == dataset.fingerprint
     assert apart.requests == []
-    assert verify("hf:org/apart", tmp_path).problem is None
+    verdict = verify("hf:org/apart", tmp_path)
+    assert (verdict.problem, verdict.checksums) == (None, "2 of 4 files have a checksum")
 
 
 def test_judgements_that_went_missing_are_fetched_again(apart, tmp_path):

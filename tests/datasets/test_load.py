@@ -234,6 +234,14 @@ def test_a_folder_with_other_counts_is_filed_under_its_own_name(
     assert message in warning
 
 
+def test_a_folder_with_other_counts_never_takes_the_name_of_a_public_set(tiny, known_tiny, monkeypatch):
+    known = dataclasses.replace(known_tiny, name="tiny", documents=1_004)
+    monkeypatch.setattr(catalogue, "KNOWN", {known.name: known})
+    dataset = load_folder(tiny)
+    assert dataset.name == f"{tiny.parent.name}/tiny"
+    assert f"filed under '{dataset.name}'" in dataset.warnings[0]
+
+
 def test_what_is_not_pinned_is_not_compared(tiny, known_tiny, monkeypatch):
     known = dataclasses.replace(known_tiny, documents=None, queries=None, judgements=None)
     monkeypatch.setattr(catalogue, "KNOWN", {known.name: known})
