@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from llara_eval.core.errors import DataError
@@ -186,8 +185,7 @@ def check(
     mismatch = difference(known, unchecked.split, facts.documents, unchecked.qrels) if known else None
     if known and mismatch:
         warnings.append(
-            f"the folder is called {Path(corpus.origin).parent.name} but is not {known.name}: "
-            f"{mismatch}; its results are filed under {other_name!r}"
+            f"{other_name} is not {known.name}: {mismatch}; its results are filed under {other_name!r}"
         )
     usual = known or KnownDataset(name=other_name, folder="")
     if declared is None and known and not mismatch:

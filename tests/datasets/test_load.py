@@ -230,8 +230,7 @@ def test_a_folder_with_other_counts_is_filed_under_its_own_name(
     dataset = load_folder(tiny)
     assert (dataset.name, dataset.drop_own_ids) == ("tiny", False)
     (warning,) = dataset.warnings
-    assert "is not beir/tiny" in warning
-    assert message in warning
+    assert warning == f"tiny is not beir/tiny: {message}; its results are filed under 'tiny'"
 
 
 def test_a_folder_with_other_counts_never_takes_the_name_of_a_public_set(tiny, known_tiny, monkeypatch):
