@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.encoding.templates import Template
-from llara_eval.vectors import shards, vector_store
+from llara_eval.vectors import shards
 from llara_eval.vectors.remote import RemoteFiles, RemoteFolder, open_store_folder
 from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.token_store import TokenStore
@@ -32,7 +32,6 @@ TOKENIZER = make_tokenizer()
 @pytest.fixture(autouse=True)
 def small_and_fast(monkeypatch) -> None:
     monkeypatch.setattr(shards, "SHARD_SIZE", 16)
-    monkeypatch.setattr(vector_store, "_POLL", 0.01)
     monkeypatch.setattr("llara_eval.core.leases._POLL", 0.01)
 
 
