@@ -43,6 +43,7 @@ class RemoteFiles:
         Raises:
             UsageError: fsspec does not know the protocol.
             MissingPartError: The library for the protocol is not installed.
+            LlaraEvalError: The server cannot be reached, or refuses.
         """
         from fsspec.core import url_to_fs
 
@@ -52,6 +53,8 @@ class RemoteFiles:
             raise MissingPartError(f"{url}: {error}") from error
         except ValueError as error:
             raise UsageError(f"{url}: {error}") from error
+        except Exception as error:  # fsspec has a class of errors for each protocol
+            raise LlaraEvalError(f"{url}: cannot be opened ({type(error).__name__}: {error})") from error
         return cls(file_system, root.rstrip("/"))
 
     def __truediv__(self, name: str) -> "RemoteFiles":
@@ -290,11 +293,14 @@ def open_store_folder(address: str | None, home: Path) -> StoreFolder:
     None is the address of the cache folder ``home``, which also holds the copies of files at a URL.
 
     Raises:
-        UsageError: fsspec does not know the protocol of the URL.
+        UsageError: The URL has no protocol, or one that fsspec does not know.
         MissingPartError: The library for the protocol is not installed.
+        LlaraEvalError: The server cannot be reached, or refuses.
     """
     if address is None:
         return StoreFolder(home)
     if "://" in address or "::" in address:
+        if address.startswith(":"):
+            raise UsageError(f"{address!r} has no protocol; write protocol://folder, or the path of a folder")
         return RemoteFolder(home, RemoteFiles.open(address))
     return StoreFolder(Path(address).expanduser())

@@ -124,7 +124,7 @@ def test_a_folder_that_cannot_be_synchronised_is_no_error(tmp_path, monkeypatch)
     number = errno.EINVAL
     write_text(tmp_path / "a", "text")
     number = errno.EIO
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(LlaraEvalError, match="Input/output error"):
         write_text(tmp_path / "b", "text")
 
 

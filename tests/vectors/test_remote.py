@@ -262,6 +262,12 @@ def test_addresses_that_cannot_be_opened_are_refused(tmp_path, monkeypatch) -> N
         fill_at("file:///proc/x", tmp_path)
     with pytest.raises(UsageError, match="nowhere://x: Protocol not known"):
         open_store_folder("nowhere://x", tmp_path)
+    with pytest.raises(UsageError, match="'://x' has no protocol"):
+        open_store_folder("://x", tmp_path)
+    with pytest.raises(LlaraEvalError, match=r"ftp://127.0.0.1:1/x: cannot be opened \(ConnectionRefused"):
+        open_store_folder("ftp://127.0.0.1:1/x", tmp_path)
+    with pytest.raises(LlaraEvalError, match=r"/proc/x/.* cannot be written \(No such file or directory\)"):
+        open_store_folder("/proc/x", tmp_path).of_key({}).claim({})
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(MissingPartError, match="s3://bucket/x: Install s3fs"):
         open_store_folder("s3://bucket/x", tmp_path)
