@@ -3,17 +3,18 @@
 import hashlib
 from collections.abc import Iterable
 
+_ESCAPED = str.maketrans({"\x1c": "\x1c0", "\x1e": "\x1c1", "\x1f": "\x1c2"})
+
 
 def add_record(content: "hashlib._Hash", fields: Iterable[str]) -> None:
     """Add a record to a hash, in a form that no other record has.
 
-    The number of fields and the length of each are hashed too. A separator would not do: it may occur in a
-    text, and then two different records have one hash.
+    ASCII's separators end each field and the record. Where they occur in a text, they are escaped: otherwise
+    two different records could have one hash.
 
     Args:
         content: The hash to add to.
         fields: The texts of the record.
     """
-    encoded = [field.encode(errors="surrogatepass") for field in fields]
-    content.update(" ".join(map(str, [len(encoded), *map(len, encoded)])).encode() + b"\n")
-    content.update(b"".join(encoded))
+    record = "\x1f".join(field.translate(_ESCAPED) for field in fields) + "\x1e"
+    content.update(record.encode(errors="surrogatepass"))

@@ -122,7 +122,7 @@ class DocumentStream:
         unknown, empty, titled, own_ids, own_texts = set(judged), 0, 0, 0, 0
         for document in self:
             hashes.append(hash64(document.doc_id))
-            add_record(content, document)
+            add_record(content, document if document.url else document[:3])  # BEIR documents have no URL
             unknown.discard(document.doc_id)
             empty += not document.contents
             titled += bool(document.title)

@@ -21,7 +21,7 @@ from llara_eval.core.decode import plain
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.core.files import atomic_write
 from llara_eval.core.leases import Holder, Leases
-from llara_eval.vectors.sealed import decode_record
+from llara_eval.core.sealed import decode_record
 from llara_eval.vectors.store_folder import StoreFolder
 
 _RENEWALS = 10

@@ -22,10 +22,10 @@ from llara_eval.core.errors import CheckFailedError, DataError
 from llara_eval.core.files import atomic_write
 from llara_eval.core.leases import EXPIRES, Leases, Waiting
 from llara_eval.core.protocols import SILENT, Advance, Progress
+from llara_eval.core.sealed import seal
 from llara_eval.core.types import Ids
 from llara_eval.encoding.encoder import Encoder, Started
 from llara_eval.encoding.templates import Side
-from llara_eval.vectors.sealed import seal
 from llara_eval.vectors.shards import Listing
 from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.token_store import TokenStore

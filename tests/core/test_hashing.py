@@ -26,7 +26,8 @@ def hash_of(*records: tuple[str, ...]) -> str:
         [("a", "b"), ("c",)],
         [("a", "b\x1ec")],
         [("a", "", "bc")],
-        [("2 1 3\na", "bc")],
+        [("a\x1c2bc",)],
+        [("a\x1c", "bc")],
         [("\ud800", "c")],
     ],
 )

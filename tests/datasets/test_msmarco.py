@@ -1,6 +1,7 @@
 """MS MARCO: files in the exact official formats, data sets that are what they claim, FirstP and MaxP."""
 
 import gzip
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from llara_eval.datasets import inventory, msmarco
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import load as datasets
 from llara_eval.datasets.corpus import Corpus
+from llara_eval.datasets.folder import corpus_of
 from llara_eval.datasets.known import KNOWN
 from llara_eval.evaluation import audit
 from llara_eval.evaluation.evaluate import evaluate
@@ -206,6 +208,12 @@ def test_contents_are_the_fields_that_are_there_joined_by_single_spaces():
     assert Document("D1", "", "text", "http://x").contents == "http://x text"
     assert Document("d1", "title", "text").contents == "title text"
     assert Document("d1", "", "", "").contents == ""
+
+
+def test_urls_leave_the_fingerprints_of_other_collections_as_they_were(make_collection):
+    folder = make_collection({"d1": ("T", "one"), "d2": "two"}, {"q": "x"}, {"q": {"d1": 1}})
+    expected = hashlib.sha256(b"d1\x1fT\x1fone\x1ed2\x1f\x1ftwo\x1e").hexdigest()
+    assert corpus_of(folder).fingerprint == expected
 
 
 def test_the_fingerprint_sees_the_url(tmp_path):
