@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from llara_eval.core.errors import DataError
+from llara_eval.core.hashing import add_record
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Qrels, Query
 from llara_eval.datasets import known as catalogue
@@ -225,8 +226,8 @@ def difference(known: KnownDataset, split: str, documents: int, qrels: Qrels) ->
 def _fingerprint(corpus: str, queries: tuple[Query, ...], qrels: Qrels) -> str:
     content = hashlib.sha256(corpus.encode())
     for query in queries:
-        content.update("\x1f".join(query).encode() + b"\x1e")
+        add_record(content, query)
     for query_id in sorted(qrels):
         for doc_id, grade in sorted(qrels[query_id].items()):
-            content.update(f"{query_id}\x1f{doc_id}\x1f{grade}\x1e".encode())
+            add_record(content, (query_id, doc_id, str(grade)))
     return content.hexdigest()

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.core.files import refuse_inputs, write_json
+from llara_eval.core.files import atomic_write, refuse_inputs, write_json
 from llara_eval.core.paths import data_dir as default_data_dir
 from llara_eval.core.paths import home
 from llara_eval.core.protocols import SILENT, Progress, Retriever
@@ -166,8 +166,8 @@ def mine(
         logger.warning("no query is left out: name the data sets of the evaluation with --exclude")
     miner = _Miner(rows, forbidden, settings)
     miner.search(retriever, source, cache, progress)
-    with progress.task("choose negatives", len(rows)) as advance:
-        write_rows(output, miner.rows_with_negatives(advance))
+    with progress.task("choose negatives", len(rows)) as advance, atomic_write(output) as file:
+        write_rows(file, miner.rows_with_negatives(advance))
     write_json(
         record,
         {

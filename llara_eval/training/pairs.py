@@ -8,8 +8,9 @@ from pathlib import Path
 
 from llara_eval.core import tables
 from llara_eval.core.errors import DataError
-from llara_eval.core.files import sha256_of
+from llara_eval.core.files import sha256_of, slug
 from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.sealed import Writable, cached_file
 from llara_eval.core.types import Document, Ids
 from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.files import is_collection
@@ -57,19 +58,22 @@ def _groups_of(path: Path, cache: Path, progress: Progress) -> Path:
         first = next(tables.rows(path), None)
         if first is None or isinstance(first[1].get("pos"), list):
             return path
-    row_file = cache / f"rows-{sha256_of(path)[:16]}.jsonl"
-    if not row_file.is_file():
+
+    def convert(file: Writable) -> None:
         with progress.task(f"convert {path.name}", path.stat().st_size) as advance:
-            write_rows(row_file, (row for _, row in read_groups(path, advance)))
-    return row_file
+            write_rows(file, (row for _, row in read_groups(path, advance)))
+
+    return cached_file(cache / f"rows-{sha256_of(path)[:16]}.jsonl", convert)
 
 
 def own_corpus(rows: Rows, cache: Path) -> Corpus:
     """Return the distinct positives of the pairs as a corpus, which is written to the cache once."""
-    path = cache / f"positives-{rows.fingerprint[:16]}.jsonl"
-    if not path.is_file():
+
+    def write(file: Writable) -> None:
         texts = dict.fromkeys(text for row in rows for text in row["pos"])
-        write_rows(path, ({"_id": str(number), "text": text} for number, text in enumerate(texts)))
+        write_rows(file, ({"_id": str(number), "text": text} for number, text in enumerate(texts)))
+
+    path = cached_file(cache / f"positives-{rows.fingerprint[:16]}.jsonl", write)
     return Corpus([path], read_documents)
 
 
@@ -126,10 +130,8 @@ def _readable(corpus: Corpus, cache: Path) -> Path:
     """Return a file of JSON Lines with the rows of a corpus; one of another form is written once."""
     if len(corpus.paths) == 1 and ".jsonl" in corpus.paths[0].suffixes:
         return corpus.paths[0]
-    path = cache / f"corpus-{corpus.fingerprint[:16]}.jsonl"
-    if not path.is_file():
-        write_rows(path, ({"title": document.title, "text": document.text} for document in corpus))
-    return path
+    rows = ({"title": document.title, "text": document.text} for document in corpus)
+    return cached_file(cache / f"corpus-{corpus.fingerprint[:16]}.jsonl", lambda file: write_rows(file, rows))
 
 
 def _pairs_of(folder: Path, cache: Path) -> Path:
@@ -137,8 +139,8 @@ def _pairs_of(folder: Path, cache: Path) -> Path:
     qrels, queries = read_judged(folder, TRAIN)
     corpus = corpus_of(folder, TRAIN)
     content = hashlib.sha256(f"{corpus.fingerprint}{queries}{qrels}".encode()).hexdigest()
-    path = cache / f"{folder.resolve().name}-{TRAIN}-{content[:16]}.jsonl"
-    if not path.is_file():
+
+    def write(file: Writable) -> None:
         relevant = {
             query_id: [doc_id for doc_id, relevance in judgements.items() if relevance > 0]
             for query_id, judgements in qrels.items()
@@ -153,5 +155,6 @@ def _pairs_of(folder: Path, cache: Path) -> Path:
         empty = sum(not text for text in texts.values())
         if empty:
             logger.warning("%s: %d relevant documents have no text and are left out", folder, empty)
-        write_rows(path, pairs)
-    return path
+        write_rows(file, pairs)
+
+    return cached_file(cache / f"{slug(folder.resolve().name)}-{TRAIN}-{content[:16]}.jsonl", write)
