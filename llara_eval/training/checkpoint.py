@@ -3,7 +3,6 @@
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,17 +111,11 @@ def rehearse_saving(model: Any, tokenizer: Any, templates: Templates, output: Pa
         CheckFailedError: The files that were read again give other token ids, or cannot be read.
         LlaraEvalError: The output cannot be written.
     """
-    try:
-        with staging(output) as unfinished:
-            try:
-                _rehearse(model, tokenizer, templates, unfinished)
-            except (DataError, MissingPartError, UsageError) as error:
-                raise CheckFailedError(
-                    f"a checkpoint saved for {output} could not be read: {error}"
-                ) from error
-    finally:
-        with suppress(OSError):
-            output.rmdir()  # a run that is refused after this leaves no folder
+    with staging(output) as unfinished:
+        try:
+            _rehearse(model, tokenizer, templates, unfinished)
+        except (DataError, MissingPartError, UsageError) as error:
+            raise CheckFailedError(f"a checkpoint saved for {output} could not be read: {error}") from error
 
 
 def _rehearse(model: Any, tokenizer: Any, templates: Templates, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from llara_eval.training.data import Rows
 from llara_eval.training.distributed import barrier, rank
 from llara_eval.training.loop import Measure, train
 from llara_eval.training.objective import Objective
-from llara_eval.training.output import clear
+from llara_eval.training.output import clear, locked
 from llara_eval.training.state import discard, refuse_other
 from llara_eval.training.validation import ndcg_at_10
 
@@ -64,7 +65,7 @@ def carry_out(
         measure: Measures the model at each evaluation, beside ``conditions.validate_on``.
 
     Raises:
-        UsageError: The output holds a finished run of another identity.
+        UsageError: The output holds a finished run of another identity, or another process writes it.
         LlaraEvalError: See :func:`llara_eval.training.checkpoint.rehearse_saving`,
             :func:`llara_eval.training.loop.train` and :func:`llara_eval.training.checkpoint.save_checkpoint`.
     """
@@ -76,39 +77,40 @@ def carry_out(
         "precision": str(objective.precision),
         **{name: getattr(conditions, name) for name in ("micro_tokens", "compiled", "merge")},
     }
-    if _is_finished(conditions, identity):
-        return
-    tokenizer, templates = subject.tokenizer, subject.templates
-    if rank() == 0:
-        rehearse_saving(subject.model, tokenizer, templates, conditions.output)
-    measures = [] if measure is None else [measure]
-    if conditions.validate_on is not None:
-        measures.append(
-            partial(
-                ndcg_at_10,
-                *(conditions.validate_on, objective.model, tokenizer, templates),
-                micro_tokens=conditions.micro_tokens,
-                precision=objective.precision,
+    with locked(conditions.output) if rank() == 0 else nullcontext():
+        if _is_finished(conditions, identity):
+            return
+        tokenizer, templates = subject.tokenizer, subject.templates
+        if rank() == 0:
+            rehearse_saving(subject.model, tokenizer, templates, conditions.output)
+        measures = [] if measure is None else [measure]
+        if conditions.validate_on is not None:
+            measures.append(
+                partial(
+                    ndcg_at_10,
+                    *(conditions.validate_on, objective.model, tokenizer, templates),
+                    micro_tokens=conditions.micro_tokens,
+                    precision=objective.precision,
+                )
             )
+        steps = train(objective, rows, schedule, conditions, identity=identity, measures=measures)
+        save_checkpoint(
+            subject.model,
+            tokenizer,
+            templates,
+            conditions.output,
+            expected=sample_embeddings(objective.model, tokenizer, templates),
+            merge=conditions.merge,
+            record={
+                **identity,
+                TRAINING_FILES: {**subject.training_files, **rows.sources},
+                "steps": steps,
+                "rows": len(rows),
+                "provenance": describe(),
+            },
         )
-    steps = train(objective, rows, schedule, conditions, identity=identity, measures=measures)
-    save_checkpoint(
-        subject.model,
-        tokenizer,
-        templates,
-        conditions.output,
-        expected=sample_embeddings(objective.model, tokenizer, templates),
-        merge=conditions.merge,
-        record={
-            **identity,
-            TRAINING_FILES: {**subject.training_files, **rows.sources},
-            "steps": steps,
-            "rows": len(rows),
-            "provenance": describe(),
-        },
-    )
-    if rank() == 0:
-        discard(conditions.output)
+        if rank() == 0:
+            discard(conditions.output)
 
 
 def _is_finished(conditions: Conditions, identity: Mapping[str, Any]) -> bool:

@@ -1,6 +1,9 @@
 """The folder of a training run: files of others are neither replaced nor removed."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.sealed import seal_folder
 from llara_eval.datasets.contamination import RECORD
 from llara_eval.training.config import EXISTING, Conditions
-from llara_eval.training.output import check_output, clear
+from llara_eval.training.output import check_output, clear, locked
 
 MODEL = Path("/nowhere/model")
 
@@ -80,12 +83,37 @@ def test_clearing_removes_the_runs_files_alone(output: Path) -> None:
         "state",
         "state/notes.txt",
     ]
-    (output / "state" / "notes.txt").unlink()
-    (output / ".new.0123.x.tmp").rmdir()
-    (output / "state").rmdir()
-    clear(output)
-    assert not output.exists()
-    clear(output)
+
+
+def test_a_folder_has_one_writer(tmp_path: Path) -> None:
+    output = tmp_path / "runs" / "out"
+    with locked(output):
+        check(output, "always")
+        with (
+            pytest.raises(UsageError, match=rf"out is being written by process {os.getpid()} on "),
+            locked(output),
+        ):
+            pass
+        (output / "log.jsonl").touch()
+    assert [path.name for path in output.iterdir()] == ["log.jsonl"]
+    (output / "log.jsonl").unlink()
+    with locked(output):
+        pass
+    assert not output.exists(), "a refused run leaves nothing"
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    code = f"""
+import os
+from pathlib import Path
+from llara_eval.training.output import locked
+with locked(Path({str(tmp_path)!r})):
+    os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert (tmp_path / ".lock").exists()
+    with locked(tmp_path):
+        check(tmp_path, "only-missing")
 
 
 @pytest.mark.parametrize(
