@@ -9,6 +9,7 @@ from llara_eval.cli.evaluation import Evaluation
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         list[str],
         typer.Option(
@@ -37,7 +38,7 @@ def evaluate(
     With --json, each result is one line on stdout.
     """
     names = None if measures is None else options.split_list(measures)
-    outcomes, failures = evaluation.run(model, dataset, split=split, measures=names)
+    outcomes, failures = evaluation.run(context, model, dataset, split=split, measures=names)
     from llara_eval.cli.tables import outcomes_table
 
     evaluation.report(outcomes, failures, outcomes_table)

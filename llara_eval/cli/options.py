@@ -75,6 +75,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, everyt
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notes.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more messages.")]
 Split = Annotated[str | None, typer.Option(help="The judgements to use; by default the usual ones.")]
+DocumentReading = Annotated[
+    Literal["firstp", "maxp"],
+    typer.Option(
+        "--documents",
+        help="How documents are read: firstp reads a document as one long text, maxp scores it by its best "
+        "passage.",
+    ),
+]
 OnExisting = Annotated[
     Existing,
     typer.Option(

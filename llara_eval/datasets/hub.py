@@ -6,7 +6,6 @@ Files without a checksum of the hub (small ones, which Git keeps itself) are lis
 """
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from llara_eval.core.decode import plain, read_record
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of, slug, write_json, write_text
+from llara_eval.core.network import hub_endpoint, hub_errors, not_downloaded
 from llara_eval.core.paths import home
 from llara_eval.datasets.download import persistently
 from llara_eval.datasets.layout import CARD, Layout, arrange
@@ -94,10 +94,7 @@ def fetch(name: HubName, *, offline: bool) -> HubManifest:
             return manifest
     if offline or constants.HF_HUB_OFFLINE:
         at = f"@{name.revision}" if name.revision else ""
-        raise DataError(
-            f"{PREFIX}{name.repo}{at} has not been downloaded, and the network must not be used; name a "
-            "folder that has its files"
-        )
+        raise not_downloaded(f"{PREFIX}{name.repo}{at}")
     return _download(name)
 
 
@@ -133,7 +130,7 @@ def _of_cache(folder: Path) -> tuple[str, str]:
 def _download(name: HubName) -> HubManifest:
     from huggingface_hub import HfApi
 
-    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+    api = HfApi(endpoint=hub_endpoint())
     info = _ask(name, lambda: api.dataset_info(name.repo, revision=name.revision, files_metadata=True))
     if not info.sha:
         raise DataError(
@@ -183,24 +180,9 @@ def _download(name: HubName) -> HubManifest:
 
 def _ask(name: HubName, request: Any) -> Any:
     """Return what the hub answers; a request that fails for a passing reason is repeated."""
-    from huggingface_hub import errors
-
-    problem, way_out = "cannot be read from the hub", ""
-    try:
+    page = f"https://huggingface.co/datasets/{name.repo}"
+    with hub_errors(f"{PREFIX}{name.repo}", page=page, revision=name.revision):
         return persistently(request, _passing)
-    except errors.GatedRepoError as error:
-        failure: Exception = error
-        problem = "is gated"
-        way_out = f"; ask for access at https://huggingface.co/datasets/{name.repo}, then hf auth login"
-    except errors.RepositoryNotFoundError as error:
-        failure, problem = error, "is not on the hub, or is private"
-        way_out = "; hf auth login gives access to private data sets"
-    except errors.RevisionNotFoundError as error:
-        failure, problem = error, f"has no revision {name.revision}"
-    except (OSError, ValueError, _http_error()) as error:
-        failure = error
-    reason = next(iter(str(failure).strip().splitlines()), type(failure).__name__)
-    raise DataError(f"{PREFIX}{name.repo} {problem} ({reason}){way_out}") from failure
 
 
 def _passing(error: Exception) -> bool:

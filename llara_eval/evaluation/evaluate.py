@@ -3,7 +3,8 @@
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -68,6 +69,7 @@ def evaluate(
     depth: int | None = None,
     settings_passed: Mapping[str, Any] | None = None,
     on_existing: OnExisting = "only-missing",
+    helpers: Callable[[], AbstractContextManager[object]] = nullcontext,
     progress: Progress = SILENT,
 ) -> Outcome:
     """Evaluate a system on a data set and store the result.
@@ -83,6 +85,7 @@ def evaluate(
         on_existing: What is done if a result exists: ``only-missing`` keeps it if its settings and data are
             the same, and scores its run by the measures that it lacks; ``always`` measures again; ``never``
             keeps any result.
+        helpers: Called if the documents have to be indexed; workers help with that while the block runs.
         progress: The display of progress.
 
     Raises:
@@ -108,7 +111,8 @@ def evaluate(
         return Outcome(stored, folder, fresh=False)
 
     require_writable(folder)
-    retriever.index(dataset.corpus, progress)
+    with helpers():
+        retriever.index(dataset.corpus, progress)
     # One more document than the depth shows ties at the cut; another replaces the query's own id.
     hits = retriever.search(dataset.queries, depth + 2, progress)
     run = rank(hits, depth=depth, drop_own_ids=dataset.drop_own_ids)
