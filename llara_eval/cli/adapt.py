@@ -29,10 +29,11 @@ def adapt(
     *,
     training: Training,
 ) -> None:
-    """Adapt a causal language model to embed texts: EBAE and EBAR in one pass (LLaRA).
+    """Adapt a language model to embed texts, as LLaRA does.
 
-    The data are JSONL rows with input, output_summarize and output_predict, or text to make such rows from:
-    .txt, or JSONL with a text field. The same command continues a run that was interrupted.
+    Both objectives, EBAE and EBAR, take one joint pass. The data are JSONL rows with input, output_summarize
+    and output_predict, or text to make such rows from: .txt, or JSONL with a text field. The same command
+    continues a run that was interrupted.
     """
     from adapters.llara.adapt import AdaptationRun
     from adapters.llara.templates import Prompts

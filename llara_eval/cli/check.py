@@ -40,7 +40,7 @@ def check(
     *,
     opening: options.Opening,
 ) -> None:
-    """Show the templates of a checkpoint, and check that its vectors follow them.
+    """Show the templates of a checkpoint, and check its vectors.
 
     A batch of one text and padding on the left must give the vectors of a padded batch, the suffix must
     survive truncation, and each slot must be one token of the tokenizer. The exit code is 4 if a check fails.

@@ -42,7 +42,7 @@ def encode(
     *,
     encoding: Encoding,
 ) -> None:
-    """Tokenise and encode the documents and queries of data sets, as far as that has not been done.
+    """Encode documents and queries of data sets, to search them later.
 
     Evaluating the same model on the same data sets then finds the vectors. A launcher starts the workers;
     more may be started by hand, here or on other machines that see the same folders. If a worker is killed,

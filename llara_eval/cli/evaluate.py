@@ -26,8 +26,9 @@ def evaluate(
     measures: Annotated[
         str | None,
         typer.Option(
+            metavar="NAMES",
             help="The measures, with commas between them (MRR@10 is RR@10). By default nDCG@10, RR, R and "
-            "Judged@10; on MS MARCO and TREC those that are usually reported."
+            "Judged@10; on MS MARCO and TREC those that are usually reported.",
         ),
     ] = None,
     *,

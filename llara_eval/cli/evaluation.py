@@ -36,14 +36,12 @@ class Encoding(options.Opening):
             help="The folder or URL (s3://, gs://, …) of token ids and vectors.",
             envvar="LLARA_EVAL_STORE",
             default_factory=paths.store,
-            show_default=False,
+            show_default="the cache folder",
         ),
     ]
     limit: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Only so many queries and a pool of documents, for a trial; not comparable."
-        ),
+        typer.Option(min=1, help="Take only N queries and a pool of documents, for a trial; not comparable."),
     ] = None
 
     def conditions(self) -> dict[str, Any]:
@@ -66,15 +64,16 @@ class Encoding(options.Opening):
 class Evaluation(Encoding):
     """The options of every command that evaluates systems."""
 
-    PANEL: ClassVar[str] = "Result options"
+    PANEL: ClassVar[str] = "Evaluation options"
 
     NAMED: ClassVar[tuple[str, ...]] = (*Encoding.NAMED, "vectors", "dims")
 
     vectors: Annotated[
         str | None,
         typer.Option(
+            metavar="fp16|int8|binary",
             help="How vectors are searched: fp16 (the default) searches them as they are stored; int8 and "
-            "binary search codes of a byte or a bit for each component, and score the best hits in full."
+            "binary search codes of a byte or a bit for each component, and score the best hits in full.",
         ),
     ] = None
     dims: Annotated[
@@ -85,7 +84,8 @@ class Evaluation(Encoding):
     depth: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Documents kept for a query; by default 1000, or 100 on MS MARCO's documents."
+            min=1,
+            help="How many documents are kept for a query; by default 1000, or 100 on MS MARCO's documents.",
         ),
     ] = None
     own_ids: Annotated[

@@ -20,7 +20,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a checkpoint with its templates as a sentence-transformers folder.
+    """Write a checkpoint as a folder of sentence-transformers.
 
     The folder is kept only if sentence-transformers computes the same vectors from it.
     """

@@ -18,7 +18,7 @@ def finetune(
     *,
     training: Training,
 ) -> None:
-    """Fine-tune a checkpoint with contrastive learning over hard negatives.
+    """Fine-tune a checkpoint by contrastive learning.
 
     The data are rows with query, pos and, if there are any, neg (lists of texts), or rows of Tevatron or
     sentence-transformers, as JSON Lines or Parquet. With -o distillation=WEIGHT, the scores of a teacher in

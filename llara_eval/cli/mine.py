@@ -37,7 +37,7 @@ Source = Annotated[
 class Choice:
     """The options that say how negatives are chosen, see :class:`llara_eval.training.mining.Mining`."""
 
-    PANEL: ClassVar[str] = "Options of the choice"
+    PANEL: ClassVar[str] = "Mining options"
 
     depth: Annotated[
         int, typer.Option(min=1, help="How many of the best documents are candidates for a query.")
@@ -83,7 +83,9 @@ def mine(
     choice: Choice,
     opening: options.Opening,
 ) -> None:
-    """Find hard negatives for training pairs: documents a system ranks high that are not positives.
+    """Find hard negatives for training pairs.
+
+    These are documents that a system ranks high and that are not positives.
 
     Queries are left out if they are judged in a split other than train of a data set that is named by --data,
     --corpus or --exclude.

@@ -44,7 +44,9 @@ def msmarco(
     *,
     evaluation: Evaluation,
 ) -> None:
-    """Evaluate a system on MS MARCO or TREC Deep Learning and compare it with BM25, RepLLaMA and LLaRA.
+    """Evaluate a system on MS MARCO or TREC DL, beside baselines.
+
+    The baselines are BM25, RepLLaMA and LLaRA: measured where there is a run of them, else published.
 
     The official files are looked for in msmarco-passage/ and msmarco-document/ in the folder of --data-dir.
     """

@@ -44,7 +44,7 @@ def plan(
     hardware: Hardware,
     opening: options.Opening,
 ) -> None:
-    """Estimate what evaluating a model takes: tokens, GPU-hours, disk, memory.
+    """Estimate the tokens, hours, disk and memory of an evaluation.
 
     By default, the data sets are MS MARCO and all of BEIR.
 
