@@ -14,10 +14,9 @@ from llara_eval.cli import config
 from llara_eval.cli.console import set_up
 from llara_eval.cli.help import panels_of
 from llara_eval.core.errors import UsageError
+from llara_eval.core.existing import OnExistingResult
 from llara_eval.core.paths import data_dir
 from llara_eval.core.protocols import Progress
-
-Existing = Literal["only-missing", "always", "never"]
 
 
 def split_names(context: Any, parameter: Any, values: list[str] | None) -> list[str] | None:
@@ -90,7 +89,7 @@ DocumentReading = Annotated[
     ),
 ]
 OnExisting = Annotated[
-    Existing,
+    OnExistingResult,
     typer.Option(
         help="Where a result exists: only-missing keeps it if settings and data are the same, always "
         "measures again, never keeps it in any case."

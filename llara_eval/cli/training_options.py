@@ -9,6 +9,7 @@ import typer
 from llara_eval.cli import options
 from llara_eval.cli.console import set_up, show, table
 from llara_eval.core.errors import UsageError
+from llara_eval.core.existing import OnExistingRun
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,10 +84,10 @@ class Training:
     ] = False
     save_minutes: Annotated[float, typer.Option(help="Minutes between two training states.")] = 15.0
     on_existing: Annotated[
-        options.Existing,
+        OnExistingRun,
         typer.Option(
             help="Where the output holds a run: only-missing continues it or keeps it if it is finished, "
-            "always starts again, never refuses."
+            "always starts again, refuse ends with an error."
         ),
     ] = "only-missing"
     dry_run: Annotated[

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from llara_eval.core.differences import differences
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
+from llara_eval.core.existing import OnExistingResult
 from llara_eval.core.files import remove_drafts
 from llara_eval.core.folders import require_writable, staging
 from llara_eval.core.frames import Tabular
@@ -25,8 +26,6 @@ from llara_eval.scoring.ranking import rank
 from llara_eval.scoring.statistics import mean_interval
 
 logger = logging.getLogger(__name__)
-
-OnExisting = Literal["only-missing", "always", "never"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def evaluate(
     measures: Sequence[str] | None = None,
     depth: int | None = None,
     settings_passed: Mapping[str, Any] | None = None,
-    on_existing: OnExisting = "only-missing",
+    on_existing: OnExistingResult = "only-missing",
     helpers: Callable[[], AbstractContextManager[object]] = nullcontext,
     progress: Progress = SILENT,
 ) -> Outcome:

@@ -8,11 +8,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from llara_eval.core.errors import UsageError
+from llara_eval.core.existing import OnExistingResult
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.known import expand
 from llara_eval.datasets.own_ids import OwnIds
-from llara_eval.evaluation.evaluate import OnExisting, Outcome
+from llara_eval.evaluation.evaluate import Outcome
 from llara_eval.evaluation.outcomes import Outcomes
 from llara_eval.evaluation.suite import Conditions, Failure, evaluate_all, require_own_adapters
 
@@ -34,7 +35,7 @@ class Keywords(TypedDict, total=False):
     runs_dir: str | Path
     data_dir: str | Path | None
     store: str | None
-    on_existing: OnExisting | None
+    on_existing: OnExistingResult | None
     offline: bool
     maxp: bool
     progress: Progress
@@ -69,7 +70,7 @@ def evaluate(
     runs_dir: str | Path = "runs",
     data_dir: str | Path | None = None,
     store: str | None = None,
-    on_existing: OnExisting | None = None,
+    on_existing: OnExistingResult | None = None,
     offline: bool = False,
     maxp: bool = False,
     progress: Progress = SILENT,
@@ -141,7 +142,7 @@ def _evaluate_each(
     systems: Sequence[Any],
     datasets: Sequence[str | Dataset],
     conditions: Conditions,
-    on_existing: OnExisting | None,
+    on_existing: OnExistingResult | None,
 ) -> Outcomes:
     """Evaluate systems on data sets one by one, and warn of each failure."""
     outcomes: list[Outcome] = []
@@ -149,7 +150,7 @@ def _evaluate_each(
     retrievers = [system if isinstance(system, str) else wrap(system) for system in systems]
     for system, retriever in zip(systems, retrievers, strict=True):
         named = isinstance(system, str)
-        usual: OnExisting = "only-missing" if named or hasattr(system, "settings") else "always"
+        usual: OnExistingResult = "only-missing" if named or hasattr(system, "settings") else "always"
         options = conditions.options if named else _NONE
         adjusted = replace(conditions, options=options, on_existing=on_existing or usual)
         done, failed = evaluate_all([retriever], datasets, adjusted)

@@ -11,13 +11,14 @@ from typing import Any
 
 from llara_eval.core import paths
 from llara_eval.core.errors import LlaraEvalError, MissingPartError, UsageError
+from llara_eval.core.existing import OnExistingResult
 from llara_eval.core.leases import EXPIRES
 from llara_eval.core.protocols import SILENT, Adjustable, Progress, Retriever
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.known import expand
 from llara_eval.datasets.load import load
 from llara_eval.datasets.own_ids import OwnIds
-from llara_eval.evaluation.evaluate import OnExisting, Outcome, evaluate
+from llara_eval.evaluation.evaluate import Outcome, evaluate
 
 FOREIGN_WAY_OUT = "pip uninstall adapters, then install llara-eval again"
 
@@ -58,7 +59,7 @@ class Conditions:
     data_dir: Path | None = None
     home: Path | None = None
     store: str | None = None
-    on_existing: OnExisting = "only-missing"
+    on_existing: OnExistingResult = "only-missing"
     offline: bool = False
     maxp: bool = False
     lease_seconds: float = EXPIRES

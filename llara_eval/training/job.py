@@ -64,7 +64,7 @@ def check_output(conditions: Conditions, folder: Path) -> None:
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file; name a folder")
     names = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
-    if names and (conditions.on_existing == "never" or not _RUN_FILES.intersection(names)):
+    if names and (conditions.on_existing == "refuse" or not _RUN_FILES.intersection(names)):
         raise UsageError(f"{output} exists and holds {', '.join(names[:5])}; choose another --output")
 
 

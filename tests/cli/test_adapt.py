@@ -70,9 +70,9 @@ def test_a_finished_run_is_kept_refused_or_started_again(
     again = call(*words)
     assert again.exit_code == 0
     assert f"{out} is finished; --on-existing always starts again" in text_of(again)
-    never = call(*words, "--on-existing", "never")
-    assert never.exit_code == 2
-    assert "choose another --output" in text_of(never)
+    refused = call(*words, "--on-existing", "refuse")
+    assert refused.exit_code == 2
+    assert "choose another --output" in text_of(refused)
     other = call(*words, "--learning-rate", "0.5")
     assert other.exit_code == 2
     assert "holds a finished run with other schedule.learning_rate (" in text_of(other)

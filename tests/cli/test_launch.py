@@ -1,6 +1,7 @@
 """Workers of one command: started, started again, ended; and the arguments of launchers."""
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -17,14 +18,17 @@ from tiny_models import make_model, make_tokenizer, save_checkpoint
 from typer.testing import CliRunner
 from workers import is_running, pids
 
+from adapters import maxp
 from llara_eval.cli import app, launch, processes, slurm
 from llara_eval.cli.encode import merged
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
+from llara_eval.core.types import Document
 from llara_eval.datasets.load import locate
 from llara_eval.encoding import devices
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import find_facts
 from llara_eval.encoding.templates import Template, Templates
+from llara_eval.evaluation.suite import Conditions, evaluate_all
 
 
 @pytest.fixture
@@ -283,6 +287,20 @@ def test_workers_of_an_evaluation_get_its_options_and_the_collection(make_collec
     again = CliRunner().invoke(app, ["evaluate", *words, *more])
     assert again.exit_code == 0, again.stderr
     assert len(called) == 1, "a result that is kept encodes nothing"
+
+
+def test_passages_that_were_encoded_are_found_by_an_evaluation(make_collection, tmp_path) -> None:
+    model = str(save_checkpoint(tmp_path / "model", "bert"))
+    folder = str(make_collection({"d": "word " * 400, "e": "text"}, {"q": "text"}, {"q": {"d": 1}}))
+    passages = len(list(maxp.passages(Document("d", "", "word " * 400), 150, 75))) + 1
+    result = CliRunner().invoke(
+        app, ["encode", "-m", model, "-d", folder, "--documents", "maxp", "--offline", "--json"]
+    )
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["documents"]["made"] == passages > 2
+    conditions = Conditions(maxp=True, offline=True, runs_dir=tmp_path / "runs")
+    (outcome,), _ = evaluate_all([model], [folder], conditions)
+    assert outcome.result.phases["index"]["reused"] == passages
 
 
 def test_workers_of_a_system_that_encodes_nothing(evaluate, make_collection, tmp_path) -> None:
