@@ -144,10 +144,8 @@ def download(url: str, part: Path, progress: Progress = SILENT) -> None:
         persistently(lambda: _transfer(url, part, progress), _may_pass)
     except requests.RequestException as error:
         kept = part.stat().st_size if part.exists() else 0
-        raise DataError(
-            f"download of {url} failed: {reason(error)}; {kept:,} bytes are kept in {part}, "
-            "the same command resumes the download"
-        ) from error
+        resumed = f"; {kept:,} bytes are kept in {part}, the same command resumes the download"
+        raise DataError(f"download of {url} failed: {reason(error)}{resumed if kept else ''}") from error
 
 
 def _may_pass(error: Exception) -> bool:

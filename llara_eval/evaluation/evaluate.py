@@ -205,14 +205,14 @@ def _refuse_other(stored: Result, folder: Path, retriever: Retriever, dataset: D
     except DataError:
         run_sha256 = "damaged"
     before = {
-        **{name: value for name, value in stored.settings.items() if name not in _NO_CONDITIONS},
+        **_conditions(stored.settings),
         "depth": stored.depth,
         "data set": stored.dataset_fingerprint[:12],
         "own ids dropped": stored.drop_own_ids,
         "run file": run_sha256,
     }
     now = {
-        **{name: value for name, value in retriever.settings.items() if name not in _NO_CONDITIONS},
+        **_conditions(retriever.settings),
         "depth": depth,
         "data set": dataset.fingerprint[:12],
         "own ids dropped": dataset.drop_own_ids,
@@ -224,3 +224,8 @@ def _refuse_other(stored: Result, folder: Path, retriever: Retriever, dataset: D
             f"{folder} holds a result of other conditions: {'; '.join(differing)}. Use "
             "on_existing='always' to replace it, on_existing='never' to keep it, or another folder of results"
         )
+
+
+def _conditions(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide a result."""
+    return {name: value for name, value in settings.items() if name not in _NO_CONDITIONS}

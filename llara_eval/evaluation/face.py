@@ -145,6 +145,8 @@ def _evaluate_each(
     on_existing: OnExistingResult | None,
 ) -> Outcomes:
     """Evaluate systems on data sets one by one, and warn of each failure."""
+    if conditions.options and not any(isinstance(system, str) for system in systems):
+        raise UsageError(f"options {', '.join(conditions.options)}: only systems that are named take options")
     outcomes: list[Outcome] = []
     failures: list[Failure] = []
     retrievers = [system if isinstance(system, str) else wrap(system) for system in systems]
