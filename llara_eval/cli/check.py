@@ -31,7 +31,9 @@ def check(
     model: options.Checkpoint,
     text_file: Annotated[
         Path | None,
-        typer.Option(help="Check on the texts of this file, one a line; by default on demo documents."),
+        typer.Option(
+            metavar="FILE", help="Check on the texts of this file, one a line; by default on demo documents."
+        ),
     ] = None,
     dataset: Annotated[
         str | None,

@@ -12,10 +12,10 @@ from llara_eval.cli.console import say, set_up
 
 def export(
     model: options.Checkpoint,
-    output: Annotated[Path, typer.Option(help="The folder to write.")],
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder to write.")],
     target: Annotated[
         Literal["sentence-transformers"],
-        typer.Option("--format", help="The library that will load the folder."),
+        typer.Option("--format", metavar="NAME", help="The library that will load the folder."),
     ] = "sentence-transformers",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     quiet: options.Quiet = False,

@@ -13,7 +13,10 @@ def finetune(
     data: Data,
     output: Output,
     recipe: Annotated[
-        str, typer.Option(help="llara, repllama, or as they were released: llara-released, repllama-v1.")
+        str,
+        typer.Option(
+            metavar="NAME", help="llara, repllama, or as they were released: llara-released, repllama-v1."
+        ),
     ] = "llara",
     *,
     training: Training,

@@ -27,6 +27,7 @@ Source = Annotated[
     str,
     typer.Option(
         "--corpus",
+        metavar="NAME|FILE",
         help="The documents that negatives are taken from: a data set, a corpus.jsonl, or self (all "
         "positives).",
     ),
@@ -69,7 +70,10 @@ def mine(
     data: Data,
     corpus: Source,
     output: Annotated[
-        Path, typer.Option(help="The .jsonl file to write; a .json file beside it says how it was made.")
+        Path,
+        typer.Option(
+            metavar="FILE", help="The .jsonl file to write; a .json file beside it says how it was made."
+        ),
     ],
     data_dir: options.DataDir,
     exclude: Annotated[

@@ -27,7 +27,8 @@ Data = Annotated[
     ),
 ]
 Output = Annotated[
-    Path, typer.Option(help="The folder of the new checkpoint, its log and its training states.")
+    Path,
+    typer.Option(metavar="FOLDER", help="The folder of the new checkpoint, its log and its training states."),
 ]
 
 
@@ -50,11 +51,14 @@ class Training:
             "--option", "-o", metavar="KEY=VALUE", help="Another setting of the recipe; repeatable."
         ),
     ] = None
-    eval_dataset: Annotated[str | None, typer.Option(help="Measure nDCG@10 on this small data set.")] = None
+    eval_dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Measure nDCG@10 on this small data set.")
+    ] = None
     eval_split: Annotated[
         str | None,
         typer.Option(
-            help="The judgements of that data set, e.g. dev, but none that you will report results on."
+            metavar="NAME",
+            help="The judgements of that data set, e.g. dev, but none that you will report results on.",
         ),
     ] = None
     eval_every: Annotated[
@@ -67,7 +71,8 @@ class Training:
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="The dtype of products, float32 or bfloat16; by default bfloat16 where it is computed fast."
+            metavar="NAME",
+            help="The dtype of products, float32 or bfloat16; by default bfloat16 where it is computed fast.",
         ),
     ] = None
     gradient_checkpointing: Annotated[
