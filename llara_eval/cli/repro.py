@@ -54,12 +54,10 @@ def repro(
 ) -> None:
     """Measure published values again: each is OK, close or a FAIL.
 
-    Each is shown with its source and the command that measures it.
+    Each is shown with its source and its command. Data sets that are named are downloaded if they are not at
+    hand; by default all those at hand are used.
 
-    Data sets that are named are downloaded if they are not at hand; by default all those at hand are used.
-
-    The exit code is 5 if a value is a FAIL, and 6 if some are not measured. With --json, each value is one
-    line.
+    The exit code is 5 for a FAIL, and 6 if some are not measured. With --json, each value is one line.
     """
     from llara_eval.cli import tables
     from llara_eval.reports.reproduction import choose
