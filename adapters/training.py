@@ -11,6 +11,7 @@ from adapters.objects import PythonSystem, as_retriever
 from adapters.options import Context, override
 from llara_eval.core import paths
 from llara_eval.core.errors import UsageError
+from llara_eval.core.existing import OnExistingRun
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.training.config import Conditions, Contrast, Schedule
@@ -40,7 +41,7 @@ class RunOptions(TypedDict, total=False):
     save_minutes: float
     evaluate_every: int
     validate_on: Dataset | None
-    on_existing: str
+    on_existing: OnExistingRun
     offline: bool
     progress: Progress
 

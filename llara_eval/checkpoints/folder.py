@@ -18,6 +18,7 @@ from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, sha256_of
 from llara_eval.core.hashing import add_record
+from llara_eval.core.network import hub_endpoint, hub_errors
 from llara_eval.encoding.templates import Templates
 
 BIN_WEIGHTS = "pytorch_model*.bin"
@@ -280,7 +281,6 @@ def _download(name: str, revision: str | None, *, offline: bool, allowed: Permis
     """Return the folder of a name on the hub, downloaded now or before."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_OFFLINE
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     if allowed.code and not re.fullmatch("[0-9a-f]{40}", revision or ""):
         raise UsageError(
@@ -289,16 +289,13 @@ def _download(name: str, revision: str | None, *, offline: bool, allowed: Permis
         )
     patterns = [*_HUB_FILES, *(["*.py"] if allowed.code else [])]
     patterns += [BIN_WEIGHTS, f"{BIN_WEIGHTS}.index.json"] if allowed.bin_weights else []
-    try:
-        return Path(
-            snapshot_download(
-                name,
-                revision=revision,
-                allow_patterns=patterns,
-                local_files_only=offline or HF_HUB_OFFLINE,
-            )
+    offline = offline or HF_HUB_OFFLINE
+    with hub_errors(name, page=f"https://huggingface.co/{name}", revision=revision, offline=offline):
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=patterns,
+            local_files_only=offline,
+            endpoint=hub_endpoint(),
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise DataError(
-            f"{name!r} is not a folder and cannot be read from the hub: {str(error).splitlines()[0]}"
-        ) from error
+    return Path(folder)

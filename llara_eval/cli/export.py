@@ -12,15 +12,15 @@ from llara_eval.cli.console import say, set_up
 
 def export(
     model: options.Checkpoint,
-    output: Annotated[Path, typer.Option(help="The folder to write.")],
+    output: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder to write.")],
     target: Annotated[
         Literal["sentence-transformers"],
-        typer.Option("--format", help="The library that will load the folder."),
+        typer.Option("--format", metavar="NAME", help="The library that will load the folder."),
     ] = "sentence-transformers",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write a checkpoint with its templates as a sentence-transformers folder.
+    """Write a checkpoint as a folder of sentence-transformers.
 
     The folder is kept only if sentence-transformers computes the same vectors from it.
     """

@@ -13,12 +13,15 @@ def finetune(
     data: Pairs,
     output: Output,
     recipe: Annotated[
-        str, typer.Option(help="llara, repllama, or as they were released: llara-released, repllama-v1.")
+        str,
+        typer.Option(
+            metavar="NAME", help="llara, repllama, or as they were released: llara-released, repllama-v1."
+        ),
     ] = "llara",
     *,
     training: Training,
 ) -> None:
-    """Fine-tune a checkpoint with contrastive learning over hard negatives.
+    """Fine-tune a checkpoint by contrastive learning.
 
     The data are rows with query, pos and, if there are any, neg (lists of texts), or rows of Tevatron or
     sentence-transformers, as JSON Lines or Parquet. With -o distillation=WEIGHT, the scores of a teacher in

@@ -14,10 +14,9 @@ from llara_eval.cli import config
 from llara_eval.cli.console import set_up
 from llara_eval.cli.help import panels_of
 from llara_eval.core.errors import UsageError
+from llara_eval.core.existing import OnExistingResult
 from llara_eval.core.paths import data_dir
 from llara_eval.core.protocols import Progress
-
-Existing = Literal["only-missing", "always", "never"]
 
 
 def split_names(context: Any, parameter: Any, values: list[str] | None) -> list[str] | None:
@@ -48,7 +47,10 @@ SomeDatasets = Annotated[list[str] | None, _DATASETS]
 System = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help="The system: its name, a checkpoint folder, a GGUF file, or a hub name."
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="The system: its name, a checkpoint folder, a GGUF file, or a hub name.",
     ),
 ]
 Checkpoint = Annotated[
@@ -56,6 +58,7 @@ Checkpoint = Annotated[
     typer.Option(
         "--model",
         "-m",
+        metavar="NAME",
         help="The checkpoint: a folder, a GGUF file, a hub name, or the name of a dense system.",
     ),
 ]
@@ -66,7 +69,7 @@ DataDir = Annotated[
         help="The folder of named data sets, also for downloads.",
         envvar="LLARA_EVAL_DATA",
         default_factory=data_dir,
-        show_default=False,
+        show_default="data in the cache folder",
     ),
 ]
 RunsDir = Annotated[Path, typer.Option(metavar="FOLDER", help="The folder in which results are kept.")]
@@ -74,9 +77,19 @@ Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, everything else on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notes.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more messages.")]
-Split = Annotated[str | None, typer.Option(help="The judgements to use; by default the usual ones.")]
+Split = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The judgements to use; by default the usual ones.")
+]
+DocumentReading = Annotated[
+    Literal["firstp", "maxp"],
+    typer.Option(
+        "--documents",
+        help="How documents are read: firstp reads a document as one long text, maxp scores it by its best "
+        "passage.",
+    ),
+]
 OnExisting = Annotated[
-    Existing,
+    OnExistingResult,
     typer.Option(
         help="Where a result exists: only-missing keeps it if settings and data are the same, always "
         "measures again, never keeps it in any case."
@@ -84,7 +97,9 @@ OnExisting = Annotated[
 ]
 Dtype = Annotated[
     str | None,
-    typer.Option(help="float32, bfloat16 or float16; by default float16 on a GPU, else float32."),
+    typer.Option(
+        metavar="NAME", help="float32, bfloat16 or float16; by default float16 on a GPU, else float32."
+    ),
 ]
 MaxLength = Annotated[int | None, typer.Option(min=1, help="The most tokens of a text with its template.")]
 BatchTokens = Annotated[int | None, typer.Option(min=1, help="The most tokens of a batch.")]
@@ -176,13 +191,19 @@ class Opening(Prompting):
     batch_tokens: BatchTokens = None
     backend: Annotated[
         str | None,
-        typer.Option(help="The engine: transformers (the default), sentence-transformers or vllm."),
+        typer.Option(
+            metavar="NAME", help="The engine: transformers (the default), sentence-transformers or vllm."
+        ),
     ] = None
     name: Annotated[
-        str | None, typer.Option(help="The name of the system; by default that of the folder or the hub.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The name of the system; by default that of the folder or the hub."
+        ),
     ] = None
     revision: Annotated[
-        str | None, typer.Option(help="The revision of a hub name; org/name@REVISION says the same.")
+        str | None,
+        typer.Option(metavar="REVISION", help="The revision of a hub name; org/name@REVISION says the same."),
     ] = None
     trust_remote_code: Annotated[
         bool,

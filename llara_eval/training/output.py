@@ -42,7 +42,7 @@ def check_output(conditions: Conditions, folder: Path) -> None:
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file; name a folder")
     existing, names = conditions.on_existing, _names(output)
-    if existing == "never" and names:
+    if existing == "refuse" and names:
         raise UsageError(f"{output} exists and holds {', '.join(names[:5])}; choose another --output")
     if existing == "only-missing" and RECORD in names:
         return  # nothing will be written

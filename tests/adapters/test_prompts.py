@@ -15,7 +15,7 @@ from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.datasets.load import load
 from llara_eval.encoding.prompt_sets import PromptOptions
 from llara_eval.evaluation.record import load as load_record
-from llara_eval.evaluation.suite import encode_all, evaluate_all
+from llara_eval.evaluation.suite import Conditions, encode_all, evaluate_all
 
 FORMAT = "Instruct: {}\nQuery: "
 
@@ -49,7 +49,9 @@ def test_two_data_sets_with_an_instruction_each_open_the_weights_once(
     file = tmp_path / "own.json"
     file.write_text(json.dumps({"one": "First", "two": {"query": "Second", "document": "text: "}}))
     options = {"prompts": str(file), "dtype": "float32"}
-    outcomes, failures = evaluate_all([checkpoint], folders, runs_dir=tmp_path / "runs", options=options)
+    outcomes, failures = evaluate_all(
+        [checkpoint], folders, Conditions(runs_dir=tmp_path / "runs", options=options)
+    )
     assert (failures, len(opened)) == ([], 1)
     first, second = (load_record(outcome.folder) for outcome in outcomes)
     assert first.system == second.system
@@ -60,7 +62,7 @@ def test_two_data_sets_with_an_instruction_each_open_the_weights_once(
     assert second.settings["templates"]["document"]["prompt"] == "text: "
     assert second.settings["prompts_from"] == {"query": "two of own.json", "document": "two of own.json"}
     assert first.phases["index"]["reused"] == 0
-    reports = encode_all(checkpoint, folders, options=options)
+    reports = encode_all(checkpoint, folders, Conditions(options=options))
     assert [side["made"] for report in reports for side in (report["documents"], report["queries"])] == [
         0
     ] * 4
@@ -111,14 +113,14 @@ def test_a_checkpoint_that_says_nothing_is_warned_of_in_the_result(tmp_path, fol
     bare = str(save_checkpoint(tmp_path / "bare", "bert"))
     make_tokenizer(slots=0).save_pretrained(bare)  # with slot tokens it would be a checkpoint of LLaRA
     (outcome,), _ = evaluate_all(
-        [bare], folders[:1], runs_dir=tmp_path / "runs", options={"dtype": "float32"}
+        [bare], folders[:1], Conditions(runs_dir=tmp_path / "runs", options={"dtype": "float32"})
     )
     (warning,) = load_record(outcome.folder).warnings
     assert warning.startswith(
         "bare does not say how it makes vectors: here the mean of all positions, no prompt"
     )
     (outcome,), _ = evaluate_all(
-        [bare], folders[:1], runs_dir=tmp_path / "maxp", options={"dtype": "float32"}, maxp=True
+        [bare], folders[:1], Conditions(runs_dir=tmp_path / "maxp", options={"dtype": "float32"}, maxp=True)
     )
     assert load_record(outcome.folder).warnings == [warning]
 

@@ -28,7 +28,7 @@ class Room(NamedTuple):
 
 
 ROOMS = {
-    "core": Room("", "msgspec pandas pyarrow"),
+    "core": Room("", "huggingface_hub msgspec pandas pyarrow"),
     "scoring": Room("core", "ir_measures pyarrow scipy"),
     "encoding": Room("core", "sentence_transformers torch transformers vllm"),
     "datasets": Room("core scoring", "beir datasketch huggingface_hub ir_datasets mteb requests yaml"),

@@ -11,7 +11,7 @@ import pytest
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.sealed import seal_folder
 from llara_eval.datasets.contamination import RECORD
-from llara_eval.training.config import EXISTING, Conditions
+from llara_eval.training.config import Conditions
 from llara_eval.training.output import check_output, clear, locked
 
 MODEL = Path("/nowhere/model")
@@ -50,7 +50,7 @@ def test_a_run_may_go_on_and_start_again_in_its_own_folder(output: Path) -> None
     check(output, "only-missing")
     check(output, "always")
     with pytest.raises(UsageError, match=r"exists and holds .*choose another --output"):
-        check(output, "never")
+        check(output, "refuse")
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", "train.jsonl", "tokenizer.json", "pictures/a.png", ".notes"])
@@ -119,7 +119,7 @@ with locked(Path({str(tmp_path)!r})):
 @pytest.mark.parametrize(
     "name", ["../thesis.tex", "/etc/passwd", "state/../../thesis.tex", "..", "", ".", "a\0b"]
 )
-@pytest.mark.parametrize("existing", EXISTING[:2])
+@pytest.mark.parametrize("existing", ["only-missing", "always"])
 def test_a_list_that_names_files_elsewhere_is_refused(output: Path, name: str, existing: str) -> None:
     thesis = output.parent / "thesis.tex"
     thesis.write_text("years of work")
