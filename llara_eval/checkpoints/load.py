@@ -33,6 +33,9 @@ _MODULES = "modules.json"
 _NONE = "none"
 """The source of templates where a checkpoint says nothing."""
 
+_BARE = frozenset({"pooling", "normalize", "prompt", "max_length"})
+"""The fields of a template that a language model alone leaves open."""
+
 _BUFFERS = ("position_ids", "inv_freq")
 """Ends of the names of tensors that old checkpoints hold, and that models now compute."""
 
@@ -116,13 +119,16 @@ def settle_templates(
 
     ``entry`` is what the set of prompts, if ``prompts`` names one, holds for the data set.
     """
-    stored = None
+    stored, open_fields = None, frozenset[str]()
     if chosen is not None:
         templates, source = chosen(checkpoint.tokenizer), "chosen"
     else:
-        templates, source = _own_templates(checkpoint, recognisers, own_modules=own_modules)
+        templates, source, open_fields = _own_templates(checkpoint, recognisers, own_modules=own_modules)
         stored = st_read.read_prompts(checkpoint.folder) if source == _MODULES else None
     config, changes = checkpoint.config, dict(changes or {})
+    decided = {*changes, *(() if prompts == OWN_PROMPTS else ("prompt",))}
+    if {"query_length", "document_length"} <= decided:
+        decided.add("max_length")
     by_side = prompts.settle(templates, source, stored, entry)
     templates = Templates(*(replace(templates.of(side), prompt=by_side[side].text) for side in SIDES))
     of_text = changes.pop("length_of", "sequence") == "text"
@@ -145,7 +151,7 @@ def settle_templates(
         query=by_side["query"].source,
         document=by_side["document"].source,
         stored=stored,
-        warnings=() if source != _NONE else (_bare(checkpoint, templates),),
+        warnings=_warnings(checkpoint.folder.name, templates, open_fields - decided),
         pending=prompts.set_name is not None and entry is None,
     )
     return templates, origin
@@ -259,16 +265,20 @@ def _refuse_weights_without_place(checkpoint: Checkpoint, model: Any, names: Ite
 
 def _own_templates(
     checkpoint: Checkpoint, recognisers: Sequence[Recogniser], *, own_modules: bool
-) -> tuple[Templates, str]:
-    """Return the templates of a checkpoint without the user's settings, and their source."""
+) -> tuple[Templates, str, frozenset[str]]:
+    """Return the templates of a checkpoint without the user's settings, their source, and what is left open.
+
+    The last are the fields of a template of which the checkpoint says nothing, so that they have defaults.
+    """
     if checkpoint.templates is not None:
-        return checkpoint.templates, TEMPLATE_FILE
+        return checkpoint.templates, TEMPLATE_FILE, frozenset()
     if checkpoint.modules:
-        return st_read.read_templates(checkpoint, own_modules=own_modules), _MODULES
+        templates, names_similarity = st_read.read_templates(checkpoint, own_modules=own_modules)
+        return templates, _MODULES, frozenset(() if names_similarity else ("normalize",))
     for recognise in recognisers:
-        templates = recognise(checkpoint.tokenizer, checkpoint.lora)
-        if templates is not None:
-            return templates, f"recognised by {recognise.__module__}"
+        recognised = recognise(checkpoint.tokenizer, checkpoint.lora)
+        if recognised is not None:
+            return recognised, f"recognised by {recognise.__module__}", frozenset()
     if checkpoint.lora is not None:
         raise UsageError(
             f"{checkpoint.folder}: a LoRA adapter of unknown templates; name them with "
@@ -277,15 +287,28 @@ def _own_templates(
     prefix, suffix = special_tokens(checkpoint.tokenizer)
     limit = min(512, max_positions(checkpoint.config))
     plain = Template(prefix=prefix, suffix=suffix, max_length=limit)
-    return Templates(plain, plain), _NONE
+    return Templates(plain, plain), _NONE, _BARE
 
 
-def _bare(checkpoint: Checkpoint, templates: Templates) -> str:
-    """Return the warning of a checkpoint that does not say how its vectors are made."""
-    query, document = templates.query, templates.document
-    pooling = {"mean": "the mean of all", "first": "the first", "last": "the last"}.get(document.pooling)
-    prompts = "no prompt" if not (query.prompt or document.prompt) else "the prompts that were given"
+def _warnings(name: str, templates: Templates, assumed: frozenset[str]) -> tuple[str, ...]:
+    """Return the warning of the fields of a template that neither the checkpoint nor the user says."""
+    if not assumed:
+        return ()
+    document = templates.document
+    positions = {"mean": "the mean of all positions", "first": "the first position"}
+    values = {
+        "pooling": positions.get(document.pooling, "the last position"),
+        "normalize": "cosine",
+        "prompt": "no prompt",
+        "max_length": f"at most {document.max_length} tokens",
+    }
+    options = {"prompt": "--query-prompt, --document-prompt", "max_length": "--max-length"}
+    parts = [
+        f"{value} ({options.get(field, f'-o {field}')})"
+        for field, value in values.items()
+        if field in assumed
+    ]
     return (
-        f"{checkpoint.folder.name} does not say how it makes vectors: here {pooling} positions, "
-        f"{prompts}, {document.max_length} tokens; its authors may mean others (pooling, prompts, lengths)"
+        f"{name} does not say everything about its vectors; assumed here: {', '.join(parts)}; its authors "
+        "may mean others",
     )

@@ -113,7 +113,8 @@ def test_a_checkpoint_that_says_nothing_is_warned_of_in_the_result(tmp_path, fol
     )
     (warning,) = load_record(outcome.folder).warnings
     assert warning.startswith(
-        "bare does not say how it makes vectors: here the mean of all positions, no prompt"
+        "bare does not say everything about its vectors; assumed here: the mean of all positions "
+        "(-o pooling), cosine (-o normalize), no prompt (--query-prompt, --document-prompt), at most 128"
     )
     (outcome,), _ = evaluate_all(
         [bare], folders[:1], runs_dir=tmp_path / "maxp", options={"dtype": "float32"}, maxp=True
