@@ -13,6 +13,7 @@ from llara_eval.core import paths
 from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.dataset import Dataset
+from llara_eval.encoding.prompt_sets import OWN_PROMPTS, PromptOptions
 from llara_eval.training.config import Conditions, Contrast, Schedule
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ def finetune(
     recipe: str = "llara",
     contrast: Contrast | None = None,
     schedule: Schedule | None = None,
+    prompts: PromptOptions = OWN_PROMPTS,
     **conditions: Unpack[RunOptions],
 ) -> Path:
     """Fine-tune a checkpoint with contrastive learning over hard negatives, as ``llara-eval finetune`` does.
@@ -191,6 +193,7 @@ def finetune(
         recipe: The recipe of the templates, and of objective and schedule where they are not given.
         contrast: The objective's settings, see :func:`finetuning`.
         schedule: The settings of the optimizer steps.
+        prompts: The prompts, by default those of the checkpoint or of the recipe.
         conditions: The conditions of the run, see :class:`RunOptions`.
 
     Returns:
@@ -209,6 +212,7 @@ def finetune(
         schedule or usual_schedule,
         Conditions(output=Path(output), **conditions),
         RECIPES[recipe],
+        prompts,
     ).run()
 
 

@@ -53,6 +53,7 @@ def load(
     chosen: Callable[[Any], Templates] | None = None,
     recognisers: Sequence[Recogniser] = (),
     prompts: PromptOptions = OWN_PROMPTS,
+    entry: Entry | None = None,
     engine: engines.Name = "transformers",
 ) -> Encoder:
     """Load a checkpoint.
@@ -69,6 +70,7 @@ def load(
         chosen: Makes the templates from the tokenizer; the templates of the folder are ignored.
         recognisers: Make templates for checkpoints that they know by vocabulary or configuration.
         prompts: What the user says of prompts.
+        entry: What the set of prompts, if ``prompts`` names one, holds for the data set.
         engine: The engine that computes the embeddings. If it is not transformers, the stock model stays on
             the CPU, where a few vectors are compared with it.
 
@@ -90,7 +92,8 @@ def load(
         chosen=chosen,
         recognisers=recognisers,
         prompts=prompts,
-        own_modules=engine == "sentence-transformers",
+        entry=entry,
+        engine=engine,
     )
     tokenizer = checkpoint.tokenizer
     model = read_model(checkpoint, dtype=weight_dtype)
@@ -113,16 +116,14 @@ def settle_templates(
     recognisers: Sequence[Recogniser] = (),
     prompts: PromptOptions = OWN_PROMPTS,
     entry: Entry | None = None,
-    own_modules: bool = False,
+    engine: engines.Name = "transformers",
 ) -> tuple[Templates, Origin]:
-    """Return the templates that :func:`load` uses, and their sources; see there for arguments and errors.
-
-    ``entry`` is what the set of prompts, if ``prompts`` names one, holds for the data set.
-    """
+    """Return the templates that :func:`load` uses, and their sources; see there for arguments and errors."""
     stored, open_fields = None, frozenset[str]()
     if chosen is not None:
         templates, source = chosen(checkpoint.tokenizer), "chosen"
     else:
+        own_modules = engine == "sentence-transformers"
         templates, source, open_fields = _own_templates(checkpoint, recognisers, own_modules=own_modules)
         stored = st_read.read_prompts(checkpoint.folder) if source == _MODULES else None
     config, changes = checkpoint.config, dict(changes or {})

@@ -137,6 +137,32 @@ def test_a_checkpoint_keeps_its_own_prompts_and_rows_may_have_others(tmp_path: P
     assert "the prompt 'Find it' of a row is an instruction" in text_of(refused)
 
 
+def test_a_checkpoint_is_saved_with_the_prompts_that_it_was_trained_with(
+    tmp_path: Path, base: Path, groups: Path
+) -> None:
+    stored = {"prompts": {"code_query": "Code: ", "qa_query": "Ask: ", "qa_document": "Text: "}}
+    model = make_sentence_transformer(
+        tmp_path / "model", "llama", "lasttoken", config_sentence_transformers=stored
+    )
+
+    quick = ["--data", groups, *QUICK, "-o", "passage_length=100", "-o", "query_length=100"]
+
+    def trained(folder: Path, *words: str) -> tuple[str, str]:
+        out = tmp_path / "-".join(words).replace(" ", "")
+        done = call("finetune", "--model", folder, "--output", out, *quick, *words)
+        assert done.exit_code == 0, done.stderr
+        templates = load(out).templates
+        return templates.query.prompt, templates.document.prompt
+
+    unclear = call("finetune", "--model", model, "--output", tmp_path / "out", *quick)
+    assert (unclear.exit_code, "choose with --prompt-name" in text_of(unclear)) == (4, True)
+    assert trained(model, "--prompt-name", "qa") == ("Ask: ", "Text: ")
+    assert trained(model, "--no-prompts") == ("", "")
+    assert trained(base, "--query-prompt", "q: ", "--document-prompt", "d: ") == ("q: ", "d: ")
+    repllama = ("--recipe", "repllama", "--query-prompt", "ask: ")
+    assert trained(base, *repllama) == ("ask: ", "passage: ")
+
+
 def test_data_of_the_other_stage_exit_3(tmp_path: Path, base: Path, texts: Path) -> None:
     refused = call("finetune", "--model", base, "--data", texts, "--output", tmp_path / "out")
     assert refused.exit_code == 3
