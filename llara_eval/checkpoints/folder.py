@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
 
-from safetensors import SafetensorError
-
 from llara_eval.checkpoints.gguf import convert_gguf
 from llara_eval.checkpoints.lora import LORA_CONFIG
 from llara_eval.checkpoints.own_code import Permissions, check_code, code_hashes
@@ -46,10 +44,6 @@ class _Router(TypedDict):
     """``router_config.json`` of a sentence-transformers folder: the modules of each route."""
 
     structure: dict[str, list[str]]
-
-
-UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError)
-"""Errors that libraries raise if the files of a checkpoint are missing or damaged."""
 
 
 class Checkpoint:
@@ -140,7 +134,7 @@ class Checkpoint:
             config = AutoConfig.from_pretrained(
                 self.transformer, local_files_only=True, trust_remote_code=self.allowed.code
             )
-        except UNREADABLE as error:
+        except Exception as error:  # the code of any model type, or of the checkpoint
             raise DataError(f"{self.folder}: its configuration cannot be read: {error}") from error
         if config.is_encoder_decoder:
             raise UsageError(

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from llara_eval.checkpoints import lora, st_read
-from llara_eval.checkpoints.folder import BIN_WEIGHTS, UNREADABLE, Checkpoint
-from llara_eval.core.errors import DataError, MissingPartError, UsageError
+from llara_eval.checkpoints.folder import BIN_WEIGHTS, Checkpoint
+from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.encoding import engines
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
@@ -190,14 +190,19 @@ def read_model(checkpoint: Checkpoint, *, dtype: torch.dtype, head: bool = False
     transformers_logging.set_verbosity_error()  # it warns of a head that is left out on purpose
     try:
         return _read_weights(checkpoint, dtype, with_head=head, whole=head)
+    except (LlaraEvalError, MemoryError):
+        raise
     except ImportError as error:  # a package that reads quantised weights is missing
         raise MissingPartError(f"{checkpoint.folder}: {error}") from error
     except UnpicklingError as error:
         raise DataError(
             f"{checkpoint.folder}: {BIN_WEIGHTS} cannot be loaded as plain tensors; code in it is never run"
         ) from error
-    except UNREADABLE as error:
-        raise DataError(f"{checkpoint.folder}: cannot be loaded as a model: {error}") from error
+    except Exception as error:  # the code of any model type, or of the checkpoint
+        raise DataError(
+            f"{checkpoint.folder}: cannot be loaded as a {checkpoint.config.model_type} model: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool, whole: bool) -> Any:

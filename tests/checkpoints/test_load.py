@@ -146,7 +146,7 @@ def test_files_that_are_not_whole_are_named(copy, name, content) -> None:
     whole = (copy / name).read_bytes()
     (copy / name).write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(
-        DataError, match=f"{copy}: .* cannot be read|{copy}: cannot be loaded as a model|{copy}/config"
+        DataError, match=f"{copy}: .* cannot be read|{copy}: cannot be loaded as a llama model|{copy}/config"
     ):
         load(copy)
 
