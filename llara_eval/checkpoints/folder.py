@@ -11,11 +11,11 @@ from typing import Any, TypedDict
 from llara_eval.checkpoints.gguf import convert_gguf
 from llara_eval.checkpoints.lora import LORA_CONFIG
 from llara_eval.checkpoints.own_code import Permissions, check_code, code_hashes
-from llara_eval.checkpoints.tokenizer import read_tokenizer
+from llara_eval.checkpoints.tokenizer import read_cut, read_tokenizer
 from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, sha256_of
-from llara_eval.encoding.templates import Templates
+from llara_eval.encoding.templates import Cut, Templates
 
 BIN_WEIGHTS = "pytorch_model*.bin"
 """Weights in pickled form, which are read only if the user allows it."""
@@ -158,11 +158,23 @@ class Checkpoint:
     @cached_property
     def tokenizer(self) -> Any:
         """The tokenizer; an adapter without a tokenizer has that of its base model."""
-        if self.base is not None and not any(self.transformer.glob("tokenizer*")):
-            return self.base.tokenizer
+        if self._of_tokenizer is not self:
+            return self._of_tokenizer.tokenizer
         config = self.whole_config if self.base is None else None  # an adapter's folder has none
         check_code(self.transformer, trusted=self.allowed.code)
         return read_tokenizer(self.transformer, config, trust_code=self.allowed.code)
+
+    @cached_property
+    def cut(self) -> Cut:
+        """The part of a long text that the tokenizer is meant to cut off."""
+        return read_cut(self._of_tokenizer.transformer)
+
+    @property
+    def _of_tokenizer(self) -> "Checkpoint":
+        """The checkpoint that has the tokenizer: this one, or its base model."""
+        if self.base is not None and not any(self.transformer.glob("tokenizer*")):
+            return self.base._of_tokenizer
+        return self
 
     @cached_property
     def templates(self) -> Templates | None:

@@ -292,7 +292,7 @@ def _own_templates(
         )
     prefix, suffix = special_tokens(checkpoint.tokenizer)
     limit = min(512, max_positions(checkpoint.config))
-    plain = Template(prefix=prefix, suffix=suffix, max_length=limit)
+    plain = Template(prefix=prefix, suffix=suffix, max_length=limit, cut=checkpoint.cut)
     return Templates(plain, plain), _NONE, _BARE
 
 

@@ -92,6 +92,7 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> tuple[Templa
         pooling="modules" if unknown_modules or pooling is None else pooling,
         normalize=similarity != "dot" or "Normalize" in modules,
         max_length=int(transformer.get("max_seq_length") or max_tokens(checkpoint.config, tokenizer)),
+        cut=checkpoint.cut,
     )
     templates = Templates(
         query=replace(base, max_length=int(transformer.get("query_length") or base.max_length)),

@@ -20,7 +20,7 @@ from tokenizers.processors import TemplateProcessing
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError, MissingPartError
 from llara_eval.core.files import read_json
-from llara_eval.encoding.templates import special_tokens
+from llara_eval.encoding.templates import Cut, special_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ _KEPT = ("model_max_length", "padding_side", "clean_up_tokenization_spaces", "ch
 def read_tokenizer(folder: Path, config: Any, *, trust_code: bool) -> Any:
     """Read the tokenizer of a folder.
 
-    It truncates texts at their end, as templates do, even if it was saved with another setting.
+    It truncates texts at their end; templates cut them where :func:`read_cut` says.
 
     Args:
         folder: The folder of the tokenizer's files.
@@ -117,6 +117,19 @@ def _keep_leading_spaces(tokenizer: Any) -> None:
         prefix = [] if backend.pre_tokenizer.prepend_scheme == "never" else [Prepend(_SPACE)]
         backend.normalizer = NormalizerSequence([*prefix, Replace(" ", _SPACE)])
         backend.pre_tokenizer = None
+
+
+def read_cut(folder: Path) -> Cut:
+    """Return the part of a long text that the tokenizer of a folder is meant to cut off.
+
+    As in transformers, ``truncation_side`` of ``tokenizer_config.json`` says it, or else the truncation that
+    ``tokenizer.json`` was saved with.
+    """
+    side = _settings(folder).get("truncation_side")
+    if side is None and (file := folder / TOKENIZER_FILE).is_file():
+        truncation = decode(read_json(file), dict[str, Any], file).get("truncation") or {}
+        side = str(truncation.get("direction", "right")).lower()
+    return "start" if side == "left" else "end"
 
 
 def overruling(folder: Path, config: Any) -> str | None:

@@ -35,6 +35,9 @@ TEMPLATES = {
     "repllama": repllama.templates(TOKENIZER).cut_to(50, 50),
     "repllama, two lengths": repllama.templates(TOKENIZER).cut_to(32, 50),
     "mean": PLAIN,
+    "long texts cut at their start": Templates(
+        *[Template(prefix=("<s>",), prompt="p: ", suffix=("</s>",), max_length=40, cut="start")] * 2
+    ),
     "first, not normalised": Templates(
         *[Template(prefix=("[CLS]",), suffix=("[SEP]",), pooling="first", normalize=False, max_length=60)] * 2
     ),

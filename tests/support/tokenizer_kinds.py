@@ -1,10 +1,11 @@
 """Kinds of tokenizers in a checkpoint; tokenizers says what their token ids are."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from checkpoint_kinds import Kind, Vectors, change, save_plain, stock
+from checkpoint_kinds import Kind, Vectors, change, library, save_plain, stock
 from tiny_models import make_config, make_sentence_transformer
 from tokenizer_files import write as write_tokenizer
 from transformers import AutoModel
@@ -43,6 +44,18 @@ def _tokenizer(
         return stock(folder, ids, pooling={"lasttoken": "last", None: "mean"}[pooling])
 
     return make
+
+
+_LEFT = {"direction": "Left", "max_length": 24, "strategy": "LongestFirst", "stride": 0}
+
+
+def _cut(folder: Path, file: str, **settings: Any) -> Vectors:
+    """Write a folder with prompts whose tokenizer cuts off the start of texts longer than 24 tokens."""
+    make_sentence_transformer(folder)
+    change(folder / "sentence_bert_config.json", max_seq_length=24)
+    change(folder / "config_sentence_transformers.json", prompts={"query": "q: ", "document": "d: "})
+    change(folder / file, **settings)
+    return library(folder)
 
 
 def _own_tokenizer(folder: Path) -> None:
@@ -93,6 +106,16 @@ KINDS = [
         "`add_eos_token`",
         _tokenizer("llama", "unigram", add_eos_token=True, eos_token="<mask>"),
         r"add_eos_token is True, but tokenizer\.json puts </s> there",
+    ),
+    Kind(
+        "long texts lose their start, and with it the prompt",
+        "`truncation_side`",
+        partial(_cut, file="tokenizer_config.json", truncation_side="left"),
+    ),
+    Kind(
+        "long texts lose their start, and with it the prompt",
+        "`truncation` of `tokenizer.json`",
+        partial(_cut, file="tokenizer.json", truncation=_LEFT),
     ),
     Kind("a tokenizer class of its own", "`auto_map`", _own_tokenizer, r"code of its own, own\.Slow"),
 ]
