@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from adapters import checkpoint_folder, repllama
+from adapters import find_checkpoint, repllama
 from adapters.llara import recipes
 from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.templates import templates as llara_templates
@@ -16,7 +16,6 @@ from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import read_model, settle_templates
 from llara_eval.core.errors import UsageError
 from llara_eval.core.paths import home
-from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.model_facts import bare_facts, max_positions, require_positions
 from llara_eval.encoding.prompt_sets import OWN_PROMPTS, PromptOptions
@@ -123,7 +122,7 @@ class FinetuningRun:
                 sum(len(ids) for template, texts in sides for ids in template.token_ids(tokenizer, texts))
             )
         return make_plan(
-            checkpoint.folder,
+            checkpoint,
             self.schedule,
             self.conditions,
             head=False,
@@ -165,7 +164,8 @@ class FinetuningRun:
     def _inputs(self) -> tuple[Checkpoint, Rows]:
         """Return the checkpoint and the rows, checked as far as is possible without reading weights."""
         conditions, contrast = self.conditions, self.contrast
-        checkpoint = Checkpoint(checkpoint_folder(str(self.model), offline=conditions.offline))
+        options = {"trust_remote_code": conditions.trust_remote_code}
+        checkpoint = find_checkpoint(str(self.model), options, offline=conditions.offline)
         check_output(conditions, checkpoint.folder)
         require_positions(
             checkpoint.config,
@@ -220,8 +220,7 @@ class FinetuningRun:
             micro_tokens=conditions.micro_tokens,
             precision=precision_of(conditions.dtype, device),
         )
-        subject = Subject(model, tokenizer, templates, checkpoint.content_hash, declared(checkpoint.folder))
-        return subject, objective
+        return Subject.of(checkpoint, model, templates), objective
 
     def _cut(self, templates: Templates) -> Templates:
         return templates.cut_to(self.contrast.query_length, self.contrast.passage_length)

@@ -43,6 +43,7 @@ class RunOptions(TypedDict, total=False):
     validate_on: Dataset | None
     on_existing: str
     offline: bool
+    trust_remote_code: bool
     progress: Progress
 
 

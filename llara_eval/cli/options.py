@@ -87,6 +87,13 @@ Dtype = Annotated[
     typer.Option(help="float32, bfloat16 or float16; by default float16 on a GPU, else float32."),
 ]
 MaxLength = Annotated[int | None, typer.Option(min=1, help="The most tokens of a text with its template.")]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run code that the checkpoint brings; a hub name needs the 40 digits of its commit.",
+    ),
+]
 Setting = Annotated[
     list[str] | None,
     typer.Option(
@@ -193,13 +200,7 @@ class Opening(PromptSets):
     revision: Annotated[
         str | None, typer.Option(help="The revision of a hub name; org/name@REVISION says the same.")
     ] = None
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code",
-            help="Run code that the checkpoint brings; a hub name needs the 40 digits of its commit.",
-        ),
-    ] = False
+    trust_remote_code: TrustRemoteCode = False
     offline: Offline = False
     as_json: Json = False
     quiet: Quiet = False

@@ -73,7 +73,7 @@ def _other_adapter(folder: Path, **settings: Any) -> None:
     change(folder / "adapter_config.json", **settings)
 
 
-def _own_code(folder: Path, prefix: str = "") -> Vectors:
+def own_code(folder: Path, prefix: str = "") -> Vectors:
     """Name a model class of the folder's own, which reads the next token id instead of each."""
     save_plain(folder, "llama")
     (folder / "own.py").write_text(
@@ -93,7 +93,7 @@ def _own_code(folder: Path, prefix: str = "") -> Vectors:
 
 
 def _other_code(folder: Path) -> None:
-    _own_code(folder, "someone/code--")
+    own_code(folder, "someone/code--")
 
 
 def _pickled(folder: Path) -> Vectors:
@@ -228,8 +228,8 @@ KINDS = [
         partial(_other_adapter, peft_type="IA3"),
         "expected a LoRA configuration",
     ),
-    Kind("a model class of its own", "`auto_map`", _own_code, r"code of its own, own\.Config"),
-    Kind("a model class of its own", "`auto_map`", _own_code, options={"trust_remote_code": True}),
+    Kind("a model class of its own", "`auto_map`", own_code, r"code of its own, own\.Config"),
+    Kind("a model class of its own", "`auto_map`", own_code, options={"trust_remote_code": True}),
     Kind(
         "a class in another repository",
         "`auto_map`",
