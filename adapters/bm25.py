@@ -35,6 +35,7 @@ from llara_eval.core.files import atomic_write, write_json, write_text
 from llara_eval.core.folders import atomic_folder
 from llara_eval.core.leases import Leases
 from llara_eval.core.protocols import SILENT, Corpus, Progress
+from llara_eval.core.sealed import is_whole, seal_folder
 from llara_eval.core.types import Hits, Query, as_ids
 
 _UNTOUCHED = 12
@@ -160,15 +161,14 @@ class Bm25:
         config = self.config
         key = json.dumps([_FORMAT, corpus.fingerprint, config.fields, config.language, self._jar.name])
         folder = self._indexes / hashlib.sha256(key.encode()).hexdigest()[:32]
-        facts = folder / "facts.json"
-        if not facts.is_file():
+        if not is_whole(folder):
             leases = Leases(self._indexes)
             with leases.hold(folder.name, wait=True):
-                if not facts.is_file():
-                    shutil.rmtree(folder, ignore_errors=True)
-                    with atomic_folder(folder) as unfinished:
+                if not is_whole(folder):
+                    with atomic_folder(folder, replace=True) as unfinished:
                         self._fill(corpus, unfinished, progress, partial(leases.renew, folder.name))
-        self.phases["index"] = json.loads(facts.read_text(encoding="utf-8"))
+                        seal_folder(unfinished)
+        self.phases["index"] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         self._folder = folder
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:

@@ -18,6 +18,7 @@ from llara_eval.checkpoints.folder import Checkpoint, resolve
 from llara_eval.checkpoints.load import change_templates, load, settle_templates
 from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import MissingPartError, UsageError
+from llara_eval.core.hashing import add_record
 from llara_eval.core.protocols import SILENT, Corpus, Progress
 from llara_eval.core.types import Hits, Query
 from llara_eval.datasets.contamination import TRAINING_FILES, declared
@@ -263,9 +264,12 @@ class Dense:
 
     def encode_queries(self, queries: Sequence[Query], progress: Progress = SILENT) -> VectorStore:
         """Return the vectors of queries, encoded now or before."""
-        content = "".join(f"{query.query_id}\x1f{query.text}\x1e" for query in queries)
-        name = hashlib.sha256(content.encode()).hexdigest()
-        store, self.phases["encode queries"] = self._fill("query", name, queries, len(queries), progress)
+        content = hashlib.sha256()
+        for query in queries:
+            add_record(content, query)
+        store, self.phases["encode queries"] = self._fill(
+            "query", content.hexdigest(), queries, len(queries), progress
+        )
         return store
 
     @property

@@ -27,7 +27,8 @@ from llara_eval.training.config import Conditions, Contrast, Schedule
 from llara_eval.training.contrastive import Finetune
 from llara_eval.training.data import Rows
 from llara_eval.training.distributed import distribute, processes
-from llara_eval.training.job import Subject, carry_out, check_output
+from llara_eval.training.job import Subject, carry_out
+from llara_eval.training.output import check_output
 from llara_eval.training.pairs import read_pairs
 
 

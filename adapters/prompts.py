@@ -62,7 +62,8 @@ def find_entry(options: PromptOptions, dataset: str | None) -> Entry | None:
         return None
     if options.set_name == MTEB:
         return None if dataset is None else Entry(*read_instructions(whole(dataset)[0]))
-    prompts = PromptSet.from_file(Path(options.set_name).expanduser())
+    datasets = {name.lower() for full in known.KNOWN for name in _names(full)} | known.ALIASES.keys()
+    prompts = PromptSet.from_file(Path(options.set_name).expanduser(), datasets)
     return prompts.default if dataset is None else prompts.of(_names(dataset))
 
 
@@ -83,6 +84,7 @@ def _names(dataset: str) -> list[str]:
     """Return the names by which a set may hold a data set, the closest first."""
     full, _ = whole(dataset)
     facts = known.find(full)
-    parent, _, _ = full.removeprefix("beir/").rpartition("/")
-    names = [dataset, full, full.removeprefix("beir/"), *(facts.tasks if facts else ()), parent]
+    name = facts.name if facts else full
+    parent, _, _ = name.removeprefix("beir/").rpartition("/")
+    names = [dataset, full, name, name.removeprefix("beir/"), *(facts.tasks if facts else ()), parent]
     return list(filter(None, names))

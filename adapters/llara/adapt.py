@@ -26,7 +26,8 @@ from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Conditions, Schedule
 from llara_eval.training.data import Rows
 from llara_eval.training.distributed import distribute, processes, reshard
-from llara_eval.training.job import Subject, carry_out, check_output
+from llara_eval.training.job import Subject, carry_out
+from llara_eval.training.output import check_output
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ a file is also made from plain text: each source is cut into chunks that end wit
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -17,6 +18,7 @@ from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of
 from llara_eval.core.lines import objects, text_lines
 from llara_eval.core.protocols import SILENT, Advance, Progress
+from llara_eval.core.sealed import Writable, cached_file
 from llara_eval.training.data import RowFormat, Rows, write_rows
 
 FIELDS = ("input", "output_summarize", "output_predict")
@@ -68,17 +70,17 @@ def read_rows(paths: Sequence[Path], *, words: int, cache: Path, progress: Progr
             files.append(path)
             continue
         target = cache / f"pairs-{sha256_of(path)[:16]}-{words}.jsonl"
-        if not target.is_file():
-            rows = build(path, words)
-            first = next(rows, None)
-            if first is None:
-                raise DataError(
-                    f"{path}: no two chunks of {words} words of one source; try fewer --chunk-words"
-                )
-            with progress.task(f"cut {path.name}", None) as advance:
-                write_rows(target, _counted(chain([first], rows), advance))
-        files.append(target)
+        files.append(cached_file(target, partial(_write_pairs, path, words, progress)))
     return Rows(files, FORMAT, cache=cache, progress=progress, sources=paths)
+
+
+def _write_pairs(path: Path, words: int, progress: Progress, file: Writable) -> None:
+    rows = build(path, words)
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{path}: no two chunks of {words} words of one source; try fewer --chunk-words")
+    with progress.task(f"cut {path.name}", None) as advance:
+        write_rows(file, _counted(chain([first], rows), advance))
 
 
 def build(path: Path, words: int) -> Iterator[dict[str, str]]:

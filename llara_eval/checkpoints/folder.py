@@ -15,6 +15,7 @@ from llara_eval.checkpoints.tokenizer import read_cut, read_tokenizer
 from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, sha256_of
+from llara_eval.core.hashing import add_record
 from llara_eval.encoding.templates import Cut, Templates
 
 BIN_WEIGHTS = "pytorch_model*.bin"
@@ -202,9 +203,9 @@ class Checkpoint:
         named += [(path.relative_to(self.folder).as_posix(), path) for path in module_files]
         total = hashlib.sha256()
         for name, path in named:
-            total.update(f"{name}\x1f{sha256_of(path)}\x1e".encode())
+            add_record(total, (name, sha256_of(path)))
         for name, code_hash in sorted(self.code.items()):
-            total.update(f"{name}\x1f{code_hash}\x1e".encode())
+            add_record(total, (name, code_hash))
         if self.base is not None:
             total.update(self.base.content_hash.encode())
         return total.hexdigest()

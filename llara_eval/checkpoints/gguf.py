@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
-from llara_eval.core.files import sha256_of, write_json
+from llara_eval.core.files import sha256_of, slug, write_json
 from llara_eval.core.folders import atomic_folder
 from llara_eval.core.leases import Leases
 from llara_eval.core.paths import home
+from llara_eval.core.sealed import is_whole, seal_folder
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +34,10 @@ def convert_gguf(path: Path) -> Path:
         UsageError: The model gives no vectors.
         MissingPartError: The reader of GGUF files is not installed.
     """
-    folder = home() / "models" / f"{path.stem}-{sha256_of(path)[:16]}"
-    if not folder.is_dir():
+    folder = home() / "models" / f"{slug(path.stem)}-{sha256_of(path)[:16]}"
+    if not is_whole(folder):
         with Leases(home() / "leases", expires=_LONGEST).hold(folder.name, wait=True):
-            if not folder.is_dir():
+            if not is_whole(folder):
                 _convert(path, folder)
     return folder
 
@@ -87,11 +88,12 @@ def _convert(path: Path, folder: Path) -> None:
             )
             tokenizer = AutoTokenizer.from_pretrained(path.parent, **source)
         pooling = _pooling(path)
-        with atomic_folder(folder) as unfinished:
+        with atomic_folder(folder, replace=True) as unfinished:
             model.save_pretrained(unfinished, safe_serialization=True)
             tokenizer.save_pretrained(unfinished)
             if pooling is not None:
                 _write_pooling(unfinished, pooling)
+            seal_folder(unfinished)
     except ImportError as error:
         raise MissingPartError(f"reading {path.name} needs: pip install gguf") from error
     except (OSError, ValueError, KeyError) as error:

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from llara_eval.cli import options
-from llara_eval.cli.training_options import Data, Output, Training
+from llara_eval.cli.training_options import Output, Pairs, Training
 
 
 def finetune(
     model: options.Checkpoint,
-    data: Data,
+    data: Pairs,
     output: Output,
     recipe: Annotated[
         str, typer.Option(help="llara, repllama, or as they were released: llara-released, repllama-v1.")

@@ -8,21 +8,13 @@ import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import print_json, say, show, table
+from llara_eval.cli.training_options import Pairs
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from llara_eval.training.mining import Counts
 
-Data = Annotated[
-    list[Path],
-    typer.Option(
-        metavar="PATH",
-        help="Pairs: a file with query and pos or with rows of Tevatron or sentence-transformers, or a "
-        "folder of a data set (its train split); repeatable.",
-        exists=True,
-    ),
-]
 Source = Annotated[
     str,
     typer.Option(
@@ -66,7 +58,7 @@ class Choice:
 
 def mine(
     model: options.System,
-    data: Data,
+    data: Pairs,
     corpus: Source,
     output: Annotated[
         Path, typer.Option(help="The .jsonl file to write; a .json file beside it says how it was made.")

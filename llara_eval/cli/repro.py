@@ -189,7 +189,7 @@ def _means(cell: "Cell", member: str, conditions: dict[str, Any]) -> dict[str, f
         [str(cell.model)],
         [member],
         split=cell.split,
-        measures=list(cell.measures),
+        measures=list(cell.measures_of(member)),
         depth=DEPTH,
         options=dict(cell.settings),
         store=store(),

@@ -25,6 +25,15 @@ Data = Annotated[
         metavar="FILE", help="Training data, JSONL or JSONL.gz; repeatable.", exists=True, dir_okay=False
     ),
 ]
+Pairs = Annotated[
+    list[Path],
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="Pairs: a file with query and pos or with rows of Tevatron or sentence-transformers, a folder "
+        "of such files, or that of a data set (its train split); repeatable.",
+    ),
+]
 Output = Annotated[
     Path, typer.Option(help="The folder of the new checkpoint, its log and its training states.")
 ]

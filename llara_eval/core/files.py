@@ -137,30 +137,34 @@ class _Raw(io.FileIO):
 
 @contextmanager
 def explained(path: Path, size: int = 0) -> Iterator[None]:
-    """Turn the errors of :data:`WAYS_OUT` into advice; ``size`` is the size of the file in bytes."""
+    """Turn any error of a write into advice; ``size`` is the size of the file in bytes."""
     try:
         yield
     except OSError as error:
-        if error.errno not in WAYS_OUT:
-            raise
         needed = f"; it takes {size:,} bytes or more" if size else ""
+        advice = WAYS_OUT.get(error.errno, "Make that folder available")
         raise LlaraEvalError(
-            f"{path} cannot be written ({error.strerror}{needed}). {WAYS_OUT[error.errno]}, or use "
+            f"{path} cannot be written ({error.strerror or error}{needed}). {advice}, or use "
             "another folder (for caches: LLARA_EVAL_HOME), and give the same command again: finished work is "
             "kept"
         ) from error
 
 
 def sync_folder(folder: Path) -> None:
-    """Write a folder's entries to disk, if the file system allows it, so that they survive a power loss."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF):
-            raise
-    finally:
-        os.close(handle)
+    """Write a folder's entries to disk, if the file system allows it, so that they survive a power loss.
+
+    Raises:
+        LlaraEvalError: The disk fails.
+    """
+    with explained(folder):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EBADF):
+                raise
+        finally:
+            os.close(handle)
 
 
 @contextmanager

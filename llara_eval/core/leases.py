@@ -15,6 +15,7 @@ from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from llara_eval.core.decode import decode, plain
 from llara_eval.core.errors import DataError
@@ -63,12 +64,16 @@ class Holder:
 class Leases:
     """The leases of one worker, in a folder that all workers share.
 
-    A lease expires ``expires`` seconds after its last renewal.
+    A lease expires ``expires`` seconds after its last renewal, by the clock of the folder. It also expires if
+    this worker has seen no renewal for that long by its own clock: the times of the folder may be wrong.
     """
+
+    _now = staticmethod(time.monotonic)
 
     def __init__(self, folder: Path, *, expires: float = EXPIRES) -> None:
         self.folder = folder
         self.expires = expires
+        self._seen: dict[str, tuple[Any, float]] = {}
         self._owner = Holder(socket.gethostname(), os.getpid(), uuid.uuid4().hex)
 
     def take(self, name: str) -> bool:
@@ -77,7 +82,7 @@ class Leases:
         with draft(path) as (file, draft_path):
             now = draft_path.stat().st_mtime  # by the clock of the folder
             holder = self.holder(name)
-            if self._is_abandoned(path, holder, now):
+            if self._is_abandoned(name, holder, now):
                 self._remove(name, holder, now)
             file.write(json.dumps(plain(self._owner)).encode())
             file.flush()
@@ -118,16 +123,9 @@ class Leases:
     @contextmanager
     def hold(self, name: str, *, wait: bool = False) -> Iterator[bool]:
         """Hold a lease in the block, and yield whether it was taken; ``wait``: wait until it is free."""
-        taken = self.take(name)
-        started, warned = time.monotonic(), False
+        taken, waiting = self.take(name), Waiting(self)
         while wait and not taken:
-            time.sleep(_POLL)
-            if not warned and time.monotonic() - started > _PATIENCE:
-                warned, holder = True, self.holder(name)
-                logger.warning(
-                    f"waiting for process {holder.pid} on {holder.host}, which holds {self.address(name)}; "
-                    "delete that file if the process is gone"
-                )
+            waiting.pause(name)
             taken = self.take(name)
         try:
             yield taken
@@ -146,7 +144,8 @@ class Leases:
             takeover.touch(exist_ok=False)
         except FileExistsError:
             with suppress(FileNotFoundError):
-                if now - takeover.stat().st_mtime > _TAKEOVER:
+                begun = takeover.stat().st_mtime
+                if max(now - begun, self._unchanged(takeover.name, begun)) > _TAKEOVER:
                     takeover.unlink()
             return
         try:
@@ -155,17 +154,51 @@ class Leases:
         finally:
             takeover.unlink(missing_ok=True)
 
-    def _is_abandoned(self, path: Path, holder: Holder, now: float) -> bool:
+    def _is_abandoned(self, name: str, holder: Holder, now: float) -> bool:
         """Return whether a lease has expired, or its holder is dead."""
         try:
-            age = now - path.stat().st_mtime
+            renewed = self._path(name).stat().st_mtime
         except FileNotFoundError:
             return False
-        is_local = holder.host == self._owner.host
-        return age > self.expires or (is_local and not is_alive(holder.pid))
+        silent = max(now - renewed, self._unchanged(name, (holder, renewed)))
+        return silent > self.expires or self._is_dead(holder)
+
+    def _is_dead(self, holder: Holder) -> bool:
+        """Return whether a holder was a process of this machine that runs no longer."""
+        return holder.host == self._owner.host and not is_alive(holder.pid)
+
+    def _unchanged(self, name: str, state: object) -> float:
+        """Return for how many seconds, by this worker's clock, the state of a lease has been the same."""
+        now = self._now()
+        before, since = self._seen.get(name, (None, now))
+        if before != state:
+            self._seen[name] = state, (since := now)
+        return now - since
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.lease"
+
+
+class Waiting:
+    """The pauses of a worker that waits for leases of others; it says so when it has waited for long."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+        self._started = time.monotonic()
+        self._said = False
+
+    def pause(self, name: str) -> None:
+        """Sleep before the next attempt to take a lease; after some seconds, name its holder, once."""
+        time.sleep(_POLL)
+        if self._said or time.monotonic() - self._started <= _PATIENCE:
+            return
+        self._said = True
+        leases, holder = self._leases, self._leases.holder(name)
+        logger.warning(
+            f"waiting for process {holder.pid} on {holder.host or 'an unknown machine'}, which holds "
+            f"{leases.address(name)}, until it has given no sign of life for {leases.expires:,.0f} seconds; "
+            "delete that file if the process is gone"
+        )
 
 
 def is_alive(pid: int) -> bool:

@@ -1,7 +1,9 @@
-"""The folders of caches and downloaded data."""
+"""The folders of caches and downloaded data, and names in files that must not lead out of a folder."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from llara_eval.core.errors import DataError
 
 DATA = Path(__file__).parents[1] / "data"
 """The folder of the tables and the demonstration collection that belong to the package."""
@@ -24,3 +26,20 @@ def data_dir() -> Path:
     """Return the folder of named data sets: ``LLARA_EVAL_DATA``, or ``data`` in the cache folder."""
     set_by_user = os.environ.get("LLARA_EVAL_DATA")
     return Path(set_by_user).expanduser() if set_by_user else home() / "data"
+
+
+def inside(folder: Path, name: str, source: Path) -> Path:
+    """Return the path of a file below a folder whose name comes from a file.
+
+    Args:
+        folder: The folder.
+        name: The name of the file, relative to the folder, with ``/`` between its parts.
+        source: The file that holds the name, for the message.
+
+    Raises:
+        DataError: The name is empty or absolute, or climbs out of the folder.
+    """
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise DataError(f"{source}: {name!r} is not the name of a file in that folder")
+    return folder / path

@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 
 from llara_eval.core.errors import DataError
+from llara_eval.core.hashing import add_record
 from llara_eval.core.types import Document
 
 Numbered = Iterator[tuple[int, Document]]
@@ -121,8 +122,7 @@ class DocumentStream:
         unknown, empty, titled, own_ids, own_texts = set(judged), 0, 0, 0, 0
         for document in self:
             hashes.append(hash64(document.doc_id))
-            fields = document if document.url else document[:3]  # BEIR documents have no URL
-            content.update("\x1f".join(fields).encode() + b"\x1e")
+            add_record(content, document if document.url else document[:3])  # BEIR documents have no URL
             unknown.discard(document.doc_id)
             empty += not document.contents
             titled += bool(document.title)

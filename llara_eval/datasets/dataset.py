@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from llara_eval.core.errors import DataError
+from llara_eval.core.hashing import add_record
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Qrels, Query
 from llara_eval.datasets import known as catalogue
@@ -186,8 +186,7 @@ def check(
     mismatch = difference(known, unchecked.split, facts.documents, unchecked.qrels) if known else None
     if known and mismatch:
         warnings.append(
-            f"the folder is called {Path(corpus.origin).parent.name} but is not {known.name}: "
-            f"{mismatch}; its results are filed under {other_name!r}"
+            f"{other_name} is not {known.name}: {mismatch}; its results are filed under {other_name!r}"
         )
     usual = known or KnownDataset(name=other_name, folder="")
     if declared is None and known and not mismatch:
@@ -227,8 +226,8 @@ def difference(known: KnownDataset, split: str, documents: int, qrels: Qrels) ->
 def _fingerprint(corpus: str, queries: tuple[Query, ...], qrels: Qrels) -> str:
     content = hashlib.sha256(corpus.encode())
     for query in queries:
-        content.update("\x1f".join(query).encode() + b"\x1e")
+        add_record(content, query)
     for query_id in sorted(qrels):
         for doc_id, grade in sorted(qrels[query_id].items()):
-            content.update(f"{query_id}\x1f{doc_id}\x1f{grade}\x1e".encode())
+            add_record(content, (query_id, doc_id, str(grade)))
     return content.hexdigest()

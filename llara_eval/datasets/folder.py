@@ -1,7 +1,8 @@
 """A folder with a data set: documents, queries and judgements in files, with an error for every defect.
 
 Documents are streamed; queries and judgements are kept in memory. Which file holds what:
-:mod:`llara_eval.datasets.layout`.
+:mod:`llara_eval.datasets.layout`. Wherever a folder is expected, ``folder:configuration`` names one of its
+configurations.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,8 @@ from llara_eval.core.errors import DataError
 from llara_eval.core.tables import rows
 from llara_eval.core.types import Document, Qrels, Query
 from llara_eval.datasets.corpus import Corpus
-from llara_eval.datasets.layout import choose, layout_of
+from llara_eval.datasets.files import layout_of
+from llara_eval.datasets.layout import choose
 from llara_eval.scoring.judgements import collect_qrels, read_qrels
 
 DOCUMENT_IDS = ("_id", "doc_id", "id", "docid", "docno")
@@ -84,7 +86,7 @@ def read_judged(folder: Path, split: str) -> tuple[dict[str, dict[str, int]], tu
         DataError: The split does not exist, a line is malformed, or a judged query is missing.
     """
     qrels = read_split(folder, split)
-    paths = _found(folder, choose(layout_of(folder).queries, split), "queries")
+    paths = _require(folder, choose(layout_of(folder).queries, split), "queries")
     return qrels, judged_queries(paths[0], read_queries(*paths), qrels, split)
 
 
@@ -94,7 +96,7 @@ def corpus_of(folder: Path, split: str | None = None) -> Corpus:
     Raises:
         DataError: The folder has no documents.
     """
-    return Corpus(_found(folder, choose(layout_of(folder).corpus, split), "corpus"), read_documents)
+    return Corpus(_require(folder, choose(layout_of(folder).corpus, split), "corpus"), read_documents)
 
 
 def require_files(folder: Path, split: str | None) -> None:
@@ -104,19 +106,20 @@ def require_files(folder: Path, split: str | None) -> None:
         DataError: A file is missing.
     """
     layout = layout_of(folder)
-    _found(folder, choose(layout.corpus, split), "corpus")
-    _found(folder, choose(layout.queries, split), "queries")
+    _require(folder, choose(layout.corpus, split), "corpus")
+    _require(folder, choose(layout.queries, split), "queries")
     if split is not None:
         _require_split(folder, split)
 
 
-def _found(folder: Path, names: Sequence[str], role: str) -> list[Path]:
-    if not names:
+def _require(folder: Path, paths: tuple[Path, ...], role: str) -> tuple[Path, ...]:
+    """Return the files of a role, or raise a DataError if there are none."""
+    if not paths:
         raise DataError(
             f"{folder}: there is neither {role}.jsonl, {role}.jsonl.gz or {role}.parquet nor a folder "
             f"{role}/ of such files; see docs/datasets.md"
         )
-    return [folder / name for name in names]
+    return paths
 
 
 def judged_queries(
@@ -138,10 +141,7 @@ def judged_queries(
 
 def splits(folder: Path) -> dict[str, tuple[Path, ...]]:
     """Return the judgement files of a folder by split; of several forms, one is taken."""
-    return {
-        split: tuple(folder / name for name in names)
-        for split, names in sorted(layout_of(folder).qrels.items())
-    }
+    return dict(sorted(layout_of(folder).qrels.items()))
 
 
 def read_split(folder: Path, split: str) -> dict[str, dict[str, int]]:

@@ -3,15 +3,16 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llara_eval.core.errors import DataError
+from llara_eval.core.errors import CheckFailedError, DataError
 from llara_eval.core.protocols import SILENT, Progress
-from llara_eval.datasets import hub
+from llara_eval.datasets import hub_manifest
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets import load as datasets
 from llara_eval.datasets.download import changes, find_manifest
+from llara_eval.datasets.files import configurations_of
 from llara_eval.datasets.folder import read_split, require_files, splits
 from llara_eval.datasets.known import KnownDataset, find
-from llara_eval.datasets.layout import layout_of
+from llara_eval.datasets.layout import Address
 
 _NO_MANIFEST = "no record of a download"
 
@@ -25,10 +26,14 @@ def folder_of(name: str, data_dir: Path) -> Path | None:
 
 
 def others(data_dir: Path) -> list[str]:
-    """Return the names of the folders in ``data_dir`` that hold a data set other than the public ones."""
+    """Return the names of the data sets in ``data_dir`` other than the public ones, with configurations."""
     folders = data_dir.iterdir() if data_dir.is_dir() else ()
-    named = (folder for folder in folders if folder.is_dir() and not folder.name.startswith("."))
-    return sorted(folder.name for folder in named if not find(folder.name) and all(layout_of(folder)))
+    return sorted(
+        f"{folder.name}:{configuration}" if configuration else folder.name
+        for folder in folders
+        if folder.is_dir() and not folder.name.startswith(".") and not find(folder.name)
+        for configuration in configurations_of(folder)
+    )
 
 
 def at_hand(data_dir: Path) -> list[str]:
@@ -93,21 +98,23 @@ def _check_files(folder: Path, known: KnownDataset | None) -> tuple[str, list[st
     try:
         if known is None or not known.files:
             require_files(folder, known.split if known else None)
-        manifest = find_manifest(folder)
+        manifest = find_manifest(Address.of(folder).folder)
     except DataError as error:
         return "", [str(error)]
     if manifest is not None:
         archive = f"archive md5 {manifest.md5}" if manifest.md5 else manifest.url
         return f"{len(manifest.files)} files, {archive}", []
-    of_hub = hub.manifest_of(folder)
+    of_hub = hub_manifest.manifest_of(folder)
     if of_hub is None:
         return _NO_MANIFEST, []
-    return f"{hub.source_of(folder)}, {_stated(of_hub)}", []
+    return f"{hub_manifest.source_of(folder)}, {_stated(of_hub)}", []
 
 
-def _stated(manifest: hub.HubManifest) -> str:
+def _stated(manifest: hub_manifest.HubManifest) -> str:
     """Return for how many files the hub states a checksum."""
-    return f"{sum(map(bool, manifest.files.values()))} of {len(manifest.files)} files have a checksum"
+    parts = filter(None, (manifest, manifest.judgements))
+    checksums = [checksum for part in parts for checksum in part.files.values()]
+    return f"{sum(map(bool, checksums))} of {len(checksums)} files have a checksum"
 
 
 def _interrupted(known: KnownDataset | None, data_dir: Path) -> list[str]:
@@ -156,7 +163,7 @@ def verify(name: str, data_dir: Path, progress: Progress = SILENT) -> Verdict:
         for name_of_split in qrels_files:
             read_split(folder, name_of_split)
         checksums, changed = _compare(folder, find(dataset.name), progress)
-    except DataError as error:
+    except (CheckFailedError, DataError) as error:
         return Verdict(name, folder, problem=str(error))
     mismatch = dataset.mismatch and f"this is not the public data set of that name: {dataset.mismatch}"
     return Verdict(
@@ -173,11 +180,11 @@ def verify(name: str, data_dir: Path, progress: Progress = SILENT) -> Verdict:
 
 def _compare(folder: Path, known: KnownDataset | None, progress: Progress) -> tuple[str, list[str]]:
     """Return the outcome of comparing a folder's checksums, and the differences."""
-    manifest = find_manifest(folder)
-    of_hub = hub.manifest_of(folder) if manifest is None else None
+    manifest = find_manifest(Address.of(folder).folder)
+    of_hub = hub_manifest.manifest_of(folder) if manifest is None else None
     if of_hub is not None:
         with progress.task("compare checksums", None):
-            problems = hub.changes(of_hub)
+            problems = hub_manifest.changes(of_hub)
         return "differ" if problems else _stated(of_hub), problems
     if manifest is None:
         comparison = "the pinned counts compared" if known else "no counts are pinned"

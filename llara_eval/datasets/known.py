@@ -1,14 +1,15 @@
 """The public data sets that have a name: their pinned counts, measures, licences and groups.
 
-The facts are in ``data/beir.csv``, ``data/msmarco.csv`` and ``data/nanobeir.csv``, and the names in mteb in
-``data/mteb_tasks.csv``.
+The facts are in ``data/beir.csv``, ``data/msmarco.csv``, ``data/nanobeir.csv`` and ``data/limit.csv``, and
+the names in mteb in ``data/mteb_tasks.csv``.
 
 BEIR: Thakur et al., "BEIR", NeurIPS 2021 Datasets and Benchmarks, Table 1; the zips are those the ``beir``
 package names. Counts, checksums and sizes: ir_datasets 0.6.3 (``etc/metadata.json``, ``etc/downloads.json``;
 BEIR's own ``md5.csv`` has errors). Document counts of the licensed data sets: Pyserini's indexes; no source
 pins their judgements. How to obtain these data sets: the README of BEIR's ``examples/dataset``. Licences: the
 owners' pages and data cards; where the owner states none, mteb 2.26's task records and papers. These sources
-sometimes disagree, so a licence here is a pointer and no legal advice.
+sometimes disagree, so a licence here is a pointer and no legal advice. TREC-COVID has hundreds of relevant
+documents for a query, so its recall is also measured as in BEIR's paper (section 4): capped, ``R_cap@100``.
 
 MS MARCO and TREC Deep Learning: counts are those of ir_datasets 0.6.3. Measures: MS MARCO's leaderboards
 (RR@10 for passages, RR@100 for documents; they keep 1,000 passages, but 100 documents) and Anserini's
@@ -19,6 +20,10 @@ regressions ``msmarco-v1-*``, ``dl19-*`` and ``dl20-*``. There, a passage of TRE
 NanoBEIR: names, revisions, licence and counts are those of mteb's task records and descriptive statistics
 (commit a905523d). mteb and sentence-transformers leave a query's own document in its ranking there, in
 ArguAna too, so the published values have it, and so has the rule here.
+
+LIMIT: Weller et al., "On the Theoretical Limitations of Embedding-Based Retrieval", arXiv 2508.21038. The
+measures are the paper's: every query has two relevant documents, so R@2 comes first. Counts and licence are
+those of the hub's data cards, names and revisions those of mteb's task records.
 
 Tokens: see :mod:`llara_eval.planning.corpus_sizes`.
 """
@@ -168,7 +173,9 @@ _NANOBEIR = _read(
     groups="nanobeir",
 )
 
-KNOWN: Mapping[str, KnownDataset] = MappingProxyType(_BEIR | _MSMARCO | _NANOBEIR)
+_LIMIT = _read("limit.csv", source="LIMIT (Weller et al., arXiv 2508.21038)", licence="CC BY 4.0")
+
+KNOWN: Mapping[str, KnownDataset] = MappingProxyType(_BEIR | _MSMARCO | _NANOBEIR | _LIMIT)
 """Full name → the facts of a data set."""
 
 BEIR = tuple(_BEIR)

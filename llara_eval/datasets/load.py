@@ -10,12 +10,14 @@ from llara_eval.core.paths import DATA, home
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.suggest import did_you_mean
 from llara_eval.core.types import Qrels
-from llara_eval.datasets import hub, irds, msmarco
+from llara_eval.datasets import hub, hub_manifest, irds, msmarco
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets.dataset import Dataset, Naming, UncheckedDataset, check
 from llara_eval.datasets.download import find_manifest
 from llara_eval.datasets.folder import corpus_of, judged_queries, read_judged, read_split
+from llara_eval.datasets.hub_manifest import HubName
 from llara_eval.datasets.known import KnownDataset
+from llara_eval.datasets.layout import Address, is_folder
 from llara_eval.datasets.limited import limited, limited_qrels, whole
 from llara_eval.datasets.own_ids import OwnIds
 from llara_eval.scoring.judgements import read_qrels
@@ -42,9 +44,10 @@ def load(
     """Find a data set, download it if it is public and missing, and read all of it once.
 
     Args:
-        name_or_folder: A folder (see :mod:`llara_eval.datasets.layout`), the name of a data set of BEIR (with
-            or without ``beir/``), NanoBEIR or MS MARCO, the name of a folder in ``data_dir``, ``demo``,
-            ``hf:org/name[@revision]`` on the hub, or ``irds:ID`` of ir_datasets.
+        name_or_folder: A folder (see :mod:`llara_eval.datasets.layout`), the name of a public data set (see
+            :mod:`llara_eval.datasets.known`) or of a folder in ``data_dir``, ``demo``,
+            ``hf:org/name[@revision]`` on the hub, or ``irds:ID`` of ir_datasets. A folder or a name of the
+            hub may be followed by ``:`` and one of its configurations.
         data_dir: The folder of named data sets, also for downloads.
         split: The split of the judgements; None means the split whose scores are published, or ``test``.
         offline: Whether downloads are forbidden.
@@ -56,6 +59,7 @@ def load(
 
     Raises:
         DataError: The data set is missing and cannot be downloaded, or its content is malformed.
+        CheckFailedError: The data set has several configurations, and none is named.
     """
     dataset = find(name_or_folder, data_dir=data_dir, split=split, offline=offline, progress=progress)
     if limit is not None:
@@ -85,9 +89,9 @@ def find(
 
 def _source_of(folder: Path) -> str:
     """Return where a folder was downloaded from, with the revision or the checksum; "" if that is unknown."""
-    manifest = find_manifest(folder)
+    manifest = find_manifest(Address.of(folder).folder)
     if manifest is None:
-        return hub.source_of(folder)
+        return hub_manifest.source_of(folder)
     return f"{manifest.url} (md5 {manifest.md5})" if manifest.md5 else manifest.url
 
 
@@ -96,13 +100,15 @@ def naming(name_or_folder: str, *, data_dir: Path) -> Naming:
     official = _official(name_or_folder)
     if official is not None:  # files with other counts are named after their data folder
         return Naming(official, f"{data_dir.resolve().name}/{official.name}")
-    if name_or_folder.startswith((hub.PREFIX, irds.PREFIX)):
+    if name_or_folder.startswith((hub_manifest.PREFIX, irds.PREFIX)):
         return Naming(None, name_or_folder)
     try:
         folder = locate(name_or_folder, data_dir=data_dir, offline=True).resolve()
     except DataError:  # the files are missing, but there may be results
         folder = Path(name_or_folder).resolve()
-    return Naming(_claimed_dataset(name_or_folder, folder), folder.name)
+    known = _claimed_dataset(name_or_folder, folder)
+    taken = known is not None and known.name == folder.name
+    return Naming(known, f"{folder.parent.name}/{folder.name}" if taken else folder.name)
 
 
 def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
@@ -152,32 +158,33 @@ def locate(
 
     Raises:
         DataError: The name is neither a folder nor a public data set, or the download fails or is forbidden.
+        CheckFailedError: The data set of the hub has several configurations, and none is named.
     """
     if name_or_folder == DEMO:
         return DEMO_FOLDER
     as_path = Path(name_or_folder).expanduser()
-    if as_path.is_dir():
+    if is_folder(as_path):
         return as_path
     if name_or_folder.startswith(irds.PREFIX):
         with _download_lease():
             return irds.fetch(name_or_folder, data_dir, offline=offline, progress=progress)
-    if (of_hub := hub.parse(name_or_folder)) is not None:
+    if (of_hub := hub_manifest.parse(name_or_folder)) is not None:
         return _of_hub(of_hub, offline=offline)
     official = _official(name_or_folder)
     if official is not None:
         return _official_files(official, data_dir, offline).corpus.parent
     known = catalogue.find(name_or_folder)
     for name in (known.folder if known else name_or_folder, name_or_folder):
-        if not Path(name).is_absolute() and ".." not in Path(name).parts and (data_dir / name).is_dir():
+        if not Path(name).is_absolute() and ".." not in Path(name).parts and is_folder(data_dir / name):
             return data_dir / name
     if known is None:
         raise DataError(
             f"{name_or_folder!r} is neither a folder, nor a folder in {data_dir}, nor a public data set; "
-            f"`llara-eval datasets` lists the names, {hub.PREFIX}org/name is one of the hub, and "
+            f"`llara-eval datasets` lists the names, {hub_manifest.PREFIX}org/name is one of the hub, and "
             f"{irds.PREFIX}ID one of ir_datasets."
             + did_you_mean(name_or_folder, [DEMO, *catalogue.KNOWN, *catalogue.AVERAGES])
         )
-    if known.hub and (of_hub := hub.parse(f"{hub.PREFIX}{known.hub}")):
+    if known.hub and (of_hub := hub_manifest.parse(f"{hub_manifest.PREFIX}{known.hub}")):
         return _of_hub(of_hub, offline=offline)
     if offline and known.url:
         raise DataError(
@@ -192,10 +199,10 @@ def locate(
     return data_dir / known.folder
 
 
-def _of_hub(name: hub.HubName, *, offline: bool) -> Path:
+def _of_hub(name: HubName, *, offline: bool) -> Path:
     """Return the folder of a data set of the hub; one process at a time downloads."""
     with nullcontext() if offline else _download_lease():
-        return Path(hub.fetch(name, offline=offline).folder)
+        return hub.fetch(name, offline=offline).address
 
 
 def _download_lease() -> AbstractContextManager[bool]:

@@ -103,8 +103,8 @@ def _one(origin: Path, number: int, row: Row, names: tuple[str, ...]) -> str:
     """Return the text of the one field with one of some names."""
     present = [name for name in names if name in row]
     if len(present) != 1:
-        found = " and ".join(present) or ", ".join(row)
-        raise DataError.at(origin, number, f"expected one of {', '.join(names)}; found {found}")
+        fields = " and ".join(present) or ", ".join(row)
+        raise DataError.at(origin, number, f"expected one of {', '.join(names)}; found {fields}")
     return _text(origin, number, present[0], row[present[0]])
 
 

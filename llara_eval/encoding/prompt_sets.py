@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,17 @@ class PromptSet:
     entries: Mapping[str, Entry]
 
     @classmethod
-    def from_file(cls, path: Path) -> "PromptSet":
+    def from_file(cls, path: Path, datasets: Collection[str] = ()) -> "PromptSet":
         """Read a set from a JSON or TOML file.
 
         Each key is a data set, a task of mteb, or ``default``; its value is the text for queries, or a table
         of ``query`` and ``document``. ``<task>-query`` and ``<task>-document`` have the text of one side. At
         the top, ``query`` and ``document`` are for all data sets.
+
+        Args:
+            path: The file.
+            datasets: Names of data sets in lower case. One that ends like the text of a side, such as
+                ``msmarco-passage``, is a data set unless the file also has ``msmarco-query``.
 
         Raises:
             DataError: The file is missing, is neither JSON nor TOML, or a value is no text, is unknown, or is
@@ -65,7 +70,7 @@ class PromptSet:
         content = _read(path)
         texts: dict[str, dict[Side, str]] = {}
         spelled: dict[str, str] = {}
-        for key, side, text in _items(content, path):
+        for key, side, text in _items(content, path, datasets):
             name = key.lower()
             if side in texts.setdefault(name, {}):
                 raise DataError(f"{path}: the {side} prompt of {key!r} is given twice")
@@ -246,24 +251,39 @@ def _read(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read as TOML: {error}") from error
 
 
-def _items(content: Any, path: Path) -> list[tuple[str, Side, str]]:
+def _items(content: Any, path: Path, datasets: Collection[str]) -> list[tuple[str, Side, str]]:
     """Return (key, side, text) of each prompt of a file."""
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected an object with a key for each data set")
+    keys = {key.lower() for key in content}
     items: list[tuple[str, Side, str]] = []
     for key, value in content.items():
-        if isinstance(value, dict):
-            inner = {f"{key}-{side}": text for side, text in value.items()}
-        elif side_of_key(key):
-            inner = {key: value}
+        name, side = _name_and_side(key, keys, datasets)
+        if side is None and isinstance(value, dict):
+            texts = [(_side_of_word(word), text) for word, text in value.items()]
         else:
-            inner = {f"{_DEFAULT}-{key}" if side_of_key(f"{_DEFAULT}-{key}") else f"{key}-query": value}
-        for full, text in inner.items():
-            split = side_of_key(full)
-            if split is None or not isinstance(text, str):
+            texts = [(side or "query", value)]
+        for text_side, text in texts:
+            if text_side is None or not isinstance(text, str):
                 raise DataError(
                     f"{path}: {key!r}: expected a text, or a table of texts named query and document, found "
                     f"{value!r}"
                 )
-            items.append((*split, text))
+            items.append((name, text_side, text))
     return items
+
+
+def _name_and_side(key: str, keys: Collection[str], datasets: Collection[str]) -> tuple[str, Side | None]:
+    """Return the data set and the side that a key names; the side is None if it names a data set alone."""
+    if (word_side := _side_of_word(key)) is not None:
+        return _DEFAULT, word_side
+    split = side_of_key(key)
+    if split is None or (key.lower() in datasets and f"{split[0].lower()}-query" not in keys):
+        return key, None
+    return split
+
+
+def _side_of_word(word: str) -> Side | None:
+    """Return the side that a word such as ``passage`` means, or None for other words."""
+    split = side_of_key(f"{_DEFAULT}-{word}") if "-" not in word else None
+    return split and split[1]

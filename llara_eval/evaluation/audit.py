@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llara_eval.core.errors import DataError
+from llara_eval.core.errors import CheckFailedError, DataError
 from llara_eval.core.types import Qrels
 from llara_eval.datasets import load as datasets
 from llara_eval.evaluation import record
@@ -66,7 +66,7 @@ def judgements(result: Result, data_dir: Path) -> Qrels | None:
     """Return the judgements that a result was measured with, or None if they are not at hand."""
     try:
         qrels = datasets.judgements(result.dataset, result.split, data_dir=data_dir)
-    except DataError:
+    except (CheckFailedError, DataError):
         return None
     return qrels if record.qrels_fingerprint(qrels) == result.qrels_fingerprint else None
 

@@ -14,6 +14,7 @@ import numpy as np
 from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import slug, write_json, write_text
+from llara_eval.core.hashing import add_record
 from llara_eval.core.types import Qrels, Run, as_ids
 from llara_eval.scoring.measures import Scores
 from llara_eval.scoring.trec import read_run, write_run
@@ -125,10 +126,11 @@ def split_to_name(dataset: str, split: str) -> tuple[str, ...]:
 
 def qrels_fingerprint(qrels: Qrels) -> str:
     """Return the SHA-256 of judgements in sorted order."""
-    lines = (
-        f"{query}\x1f{doc}\x1f{grade}\x1e" for query, docs in qrels.items() for doc, grade in docs.items()
-    )
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+    content = hashlib.sha256()
+    for query_id in sorted(qrels):
+        for doc_id, grade in sorted(qrels[query_id].items()):
+            add_record(content, (query_id, doc_id, str(grade)))
+    return content.hexdigest()
 
 
 def save_run(folder: Path, run: Run, tag: str) -> str:

@@ -218,5 +218,8 @@ def _scores(path: Path, measure: str, qrels: Any) -> tuple[Scores, str]:
         raise DataError(f"{path}: the folder has no result; `llara-eval evaluate` makes one")
     stored = record.load_per_query(path / record.PER_QUERY)
     if measure not in stored.values:
-        raise UsageError(f"{path} has no {measure}; it has {', '.join(stored.values)}")
+        raise UsageError(
+            f"{path} has no {measure}; it has {', '.join(stored.values)}. `llara-eval evaluate --measures "
+            f"{measure}` adds it from the stored run"
+        )
     return stored, record.load(path).qrels_fingerprint

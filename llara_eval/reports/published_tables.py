@@ -48,18 +48,13 @@ def _beir_table(rows: Sequence[PublishedScore]) -> str:
     datasets = sorted({row.dataset for row in rows} & set(BEIR) - set(CQADUPSTACK))
     lines = []
     for system in _systems(rows):
-        own = values[system]
+        scores = values[system]
         cells = [
-            *(
-                mean_cell(means.mean(name, own)) + marks.get((system, f"mean/{name}"), "")
-                for name in averages
-            ),
-            *(
-                (_value(own[name]) if name in own else others.get((system, name), ABSENT))
-                + marks.get((system, name), "")
-                for name in datasets
-            ),
+            mean_cell(means.mean(name, scores)) + marks.get((system, f"mean/{name}"), "") for name in averages
         ]
+        for name in datasets:
+            cell = _value(scores[name]) if name in scores else others.get((system, name), ABSENT)
+            cells.append(cell + marks.get((system, name), ""))
         lines.append([_named(system, rows), *cells])
     header = [
         *(f"**{means.title(name)}**" for name in averages),
@@ -122,5 +117,6 @@ def _systems(rows: Sequence[PublishedScore]) -> list[str]:
     return [name for name in BASELINES if name in names] + sorted(names - set(BASELINES))
 
 
-def _value(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.4f}".rstrip("0").ljust(5, "0")
+def _value(value: float) -> str:
+    """Return a published value with as many decimals as it has, three at least."""
+    return f"{value:.4f}".rstrip("0").ljust(5, "0")

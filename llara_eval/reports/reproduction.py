@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -113,15 +114,9 @@ class Cell(NamedTuple):
         """The data sets whose values are averaged; only one where no mean was published."""
         return expand(self.dataset.removeprefix("mean/"))
 
-    @property
-    def measures(self) -> tuple[str, ...]:
-        """The usual measures of the data set, as in any other result, and the expected ones."""
-        return tuple(dict.fromkeys([*self._usual, *(item.measure for item in self.expected)]))
-
-    @property
-    def _usual(self) -> tuple[str, ...]:
-        known = find(self.dataset)
-        return known.measures if known else DEFAULT_MEASURES
+    def measures_of(self, member: str) -> tuple[str, ...]:
+        """Return the usual measures of a member, as in any other result, and the expected ones."""
+        return tuple(dict.fromkeys([*_usual(member), *(item.measure for item in self.expected)]))
 
     @property
     def command(self) -> str:
@@ -133,12 +128,19 @@ class Cell(NamedTuple):
             words += ["-d", member]
         if self.split:
             words += ["--split", self.split]
-        if self.measures != self._usual:
-            words += ["--measures", ",".join(self.measures)]
+        measures = {member: self.measures_of(member) for member in self.members}
+        if any(names != _usual(member) for member, names in measures.items()):
+            words += ["--measures", ",".join(dict.fromkeys(chain(*measures.values())))]
         known = find(self.dataset)
         if known and known.depth != DEPTH:
             words += ["--depth", str(DEPTH)]
         return shlex.join(words)
+
+
+def _usual(dataset: str) -> tuple[str, ...]:
+    """Return the usual measures of a data set."""
+    known = find(dataset)
+    return known.measures if known else DEFAULT_MEASURES
 
 
 def cells(scores: Iterable[PublishedScore]) -> tuple[Cell, ...]:

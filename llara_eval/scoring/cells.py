@@ -59,8 +59,8 @@ def rows(path: Path, form: Form) -> Iterator[tuple[int, list[str]]]:
                 yield number, cells
                 break
         else:
-            found = len(line.split(form.separator))
-            raise DataError.at(path, number, f"{found} columns, expected {form.columns}")
+            columns = len(line.split(form.separator))
+            raise DataError.at(path, number, f"{columns} columns, expected {form.columns}")
 
 
 def as_number(text: str) -> float:

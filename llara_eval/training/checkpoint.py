@@ -17,6 +17,7 @@ from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import CheckFailedError, DataError, MissingPartError, UsageError
 from llara_eval.core.files import remove_drafts, write_json
 from llara_eval.core.folders import staging
+from llara_eval.core.sealed import CHECKSUMS, seal_folder
 from llara_eval.datasets.contamination import RECORD
 from llara_eval.encoding.check import check
 from llara_eval.encoding.devices import has_bfloat16, named_dtype
@@ -197,7 +198,8 @@ def save_checkpoint(
                 f"differ by {difference:.2e}, and rounding errors are at most {_TOLERANCE:.0e}"
             )
         check(encoder, SAMPLES)
-        for file in sorted(unfinished.iterdir()):
+        seal_folder(unfinished)
+        for file in sorted(unfinished.iterdir(), key=lambda file: (file.name != CHECKSUMS, file.name)):
             file.chmod(0o644)  # safetensors makes files that only their owner can read
             file.replace(output / file.name)
     remove_drafts(output, "new")

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import io
 import json
 import shutil
 import weakref
@@ -18,9 +17,10 @@ from numpy.typing import NDArray
 
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError
-from llara_eval.core.files import atomic_write, sha256_of
+from llara_eval.core.files import sha256_of
 from llara_eval.core.lines import parse_object
 from llara_eval.core.protocols import SILENT, Advance, Progress
+from llara_eval.core.sealed import Writable, cached_file
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -122,11 +122,10 @@ class Rows(Sequence[dict[str, Any]]):
         return files
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as JSON Lines, whole or not at all."""
-    with atomic_write(path) as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+def write_rows(file: Writable, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as JSON Lines."""
+    for row in rows:
+        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
 
 def order(rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -138,33 +137,31 @@ def _decompressed(path: Path, digest: str, cache: Path) -> Path:
     """Return a file that can be read at any offset: the file itself, or a decompressed copy in the cache."""
     if path.suffix != ".gz":
         return path
-    plain = cache / f"{digest[:16]}.jsonl"
-    if not plain.is_file():
+
+    def decompress(plain: Writable) -> None:
         try:
-            with gzip.open(path, "rb") as compressed, atomic_write(plain) as out:
-                shutil.copyfileobj(compressed, out)
+            with gzip.open(path, "rb") as compressed:
+                shutil.copyfileobj(compressed, plain)
         except (EOFError, OSError, zlib.error) as error:
             raise DataError(f"{path}: cannot be decompressed: {error}") from error
-    return plain
+
+    return cached_file(cache / f"{digest[:16]}.jsonl", decompress)
 
 
 def _index(
     path: Path, plain: Path, digest: str, row_format: RowFormat, cache: Path, progress: Progress
 ) -> NDArray[np.int64]:
     """Return byte offset and line number (2, n) of the rows, cached for the file's content and the format."""
-    cached = cache / f"{digest[:16]}.{row_format.name}.npy"
-    if cached.is_file():
-        return np.load(cached, allow_pickle=False)  # type: ignore[no-any-return]
-    with progress.task(f"check {path.name}", plain.stat().st_size) as advance:
-        positions = list(_checked(path, plain, row_format, advance))
-    if not positions:
-        raise DataError(f"{path}: no rows")
-    index = np.array(positions, dtype=np.int64).T
-    buffer = io.BytesIO()
-    np.save(buffer, index, allow_pickle=False)
-    with atomic_write(cached) as out:
-        out.write(buffer.getbuffer())
-    return index
+
+    def check(index: Writable) -> None:
+        with progress.task(f"check {path.name}", plain.stat().st_size) as advance:
+            positions = list(_checked(path, plain, row_format, advance))
+        if not positions:
+            raise DataError(f"{path}: no rows")
+        np.save(index, np.array(positions, dtype=np.int64).T, allow_pickle=False)
+
+    cached = cached_file(cache / f"{digest[:16]}.{row_format.name}.npy", check)
+    return np.load(cached, allow_pickle=False)  # type: ignore[no-any-return]
 
 
 def _checked(path: Path, plain: Path, row_format: RowFormat, advance: Advance) -> Iterator[tuple[int, int]]:

@@ -1,16 +1,13 @@
 """A training run from beginning to end: train, save a checkpoint, load it again and compare."""
 
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.core.decode import read_record
-from llara_eval.core.errors import UsageError
 from llara_eval.core.provenance import describe
 from llara_eval.datasets.contamination import RECORD, TRAINING_FILES, declared
 from llara_eval.encoding.templates import Templates
@@ -18,16 +15,13 @@ from llara_eval.training.checkpoint import rehearse_saving, sample_embeddings, s
 from llara_eval.training.config import Conditions, Schedule
 from llara_eval.training.data import Rows
 from llara_eval.training.distributed import barrier, rank
-from llara_eval.training.log import LOG
 from llara_eval.training.loop import Measure, train
 from llara_eval.training.objective import Objective
+from llara_eval.training.output import clear
 from llara_eval.training.state import discard, refuse_other
 from llara_eval.training.validation import ndcg_at_10
 
 logger = logging.getLogger(__name__)
-
-_RUN_FILES = {LOG, RECORD}
-"""Files that show that a folder is that of a training run: one of them exists from the first step on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +55,6 @@ class Subject:
             training_files=declared(checkpoint.folder),
             code=checkpoint.code,
         )
-
-
-def check_output(conditions: Conditions, folder: Path) -> None:
-    """Refuse an output folder that a run must not write to.
-
-    Args:
-        conditions: The conditions of the run, whose output is checked.
-        folder: The checkpoint that training begins with.
-
-    Raises:
-        UsageError: The output is a file, or it holds that checkpoint or something else than a training run.
-    """
-    output, folder = conditions.output.expanduser().resolve(), folder.expanduser().resolve()
-    if output == folder or output in folder.parents:
-        raise UsageError(f"--output {output} holds the model itself; name another folder")
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"--output {output} is a file; name a folder")
-    names = sorted(path.name for path in output.iterdir()) if output.is_dir() else []
-    if names and (conditions.on_existing == "never" or not _RUN_FILES.intersection(names)):
-        raise UsageError(f"{output} exists and holds {', '.join(names[:5])}; choose another --output")
 
 
 def carry_out(
@@ -155,11 +129,11 @@ def carry_out(
 
 
 def _is_finished(conditions: Conditions, identity: Mapping[str, Any]) -> bool:
-    """Return whether the output holds this run, finished; with ``always``, first remove what it holds."""
+    """Return whether the output holds this run, finished; with ``always``, first remove its files."""
     output = conditions.output
     if conditions.on_existing == "always":
         if rank() == 0:
-            shutil.rmtree(output, ignore_errors=True)
+            clear(output)
         barrier()
     if not (output / RECORD).is_file():
         return False

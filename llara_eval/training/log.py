@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
 
+BOARD = "tensorboard"
+"""The folder of TensorBoard's log."""
+
 _QUIET_SECONDS = 30.0
 """Seconds between two messages on the console."""
 
@@ -44,7 +47,7 @@ class Journal:
         self._path = output / LOG
         lines = _lines_until(self._path, first) if first and self._path.is_file() else []
         write_text(self._path, "".join(f"{line}\n" for line in lines))
-        self._board = SummaryWriter(str(output / "tensorboard"), purge_step=first + 1)
+        self._board = SummaryWriter(str(output / BOARD), purge_step=first + 1)
 
     def __enter__(self) -> Self:
         """Return the journal."""

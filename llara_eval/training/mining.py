@@ -17,13 +17,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.core.files import refuse_inputs, write_json
+from llara_eval.core.files import atomic_write, refuse_inputs, write_json
 from llara_eval.core.paths import data_dir as default_data_dir
 from llara_eval.core.paths import home
 from llara_eval.core.protocols import SILENT, Adjustable, Progress, Retriever
 from llara_eval.core.provenance import describe
 from llara_eval.core.types import Ids, Query
 from llara_eval.datasets.corpus import Corpus
+from llara_eval.datasets.files import is_collection
 from llara_eval.datasets.folder import corpus_of, read_documents, splits
 from llara_eval.datasets.load import locate
 from llara_eval.datasets.same_text import normalised, words
@@ -134,7 +135,7 @@ def mine(
 
     Args:
         retriever: The system that finds the negatives.
-        data: Pairs: JSON Lines of ``query`` and ``pos``, or folders in BEIR layout (their training split).
+        data: Pairs, see :func:`llara_eval.training.pairs.read_pairs`.
         corpus: The source of the negatives: a data set's name or folder, whose prompts are used if each has
             some; a ``corpus.jsonl``, or ``self`` for all positives.
         settings: The settings by which negatives are chosen.
@@ -162,15 +163,15 @@ def mine(
     rows = read_pairs(data, cache=cache, progress=progress)
     source, collections = _corpus(corpus, rows, cache, find)
     collections += [_with_judgements(name, find(str(name))) for name in exclude]
-    forbidden = judged_queries([*collections, *(path for path in data if path.is_dir())])
+    forbidden = judged_queries([*collections, *(path for path in data if is_collection(path))])
     if not forbidden:
         logger.warning("no query is left out: name the data sets of the evaluation with --exclude")
     miner = _Miner(rows, forbidden, settings)
     if isinstance(retriever, Adjustable) and (dataset := _name_of(corpus)) is not None:
         retriever = retriever.on(dataset, None)
     miner.search(retriever, source, cache, progress)
-    with progress.task("choose negatives", len(rows)) as advance:
-        write_rows(output, miner.rows_with_negatives(advance))
+    with progress.task("choose negatives", len(rows)) as advance, atomic_write(output) as file:
+        write_rows(file, miner.rows_with_negatives(advance))
     write_json(
         record,
         {

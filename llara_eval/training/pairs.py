@@ -7,36 +7,48 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from llara_eval.core import tables
-from llara_eval.core.files import sha256_of
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import sha256_of, slug
 from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.sealed import Writable, cached_file
 from llara_eval.core.types import Document, Ids
 from llara_eval.datasets.corpus import Corpus
+from llara_eval.datasets.files import is_collection
 from llara_eval.datasets.folder import corpus_of, read_documents, read_judged, splits
+from llara_eval.datasets.layout import is_folder
 from llara_eval.datasets.same_text import normalised
+from llara_eval.datasets.training_files import TRAIN, training_files
 from llara_eval.datasets.training_rows import read_groups
 from llara_eval.training import groups
 from llara_eval.training.data import RowFormat, Rows, write_rows
 
 logger = logging.getLogger(__name__)
 
-TRAIN = "train"
-"""The split whose queries may be trained on."""
-
 
 def read_pairs(data: Sequence[Path], *, cache: Path, progress: Progress = SILENT) -> Rows:
     """Read training pairs, with or without negatives.
 
     Args:
-        data: Files in any form of :mod:`llara_eval.datasets.training_rows`, or folders of data sets, whose
-            training split is read.
+        data: Files in any form of :mod:`llara_eval.datasets.training_rows`, folders of such files, or folders
+            of test collections, whose training split is read; ``folder:configuration`` names a configuration.
         cache: Folder for indexes, and for the rows made from folders and from the files of other tools.
         progress: The display of progress.
 
     Raises:
-        DataError: A file is malformed, or a folder has no training split.
+        DataError: A file is missing or malformed, or a folder has no training split.
+        CheckFailedError: A folder has several configurations, and none is named.
     """
-    files = [_pairs_of(path, cache) if path.is_dir() else _groups_of(path, cache, progress) for path in data]
-    sources = [row_file if path.is_dir() else path for path, row_file in zip(data, files, strict=True)]
+    files, sources = [], []
+    for path in data:
+        if not is_folder(path) and not path.is_file():
+            raise DataError(f"{path}: there is no such file or folder")
+        if is_collection(path):
+            files.append(_pairs_of(path, cache))
+            sources.append(files[-1])
+        else:
+            read = training_files(path) if is_folder(path) else [path]
+            files += [_groups_of(file, cache, progress) for file in read]
+            sources += read
     return Rows(files, groups.FORMAT, cache=cache, progress=progress, sources=sources)
 
 
@@ -46,19 +58,22 @@ def _groups_of(path: Path, cache: Path, progress: Progress) -> Path:
         first = next(tables.rows(path), None)
         if first is None or isinstance(first[1].get("pos"), list):
             return path
-    row_file = cache / f"rows-{sha256_of(path)[:16]}.jsonl"
-    if not row_file.is_file():
+
+    def convert(file: Writable) -> None:
         with progress.task(f"convert {path.name}", path.stat().st_size) as advance:
-            write_rows(row_file, (row for _, row in read_groups(path, advance)))
-    return row_file
+            write_rows(file, (row for _, row in read_groups(path, advance)))
+
+    return cached_file(cache / f"rows-{sha256_of(path)[:16]}.jsonl", convert)
 
 
 def own_corpus(rows: Rows, cache: Path) -> Corpus:
     """Return the distinct positives of the pairs as a corpus, which is written to the cache once."""
-    path = cache / f"positives-{rows.fingerprint[:16]}.jsonl"
-    if not path.is_file():
+
+    def write(file: Writable) -> None:
         texts = dict.fromkeys(text for row in rows for text in row["pos"])
-        write_rows(path, ({"_id": str(number), "text": text} for number, text in enumerate(texts)))
+        write_rows(file, ({"_id": str(number), "text": text} for number, text in enumerate(texts)))
+
+    path = cached_file(cache / f"positives-{rows.fingerprint[:16]}.jsonl", write)
     return Corpus([path], read_documents)
 
 
@@ -115,10 +130,8 @@ def _readable(corpus: Corpus, cache: Path) -> Path:
     """Return a file of JSON Lines with the rows of a corpus; one of another form is written once."""
     if len(corpus.paths) == 1 and ".jsonl" in corpus.paths[0].suffixes:
         return corpus.paths[0]
-    path = cache / f"corpus-{corpus.fingerprint[:16]}.jsonl"
-    if not path.is_file():
-        write_rows(path, ({"title": document.title, "text": document.text} for document in corpus))
-    return path
+    rows = ({"title": document.title, "text": document.text} for document in corpus)
+    return cached_file(cache / f"corpus-{corpus.fingerprint[:16]}.jsonl", lambda file: write_rows(file, rows))
 
 
 def _pairs_of(folder: Path, cache: Path) -> Path:
@@ -126,8 +139,8 @@ def _pairs_of(folder: Path, cache: Path) -> Path:
     qrels, queries = read_judged(folder, TRAIN)
     corpus = corpus_of(folder, TRAIN)
     content = hashlib.sha256(f"{corpus.fingerprint}{queries}{qrels}".encode()).hexdigest()
-    path = cache / f"{folder.resolve().name}-{TRAIN}-{content[:16]}.jsonl"
-    if not path.is_file():
+
+    def write(file: Writable) -> None:
         relevant = {
             query_id: [doc_id for doc_id, relevance in judgements.items() if relevance > 0]
             for query_id, judgements in qrels.items()
@@ -142,5 +155,6 @@ def _pairs_of(folder: Path, cache: Path) -> Path:
         empty = sum(not text for text in texts.values())
         if empty:
             logger.warning("%s: %d relevant documents have no text and are left out", folder, empty)
-        write_rows(path, pairs)
-    return path
+        write_rows(file, pairs)
+
+    return cached_file(cache / f"{slug(folder.resolve().name)}-{TRAIN}-{content[:16]}.jsonl", write)

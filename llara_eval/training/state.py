@@ -8,7 +8,7 @@ follow from the seed and the step.
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,15 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_shards
 
 from llara_eval.core.decode import read_record
 from llara_eval.core.differences import differences
-from llara_eval.core.errors import UsageError
-from llara_eval.core.files import write_json
+from llara_eval.core.errors import DataError, UsageError
+from llara_eval.core.files import remove_drafts, write_json
 from llara_eval.core.folders import atomic_folder
+from llara_eval.core.sealed import CHECKSUMS, is_whole, seal_folder
 from llara_eval.training.distributed import barrier, from_first, rank
 
-_FOLDER = "state"
+STATES = "state"
+"""The folder of training states in the folder of a run."""
+
 _RUN = "run.json"
 
 
@@ -53,7 +56,7 @@ def save(output: Path, step: int, state: Mapping[str, Tensor], identity: Mapping
         state: Tensors by name; a sharded tensor is written by the processes that hold its shards.
         identity: The JSON values that distinguish this run from others.
     """
-    folder = output / _FOLDER / f"step-{step:08d}"
+    folder = output / STATES / f"step-{step:08d}"
     with atomic_folder(folder, replace=True) if rank() == 0 else nullcontext() as draft:
         unfinished = from_first(draft)
         with _without_warning_of_one_process():
@@ -63,6 +66,7 @@ def save(output: Path, step: int, state: Mapping[str, Tensor], identity: Mapping
             )
         if draft is not None:
             write_json(draft / _RUN, asdict(SavedRun(step, dict(identity))))
+            seal_folder(draft)
     if rank() == 0:
         for earlier in _saved_states(output)[:-1]:
             shutil.rmtree(earlier)
@@ -77,13 +81,18 @@ def restore(output: Path, state: Mapping[str, Tensor], identity: Mapping[str, An
 
     Raises:
         UsageError: The training state belongs to another run.
-        DataError: Its ``run.json`` is malformed.
+        DataError: The training state is damaged.
     """
     folders = _saved_states(output)
     if not folders:
         return 0
     saved = read_record(folders[-1] / _RUN, SavedRun)
     refuse_other(saved.identity, identity, f"{output} holds an unfinished run")
+    if not from_first(rank() > 0 or is_whole(folders[-1])):
+        raise DataError(
+            f"{folders[-1]} is damaged: its files are not those of its {CHECKSUMS}; --on-existing always "
+            "starts the run again"
+        )
     with _without_warning_of_one_process():
         load(dict(state), storage_reader=HuggingFaceStorageReader(str(folders[-1])))
     return saved.step
@@ -110,11 +119,16 @@ def refuse_other(record: Mapping[str, Any], identity: Mapping[str, Any], finding
 
 def discard(output: Path) -> None:
     """Remove all training states of a run."""
-    shutil.rmtree(output / _FOLDER, ignore_errors=True)
+    if (output / STATES).is_dir():
+        for folder in (output / STATES).glob("step-*"):
+            shutil.rmtree(folder)
+        remove_drafts(output / STATES)
+        with suppress(OSError):  # other files stay
+            (output / STATES).rmdir()
 
 
 def _saved_states(output: Path) -> list[Path]:
-    return sorted(path.parent for path in (output / _FOLDER).glob(f"step-*/{_RUN}"))
+    return sorted(path.parent for path in (output / STATES).glob(f"step-*/{_RUN}"))
 
 
 @contextmanager

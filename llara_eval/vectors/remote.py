@@ -10,7 +10,6 @@ files, and its clock is unknown, so this module relies on none of these.
 """
 
 import json
-import time
 import uuid
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,14 +20,12 @@ from typing import Any, cast
 from llara_eval.core.decode import plain
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.core.files import atomic_write
-from llara_eval.core.leases import Holder, Leases, is_alive
-from llara_eval.vectors.sealed import decode_record
+from llara_eval.core.leases import Holder, Leases
+from llara_eval.core.sealed import decode_record
 from llara_eval.vectors.store_folder import StoreFolder
 
 _RENEWALS = 10
 """The most renewals of a lease in the time after which it expires; each renewal takes two requests."""
-
-_clock = time.monotonic
 
 
 class RemoteFiles:
@@ -46,6 +43,7 @@ class RemoteFiles:
         Raises:
             UsageError: fsspec does not know the protocol.
             MissingPartError: The library for the protocol is not installed.
+            LlaraEvalError: The server cannot be reached, or refuses.
         """
         from fsspec.core import url_to_fs
 
@@ -55,6 +53,8 @@ class RemoteFiles:
             raise MissingPartError(f"{url}: {error}") from error
         except ValueError as error:
             raise UsageError(f"{url}: {error}") from error
+        except Exception as error:  # fsspec has a class of errors for each protocol
+            raise LlaraEvalError(f"{url}: cannot be opened ({type(error).__name__}: {error})") from error
         return cls(file_system, root.rstrip("/"))
 
     def __truediv__(self, name: str) -> "RemoteFiles":
@@ -159,25 +159,19 @@ class RemoteLeases(Leases):
     def __init__(self, files: RemoteFiles, *, expires: float) -> None:
         super().__init__(Path(files.root), expires=expires)
         self._files = files
-        self._seen: dict[str, tuple[bytes, float]] = {}
         self._renewed: dict[str, float] = {}
 
     def take(self, name: str) -> bool:
         """Take a lease that is free or abandoned; return False if another worker holds it."""
-        file, now = f"{name}.lease", _clock()
+        file = f"{name}.lease"
         lease = self._files.read(file)
         if lease is not None:
-            before, since = self._seen.get(name, (b"", now))
-            if before != lease:
-                self._seen[name] = lease, (since := now)
-            holder = Holder.of(lease)
-            is_dead = holder.host == self._owner.host and not is_alive(holder.pid)
-            if now - since <= self.expires and not is_dead:
+            if self._unchanged(name, lease) <= self.expires and not self._is_dead(Holder.of(lease)):
                 return False
             if self._files.read(file) != lease:  # another worker has taken the lease over
                 return False
             self._files.delete(file)
-        self._renewed[name] = now
+        self._renewed[name] = now = self._now()
         return self._files.create(file, self._lease(now))
 
     def holder(self, name: str) -> Holder:
@@ -190,7 +184,7 @@ class RemoteLeases(Leases):
 
     def renew(self, name: str) -> None:
         """Renew a lease, unless it was renewed a short while ago."""
-        now = _clock()
+        now = self._now()
         if now - self._renewed[name] >= self.expires / _RENEWALS and self._is_mine(name):
             self._files.write(f"{name}.lease", self._lease(now))
             self._renewed[name] = now
@@ -299,11 +293,14 @@ def open_store_folder(address: str | None, home: Path) -> StoreFolder:
     None is the address of the cache folder ``home``, which also holds the copies of files at a URL.
 
     Raises:
-        UsageError: fsspec does not know the protocol of the URL.
+        UsageError: The URL has no protocol, or one that fsspec does not know.
         MissingPartError: The library for the protocol is not installed.
+        LlaraEvalError: The server cannot be reached, or refuses.
     """
     if address is None:
         return StoreFolder(home)
     if "://" in address or "::" in address:
+        if address.startswith(":"):
+            raise UsageError(f"{address!r} has no protocol; write protocol://folder, or the path of a folder")
         return RemoteFolder(home, RemoteFiles.open(address))
     return StoreFolder(Path(address).expanduser())

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from llara_eval.core.decode import decode
 from llara_eval.core.files import atomic_write
+from llara_eval.core.sealed import seal
 from llara_eval.core.types import Ids, as_ids
-from llara_eval.vectors.sealed import seal
 from llara_eval.vectors.store_folder import StoreFolder
 
 SHARD_SIZE = 4_096

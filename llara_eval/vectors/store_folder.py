@@ -13,7 +13,7 @@ from typing import Any
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import remove_drafts, write_json
 from llara_eval.core.leases import Leases
-from llara_eval.vectors.sealed import canonical, decode_record, sealed
+from llara_eval.core.sealed import canonical, decode_record, sealed
 
 
 class StoreFolder:

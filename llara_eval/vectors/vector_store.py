@@ -20,18 +20,15 @@ from numpy.typing import NDArray
 
 from llara_eval.core.errors import CheckFailedError, DataError
 from llara_eval.core.files import atomic_write
-from llara_eval.core.leases import EXPIRES, Leases
+from llara_eval.core.leases import EXPIRES, Leases, Waiting
 from llara_eval.core.protocols import SILENT, Advance, Progress
+from llara_eval.core.sealed import seal
 from llara_eval.core.types import Ids
 from llara_eval.encoding.encoder import Encoder, Started
 from llara_eval.encoding.templates import Side
-from llara_eval.vectors.sealed import seal
 from llara_eval.vectors.shards import Listing
 from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.token_store import TokenStore
-
-_POLL = 0.5
-"""Seconds between two looks at shards that other workers are making."""
 
 
 class Vectors(NamedTuple):
@@ -176,14 +173,15 @@ def _encode(
     advance: Advance,
 ) -> int:
     """Encode shards until the store has all; return the number of rows that this worker encoded."""
-    waiting = list({shard.content: shard for shard in listing.shards}.values())
+    pending = list({shard.content: shard for shard in listing.shards}.values())
     encoded_rows, ready_times = 0, [0.0]
     # A thread writes a shard while the next shard is encoded. At most two shards are in memory.
     with ThreadPoolExecutor(1) as thread:
         writing: Future[None] = thread.submit(lambda: None)
-        while waiting:
+        waiting = Waiting(leases)
+        while pending:
             held_by_others = []
-            for shard in waiting:
+            for shard in pending:
                 if store.record(shard.content) is None:
                     with ExitStack() as lease:
                         if not lease.enter_context(leases.hold(shard.content)):
@@ -202,9 +200,11 @@ def _encode(
                             encoded_rows += shard.rows
                             continue
                 advance(shard.rows)
-            if len(held_by_others) == len(waiting):
-                time.sleep(_POLL)
-            waiting = held_by_others
+            if len(held_by_others) < len(pending):
+                waiting = Waiting(leases)
+            else:
+                waiting.pause(held_by_others[0].content)
+            pending = held_by_others
     writing.result()
     return encoded_rows
 

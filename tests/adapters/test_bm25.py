@@ -11,6 +11,7 @@ from adapters.anserini import find_java, run_anserini
 from adapters.bm25 import Bm25
 from adapters.options import Context
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
+from llara_eval.core.sealed import is_whole
 from llara_eval.datasets.load import load
 from llara_eval.scoring.ranking import rank
 
@@ -153,13 +154,16 @@ def rename(make_collection):
     return lambda *args: make_collection(*args, name="other")
 
 
-def test_an_index_without_its_facts_is_built_again(make_collection, tmp_path) -> None:
+def test_a_damaged_index_is_built_again(make_collection, tmp_path) -> None:
     dataset = open_collection(make_collection)
     before = ranking("bm25", dataset, home=tmp_path)
     (index,) = (tmp_path / "indexes").iterdir()
-    (index / "facts.json").unlink()
-    next((index / "lucene").iterdir()).write_bytes(b"half an index")
+    postings = max((index / "lucene").iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(postings.read_bytes())
+    content[len(content) // 2] ^= 1
+    postings.write_bytes(content)
     assert ranking("bm25", dataset, home=tmp_path) == before
+    assert is_whole(index)
 
 
 def build_slowly(monkeypatch) -> list[Path]:

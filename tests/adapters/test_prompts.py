@@ -10,8 +10,10 @@ from tiny_models import make_sentence_transformer, make_tokenizer, save_checkpoi
 
 from adapters import dense, open_system
 from adapters.options import Context
+from adapters.prompts import find_entry
 from llara_eval.core.errors import CheckFailedError, DataError, MissingPartError
 from llara_eval.datasets.load import load
+from llara_eval.encoding.prompt_sets import PromptOptions
 from llara_eval.evaluation.record import load as load_record
 from llara_eval.evaluation.suite import encode_all, evaluate_all
 
@@ -147,6 +149,25 @@ def test_a_checkpoint_that_says_nothing_is_warned_of_in_the_result(tmp_path, fol
         [bare], folders[:1], runs_dir=tmp_path / "maxp", options={"dtype": "float32"}, maxp=True
     )
     assert load_record(outcome.folder).warnings == [warning]
+
+
+def test_a_key_that_is_a_data_set_is_no_side_of_another(tmp_path) -> None:
+    file = tmp_path / "own.json"
+    file.write_text(
+        json.dumps({"msmarco-passage": "p: ", "nq-document": "n: ", "default": "d: "}), encoding="utf-8"
+    )
+    options = PromptOptions(set_name=str(file))
+    prompts = {
+        name: (entry.query, entry.document)
+        for name in ("msmarco-passage/dev", "dl19", "beir/msmarco", "beir/nq")
+        if (entry := find_entry(options, name))
+    }
+    assert prompts == {
+        "msmarco-passage/dev": ("p: ", None),
+        "dl19": ("p: ", None),
+        "beir/msmarco": ("d: ", None),
+        "beir/nq": (None, "n: "),
+    }
 
 
 class Tasks:

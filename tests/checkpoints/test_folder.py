@@ -103,9 +103,15 @@ def test_processes_that_need_one_gguf_file_at_once_convert_it_once(tmp_path, mon
     with ThreadPoolExecutor(3) as threads:  # each takes a lease of its own
         folders = set(threads.map(convert_gguf, [tmp_path / "model.gguf"] * 3))
     assert len(conversions) == 1
-    assert [path for path in (tmp_path / "home").rglob("*.*") if path.is_file()] == [
-        folder / "config.json" for folder in folders
-    ]
+    (folder,) = folders
+    assert {path for path in (tmp_path / "home").rglob("*.*") if path.is_file()} == {
+        folder / "config.json",
+        folder / "checksums.json",
+    }
+    (folder / "config.json").write_text("{}")
+    assert convert_gguf(tmp_path / "model.gguf") == folder
+    assert len(conversions) == 2, "a damaged conversion is made again"
+    assert (folder / "config.json").read_text() == ""
 
 
 def test_bm25_has_no_checkpoint() -> None:

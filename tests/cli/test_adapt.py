@@ -93,7 +93,10 @@ def test_what_is_not_a_training_run_is_never_removed(
     (foreign := tmp_path / "thesis").mkdir()
     (foreign / "thesis.tex").write_text("years of work")
     refused = call(*words, "--output", foreign, "--on-existing", "always")
-    assert (refused.exit_code, "exists and holds thesis.tex" in text_of(refused)) == (2, True)
+    assert (refused.exit_code, "holds thesis.tex, which no training run wrote" in text_of(refused)) == (
+        2,
+        True,
+    )
     for output in (model, model.parent):
         refused = call(*words, "--output", output, "--on-existing", "always")
         assert (refused.exit_code, "holds the model itself" in text_of(refused)) == (2, True)
@@ -108,7 +111,7 @@ def test_an_existing_folder_is_never_written_over_unasked(tmp_path: Path, base: 
     words = ["adapt", "--model", base, "--data", texts, "--output", out, *QUICK]
     refused = call(*words)
     assert refused.exit_code == 2
-    assert "holds thesis.tex; choose another --output" in text_of(refused)
+    assert "holds thesis.tex, which no training run wrote" in text_of(refused)
 
 
 def test_prompts_and_slots_reach_the_checkpoint(tmp_path: Path, base: Path, texts: Path) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from commands import DOCUMENTS, QRELS, QUERIES, call, text_of
+from layouts import by_language
 from servers import make_zip
 
+from llara_eval.core.errors import CheckFailedError
 from llara_eval.datasets import download
 from llara_eval.datasets import known as catalogue
 
@@ -241,6 +243,15 @@ def test_show_says_what_is_known_and_what_is_at_hand(data):
     shown = call("datasets", "show", "scifact", "--data-dir", data)
     assert "neither queries.jsonl, queries.jsonl.gz or" in shown.stdout
     assert call("datasets", "show", "nobody-knows", "--data-dir", data).exit_code == 3
+
+
+def test_a_folder_of_several_configurations_ends_with_exit_code_4_and_their_names(tmp_path):
+    by_language(tmp_path / "set")
+    result = call("evaluate", "-m", "bm25", "-d", tmp_path / "set", "--runs-dir", tmp_path / "runs")
+    assert result.exit_code == CheckFailedError.exit_code == 4
+    assert "of de, fr; name one" in " ".join(result.stderr.split())
+    listed = call("datasets", "--json", "--data-dir", tmp_path)
+    assert {"set:de", "set:fr"} <= set(rows_of(listed))
 
 
 def test_show_of_a_group_lists_its_members(tmp_path):

@@ -135,7 +135,25 @@ def test_after_a_while_a_warning_names_the_holder(two, monkeypatch, tmp_path) ->
     with other.hold("a", wait=True) as taken:
         assert taken
     assert f"waiting for process {os.getpid()} on {socket.gethostname()}" in warnings[0]
-    assert f"{tmp_path / 'a.lease'}; delete that file" in warnings[0]
+    assert f"holds {tmp_path / 'a.lease'}, until it has given no sign of life for 600 seconds" in warnings[0]
+
+
+def test_a_lease_from_the_future_expires_by_the_clock_of_the_worker_that_waits(tmp_path, monkeypatch) -> None:
+    """Another machine's clock may be wrong by years; what counts then is how long nothing changes."""
+    now = 0.0
+    monkeypatch.setattr(Leases, "_now", staticmethod(lambda: now))
+    leases, path = Leases(tmp_path, expires=60.0), tmp_path / "a.lease"
+    path.write_text(json.dumps(asdict(Holder("elsewhere", 1, "x"))))
+    future = time.time() + 1e8
+    os.utime(path, (future, future))
+    assert not leases.take("a")
+    now = 59.0
+    assert not leases.take("a")
+    os.utime(path, (future + 1, future + 1))  # a renewal
+    now = 61.0
+    assert not leases.take("a")
+    now = 122.0
+    assert leases.take("a")
 
 
 def test_waiting_ends_when_the_holder_gives_it_back(two, monkeypatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import constants
 from pyarrow import parquet
 
-from llara_eval.core.errors import DataError
+from llara_eval.core.errors import CheckFailedError, DataError
 from llara_eval.datasets import known as catalogue
 from llara_eval.datasets.inventory import describe, fetch, verify
 from llara_eval.datasets.known import KnownDataset
@@ -175,14 +175,93 @@ def test_a_repository_of_another_kind_is_refused_before_a_download(small, tmp_pa
     assert asked(small, "data.csv") == []
 
 
-def test_judgements_in_a_data_set_of_their_own_are_hinted_at(small, tmp_path):
-    small.repos["org/apart"] = {OLD: {"corpus.jsonl.gz": b"", "queries.jsonl.gz": b""}}
+@pytest.fixture
+def apart(small):
+    """Serve ``org/apart``, whose judgements are in ``org/apart-qrels``."""
+    small.repos["org/apart"] = {
+        OLD: {name: content for name, content in FILES.items() if "qrels" not in name}
+    }
+    small.repos["org/apart-qrels"] = {
+        NEW: {"README.md": CARD, "test.tsv": b"q1\td1\t1\n", "dev.tsv": b"q1\td2\t1\n"}
+    }
     small.refs["org/apart", "main"] = OLD
-    with pytest.raises(DataError, match=r"has no qrels .*; if its judgements are in org/apart-qrels, put"):
+    small.refs["org/apart-qrels", "main"] = NEW
+    return small
+
+
+def test_judgements_in_a_repository_of_their_own_are_fetched_too(apart, tmp_path):
+    dataset = open_set(tmp_path, "hf:org/apart")
+    assert dataset.qrels == {"q1": {"d1": 1}}
+    assert dataset.source == f"hf:org/apart@{OLD} and hf:org/apart-qrels@{NEW}"
+    apart.requests.clear()
+    assert open_set(tmp_path, "hf:org/apart", split="dev", offline=True).qrels == {"q1": {"d2": 1}}
+    assert open_set(tmp_path, f"hf:org/apart@{OLD}").fingerprint == dataset.fingerprint
+    assert apart.requests == []
+    verdict = verify("hf:org/apart", tmp_path)
+    assert (verdict.problem, verdict.checksums) == (None, "2 of 4 files have a checksum")
+
+
+def test_judgements_that_went_missing_are_fetched_again(apart, tmp_path):
+    open_set(tmp_path, "hf:org/apart")
+    (missing,) = tmp_path.glob("hub/datasets--org--apart-qrels/snapshots/*/test.tsv")
+    missing.unlink()
+    with pytest.raises(DataError, match="has not been downloaded"):
+        open_set(tmp_path, "hf:org/apart", offline=True)
+    assert open_set(tmp_path, "hf:org/apart").qrels == {"q1": {"d1": 1}}
+
+
+def test_no_judgements_anywhere_is_an_error(apart, tmp_path):
+    apart.repos["org/apart-qrels"] = {NEW: {"README.md": CARD, "notes.txt": b""}}
+    with pytest.raises(DataError, match=r"hf:org/apart has no qrels in a known layout .*; its files: README"):
+        open_set(tmp_path, "hf:org/apart")
+    apart.errors["org/apart-qrels"] = (401, "RepoNotFound")
+    with pytest.raises(DataError, match="hf:org/apart has no qrels in a known layout"):
+        open_set(tmp_path, "hf:org/apart")
+    apart.errors["org/apart-qrels"] = (403, "GatedRepo")
+    with pytest.raises(DataError, match="hf:org/apart-qrels is gated"):
         open_set(tmp_path, "hf:org/apart")
 
 
-@pytest.mark.parametrize("name", ["hf:small", "hf:org/small@", "hf:a/b/c", "hf:/small"])
+@pytest.fixture
+def languages(small):
+    """Serve ``org/languages``, with a configuration for each of two languages."""
+    small.repos["org/languages"] = {
+        OLD: {
+            f"{language}-{part}/test-00000-of-00001.parquet": table(rows)
+            for language, count in (("de", 200), ("fr", 100))
+            for part, rows in (("corpus", DOCUMENTS[:count]), ("queries", QUERIES), ("qrels", QRELS))
+        }
+    }
+    small.refs["org/languages", "main"] = OLD
+    return small
+
+
+def test_a_configuration_is_named_and_only_its_files_are_fetched(languages, tmp_path):
+    dataset = open_set(tmp_path, "hf:org/languages:fr")
+    assert (dataset.name, len(dataset.corpus)) == ("hf:org/languages:fr", 100)
+    assert dataset.source == f"hf:org/languages:fr@{OLD}"
+    assert asked(languages, "de-corpus") == []
+    with pytest.raises(DataError, match=r"hf:org/languages:de has not been downloaded"):
+        open_set(tmp_path, "hf:org/languages:de", offline=True)
+    assert len(open_set(tmp_path, f"hf:org/languages:de@{OLD}").corpus) == 200
+    assert len(open_set(tmp_path, "hf:org/languages:fr", offline=True).corpus) == 100
+    assert (
+        describe("hf:org/languages:fr", tmp_path)["fetched"]
+        == f"hf:org/languages:fr@{OLD}, 3 of 3 files have a checksum"
+    )
+    assert verify("hf:org/languages:fr", tmp_path).documents == 100
+    assert judgements("hf:org/languages:fr", "test", data_dir=tmp_path) == {"q1": {"d1": 1}}
+
+
+def test_where_it_is_unclear_which_configuration_is_meant_nothing_is_fetched(languages, tmp_path):
+    with pytest.raises(CheckFailedError, match=r"meant, of de, fr; name one, such as hf:org/languages:de"):
+        open_set(tmp_path, "hf:org/languages")
+    with pytest.raises(DataError, match=r"hf:org/languages has no configuration 'es'; it has de, fr"):
+        open_set(tmp_path, "hf:org/languages:es")
+    assert asked(languages, "resolve") == []
+
+
+@pytest.mark.parametrize("name", ["hf:small", "hf:org/small@", "hf:a/b/c", "hf:/small", "hf:org/small:"])
 def test_a_malformed_name_is_refused(tmp_path, name):
     with pytest.raises(DataError, match="expected hf:organisation/name"):
         locate(name, data_dir=tmp_path)

@@ -17,6 +17,7 @@ from llara_eval.datasets.known import (
 from llara_eval.scoring.measures import DEFAULT_MEASURES, parse_measures
 
 MSMARCO = [name for name, known in KNOWN.items() if known.files]
+LIMIT = ("limit", "limit-small")
 LICENSED = tuple(name for name, known in KNOWN.items() if known.obtain)
 
 SPOTS = {
@@ -48,7 +49,7 @@ LICENSED_COUNTS = {
 def test_there_are_fourteen_public_sets_twelve_forums_and_four_licensed_sets():
     assert len(BEIR) == 14 + 12 + 4
     assert all(name == known.name for name, known in KNOWN.items())
-    assert {*BEIR, *MSMARCO, *AVERAGES["nanobeir"]} == set(KNOWN)
+    assert {*BEIR, *MSMARCO, *AVERAGES["nanobeir"], *LIMIT} == set(KNOWN)
 
 
 def test_the_licensed_sets_say_how_to_obtain_them_and_have_no_archive():
@@ -135,16 +136,31 @@ def test_names_are_found_in_any_case_and_by_their_usual_aliases():
 
 
 def test_a_data_set_says_how_it_is_measured():
+    for name, known in KNOWN.items():
+        assert parse_measures(known.measures) == list(known.measures), name
     for name in BEIR:
         known = KNOWN[name]
-        assert (known.measures, known.depth, known.text_length) == (DEFAULT_MEASURES, 1_000, None), name
-    for name in MSMARCO:
-        assert parse_measures(KNOWN[name].measures) == list(KNOWN[name].measures), name
+        usual = tuple(measure for measure in known.measures if measure != "R_cap@100")
+        assert (usual, known.depth, known.text_length) == (DEFAULT_MEASURES, 1_000, None), name
     usual = {name: (KNOWN[name].measures[0], KNOWN[name].depth, KNOWN[name].text_length) for name in MSMARCO}
     assert usual["msmarco-passage/dev"] == usual["msmarco-passage-titled/dev"] == ("RR@10", 1_000, None)
     assert usual["msmarco-document/dev"] == ("RR@100", 100, 2_048)
     assert usual["msmarco-passage/trec-dl-2019"] == ("nDCG@10", 1_000, None)
     assert usual["msmarco-document/trec-dl-2020"] == ("nDCG@10", 100, 2_048)
+
+
+def test_trec_covid_alone_has_the_capped_recall_of_beirs_paper_beside_the_recall():
+    assert {name for name in KNOWN if "R_cap@100" in KNOWN[name].measures} == {"beir/trec-covid"}
+    assert "R@100" in KNOWN["beir/trec-covid"].measures
+
+
+def test_limit_is_measured_as_in_its_paper_and_is_in_no_mean():
+    assert KNOWN["limit"].measures == ("R@2", "R@10", "R@100", "nDCG@10", "Judged@10")
+    assert KNOWN["limit-small"].measures == ("R@2", "R@10", "R@20", "nDCG@10", "Judged@10")
+    for known in (KNOWN[name] for name in LIMIT):
+        assert (known.queries, known.judgements, known.groups) == (1_000, 2_000, ())
+        assert re.fullmatch(r"orionweller/LIMIT(-small)?@[0-9a-f]{40}", known.hub)
+    assert not {member for group in AVERAGES for member in expand(group)}.intersection(LIMIT)
 
 
 def test_the_official_counts_of_ms_marco_are_the_published_ones():

@@ -1,14 +1,23 @@
 """Layouts of data sets as people have them: each is written and read, and is the same data set."""
 
-import gzip
-import json
 import re
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from checkout import ROOT
-from pyarrow import parquet
+from layouts import (
+    DOCUMENTS,
+    LAYOUTS,
+    QUERIES,
+    TRAIN,
+    beir,
+    graded,
+    hub_split_for_split,
+    plain_parquet,
+    put,
+    put_text,
+    several_files,
+)
 
 from llara_eval.core.errors import DataError
 from llara_eval.datasets.folder import read_queries, splits
@@ -16,168 +25,26 @@ from llara_eval.datasets.inventory import others
 from llara_eval.datasets.layout import arrange, choose
 from llara_eval.datasets.load import load
 
-DOCUMENTS = [
-    {"_id": "d1", "title": "Title", "text": "one"},
-    {"_id": "2", "title": "", "text": "two"},
-    {"_id": "d3", "title": "", "text": "three"},
-]
-QUERIES = [{"_id": "q1", "text": "first"}, {"_id": "2", "text": "second"}]
-TEST = [("q1", "d1", 2), ("q1", "d3", 0), ("2", "2", 1)]
-TRAIN = [("2", "d3", 1)]
-
-
-def put(path: Path, rows: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".parquet":
-        parquet.write_table(pa.Table.from_pylist(rows), path)
-        return
-    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-
-
-def put_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
-
-
-def graded(judgements, kind=int) -> list[dict]:
-    return [{"query-id": q, "corpus-id": d, "score": kind(grade)} for q, d, grade in judgements]
-
-
-def tsv(judgements) -> str:
-    rows = "".join(f"{q}\t{d}\t{grade}\n" for q, d, grade in judgements)
-    return f"query-id\tcorpus-id\tscore\n{rows}"
-
-
-def renamed(rows, **names) -> list[dict]:
-    return [{names.get(key, key): value for key, value in row.items()} for row in rows]
-
-
-def beir(folder: Path, ending: str = "") -> None:
-    put(folder / f"corpus.jsonl{ending}", DOCUMENTS)
-    put(folder / f"queries.jsonl{ending}", QUERIES)
-    put_text(folder / f"qrels/test.tsv{ending}", tsv(TEST))
-    put_text(folder / f"qrels/train.tsv{ending}", tsv(TRAIN))
-
-
-def beir_with_trec_judgements(folder: Path) -> None:
-    beir(folder)
-    put_text(folder / "qrels/test.tsv", "# pooled\n" + "".join(f"{q} 0 {d} {g}\n" for q, d, g in TEST))
-
-
-def hub_jsonl(folder: Path) -> None:
-    put(folder / "corpus.jsonl", renamed(DOCUMENTS, _id="id"))
-    put(folder / "queries.jsonl", renamed(QUERIES, _id="id"))
-    for split, judgements in (("test", TEST), ("train", TRAIN)):
-        put(folder / f"qrels/{split}.jsonl", graded(judgements, float))
-
-
-def hub_parquet(folder: Path) -> None:
-    put(folder / "corpus/corpus-00000-of-00001.parquet", DOCUMENTS)
-    put(folder / "queries/queries-00000-of-00001.parquet", QUERIES)
-    for split, judgements in (("test", TEST), ("train", TRAIN)):
-        put(folder / f"data/{split}-00000-of-00001.parquet", graded(judgements, float))
-
-
-def hub_split_for_split(folder: Path) -> None:
-    for split, judgements in (("test", TEST), ("train", TRAIN)):
-        put(folder / f"corpus/{split}-00000-of-00001.parquet", DOCUMENTS)
-        put(folder / f"queries/{split}-00000-of-00001.parquet", QUERIES)
-        put(folder / f"qrels/{split}-00000-of-00001.parquet", graded(judgements))
-    put(folder / "corpus/train-00000-of-00001.parquet", DOCUMENTS[2:])
-
-
-def hub_converted(folder: Path) -> None:
-    put(folder / "corpus/corpus/0000.parquet", DOCUMENTS[:1])
-    put(folder / "corpus/corpus/0001.parquet", DOCUMENTS[1:])
-    put(folder / "queries/queries/0000.parquet", QUERIES)
-    for split, judgements in (("test", TEST), ("train", TRAIN)):
-        put(folder / f"default/{split}/0000.parquet", graded(judgements))
-
-
-def several_files(folder: Path) -> None:
-    put(folder / "corpus/part-0.jsonl", DOCUMENTS[:2])
-    put(folder / "corpus/part-1.jsonl", DOCUMENTS[2:])
-    put(folder / "queries/part-0.jsonl", QUERIES[:1])
-    put(folder / "queries/part-1.jsonl", QUERIES[1:])
-    put(folder / "qrels/test-00000-of-00002.parquet", graded(TEST[:1]))
-    put(folder / "qrels/test-00001-of-00002.parquet", graded(TEST[1:]))
-    put(folder / "qrels/train-00000-of-00001.parquet", graded(TRAIN))
-
-
-CARD = """---
-license: mit
-configs:
-- config_name: corpus
-  data_files:
-  - split: corpus
-    path: tables/documents*.parquet
-- config_name: queries
-  data_files: tables/questions.parquet
-- config_name: default
-  default: true
-  data_files:
-  - split: test
-    path:
-    - tables/answers-test.parquet
-  - split: train
-    path: tables/answers-train.parquet
----
-# A data set
-"""
-
-
-def by_card(folder: Path) -> None:
-    put(folder / "tables/documents.parquet", DOCUMENTS)
-    put(folder / "tables/questions.parquet", QUERIES)
-    put(folder / "tables/answers-test.parquet", graded(TEST))
-    put(folder / "tables/answers-train.parquet", graded(TRAIN))
-    put_text(folder / "README.md", CARD)
-
-
-def plain_parquet(folder: Path) -> None:
-    put(folder / "corpus.parquet", renamed(DOCUMENTS, _id="doc_id"))
-    put(folder / "queries.parquet", renamed(QUERIES, _id="query_id"))
-    for split, judgements in (("test", TEST), ("train", TRAIN)):
-        rows = [{"query_id": q, "doc_id": d, "relevance": grade} for q, d, grade in judgements]
-        put(folder / f"qrels/{split}.parquet", rows)
-
-
-def json_judgements(folder: Path) -> None:
-    """Rows with numbers for ids, as other tools write them."""
-    hub_jsonl(folder)
-    put(folder / "corpus.jsonl", [DOCUMENTS[0], {"id": 2, "text": "two"}, DOCUMENTS[2]])
-    put(folder / "queries.jsonl", [QUERIES[0], {"id": 2, "text": "second"}])
-
-
-LAYOUTS = [
-    *(beir, lambda folder: beir(folder, ".gz"), beir_with_trec_judgements, hub_jsonl, hub_parquet),
-    *(hub_split_for_split, hub_converted, several_files, by_card, plain_parquet, json_judgements),
-]
-NAMES = [
-    *("BEIR", "BEIR, gzipped", "BEIR with TREC's judgements", "JSON Lines of the hub", "Parquet of the hub"),
-    *("documents by split", "Parquet as the hub converts it", "several files", "by the README's configs"),
-    *("Parquet files", "numbers for ids"),
-]
-
 
 def open_folder(folder: Path, split: str | None = None):
     return load(str(folder), data_dir=folder.parent / "nowhere", split=split, offline=True)
 
 
-@pytest.mark.parametrize("write", LAYOUTS, ids=NAMES)
-def test_every_layout_is_the_same_data_set(tmp_path, write):
+@pytest.mark.parametrize(("write", "configuration"), LAYOUTS.values(), ids=LAYOUTS)
+def test_every_layout_is_the_same_data_set(tmp_path, write, configuration):
     beir(tmp_path / "beir")
     expected = open_folder(tmp_path / "beir")
     write(tmp_path / "other")
-    dataset = open_folder(tmp_path / "other")
+    other = tmp_path / (f"other:{configuration}" if configuration else "other")
+    dataset = open_folder(other)
+    assert dataset.name == other.name
     assert list(dataset.corpus) == list(expected.corpus)
     assert dataset.queries == expected.queries
     assert dataset.qrels == expected.qrels == {"q1": {"d1": 2, "d3": 0}, "2": {"2": 1}}
     assert dataset.fingerprint == expected.fingerprint
-    assert sorted(splits(tmp_path / "other")) == ["test", "train"]
-    assert open_folder(tmp_path / "other", "train").qrels == {"2": {"d3": 1}}
-    assert others(tmp_path) == ["beir", "other"]
+    assert sorted(splits(other)) == ["test", "train"]
+    assert open_folder(other, "train").qrels == {"2": {"d3": 1}}
+    assert [name for name in others(tmp_path) if not name.endswith(":fr")] == ["beir", other.name]
 
 
 def test_judgements_without_grades_are_relevant(tmp_path):
@@ -272,6 +139,7 @@ def test_what_is_missing_is_named(tmp_path):
 def test_a_card_that_names_too_little_is_passed_over_and_one_that_is_no_yaml_is_an_error():
     names = ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv", "a.parquet"]
     plain = arrange(names)
+    assert plain.keys() == {""}
     for card in (
         "# no head",
         "---\nlicense: mit\n---\n",
@@ -291,4 +159,4 @@ def test_files_of_a_split_come_before_those_of_none():
 def test_the_page_of_data_sets_lists_every_layout_that_is_read_here():
     page = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
     table = re.search(r"\| layout \| how it is written \|\n(.*?)\n\n", page, re.DOTALL)[1]
-    assert [line.split("|")[1].strip() for line in table.splitlines()[1:]] == [*NAMES, "NanoBEIR"]
+    assert [line.split("|")[1].strip() for line in table.splitlines()[1:]] == [*LAYOUTS, "NanoBEIR"]

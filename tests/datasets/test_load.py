@@ -230,8 +230,15 @@ def test_a_folder_with_other_counts_is_filed_under_its_own_name(
     dataset = load_folder(tiny)
     assert (dataset.name, dataset.drop_own_ids) == ("tiny", False)
     (warning,) = dataset.warnings
-    assert "is not beir/tiny" in warning
-    assert message in warning
+    assert warning == f"tiny is not beir/tiny: {message}; its results are filed under 'tiny'"
+
+
+def test_a_folder_with_other_counts_never_takes_the_name_of_a_public_set(tiny, known_tiny, monkeypatch):
+    known = dataclasses.replace(known_tiny, name="tiny", documents=1_004)
+    monkeypatch.setattr(catalogue, "KNOWN", {known.name: known})
+    dataset = load_folder(tiny)
+    assert dataset.name == f"{tiny.parent.name}/tiny"
+    assert f"filed under '{dataset.name}'" in dataset.warnings[0]
 
 
 def test_what_is_not_pinned_is_not_compared(tiny, known_tiny, monkeypatch):

@@ -87,6 +87,15 @@ def test_the_same_content_is_the_same_data_set_in_memory_and_in_a_folder(in_fold
     assert dataset.warnings == in_folder.warnings == ("1 documents have neither title nor text",)
 
 
+def test_a_separator_in_a_text_makes_another_data_set():
+    """Title and text are divided at another place; vectors of one are not vectors of the other."""
+    prints = {
+        from_memory(documents={**DOCUMENTS, "d1": document}).corpus.fingerprint
+        for document in ({"title": "a\x1fb", "text": "c"}, {"title": "a", "text": "b\x1fc"})
+    }
+    assert len(prints) == 2
+
+
 def test_a_data_set_in_memory_has_a_name_and_says_how_it_is_measured():
     usual = from_memory()
     assert (usual.name, usual.split, usual.mismatch) == ("memory", "test", None)

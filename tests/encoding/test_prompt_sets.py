@@ -38,8 +38,36 @@ def test_a_file_has_a_prompt_for_each_data_set_or_for_all(tmp_path, content, nam
 
 
 @pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"msmarco-passage": "q: "}, {"msmarco-passage": Entry("msmarco-passage of p.json", query="q: ")}),
+        (
+            {"MSMARCO-Passage": {"query": "q: ", "document": "d: "}},
+            {"msmarco-passage": Entry("MSMARCO-Passage of p.json", query="q: ", document="d: ")},
+        ),
+        (
+            {"msmarco-passage-query": "q: ", "msmarco-passage-document": "d: "},
+            {"msmarco-passage": Entry("msmarco-passage of p.json", query="q: ", document="d: ")},
+        ),
+        (
+            {"MSMARCO-query": "q: ", "MSMARCO-passage": "d: "},
+            {"msmarco": Entry("MSMARCO of p.json", query="q: ", document="d: ")},
+        ),
+        ({"SciFact-passage": "d: "}, {"scifact": Entry("SciFact of p.json", document="d: ")}),
+    ],
+)
+def test_a_data_set_whose_name_ends_like_a_side_is_no_side(tmp_path, content, expected) -> None:
+    names = {"msmarco-passage", "msmarco-document", "scifact"}
+    assert PromptSet.from_file(write(tmp_path / "p.json", content), names).entries == expected
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
+        (
+            {"scifact": {"passage": "a: ", "document": "b: "}},
+            "the document prompt of 'scifact' is given twice",
+        ),
         ({}, "expected prompts, found none"),
         ([], "expected an object"),
         ({"scifact": 3}, "'scifact': expected a text, or a table of texts named query and document, found 3"),

@@ -192,8 +192,8 @@ def test_every_command_is_one_that_evaluate_takes(every):
             names = params["measures"].split(",") if params["measures"] else known.measures
             measures = within_depth(names, params["depth"] or known.depth)
             assert set(measures) >= {item.measure for item in cell.expected}
-            assert set(measures) == set(cell.measures), "else `repro` would refuse the result of this command"
-        assert tuple(parse_measures(cell.measures)) == cell.measures
+            assert set(measures) == set(cell.measures_of(member)), "`repro` makes the result of this command"
+            assert tuple(parse_measures(cell.measures_of(member))) == cell.measures_of(member)
 
 
 def test_a_regression_is_read_with_its_fields_parameters_and_grades(write_jar):

@@ -4,8 +4,6 @@ import gzip
 
 import pytest
 
-from llara_eval.core.errors import DataError
-
 
 @pytest.fixture
 def put(tmp_path):
@@ -20,16 +18,3 @@ def put(tmp_path):
         return path
 
     return write
-
-
-@pytest.fixture
-def refuses():
-    """Return a function that checks the message with which a reader refuses a file."""
-
-    def check(read, path, line, problem) -> None:
-        with pytest.raises(DataError) as caught:
-            read(path)
-        assert str(caught.value).startswith(f"{path}:{line}: ")
-        assert problem in str(caught.value)
-
-    return check

@@ -82,8 +82,12 @@ def test_the_same_judgement_twice_is_accepted(put) -> None:
         (b"q 0 a 1\nq 0 caf\xe9 1\n", 2, "not UTF-8"),
     ],
 )
-def test_malformed_judgements_name_file_line_and_value(put, refuses, content, line, problem) -> None:
-    refuses(read_qrels, put(content), line, problem)
+def test_malformed_judgements_name_file_line_and_value(put, content, line, problem) -> None:
+    path = put(content)
+    with pytest.raises(DataError) as caught:
+        read_qrels(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert problem in str(caught.value)
 
 
 def test_a_header_alone_is_no_judgement(put) -> None:

@@ -274,8 +274,12 @@ LATIN = "q Q0 café 2 1.0 t\n".encode("latin-1")
         (b"".join(b"q Q0 d%d 1 1 t\n" % i for i in range(4000)) + LATIN, 4001, "not UTF-8"),
     ],
 )
-def test_a_malformed_run_names_file_line_and_value(put, refuses, content, line, problem) -> None:
-    refuses(read_run, put(content), line, problem)
+def test_a_malformed_run_names_file_line_and_value(put, content, line, problem) -> None:
+    path = put(content)
+    with pytest.raises(DataError) as caught:
+        read_run(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert problem in str(caught.value)
 
 
 def test_a_document_ranked_twice_names_the_file(put) -> None:

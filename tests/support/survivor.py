@@ -111,10 +111,10 @@ def main(home: str, checkpoint: str, collection: str) -> None:
     from llara_eval.core import leases
     from llara_eval.datasets.load import load
     from llara_eval.evaluation.evaluate import evaluate
-    from llara_eval.vectors import shards, vector_store
+    from llara_eval.vectors import shards
 
     torch.set_num_threads(1)
-    shards.SHARD_SIZE, vector_store._POLL, leases._POLL = 40, 0.01, 0.01
+    shards.SHARD_SIZE, leases._POLL = 40, 0.01
     system = open_checkpoint(checkpoint, {}, {}, Context(Path(home)))
     dataset = load(collection, data_dir=Path(home))
 

@@ -23,12 +23,12 @@ from llara_eval.core import files
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.core.files import atomic_write, draft, write_json, write_text
 from llara_eval.core.leases import Leases
+from llara_eval.core.sealed import seal, sealed
 from llara_eval.datasets.load import load
 from llara_eval.encoding.templates import Template
 from llara_eval.evaluation import evaluate, suite
 from llara_eval.evaluation.record import RUN
 from llara_eval.vectors import shards, vector_store
-from llara_eval.vectors.sealed import seal, sealed
 from llara_eval.vectors.shards import Listing, Shard
 from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.token_store import TokenStore
@@ -124,7 +124,7 @@ def test_a_folder_that_cannot_be_synchronised_is_no_error(tmp_path, monkeypatch)
     number = errno.EINVAL
     write_text(tmp_path / "a", "text")
     number = errno.EIO
-    with pytest.raises(OSError, match="Input/output error"):
+    with pytest.raises(LlaraEvalError, match="Input/output error"):
         write_text(tmp_path / "b", "text")
 
 

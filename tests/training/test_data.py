@@ -115,6 +115,19 @@ def test_a_file_is_checked_once_and_again_when_it_has_changed(tmp_path: Path) ->
     assert checked == ["a", "b", "b"], "a cached index belongs to a format's name, and to nothing else"
 
 
+def test_damaged_files_of_the_cache_are_made_again(tmp_path: Path) -> None:
+    """The decompressed copy, the index, and the record of each: one bit in any of them."""
+    before = list(rows_of(tmp_path, LINES, ending="jsonl.gz"))
+    cache = sorted((tmp_path / "cache").iterdir())
+    assert len(cache) == 4
+    for path in cache:
+        content = bytearray(whole := path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        assert list(rows_of(tmp_path, LINES, ending="jsonl.gz")) == before, path
+        assert path.read_bytes() == whole
+
+
 def test_the_fingerprint_depends_on_the_content_alone(tmp_path: Path) -> None:
     first, same, other = (rows_of(tmp_path, text) for text in (LINES, LINES, LINES.replace(b"one", b"two")))
     assert first.fingerprint == same.fingerprint != other.fingerprint

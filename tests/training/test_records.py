@@ -55,6 +55,18 @@ def test_a_malformed_training_state_is_named(saved: Path, tmp_path: Path, record
     assert "step-00000003/run.json" in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["run.json", "checksums.json", "*.safetensors"])
+def test_a_training_state_with_one_wrong_bit_is_not_resumed(saved: Path, tmp_path: Path, name: str) -> None:
+    output = shutil.copytree(saved, tmp_path / "run")
+    (path,) = (output / "state" / "step-00000003").glob(name)
+    content = bytearray(path.read_bytes())
+    position = content.index(b"3") if name == "run.json" else len(content) - 8
+    content[position] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="step-00000003 is damaged"):
+        state.restore(output, WEIGHTS, IDENTITY)
+
+
 @pytest.mark.parametrize("identity", [{}, {"data": None}, {"data": 2.5, "schedule": 3}])
 def test_a_training_state_that_says_something_else_is_of_another_run(
     saved: Path, tmp_path: Path, identity: dict[str, Any]

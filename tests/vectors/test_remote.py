@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from llara_eval.cli import app
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.encoding.templates import Template
-from llara_eval.vectors import shards, vector_store
+from llara_eval.vectors import shards
 from llara_eval.vectors.remote import RemoteFiles, RemoteFolder, open_store_folder
 from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.token_store import TokenStore
@@ -32,7 +32,6 @@ TOKENIZER = make_tokenizer()
 @pytest.fixture(autouse=True)
 def small_and_fast(monkeypatch) -> None:
     monkeypatch.setattr(shards, "SHARD_SIZE", 16)
-    monkeypatch.setattr(vector_store, "_POLL", 0.01)
     monkeypatch.setattr("llara_eval.core.leases._POLL", 0.01)
 
 
@@ -263,6 +262,12 @@ def test_addresses_that_cannot_be_opened_are_refused(tmp_path, monkeypatch) -> N
         fill_at("file:///proc/x", tmp_path)
     with pytest.raises(UsageError, match="nowhere://x: Protocol not known"):
         open_store_folder("nowhere://x", tmp_path)
+    with pytest.raises(UsageError, match="'://x' has no protocol"):
+        open_store_folder("://x", tmp_path)
+    with pytest.raises(LlaraEvalError, match=r"ftp://127.0.0.1:1/x: cannot be opened \(ConnectionRefused"):
+        open_store_folder("ftp://127.0.0.1:1/x", tmp_path)
+    with pytest.raises(LlaraEvalError, match=r"/proc/x/.* cannot be written \(No such file or directory\)"):
+        open_store_folder("/proc/x", tmp_path).of_key({}).claim({})
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(MissingPartError, match="s3://bucket/x: Install s3fs"):
         open_store_folder("s3://bucket/x", tmp_path)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import fsspec
 import pytest
 
+from llara_eval.core.leases import Leases
 from llara_eval.vectors.remote import open_store_folder
 
 
@@ -25,7 +26,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("llara_eval.vectors.remote._clock", clock)
+    monkeypatch.setattr(Leases, "_now", staticmethod(clock))
     return clock
 
 

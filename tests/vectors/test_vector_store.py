@@ -13,7 +13,6 @@ from llara_eval.core.errors import CheckFailedError, DataError
 from llara_eval.core.leases import Leases
 from llara_eval.encoding.templates import Template
 from llara_eval.vectors import shards
-from llara_eval.vectors import vector_store as vectors
 from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.token_store import TokenStore
 from llara_eval.vectors.vector_store import VectorStore, fill
@@ -219,7 +218,7 @@ class Slow(CountingEncoder):
 
 
 def test_several_workers_share_the_work_and_end_byte_identical(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(vectors, "_POLL", 0.01)
+    monkeypatch.setattr("llara_eval.core.leases._POLL", 0.01)
     monkeypatch.setattr(shards, "SHARD_SIZE", 4)
     fill_store(tmp_path / "one", CountingEncoder())
     encoders, costs = [Slow(), Slow(), Slow()], []
@@ -238,8 +237,9 @@ def test_several_workers_share_the_work_and_end_byte_identical(tmp_path, monkeyp
     assert not list((tmp_path / "many").rglob("*.lease"))
 
 
-def test_what_a_silent_worker_holds_is_taken_over(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(vectors, "_POLL", 0.01)
+def test_what_a_silent_worker_holds_is_waited_for_and_taken_over(tmp_path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("llara_eval.core.leases._POLL", 0.01)
+    monkeypatch.setattr("llara_eval.core.leases._PATIENCE", 0.05)
     store, _ = fill_store(tmp_path, CountingEncoder())
     content = store.listing.shards[2].content
     (store.folder.path / f"{content}.json").unlink()
@@ -250,3 +250,4 @@ def test_what_a_silent_worker_holds_is_taken_over(tmp_path, monkeypatch) -> None
     encoder = CountingEncoder()
     fill_store(tmp_path, encoder)
     assert len(encoder.sequences) == store.listing.shards[2].rows
+    assert f"holds {lease}, until" in caplog.text
