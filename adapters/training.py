@@ -14,6 +14,7 @@ from llara_eval.core.errors import UsageError
 from llara_eval.core.existing import OnExistingRun
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.dataset import Dataset
+from llara_eval.encoding.prompt_sets import OWN_PROMPTS, PromptOptions
 from llara_eval.training.config import Conditions, Contrast, Schedule
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class RunOptions(TypedDict, total=False):
     validate_on: Dataset | None
     on_existing: OnExistingRun
     offline: bool
+    trust_remote_code: bool
     progress: Progress
 
 
@@ -179,6 +181,7 @@ def finetune(
     recipe: str = "llara",
     contrast: Contrast | None = None,
     schedule: Schedule | None = None,
+    prompts: PromptOptions = OWN_PROMPTS,
     **conditions: Unpack[RunOptions],
 ) -> Path:
     """Fine-tune a checkpoint with contrastive learning over hard negatives, as ``llara-eval finetune`` does.
@@ -192,6 +195,7 @@ def finetune(
         recipe: The recipe of the templates, and of objective and schedule where they are not given.
         contrast: The objective's settings, see :func:`finetuning`.
         schedule: The settings of the optimizer steps.
+        prompts: The prompts, by default those of the checkpoint or of the recipe.
         conditions: The conditions of the run, see :class:`RunOptions`.
 
     Returns:
@@ -210,6 +214,7 @@ def finetune(
         schedule or usual_schedule,
         Conditions(output=Path(output), **conditions),
         RECIPES[recipe],
+        prompts,
     ).run()
 
 

@@ -102,6 +102,19 @@ Dtype = Annotated[
     ),
 ]
 MaxLength = Annotated[int | None, typer.Option(min=1, help="The most tokens of a text with its template.")]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run code that the checkpoint brings; a hub name needs the 40 digits of its commit.",
+    ),
+]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", "-o", metavar="KEY=VALUE", help="A setting of the system, e.g. k1=0.82; repeatable."
+    ),
+]
 BatchTokens = Annotated[int | None, typer.Option(min=1, help="The most tokens of a batch.")]
 
 
@@ -140,8 +153,8 @@ class Prompting:
     query_prompt: Annotated[
         str | None,
         _Text(
-            help="The text before each query; \\n is a line break. With --prompts, the format of "
-            "instructions: 'Instruct: {instruction}\\nQuery: '."
+            help="The text before each query; \\n is a line break. A format for instructions has a place for "
+            "them: 'Instruct: {instruction}\\nQuery: '."
         ),
     ] = None
     document_prompt: Annotated[str | None, _Text(help="The text before each document.")] = None
@@ -151,18 +164,26 @@ class Prompting:
     no_prompts: Annotated[bool | None, typer.Option("--no-prompts", help="Read texts without a prompt.")] = (
         None
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSets(Prompting):
+    """The options of prompts where texts are those of data sets, which may have prompts of their own."""
+
+    PANEL: ClassVar[str] = Prompting.PANEL
+
     prompts: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|mteb",
-            help="Prompts or instructions for each data set: a JSON or TOML file, or those of the tasks in "
-            "the installed mteb.",
+            help="Prompts for each data set, or instructions that --query-prompt is the format of: a JSON or "
+            "TOML file, or those of the tasks in the installed mteb.",
         ),
     ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening(Prompting):
+class Opening(PromptSets):
     """The options of every command that opens a system."""
 
     PANEL: ClassVar[str] = "System options"
@@ -174,12 +195,7 @@ class Opening(Prompting):
     )
     """The settings of a system that have an option of their own."""
 
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option", "-o", metavar="KEY=VALUE", help="A setting of the system, e.g. k1=0.82; repeatable."
-        ),
-    ] = None
+    option: Setting = None
     dtype: Dtype = None
     max_length: MaxLength = None
     query_length: Annotated[
@@ -205,13 +221,7 @@ class Opening(Prompting):
         str | None,
         typer.Option(metavar="REVISION", help="The revision of a hub name; org/name@REVISION says the same."),
     ] = None
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code",
-            help="Run code that the checkpoint brings; a hub name needs the 40 digits of its commit.",
-        ),
-    ] = False
+    trust_remote_code: TrustRemoteCode = False
     offline: Offline = False
     as_json: Json = False
     quiet: Quiet = False

@@ -109,7 +109,11 @@ def _reading(model: str, checkpoint: "Checkpoint", settings: dict[str, Any]) -> 
 
     if checkpoint.has("tokenizer*", "vocab*"):
         tokenizer, templates = checkpoint_texts(model, settings, checkpoint)
-        return Reading(templates, tokenizer)
+        return Reading(
+            templates,
+            tokenizer,
+            lambda dataset, length: checkpoint_texts(model, settings, checkpoint, dataset, length)[1],
+        )
     config, _ = configure(DenseConfig, {}, settings, model)
     if config.template is not None:
         raise UsageError(f"--option template: needs a tokenizer, and {checkpoint.folder} has none")

@@ -107,6 +107,7 @@ class Training:
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what the run will take, and do not train.")
     ] = False
+    trust_remote_code: options.TrustRemoteCode = False
     offline: options.Offline = False
     quiet: options.Quiet = False
 
@@ -139,6 +140,7 @@ class Training:
             validate_on=self._validation_set(),
             on_existing=self.on_existing,
             offline=self.offline,
+            trust_remote_code=self.trust_remote_code,
             progress=set_up(quiet=self.quiet),
         )
 

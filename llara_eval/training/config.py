@@ -5,6 +5,7 @@ from math import ceil, inf, isfinite
 from pathlib import Path
 from typing import Literal, get_args
 
+from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import UsageError
 from llara_eval.core.existing import OnExistingRun
 from llara_eval.core.protocols import SILENT, Progress
@@ -221,6 +222,7 @@ class Conditions:
         on_existing: ``only-missing`` continues a run or keeps a finished one, ``always`` starts again,
             ``refuse`` ends with an error.
         offline: Whether downloads are forbidden.
+        trust_remote_code: Whether code that the model brings may run.
         progress: The display of progress.
     """
 
@@ -235,7 +237,13 @@ class Conditions:
     validate_on: Dataset | None = None
     on_existing: OnExistingRun = "only-missing"
     offline: bool = False
+    trust_remote_code: bool = False
     progress: Progress = SILENT
+
+    @property
+    def allowed(self) -> Permissions:
+        """What may be read and run of the model, and of the checkpoint that is saved."""
+        return Permissions(code=self.trust_remote_code)
 
     def __post_init__(self) -> None:
         """Refuse settings with which no run is possible.

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.core.decode import read_record
 from llara_eval.core.provenance import describe
-from llara_eval.datasets.contamination import RECORD, TRAINING_FILES
+from llara_eval.datasets.contamination import RECORD, TRAINING_FILES, declared
 from llara_eval.encoding.templates import Templates
 from llara_eval.training.checkpoint import rehearse_saving, sample_embeddings, save_checkpoint
 from llara_eval.training.config import Conditions, Schedule
@@ -34,6 +35,7 @@ class Subject:
         templates: The templates of the checkpoint.
         base: Content hash of the checkpoint that training begins with.
         training_files: The files which that checkpoint declares it was trained on; SHA-256 → name.
+        code: The SHA-256 of each file of code which that checkpoint brings and that ran.
     """
 
     model: Any
@@ -41,6 +43,19 @@ class Subject:
     templates: Templates
     base: str
     training_files: Mapping[str, str]
+    code: Mapping[str, str]
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, model: Any, templates: Templates) -> "Subject":
+        """Return the subject of a training that begins with a checkpoint."""
+        return cls(
+            model=model,
+            tokenizer=checkpoint.tokenizer,
+            templates=templates,
+            base=checkpoint.content_hash,
+            training_files=declared(checkpoint.folder),
+            code=checkpoint.code,
+        )
 
 
 def carry_out(
@@ -82,7 +97,9 @@ def carry_out(
             return
         tokenizer, templates = subject.tokenizer, subject.templates
         if rank() == 0:
-            rehearse_saving(subject.model, tokenizer, templates, conditions.output)
+            rehearse_saving(
+                subject.model, tokenizer, templates, conditions.output, allowed=conditions.allowed
+            )
         measures = [] if measure is None else [measure]
         if conditions.validate_on is not None:
             measures.append(
@@ -101,8 +118,10 @@ def carry_out(
             conditions.output,
             expected=sample_embeddings(objective.model, tokenizer, templates),
             merge=conditions.merge,
+            allowed=conditions.allowed,
             record={
                 **identity,
+                **({"code_sha256": subject.code} if subject.code else {}),
                 TRAINING_FILES: {**subject.training_files, **rows.sources},
                 "steps": steps,
                 "rows": len(rows),

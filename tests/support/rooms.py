@@ -34,7 +34,7 @@ ROOMS = {
     "datasets": Room("core scoring", "beir datasketch huggingface_hub ir_datasets mteb requests yaml"),
     "checkpoints": Room(
         "core encoding",
-        "gguf huggingface_hub peft safetensors sentence_transformers tokenizers torch transformers",
+        "gguf huggingface_hub peft sentence_transformers tokenizers torch transformers",
     ),
     "vectors": Room("core encoding", "fsspec"),
     "search": Room("core encoding vectors", "faiss torch"),
