@@ -4,6 +4,7 @@ A row has the identifier of a query, the identifier of a document, and a value: 
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
@@ -117,10 +118,13 @@ def score(origin: Path | str, number: int, value: Any) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise DataError.at(origin, number, f"the score {_brief(value)} is not a number")
-    finite = value if isinstance(value, int) else float(value)
-    if not abs(finite) < TOO_LARGE:
+    try:
+        score = float(value)
+    except OverflowError:
+        score = math.inf
+    if not abs(score) < TOO_LARGE:
         raise DataError.at(origin, number, f"the score {_brief(value)} is not a finite (float32) number")
-    return float(finite)
+    return score
 
 
 def grade(origin: Path | str, number: int, value: Any) -> int:

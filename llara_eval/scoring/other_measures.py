@@ -9,6 +9,7 @@ memory. Therefore it is given nothing but the grades -1, 0 and 1, or grades up t
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from subprocess import SubprocessError
 from typing import Any
 
 import ir_measures
@@ -60,7 +61,7 @@ def by_ir_measures(qrels: Qrels, run: Run, measures: Sequence[Any]) -> Iterator[
     up to a space. A quotient with a denominator of 0, which trec_eval gives as NaN, is 0.
 
     Raises:
-        DataError: A grade is too large for a measure with gains, or ir_measures divides by zero.
+        DataError: A grade is too large for a measure with gains, or a ranking has no value.
     """
     query_ids = list(qrels)
     query_number = {query_id: str(number) for number, query_id in enumerate(query_ids, 1)}
@@ -82,7 +83,7 @@ def by_ir_measures(qrels: Qrels, run: Run, measures: Sequence[Any]) -> Iterator[
             for metric in ir_measures.iter_calc(list(names), grades, scores):
                 value = metric.value if math.isfinite(metric.value) else 0.0
                 yield query_ids[int(metric.query_id) - 1], names[metric.measure], value
-        except ArithmeticError as error:
+        except (ArithmeticError, SubprocessError) as error:
             raise DataError(
                 f"{' or '.join(names.values())} is not defined for one of these rankings ({error})"
             ) from error
