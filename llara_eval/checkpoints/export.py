@@ -15,6 +15,7 @@ from llara_eval.checkpoints.load import load
 from llara_eval.checkpoints.tokenizer import TOKENIZER_FILE, overruling
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.core.folders import atomic_folder
+from llara_eval.core.paths import real_path, user_path
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import SIDES, Side
@@ -56,8 +57,8 @@ def export(
     except ImportError as error:
         raise MissingPartError(f"export needs: pip install sentence-transformers ({error})") from error
     checkpoint = folder if isinstance(folder, Checkpoint) else Checkpoint(folder)
-    output = output.expanduser().resolve()
-    _check_output(checkpoint.folder.resolve(), output, overwrite)
+    output = real_path(user_path(output))
+    _check_output(real_path(checkpoint.folder), output, overwrite)
     if checkpoint.code:
         raise UsageError(f"{checkpoint.folder} runs code of its own, which an export would not have")
     with progress.task("export", 3) as advance, atomic_folder(output, replace=True) as unfinished:

@@ -17,6 +17,7 @@ from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, sha256_of
 from llara_eval.core.hashing import add_record
 from llara_eval.core.network import hub_endpoint, hub_errors
+from llara_eval.core.paths import user_path
 from llara_eval.encoding.templates import Cut, Templates
 
 BIN_WEIGHTS = "pytorch_model*.bin"
@@ -256,7 +257,7 @@ def resolve(
     """
     if not model:
         raise UsageError("--model is empty; name a checkpoint")
-    path = Path(model).expanduser().absolute()  # absolute, since an adapter trained on it records the path
+    path = user_path(model).absolute()  # absolute, since an adapter trained on it records the path
     if path.exists() and revision is not None:
         raise UsageError(f"--revision {revision}: {model} is no name on the hub")
     if path.is_dir():

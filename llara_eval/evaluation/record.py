@@ -1,6 +1,5 @@
 """The record of one evaluation, and the folder that holds it with its run and per-query values."""
 
-import gzip
 import hashlib
 import logging
 import zlib
@@ -15,6 +14,7 @@ from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import slug, write_json, write_text
 from llara_eval.core.hashing import add_record
+from llara_eval.core.lines import open_bytes, text_lines
 from llara_eval.core.types import Qrels, Run, as_ids
 from llara_eval.scoring.measures import Scores
 from llara_eval.scoring.trec import read_run, write_run
@@ -146,8 +146,8 @@ def run_sha256(folder: Path) -> str:
         DataError: The run is missing or damaged.
     """
     try:
-        with gzip.open(folder / RUN, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with open_bytes(folder / RUN) as (content, _):
+            return hashlib.file_digest(content, "sha256").hexdigest()
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{folder / RUN}: cannot be read ({error})") from error
 
@@ -173,7 +173,7 @@ def load_per_query(path: Path) -> Scores:
         DataError: The file is missing or malformed, or a value is not finite.
     """
     try:
-        header, *rows = path.read_text(encoding="utf-8").splitlines()
+        header, *rows = (line for _, line in text_lines(path))
         names = header.split("\t")[1:]
         cells = [row.split("\t") for row in rows]
         table = np.array([[float(cell) for cell in row[1:]] for row in cells]).reshape(len(cells), len(names))

@@ -19,7 +19,7 @@ import numpy as np
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import atomic_write, refuse_inputs, write_json
 from llara_eval.core.paths import data_dir as default_data_dir
-from llara_eval.core.paths import home
+from llara_eval.core.paths import home, user_path
 from llara_eval.core.protocols import SILENT, Adjustable, Progress, Retriever
 from llara_eval.core.provenance import describe
 from llara_eval.core.types import Ids, Query
@@ -295,7 +295,7 @@ def _corpus(
     """Return the corpus, and the test collection that it belongs to, if any."""
     if corpus == SELF:
         return own_corpus(rows, cache), []
-    path = Path(corpus).expanduser()
+    path = user_path(corpus)
     if path.is_file():
         return Corpus([path], read_documents), [path.parent]
     folder = find(str(corpus))
@@ -304,7 +304,7 @@ def _corpus(
 
 def _name_of(corpus: str | Path) -> str | None:
     """Return the name of the data set that is the corpus, by which prompts are chosen; None for others."""
-    path = Path(corpus).expanduser()
+    path = user_path(corpus)
     if corpus == SELF or path.is_file():
         return None
     return path.resolve().name if path.is_dir() else str(corpus)
