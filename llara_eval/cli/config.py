@@ -73,9 +73,9 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of an option in JSON types."""
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Iterable) and not isinstance(value, str):
+    """Return a value of an option in JSON types; a path that is not UTF-8 has escapes for its bytes."""
+    if isinstance(value, str | Path):
+        return str(value).encode(errors="backslashreplace").decode()
+    if isinstance(value, Iterable):
         return [_plain(item) for item in value]
     return value

@@ -174,13 +174,24 @@ def text_writer(path: Path) -> Iterator[TextIO]:
     """Open a UTF-8 text file for :func:`atomic_write`, compressed if its name ends in ``.gz``.
 
     The compressed form holds no time stamp, so equal texts give equal bytes.
+
+    Raises:
+        DataError: The text has a character that UTF-8 cannot hold: half of a surrogate pair.
+        LlaraEvalError: The disk is full, or the path is not writable.
     """
     with atomic_write(path) as file:
         plain = path.suffix != ".gz"
         with nullcontext(file) if plain else gzip.GzipFile("", "wb", 9, file, mtime=0) as binary:
             text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
-            yield text
-            text.detach()
+            try:
+                yield text
+                text.detach()
+            except UnicodeEncodeError as error:
+                lone = error.object[error.start : error.end]
+                raise DataError(
+                    f"{path} cannot be written as UTF-8: {lone!r} in its text is no character of Unicode, "
+                    "but half of one, or a byte of a file name that is not UTF-8"
+                ) from error
 
 
 def write_text(path: Path, text: str) -> None:
