@@ -18,7 +18,7 @@ from llara_eval.datasets.load import load
 from llara_eval.evaluation import record
 from llara_eval.evaluation.audit import audit
 from llara_eval.evaluation.evaluate import evaluate
-from llara_eval.evaluation.record import PER_QUERY, RESULT, RUN, folder_of, walk
+from llara_eval.evaluation.record import PER_QUERY, RESULT, RUN, folder_of, read_all
 from llara_eval.reports.leaderboard import render
 from llara_eval.reports.published import BM25, LLARA, REPLLAMA
 from llara_eval.reports.published import load as load_published
@@ -84,7 +84,7 @@ def test_links_lead_to_existing_files_wherever_the_page_is(workspace):
         (workspace / "runs", workspace / "docs" / "deep" / "page.md"),
         (odd / "runs", workspace / "page.md"),
     ]:
-        text = render(walk(runs), load_published(), output)
+        text = render(read_all(runs)[0].items(), load_published(), output)
         links = re.findall(r"\]\(([^)]*)\)", text)
         assert len(links) == 8
         for link in links:
