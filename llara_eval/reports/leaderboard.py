@@ -48,7 +48,7 @@ def render(
     )
     parts = [
         f"{_HEAD}: edit nothing here. `llara-eval leaderboard --check` scores every "
-        " stored run again whose judgements are at hand, renders this page again, and fails if anything "
+        "stored run again whose judgements are at hand, renders this page again, and fails if anything "
         "differs.",
         "## Measured",
         *_measured(ordered, target, {(item.sha256, item.dataset_fingerprint): item for item in findings}),

@@ -159,7 +159,7 @@ def tamper_damage(workspace: Path) -> None:
         (tamper_run_and_its_checksum, "the run scores "),
         (tamper_per_query, "per-query values of nDCG@10 are not those of the run"),
         (tamper_query_id, "not of the judged queries"),
-        (tamper_per_query_away, "0 per-query values"),
+        (tamper_per_query_away, "per_query.tsv: not a table of per-query values"),
         (tamper_copy, "is not the folder of words on demo"),
         (tamper_damage, "run.trec.gz: cannot be read"),
     ],
