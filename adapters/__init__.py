@@ -126,8 +126,29 @@ def find_checkpoint(model: str, options: Mapping[str, Any], *, offline: bool = F
     return Checkpoint(packaged_folder(model, packaged["package"], packaged["within"]))
 
 
+def template_options(model: str, options: Mapping[str, Any], dataset: str | None = None) -> dict[str, Any]:
+    """Return the arguments of :func:`llara_eval.checkpoints.load.load` that decide a system's templates.
+
+    Args:
+        model: The name of the system, as for :func:`open_system`.
+        options: The user's options.
+        dataset: The data set whose prompts are used, where a set has some for each.
+
+    Raises:
+        UsageError: An option is unknown.
+        DataError: The set of prompts has none for the data set.
+    """
+    from adapters import dense
+
+    return dense.template_options(model, SYSTEMS[model].options if model in SYSTEMS else {}, options, dataset)
+
+
 def checkpoint_texts(
-    model: str, options: Mapping[str, Any], checkpoint: "Checkpoint"
+    model: str,
+    options: Mapping[str, Any],
+    checkpoint: "Checkpoint",
+    dataset: str | None = None,
+    text_length: int | None = None,
 ) -> "tuple[Any, Templates]":
     """Return the tokenizer and the templates of a checkpoint; its weights are not read.
 
@@ -135,11 +156,15 @@ def checkpoint_texts(
         model: The name of the system, as for :func:`open_system`.
         options: The user's options.
         checkpoint: The checkpoint, see :func:`find_checkpoint`.
+        dataset: The data set whose texts are read, see :func:`template_options`.
+        text_length: The data set's limit of a document in tokens.
 
     Raises:
         UsageError: An option is unknown, or neither the checkpoint nor an option says which templates to use.
         DataError: The tokenizer or the configuration cannot be read.
     """
-    from adapters.dense import read_texts
+    from llara_eval.checkpoints.load import settle_templates
 
-    return read_texts(model, checkpoint, SYSTEMS[model].options if model in SYSTEMS else {}, options)
+    chosen = template_options(model, options, dataset)
+    templates, _ = settle_templates(checkpoint, text_length=text_length, **chosen)
+    return checkpoint.tokenizer, templates

@@ -136,25 +136,25 @@ def _without_package(base: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in base.items() if key not in ("package", "within")}
 
 
-def read_texts(
-    model: str, checkpoint: Checkpoint, base: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[Any, Templates]:
-    """Return the tokenizer and the templates of a checkpoint; its weights are not read."""
+def template_options(
+    model: str, base: Mapping[str, Any], options: Mapping[str, Any], dataset: str | None = None
+) -> dict[str, Any]:
+    """Return the arguments of :func:`settle_templates` that the options of a system and a data set make."""
     config, _ = configure(DenseConfig, _without_package(base), options, model)
-    own_modules = config.backend == "sentence-transformers"
-    templates, _ = settle_templates(checkpoint, own_modules=own_modules, **_template_options(config))
-    return checkpoint.tokenizer, templates
+    return _template_options(config, dataset)
 
 
-def _template_options(config: DenseConfig) -> dict[str, Any]:
+def _template_options(config: DenseConfig, dataset: str | None = None) -> dict[str, Any]:
     """Return the arguments that decide which templates a checkpoint is used with."""
     fields = ("max_length", "query_length", "document_length", "pooling", "normalize", "length_of")
     changes = {field: getattr(config, field) for field in fields}
     return {
         "changes": {key: value for key, value in changes.items() if value is not None},
         "prompts": config.prompt_options,
+        "entry": find_entry(config.prompt_options, dataset),
         "chosen": TEMPLATES[config.template] if config.template else None,
         "recognisers": (llara.recognise, repllama.recognise),
+        "engine": config.backend,
     }
 
 
@@ -190,7 +190,6 @@ class Dense:
             self._checkpoint,
             dtype=config.dtype,
             batch_tokens=config.batch_tokens,
-            engine=config.backend,
             **_template_options(config),
         )
         check_dims(config.dims, self.encoder.width)
@@ -212,9 +211,7 @@ class Dense:
         templates, origin = settle_templates(
             self._checkpoint,
             text_length=text_length,
-            entry=find_entry(self.config.prompt_options, dataset),
-            own_modules=self.config.backend == "sentence-transformers",
-            **_template_options(self.config),
+            **_template_options(self.config, dataset),
         )
         adjusted = copy.copy(self)
         adjusted.encoder = change_templates(self.encoder, templates, origin)
@@ -254,8 +251,8 @@ class Dense:
         """Check the encoder on a few real texts, then encode the documents that the store lacks.
 
         Raises:
-            CheckFailedError: The vectors of the encoder are not those that its templates describe.
-            UsageError: Each data set has prompts of its own, and :meth:`on` has not named one.
+            CheckFailedError: The vectors of the encoder are not those that its templates describe; or each
+                data set has prompts of its own, and :meth:`on` has not named one.
         """
         require_prompts(self.encoder.origin, self.config.prompt_options)
         sample = [document.contents for document, _ in zip(corpus, range(_CHECKED_TEXTS), strict=False)]

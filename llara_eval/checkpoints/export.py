@@ -1,13 +1,16 @@
 """A checkpoint folder → a folder for sentence-transformers, which is checked to give the same vectors."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from llara_eval.checkpoints import st_write
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import load
 from llara_eval.checkpoints.tokenizer import TOKENIZER_FILE, overruling
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
@@ -16,33 +19,53 @@ from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import SIDES, Side
 
+logger = logging.getLogger(__name__)
+
 _FLOOR = 0.9999
 """The least agreement of equal vectors in float32."""
 
 
-def export(folder: Path, output: Path, *, overwrite: bool = False, progress: Progress = SILENT) -> None:
+def export(
+    folder: Path | Checkpoint,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+    **templates: Any,
+) -> None:
     """Write a checkpoint as a sentence-transformers folder and check that it gives the same vectors.
 
     Args:
-        folder: A checkpoint folder, see :mod:`llara_eval.checkpoints.load`.
+        folder: A checkpoint folder, or a checkpoint that is already open.
         output: The folder to write; it appears only after the check has passed.
         overwrite: Whether an earlier export is replaced.
         progress: Shows the three steps: read, write, check.
+        templates: The arguments of :func:`llara_eval.checkpoints.load.load` that decide the templates. What
+            neither these nor the checkpoint says is a warning in the log.
 
     Raises:
         MissingPartError: sentence-transformers is not installed.
-        UsageError: The output may not be written, or sentence-transformers cannot apply a template.
+        UsageError: The output may not be written, or sentence-transformers cannot apply a template; or code
+            of the checkpoint may run, or each data set has a prompt of its own, which an export has not.
         DataError: The checkpoint cannot be read.
-        CheckFailedError: The exported folder gives other vectors.
+        CheckFailedError: The exported folder gives other vectors, or it is unclear which of the stored
+            prompts is meant.
     """
     try:
         import sentence_transformers  # noqa: F401
     except ImportError as error:
         raise MissingPartError(f"export needs: pip install sentence-transformers ({error})") from error
+    checkpoint = folder if isinstance(folder, Checkpoint) else Checkpoint(folder)
     output = output.expanduser().resolve()
-    _check_output(folder.resolve(), output, overwrite)
+    _check_output(checkpoint.folder.resolve(), output, overwrite)
+    if checkpoint.code:
+        raise UsageError(f"{checkpoint.folder} runs code of its own, which an export would not have")
     with progress.task("export", 3) as advance, atomic_folder(output, replace=True) as unfinished:
-        encoder = load(folder, dtype="float32")
+        encoder = load(checkpoint, dtype="float32", **templates)
+        if encoder.origin.pending:
+            raise UsageError("an export has one prompt a side: give --query-prompt and --document-prompt")
+        for warning in encoder.origin.warnings:
+            logger.warning(warning)
         st_write.check_representable(encoder)
         texts = _probes(encoder)
         expected = {side: encoder.encode(texts, side) for side in SIDES}

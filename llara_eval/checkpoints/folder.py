@@ -8,17 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
 
-from safetensors import SafetensorError
-
 from llara_eval.checkpoints.gguf import convert_gguf
 from llara_eval.checkpoints.lora import LORA_CONFIG
 from llara_eval.checkpoints.own_code import Permissions, check_code, code_hashes
-from llara_eval.checkpoints.tokenizer import read_tokenizer
+from llara_eval.checkpoints.tokenizer import read_cut, read_tokenizer
 from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, sha256_of
 from llara_eval.core.hashing import add_record
-from llara_eval.encoding.templates import Templates
+from llara_eval.core.network import hub_endpoint, hub_errors
+from llara_eval.encoding.templates import Cut, Templates
 
 BIN_WEIGHTS = "pytorch_model*.bin"
 """Weights in pickled form, which are read only if the user allows it."""
@@ -47,10 +46,6 @@ class _Router(TypedDict):
     """``router_config.json`` of a sentence-transformers folder: the modules of each route."""
 
     structure: dict[str, list[str]]
-
-
-UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError)
-"""Errors that libraries raise if the files of a checkpoint are missing or damaged."""
 
 
 class Checkpoint:
@@ -141,7 +136,7 @@ class Checkpoint:
             config = AutoConfig.from_pretrained(
                 self.transformer, local_files_only=True, trust_remote_code=self.allowed.code
             )
-        except UNREADABLE as error:
+        except Exception as error:  # the code of any model type, or of the checkpoint
             raise DataError(f"{self.folder}: its configuration cannot be read: {error}") from error
         if config.is_encoder_decoder:
             raise UsageError(
@@ -165,11 +160,23 @@ class Checkpoint:
     @cached_property
     def tokenizer(self) -> Any:
         """The tokenizer; an adapter without a tokenizer has that of its base model."""
-        if self.base is not None and not any(self.transformer.glob("tokenizer*")):
-            return self.base.tokenizer
+        if self._of_tokenizer is not self:
+            return self._of_tokenizer.tokenizer
         config = self.whole_config if self.base is None else None  # an adapter's folder has none
         check_code(self.transformer, trusted=self.allowed.code)
         return read_tokenizer(self.transformer, config, trust_code=self.allowed.code)
+
+    @cached_property
+    def cut(self) -> Cut:
+        """The part of a long text that the tokenizer is meant to cut off."""
+        return read_cut(self._of_tokenizer.transformer)
+
+    @property
+    def _of_tokenizer(self) -> "Checkpoint":
+        """The checkpoint that has the tokenizer: this one, or its base model."""
+        if self.base is not None and not any(self.transformer.glob("tokenizer*")):
+            return self.base._of_tokenizer
+        return self
 
     @cached_property
     def templates(self) -> Templates | None:
@@ -280,7 +287,6 @@ def _download(name: str, revision: str | None, *, offline: bool, allowed: Permis
     """Return the folder of a name on the hub, downloaded now or before."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_OFFLINE
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     if allowed.code and not re.fullmatch("[0-9a-f]{40}", revision or ""):
         raise UsageError(
@@ -289,16 +295,13 @@ def _download(name: str, revision: str | None, *, offline: bool, allowed: Permis
         )
     patterns = [*_HUB_FILES, *(["*.py"] if allowed.code else [])]
     patterns += [BIN_WEIGHTS, f"{BIN_WEIGHTS}.index.json"] if allowed.bin_weights else []
-    try:
-        return Path(
-            snapshot_download(
-                name,
-                revision=revision,
-                allow_patterns=patterns,
-                local_files_only=offline or HF_HUB_OFFLINE,
-            )
+    offline = offline or HF_HUB_OFFLINE
+    with hub_errors(name, page=f"https://huggingface.co/{name}", revision=revision, offline=offline):
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=patterns,
+            local_files_only=offline,
+            endpoint=hub_endpoint(),
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise DataError(
-            f"{name!r} is not a folder and cannot be read from the hub: {str(error).splitlines()[0]}"
-        ) from error
+    return Path(folder)

@@ -1,6 +1,5 @@
 """The templates in the configuration files of a sentence-transformers folder."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +12,6 @@ from llara_eval.core.files import read_json
 from llara_eval.encoding.model_facts import max_tokens
 from llara_eval.encoding.prompts import StoredPrompts
 from llara_eval.encoding.templates import Pooling, Template, Templates, special_tokens
-
-logger = logging.getLogger(__name__)
 
 _SETTINGS = tuple(
     f"sentence_{model}_config.json"
@@ -58,13 +55,17 @@ class _Prompts:
     default_prompt_name: str | None = None
 
 
-def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
+def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> tuple[Templates, bool]:
     """Read the templates from the configuration files of a folder.
 
     Args:
         checkpoint: The opened folder.
         own_modules: Whether the folder's own modules compute its vectors; unknown modules and poolings are
             then allowed.
+
+    Returns:
+        The templates, and whether the folder says by which similarity its vectors are compared. If it does
+        not, they are normalised: sentence-transformers then compares them by their cosine.
 
     Raises:
         DataError: A file is malformed.
@@ -83,18 +84,21 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> Templates:
     transformer = _transformer(modules["Transformer"], tokenizer)
     file = checkpoint.folder / PROMPTS_FILE
     settings = decode(read_json(file), dict[str, Any], file) if file.is_file() else {}
+    similarity = _similarity(file, settings)
     prefix, suffix = special_tokens(tokenizer)
     base = Template(
         prefix=prefix,
         suffix=suffix,
         pooling="modules" if unknown_modules or pooling is None else pooling,
-        normalize=_is_cosine(file, settings, modules) or "Normalize" in modules,
+        normalize=similarity != "dot" or "Normalize" in modules,
         max_length=int(transformer.get("max_seq_length") or max_tokens(checkpoint.config, tokenizer)),
+        cut=checkpoint.cut,
     )
-    return Templates(
+    templates = Templates(
         query=replace(base, max_length=int(transformer.get("query_length") or base.max_length)),
         document=replace(base, max_length=int(transformer.get("document_length") or base.max_length)),
     )
+    return templates, similarity is not None or "Normalize" in modules
 
 
 def read_prompts(folder: Path) -> StoredPrompts:
@@ -182,8 +186,8 @@ def _transformer(folder: Path, tokenizer: Any) -> dict[str, Any]:
     return settings
 
 
-def _is_cosine(file: Path, settings: Mapping[str, Any], modules: Mapping[str, Path]) -> bool:
-    """Return whether vectors are compared by their cosine, which sentence-transformers does by default.
+def _similarity(file: Path, settings: Mapping[str, Any]) -> str | None:
+    """Return the similarity that a folder names, ``cosine`` or ``dot``; None if it names none.
 
     Raises:
         UsageError: The folder is none of a dense retriever, or compares or shortens vectors in another way.
@@ -194,12 +198,7 @@ def _is_cosine(file: Path, settings: Mapping[str, Any], modules: Mapping[str, Pa
         raise UsageError(
             f"{file}: truncate_dim; remove it, and use --dims {dims} if vectors shall be truncated"
         )
-    similarity = settings.get("similarity_fn_name")
+    similarity: str | None = settings.get("similarity_fn_name")
     if similarity not in (None, "cosine", "dot"):
         raise UsageError(f"{file}: similarity_fn_name {similarity!r}; only cosine and dot are known")
-    if similarity is None and "Normalize" not in modules:
-        logger.info(
-            "%s names no similarity: cosine, as in sentence-transformers (-o normalize=false: dot)",
-            file.parent.name,
-        )
-    return similarity != "dot"
+    return similarity

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.normalizers import BertNormalizer, Prepend, Replace
+from tokenizers.normalizers import Sequence as NormalizerSequence
+from tokenizers.pre_tokenizers import ByteLevel, Metaspace
 from tokenizers.processors import TemplateProcessing
 
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError, MissingPartError
 from llara_eval.core.files import read_json
-from llara_eval.encoding.templates import special_tokens
+from llara_eval.encoding.templates import Cut, special_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ _BERT = {
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 """Tokenizer classes that take everything from ``tokenizer.json``; settings of BERT's are void for them."""
 
+_SPACE = "▁"
+"""The character that SentencePiece writes for a space."""
+
 _FLAGS = ("add_bos_token", "add_eos_token")
 """Settings of ``tokenizer_config.json`` that ask for a token before and after a text."""
 
@@ -54,7 +58,7 @@ _KEPT = ("model_max_length", "padding_side", "clean_up_tokenization_spaces", "ch
 def read_tokenizer(folder: Path, config: Any, *, trust_code: bool) -> Any:
     """Read the tokenizer of a folder.
 
-    It truncates texts at their end, as templates do, even if it was saved with another setting.
+    It truncates texts at their end; templates cut them where :func:`read_cut` says.
 
     Args:
         folder: The folder of the tokenizer's files.
@@ -68,7 +72,7 @@ def read_tokenizer(folder: Path, config: Any, *, trust_code: bool) -> Any:
             beginning or the end of texts, and ``tokenizer.json`` puts other tokens there.
         MissingPartError: The tokenizer's class needs a package that is not installed.
     """
-    file = folder / TOKENIZER_FILE
+    file, settings = folder / TOKENIZER_FILE, _settings(folder)
     try:
         tokenizer = _by_class(folder, config, trust_code=trust_code)
     except ImportError as error:  # a class in Python needs another package
@@ -87,8 +91,9 @@ def read_tokenizer(folder: Path, config: Any, *, trust_code: bool) -> Any:
                 f"{folder} has no {TOKENIZER_FILE}, and transformers 5 does not read its other files as they "
                 "were meant; load its tokenizer with the transformers that saved it, and save it again"
             )
+        if type(tokenizer).__name__ == "LlamaTokenizer" and settings.get("legacy") is not False:
+            _keep_leading_spaces(tokenizer)
         return tokenizer
-    settings = _settings(folder)
     expected = _as_saved(file, settings)
     if tokenizer is None or not _agree(tokenizer, expected):
         if tokenizer is not None and _runs_python(tokenizer):
@@ -100,6 +105,31 @@ def read_tokenizer(folder: Path, config: Any, *, trust_code: bool) -> Any:
         tokenizer = _generic(folder, tokenizer, expected)
     _honour_flags(tokenizer, settings, folder)
     return tokenizer
+
+
+def _keep_leading_spaces(tokenizer: Any) -> None:
+    """Let a Llama tokenizer put a space before a text that begins with one, too, in place.
+
+    So do SentencePiece and transformers 4, unless ``legacy`` is false; transformers 5 does not.
+    """
+    backend = tokenizer.backend_tokenizer
+    if isinstance(backend.pre_tokenizer, Metaspace):
+        prefix = [] if backend.pre_tokenizer.prepend_scheme == "never" else [Prepend(_SPACE)]
+        backend.normalizer = NormalizerSequence([*prefix, Replace(" ", _SPACE)])
+        backend.pre_tokenizer = None
+
+
+def read_cut(folder: Path) -> Cut:
+    """Return the part of a long text that the tokenizer of a folder is meant to cut off.
+
+    As in transformers, ``truncation_side`` of ``tokenizer_config.json`` says it, or else the truncation that
+    ``tokenizer.json`` was saved with.
+    """
+    side = _settings(folder).get("truncation_side")
+    if side is None and (file := folder / TOKENIZER_FILE).is_file():
+        truncation = decode(read_json(file), dict[str, Any], file).get("truncation") or {}
+        side = str(truncation.get("direction", "right")).lower()
+    return "start" if side == "left" else "end"
 
 
 def overruling(folder: Path, config: Any) -> str | None:

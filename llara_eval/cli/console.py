@@ -109,11 +109,12 @@ class RichProgress:
             rich.MofNCompleteColumn(),
             rich.TextColumn("{task.fields[rate]}", markup=False),
             rich.TimeRemainingColumn(),
-            rich.TextColumn("left"),
+            rich.TextColumn("{task.fields[left]}"),
             rich.TextColumn("{task.fields[note]}", markup=False),
         )
         with rich.Progress(*columns, console=Console(stderr=True)) as bars:
-            task = bars.add_task(description, total=total, note="", rate="")
+            left = "" if total is None else "left"
+            task = bars.add_task(description, total=total, note="", rate="", left=left)
             bar = bars.tasks[0]
             tokens_done = 0
 

@@ -5,7 +5,10 @@ from llara_eval.cli.console import print_json, show, styled, table
 
 
 def doctor(data_dir: options.DataDir, as_json: options.Json = False) -> None:
-    """Show what this installation can do; the exit code is 7 if an optional part is missing."""
+    """Show what this installation can do.
+
+    The exit code is 7 if an optional part is missing.
+    """
     from llara_eval.cli.installation import diagnose
     from llara_eval.core.errors import MissingPartError
 

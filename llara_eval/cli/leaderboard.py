@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def leaderboard(
     data_dir: options.DataDir,
     runs_dir: options.RunsDir = Path("runs"),
-    output: Annotated[Path, typer.Option(help="The file that is rendered.")] = Path("leaderboard.md"),
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The file that is rendered.")] = Path(
+        "leaderboard.md"
+    ),
     check: Annotated[
         bool,
         typer.Option(
@@ -28,7 +30,7 @@ def leaderboard(
         bool, typer.Option("--download", help="With --check: download judgements that are not at hand.")
     ] = False,
 ) -> None:
-    """Render the leaderboard from the stored results and the published scores."""
+    """Render the leaderboard of stored results and published scores."""
     from llara_eval.core.errors import DataError, DriftError, PartialResultsError
     from llara_eval.core.files import write_text
     from llara_eval.core.own_files import require_own

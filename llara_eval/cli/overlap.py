@@ -40,12 +40,13 @@ Train = Annotated[
 Documents = Annotated[
     Literal["judged", "all"], typer.Option(help="The documents that are looked for: the judged ones, or all.")
 ]
-Output = Annotated[Path | None, typer.Option(help="Write every match to this .json file.")]
+Output = Annotated[Path | None, typer.Option(metavar="FILE", help="Write every match to this .json file.")]
 RunsDir = Annotated[
     Path | None,
     typer.Option(
+        metavar="FOLDER",
         help="Keep the counts in this folder of results: the leaderboard then marks systems that declare "
-        "these training files."
+        "these training files.",
     ),
 ]
 FailOver = Annotated[
@@ -71,7 +72,9 @@ def overlap(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Find test queries and documents in training data: exact copies, near-duplicates, 13 words in a row.
+    """Find test queries and documents in training data.
+
+    Found are exact copies, near-duplicates, and 13 words in a row.
 
     With --json, the counts of each data set and training file are one line on stdout.
     """

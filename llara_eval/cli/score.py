@@ -13,23 +13,27 @@ def score(
     run: Annotated[
         Path,
         typer.Option(
+            metavar="FILE",
             help="A run: TREC (6 columns), query, document, rank and score (4), MS MARCO (3), or JSON, JSONL "
-            "or Parquet; also gzipped."
+            "or Parquet; also gzipped.",
         ),
     ],
     qrels: Annotated[
         Path,
-        typer.Option(help="Judgements: TREC, BEIR, MS MARCO, or JSON, JSONL or Parquet; also gzipped."),
+        typer.Option(
+            metavar="FILE",
+            help="Judgements: TREC, BEIR, MS MARCO, or JSON, JSONL or Parquet; also gzipped.",
+        ),
     ],
     measures: Annotated[
-        str, typer.Option(help="The measures, with commas between them (MRR@10 is RR@10).")
+        str, typer.Option(metavar="NAMES", help="The measures, with commas between them (MRR@10 is RR@10).")
     ] = "nDCG@10,RR@10,RR@100,R@100,R@1000,Judged@10",
     per_query: Annotated[
-        Path | None, typer.Option(help="Write the values of each query to this file.")
+        Path | None, typer.Option(metavar="FILE", help="Write the values of each query to this file.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Score a run: ties are broken canonically, and every judged query counts.
+    """Score a run; every judged query counts, and ties have one order.
 
     A measure with a cut-off, such as MRR@100 of MS MARCO documents, looks no deeper than the cut-off, however
     long the run is.

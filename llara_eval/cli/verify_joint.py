@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 def verify_joint(
     model: options.Checkpoint,
-    text_file: Annotated[Path, typer.Option(help="A file of plain text, a text a line.", exists=True)],
-    variant: Annotated[str, typer.Option(help="The prompts: released, paper or paper-acl.")] = "released",
+    text_file: Annotated[
+        Path, typer.Option(metavar="FILE", help="A file of plain text, a text a line.", exists=True)
+    ],
+    variant: Annotated[
+        str, typer.Option(metavar="released|paper|paper-acl", help="The prompts of LLaRA.")
+    ] = "released",
     limit: Annotated[int, typer.Option(min=1, help="How many texts are used.")] = 32,
     max_length: Annotated[int, typer.Option(min=1, help="The most tokens of a joint sequence.")] = 1024,
     batch_tokens: options.BatchTokens = None,
@@ -28,7 +32,9 @@ def verify_joint(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show that LLaRA's joint pass gives the embeddings of two passes, and what it saves.
+    """Show that LLaRA's joint pass gives what two passes give.
+
+    The embeddings are compared, and the tokens and the time that the joint pass saves are shown.
 
     The exit code is 4 if the embeddings differ by more than rounding, or if attention leaks from one suffix
     to the other.

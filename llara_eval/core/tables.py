@@ -66,7 +66,7 @@ def _parquet_rows(
                 if advance is not None:
                     advance(round(share * number) - round(share * (number - len(batch))))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError.at(path, number + 1, f"cannot be read on ({error}); is the file whole?") from error
+        raise DataError.at(path, number + 1, f"cannot be read further ({error}); is it complete?") from error
 
 
 def open_json(path: Path) -> bytes:

@@ -17,6 +17,7 @@ from llara_eval.core.decode import plain, read_record
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of, write_json
 from llara_eval.core.folders import atomic_folder
+from llara_eval.core.network import reason
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.known import RECIPES, KnownDataset
 
@@ -126,7 +127,7 @@ def persistently(action: Callable[[], T], passes: Callable[[Exception], bool]) -
         except Exception as error:
             if not passes(error):
                 raise
-            logger.info("tried again in %.0f s: %s", _WAIT * 2**attempt, error)
+            logger.info("tried again in %.0f s: %s", _WAIT * 2**attempt, reason(error))
             time.sleep(_WAIT * 2**attempt)
     return action()
 
@@ -143,10 +144,8 @@ def download(url: str, part: Path, progress: Progress = SILENT) -> None:
         persistently(lambda: _transfer(url, part, progress), _may_pass)
     except requests.RequestException as error:
         kept = part.stat().st_size if part.exists() else 0
-        raise DataError(
-            f"download of {url} failed: {error}; {kept:,} bytes are kept in {part}, "
-            "the same command resumes the download"
-        ) from error
+        resumed = f"; {kept:,} bytes are kept in {part}, the same command resumes the download"
+        raise DataError(f"download of {url} failed: {reason(error)}{resumed if kept else ''}") from error
 
 
 def _may_pass(error: Exception) -> bool:

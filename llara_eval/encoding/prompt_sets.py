@@ -83,15 +83,22 @@ class PromptSet:
             {name: Entry(f"{spelled[name]} of {path.name}", **sides) for name, sides in texts.items()},
         )
 
+    @property
+    def default(self) -> Entry | None:
+        """The entry of data sets without a key; None if there is none."""
+        return self.entries.get(_DEFAULT)
+
     def of(self, names: Sequence[str]) -> Entry:
         """Return the entry of a data set, by the first of its names that is a key, or the default.
 
         Raises:
             DataError: The set has no entry for the data set and no default.
         """
-        for name in (*names, _DEFAULT):
+        for name in names:
             if (entry := self.entries.get(name.lower())) is not None:
                 return entry
+        if self.default is not None:
+            return self.default
         keys = ", ".join(self.entries)
         raise DataError(
             f"{self.file} has no prompt for {names[0]}; it has {keys}. Add it, or a prompt named {_DEFAULT!r}"

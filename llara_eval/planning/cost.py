@@ -64,13 +64,14 @@ def skeleton(config: Any, *, head: bool = False) -> Any:
     """Return the model of a configuration without memory for its weights.
 
     Args:
-        config: A transformers configuration.
+        config: A transformers configuration, as a checkpoint has it: one that names code of its own can only
+            be read if the user allows that the code runs.
         head: Whether the model has its LM head.
     """
     from transformers import AutoModel, AutoModelForCausalLM
 
     with torch.device("meta"):
-        return (AutoModelForCausalLM if head else AutoModel).from_config(config)
+        return (AutoModelForCausalLM if head else AutoModel).from_config(config, trust_remote_code=True)
 
 
 def products(model: Any) -> int:

@@ -1,9 +1,9 @@
 """An estimate of a training run before it starts: parameters, steps, tokens, memory and time."""
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,7 +53,7 @@ class Plan:
 
 
 def make_plan(
-    folder: Path,
+    checkpoint: Checkpoint,
     schedule: Schedule,
     conditions: Conditions,
     *,
@@ -66,7 +66,7 @@ def make_plan(
     """Estimate a training run from the model's configuration; no weights are read.
 
     Args:
-        folder: The checkpoint folder.
+        checkpoint: The checkpoint that training begins with.
         schedule: Optimizer steps, batch size and LoRA.
         conditions: Micro-batches, dtype and gradient checkpointing.
         head: Whether the LM head is trained, too.
@@ -79,7 +79,7 @@ def make_plan(
         DataError: The configuration is missing or unreadable.
         UsageError: LoRA names layers that the model lacks, or training does not support the dtype.
     """
-    config = Checkpoint(folder).config
+    config = copy.deepcopy(checkpoint.config)
     # An embedding matrix grows only if it lacks a row for a new token.
     config.vocab_size = max(config.vocab_size, *(token + 1 for token in new_tokens), 0)
     model = skeleton(config, head=head)

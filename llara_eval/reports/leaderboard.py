@@ -109,6 +109,8 @@ def _measured(entries: Sequence[tuple[Path, Result]], target: Path, findings: _F
     if absent:
         parts.append(f"Without any of these measures, and so in no table above: {'; '.join(absent)}.")
     parts += ["### Conditions", _conditions(entries)]
+    if any(result.warnings for _, result in entries):
+        parts += ["### Warnings", _warnings(entries)]
     if any(result.conditions.training_files for _, result in entries):
         parts += ["### Training data", _LEGEND, _training_data(entries, findings)]
     return parts
@@ -189,6 +191,20 @@ def _conditions(entries: Sequence[tuple[Path, Result]]) -> str:
         "dtype",
     ]
     return table([*header, "date", "commit"], rows, left=2)
+
+
+def _warnings(entries: Sequence[tuple[Path, Result]]) -> str:
+    """Return each warning of the results once, with the systems and the data sets that it is about."""
+    results_with: dict[str, list[Result]] = {}
+    for _, result in entries:
+        for warning in result.warnings:
+            results_with.setdefault(warning, []).append(result)
+    lines = []
+    for warning, results in results_with.items():
+        systems = ", ".join(dict.fromkeys(escaped(result.system) for result in results))
+        datasets = ", ".join(dict.fromkeys(escaped(result.dataset) for result in results))
+        lines.append(f"- {systems} on {datasets}: {escaped(warning)}.")
+    return "\n".join(lines)
 
 
 _READING = ("titles", "query length", "document length", "query template", "document template", "prompts")

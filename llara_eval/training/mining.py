@@ -20,7 +20,7 @@ from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import atomic_write, refuse_inputs, write_json
 from llara_eval.core.paths import data_dir as default_data_dir
 from llara_eval.core.paths import home
-from llara_eval.core.protocols import SILENT, Progress, Retriever
+from llara_eval.core.protocols import SILENT, Adjustable, Progress, Retriever
 from llara_eval.core.provenance import describe
 from llara_eval.core.types import Ids, Query
 from llara_eval.datasets.corpus import Corpus
@@ -136,8 +136,8 @@ def mine(
     Args:
         retriever: The system that finds the negatives.
         data: Pairs, see :func:`llara_eval.training.pairs.read_pairs`.
-        corpus: The source of the negatives: a data set's name or folder, a ``corpus.jsonl``, or ``self`` for
-            all positives.
+        corpus: The source of the negatives: a data set's name or folder, whose prompts are used if each has
+            some; a ``corpus.jsonl``, or ``self`` for all positives.
         settings: The settings by which negatives are chosen.
         output: The ``.jsonl`` file to write, whole or not at all.
         exclude: Data sets whose judged queries must not be trained on, beside those of ``corpus`` and of
@@ -153,7 +153,9 @@ def mine(
     Raises:
         UsageError: ``output`` does not end in ``.jsonl``, exists, or is one of the inputs; or a data set to
             exclude has no judgements.
-        DataError: A data set is missing, a file is malformed, or every query is excluded.
+        DataError: A data set is missing, a file is malformed, or every query is excluded; or a set of prompts
+            has none for the data set that is the corpus.
+        CheckFailedError: A set of prompts has no default, and the corpus is no data set.
     """
     record = _record_of(output, data, overwrite=overwrite)
     cache = home() / "training"
@@ -165,6 +167,8 @@ def mine(
     if not forbidden:
         logger.warning("no query is left out: name the data sets of the evaluation with --exclude")
     miner = _Miner(rows, forbidden, settings)
+    if isinstance(retriever, Adjustable) and (dataset := _name_of(corpus)) is not None:
+        retriever = retriever.on(dataset, None)
     miner.search(retriever, source, cache, progress)
     with progress.task("choose negatives", len(rows)) as advance, atomic_write(output) as file:
         write_rows(file, miner.rows_with_negatives(advance))
@@ -296,6 +300,14 @@ def _corpus(
         return Corpus([path], read_documents), [path.parent]
     folder = find(str(corpus))
     return corpus_of(folder), [folder]
+
+
+def _name_of(corpus: str | Path) -> str | None:
+    """Return the name of the data set that is the corpus, by which prompts are chosen; None for others."""
+    path = Path(corpus).expanduser()
+    if corpus == SELF or path.is_file():
+        return None
+    return path.resolve().name if path.is_dir() else str(corpus)
 
 
 def _with_judgements(name: str | Path, folder: Path) -> Path:

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import TEXTS, make_tokenizer, save_checkpoint
 from transformers import AutoModel, AutoTokenizer
-from typer.testing import CliRunner
 
 from adapters import repllama
 from adapters.llara.templates import PAPER
@@ -20,7 +19,6 @@ from adapters.llara.templates import templates as llara
 from llara_eval.checkpoints import load as checkpoints
 from llara_eval.checkpoints import st_write
 from llara_eval.checkpoints.export import export
-from llara_eval.cli import app
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.encoding.templates import Template, Templates
 
@@ -37,6 +35,9 @@ TEMPLATES = {
     "repllama": repllama.templates(TOKENIZER).cut_to(50, 50),
     "repllama, two lengths": repllama.templates(TOKENIZER).cut_to(32, 50),
     "mean": PLAIN,
+    "long texts cut at their start": Templates(
+        *[Template(prefix=("<s>",), prompt="p: ", suffix=("</s>",), max_length=40, cut="start")] * 2
+    ),
     "first, not normalised": Templates(
         *[Template(prefix=("[CLS]",), suffix=("[SEP]",), pooling="first", normalize=False, max_length=60)] * 2
     ),
@@ -283,30 +284,3 @@ def test_the_checkpoint_itself_is_never_replaced(plain) -> None:
         with pytest.raises(UsageError, match="holds the checkpoint itself"):
             export(plain, output, overwrite=True)
     assert (plain / "model.safetensors").is_file()
-
-
-def run(*arguments: object):
-    return CliRunner().invoke(app, ["export", *map(str, arguments)])
-
-
-def test_the_command_writes_refuses_and_overwrites(plain, tmp_path) -> None:
-    exported = tmp_path / "exported"
-    arguments = ("--model", plain, "--output", exported, "--format", "sentence-transformers")
-    assert run(*arguments, "--quiet").exit_code == 0
-    assert json.loads((exported / "modules.json").read_text())
-    (exported / "left").touch()
-    assert run(*arguments).exit_code == 2
-    assert (exported / "left").exists()
-    assert run(*arguments, "--overwrite").exit_code == 0
-    assert not (exported / "left").exists()
-
-
-def test_the_command_does_not_replace_what_it_did_not_write(plain, tmp_path) -> None:
-    (tmp_path / "thesis.txt").touch()
-    assert run("--model", plain, "--output", tmp_path, "--overwrite").exit_code == 2
-    assert (tmp_path / "thesis.txt").exists()
-
-
-def test_the_command_fails_with_4_if_vectors_differ(plain, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(st_write, "_MODES", {"mean": "lasttoken"})
-    assert run("--model", plain, "--output", tmp_path / "exported").exit_code == 4

@@ -51,7 +51,7 @@ def test_a_folder_without_configuration_is_no_checkpoint(tmp_path) -> None:
 
 
 def test_a_hub_name_offline_says_so() -> None:
-    with pytest.raises(DataError, match="hub"):
+    with pytest.raises(DataError, match="has not been downloaded"):
         resolve("someone/some-model", offline=True)
 
 

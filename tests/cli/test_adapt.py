@@ -70,9 +70,9 @@ def test_a_finished_run_is_kept_refused_or_started_again(
     again = call(*words)
     assert again.exit_code == 0
     assert f"{out} is finished; --on-existing always starts again" in text_of(again)
-    never = call(*words, "--on-existing", "never")
-    assert never.exit_code == 2
-    assert "choose another --output" in text_of(never)
+    refused = call(*words, "--on-existing", "refuse")
+    assert refused.exit_code == 2
+    assert "choose another --output" in text_of(refused)
     other = call(*words, "--learning-rate", "0.5")
     assert other.exit_code == 2
     assert "holds a finished run with other schedule.learning_rate (" in text_of(other)
@@ -197,9 +197,8 @@ def test_what_a_run_would_refuse_its_plan_refuses(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["adapt", "finetune"])
-def test_a_folder_is_no_training_data(tmp_path: Path, base: Path, command: str) -> None:
-    refused = call(command, "--model", base, "--data", tmp_path, "--output", tmp_path / "out")
+def test_a_folder_is_no_training_data_of_an_adaptation(tmp_path: Path, base: Path) -> None:
+    refused = call("adapt", "--model", base, "--data", tmp_path, "--output", tmp_path / "out")
     assert refused.exit_code == 2
     assert "is a directory" in text_of(refused)
 

@@ -101,7 +101,7 @@ def test_a_checkpoint_that_does_not_say_how_it_makes_vectors_is_warned_of(tmp_pa
     make_tokenizer(slots=0).save_pretrained(folder)
     shown = check(folder, texts)
     assert shown.exit_code == 0
-    assert "note: model does not say how it makes vectors" in text_of(shown)
+    assert "note: model does not say everything about its vectors" in text_of(shown)
 
 
 def test_slots_that_are_no_tokens_exit_4_and_are_shown(tmp_path, texts) -> None:

@@ -135,6 +135,8 @@ def test_options_are_of_systems_that_are_named_and_not_of_objects():
     dataset = le.load_dataset("demo", offline=True)
     outcomes = le.evaluate([Words(), "bm25"], [dataset], options={"letters": 2}, offline=True)
     assert [item.result.settings.get("letters") for item in outcomes] == [None, 2]
+    with pytest.raises(UsageError, match="options letters: only systems that are named take options"):
+        le.evaluate(Words(), dataset, options={"letters": 2})
 
 
 def test_documents_may_be_searched_by_their_passages():

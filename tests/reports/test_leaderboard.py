@@ -63,6 +63,18 @@ def test_what_stands_in_no_table_is_named() -> None:
     assert "in no table above" not in render(entries[:1], [], Path("leaderboard.md"))
 
 
+def test_warnings_are_shown_once_with_what_they_are_about() -> None:
+    warning = "a|b leaves its similarity open"
+    entries = [
+        (Path(f"runs/{name}"), make_result(system="a|b", dataset=name, warnings=[warning]))
+        for name in ("tiny", "small")
+    ]
+    text = render(entries, [], Path("leaderboard.md"))
+    assert "### Warnings\n\n- a\\|b on small, tiny: a\\|b leaves its similarity open.\n" in text
+    silent = make_result(warnings=[])
+    assert "### Warnings" not in render([(Path("runs/x"), silent)], [], Path("leaderboard.md"))
+
+
 def entry(system: str = "fake", dataset: str = "tiny", mean: float = 0.5, **changes) -> tuple[Path, Result]:
     result = make_result(
         system=system, dataset=dataset, measures={"nDCG@10": {"mean": mean, "low": 0, "high": 1}}, **changes

@@ -28,13 +28,13 @@ class Room(NamedTuple):
 
 
 ROOMS = {
-    "core": Room("", "msgspec pandas pyarrow"),
+    "core": Room("", "huggingface_hub msgspec pandas pyarrow"),
     "scoring": Room("core", "ir_measures pyarrow scipy"),
     "encoding": Room("core", "sentence_transformers torch transformers vllm"),
     "datasets": Room("core scoring", "beir datasketch huggingface_hub ir_datasets mteb requests yaml"),
     "checkpoints": Room(
         "core encoding",
-        "gguf huggingface_hub peft safetensors sentence_transformers tokenizers torch transformers",
+        "gguf huggingface_hub peft sentence_transformers tokenizers torch transformers",
     ),
     "vectors": Room("core encoding", "fsspec"),
     "search": Room("core encoding vectors", "faiss torch"),
