@@ -39,11 +39,18 @@ def score(
     long the run is.
     """
     from llara_eval.core.files import refuse_inputs
-    from llara_eval.evaluation.record import save_per_query
+    from llara_eval.core.own_files import require_own
+    from llara_eval.evaluation.record import is_part_of_result, load_per_query, save_per_query
     from llara_eval.reports.score import score as score_run
 
     if per_query is not None:
         refuse_inputs(per_query, (run, qrels))
+        require_own(
+            per_query,
+            lambda path: not is_part_of_result(path) and load_per_query(path),
+            "score",
+            "--per-query",
+        )
     scored = score_run(run, qrels, options.split_list(measures))
     if per_query is not None:
         save_per_query(per_query, scored.per_query)

@@ -208,6 +208,11 @@ def load_per_query(path: Path) -> Scores:
     return Scores(as_ids(line_of), {name: table[:, column] for column, name in enumerate(names)})
 
 
+def is_part_of_result(path: Path) -> bool:
+    """Return whether a file is one of those that an evaluation keeps together."""
+    return path.name in (RESULT, PER_QUERY, RUN) and (path.parent / RESULT).exists()
+
+
 def replace(new: Path, folder: Path) -> None:
     """Move the files of a new result over those of an earlier one.
 

@@ -184,6 +184,12 @@ def test_the_command_shows_writes_and_keeps_what_it_found(tiny, tmp_path):
     assert "[train].jsonl" in shown.stdout
     (report,) = json.loads(out.read_text())
     assert [match["id"] for match in report.pop("matches")] == ["q1", "rel"]
+    assert run("--train", train, "-d", tiny, "--output", out).exit_code == 0, "its own file is replaced"
+    for content in ("[]x", '{"model_type": "llama"}', '[{"finding": 1}]', "[]"):
+        (tmp_path / "config.json").write_text(content)
+        refused = run("--train", train, "-d", tiny, "--output", tmp_path / "config.json")
+        assert refused.exit_code == 2
+        assert (tmp_path / "config.json").read_text() == content
     assert report["sha256"] == sha256_of(train)
     assert contamination.read_all(runs) == ([Finding(**report)], [])
     again = run("--train", train, "--train", train, "-d", tiny, "--json", "--runs-dir", runs)
