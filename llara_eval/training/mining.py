@@ -177,21 +177,22 @@ def mine(
         hashing = Hashing(file)
         write_rows(hashing, miner.rows_with_negatives(advance))
         # The record comes first: a process that is killed here leaves a pair that may be replaced.
-        write_json(
-            record,
-            {
-                "settings": asdict(settings),
-                "counts": asdict(miner.counts),
-                "system": retriever.name,
-                "system_settings": dict(retriever.settings),
-                "data": rows.fingerprint,
-                "corpus": source.fingerprint,
-                "provenance": describe(),
-                "sha256": hashing.content.hexdigest(),
-                "replaced": replaced,
-            },
-        )
+        facts = _facts(miner, retriever, rows, source)
+        write_json(record, {**facts, "sha256": hashing.content.hexdigest(), "replaced": replaced})
     return miner.counts
+
+
+def _facts(miner: "_Miner", retriever: Retriever, rows: Rows, source: Corpus) -> dict[str, Any]:
+    """Return how rows were mined."""
+    return {
+        "settings": asdict(miner.settings),
+        "counts": asdict(miner.counts),
+        "system": retriever.name,
+        "system_settings": dict(retriever.settings),
+        "data": rows.fingerprint,
+        "corpus": source.fingerprint,
+        "provenance": describe(),
+    }
 
 
 class _Miner:
