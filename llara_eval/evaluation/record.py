@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import logging
+import os
 import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -208,9 +209,14 @@ def load_per_query(path: Path) -> Scores:
     return Scores(as_ids(line_of), {name: table[:, column] for column, name in enumerate(names)})
 
 
+def is_stored(folder: Path) -> bool:
+    """Return whether a folder has a record, or anything in its place: that is damaged, not missing."""
+    return os.path.lexists(folder / RESULT)
+
+
 def is_part_of_result(path: Path) -> bool:
     """Return whether a file is one of those that an evaluation keeps together."""
-    return path.name in (RESULT, PER_QUERY, RUN) and (path.parent / RESULT).exists()
+    return path.name in (RESULT, PER_QUERY, RUN) and is_stored(path.parent)
 
 
 def replace(new: Path, folder: Path) -> None:
@@ -265,9 +271,9 @@ def read_all(runs_dir: Path) -> tuple[dict[Path, Result], dict[Path, DataError]]
     """
     results: dict[Path, Result] = {}
     damaged: dict[Path, DataError] = {}
-    for path in sorted(runs_dir.glob(f"*/*/{RESULT}")):
+    for folder in filter(is_stored, sorted(runs_dir.glob("*/*"))):
         try:
-            results[path.parent] = load(path.parent)
+            results[folder] = load(folder)
         except DataError as error:
-            damaged[path.parent] = error
+            damaged[folder] = error
     return results, damaged

@@ -184,7 +184,7 @@ def _compared(measure: str, names: Sequence[str], columns: Sequence[Scores]) -> 
 
 def _is_result_or_run(path: Path) -> bool:
     """Return whether a path is a run file or the folder of a result."""
-    return path.is_file() or (path / record.RESULT).is_file()
+    return path.is_file() or record.is_stored(path)
 
 
 def _folders(
