@@ -18,7 +18,7 @@ from llara_eval.core.errors import DataError, LlaraEvalError
 from llara_eval.core.files import atomic_write, slug, text_writer, write_json, write_text
 from llara_eval.core.types import Hits, as_ids
 from llara_eval.evaluation import record
-from llara_eval.evaluation.record import folder_of, qrels_fingerprint, walk
+from llara_eval.evaluation.record import folder_of, qrels_fingerprint, read_all
 from llara_eval.scoring.measures import Scores
 from llara_eval.scoring.ranking import rank
 
@@ -80,7 +80,29 @@ def changed(tmp_path, path, value):
         (["settings"], "NaN", r"invalid character \(byte"),
         (["phases", "search", "seconds"], '"1"', r"Expected `.*`, got `str` - at `\$\.phases"),
         (["settings"], "[" * 100_000, "recursion"),
+        (["measures", "nDCG@10", "mean"], "1e308", r"Expected `float` <= 9.* - at `\$\.measures"),
+        (["ties_at_10"], "1e308", r"Expected `float` <= 1"),
+        (["n_documents"], "0", r"Expected `int` >= 1"),
+        (["n_queries"], "1" + "0" * 30, r"(out of range|<= 9|Expected `int`)"),
+        (["system"], '"\\ud800"', r"cannot be read as JSON"),
+        (["settings", "titles"], '"x"', r"settings: Expected `int \| null`, got `str` - at `\$\.titles`"),
+        (["settings", "dtype"], "[]", r"settings: Expected `str`, got `array` - at `\$\.dtype`"),
+        (["settings", "runtime"], "3", r"settings: Expected `object`, got `int` - at `\$\.runtime`"),
+        (
+            ["settings", "templates"],
+            '{"query": {"prompt": 1}}',
+            r"settings: .*`\$\.templates\.query\.prompt`",
+        ),
+        (["settings", "templates"], '{"query": {"slots": 1e308}}', r"settings: .*\.slots`"),
+        (["settings", "training_files"], '{"a": null}', r"settings: .* - at `\$\.training_files"),
+        (["settings", "prompts_from"], '{"x": "y"}', r"settings: Invalid enum value 'x'"),
         (["provenance"], "{}", r"provenance: Object missing required field `date`"),
+        (["provenance", "date"], '"[x](y)"', r"provenance: Expected `str` matching regex .* - at `\$\.date`"),
+        (
+            ["provenance", "git"],
+            '{"commit": 7}',
+            r"provenance: Expected `str`, .*\$\.git\.commit`",
+        ),
         (["provenance", "git"], '"clean"', r"provenance: Expected .* - at `\$\.git`"),
     ],
 )
@@ -98,7 +120,9 @@ def test_counts_stay_whole_numbers(tmp_path):
 
 
 def test_all_stored_results_are_read_and_would_be_written_alike(tmp_path):
-    for folder, result in walk(ROOT / "runs"):
+    results, damaged = read_all(ROOT / "runs")
+    assert not damaged
+    for folder, result in results.items():
         record.save(tmp_path, result)
         assert json.loads((tmp_path / record.RESULT).read_text()) == json.loads(
             (folder / record.RESULT).read_text()
@@ -128,20 +152,34 @@ def test_per_query_values_are_not_rounded(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "message"),
     [
-        "",
-        "query_id\tnDCG@10\nq1\thalf\n",
-        "query_id\tA\tB\nq1\t1\n",
-        "query_id\tA\nq1\t1\nq2\n",
-        "query_id\tA\nq1\tnan\n",
-        "query_id\tA\nq1\tinf\n",
+        ("", "not a table of per-query values"),
+        ("\0\0\0", "not a table of per-query values"),
+        ("query_id\tA\n", "not a table of per-query values"),
+        ("query_id\n", "not a table of per-query values"),
+        ("q1\t0.5\nq2\t1\n", "not a table of per-query values"),
+        ("query_id\tA\tA\nq1\t1\t1\n", "not a table of per-query values"),
+        ("query_id\tnDCG@10\nq1\thalf\n", r":2: expected 1 values .*, found \['half'\]"),
+        ("query_id\tA\tB\nq1\t1\n", r":2: expected 2 values .*, found \['1'\]"),
+        ("query_id\tA\nq1\t1\nq2\n", r":3: expected 1 values .*, found \[\]"),
+        ("query_id\tA\nq1\tnan\n", r":2: expected .*'nan'"),
+        ("query_id\tA\nq1\tinf\n", r":2: expected .*'inf'"),
+        ("query_id\tA\nq1\t1e308\n", r":2: expected .*'1e308'"),
+        ("query_id\tA\nq1\t1_0\n", r":2: expected .*'1_0'"),
+        ("query_id\tA\nq1\t1\nq1\t0\n", r":3: query 'q1' is in line 2 already"),
     ],
 )
-def test_a_malformed_table_is_refused(tmp_path, content):
+def test_a_malformed_table_is_refused(tmp_path, content, message):
     (tmp_path / "x.tsv").write_text(content)
-    with pytest.raises(DataError, match="not a table of per-query values"):
+    with pytest.raises(DataError, match=rf"x\.tsv.*{message}"):
         record.load_per_query(tmp_path / "x.tsv")
+
+
+def test_identifiers_may_hold_characters_that_other_readers_end_lines_at(tmp_path):
+    scores = Scores(as_ids(["q\x851", "q\u20282", "q\x1c3"]), {"A": np.array([0.0, 0.5, 1.0])})
+    record.save_per_query(tmp_path / "x.tsv", scores)
+    assert record.load_per_query(tmp_path / "x.tsv").query_ids.tolist() == scores.query_ids.tolist()
 
 
 def test_a_run_is_read_back_and_its_checksum_is_of_the_text(tmp_path):
@@ -176,14 +214,30 @@ def test_results_are_walked_in_the_order_of_their_paths(tmp_path):
         result = make_result(system=system, dataset=dataset)
         record.save(folder_of(tmp_path, system, dataset, "test"), result)
     (tmp_path / "a" / "unfinished").mkdir()
-    walked = [(folder.relative_to(tmp_path).as_posix(), result.dataset) for folder, result in walk(tmp_path)]
+    results, _ = read_all(tmp_path)
+    walked = [(folder.relative_to(tmp_path).as_posix(), result.dataset) for folder, result in results.items()]
     assert walked == [("B/x", "x"), ("a/beir--y", "beir/y"), ("a/z", "z"), ("b/x", "x")]
 
 
-def test_a_walk_refuses_a_newer_record(tmp_path):
+def test_a_newer_record_is_named_beside_the_others(tmp_path):
     record.save(tmp_path / "a" / "x", make_result(schema=record.SCHEMA + 1))
-    with pytest.raises(DataError, match="schema"):
-        list(walk(tmp_path))
+    record.save(tmp_path / "b" / "x", make_result())
+    results, damaged = read_all(tmp_path)
+    assert list(results) == [tmp_path / "b" / "x"]
+    assert list(damaged) == [tmp_path / "a" / "x"]
+    assert "schema" in str(damaged[tmp_path / "a" / "x"])
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to nothing", "link to itself"])
+def test_what_is_no_file_in_the_place_of_a_record_is_damage(tmp_path, kind):
+    path = tmp_path / "a" / "x" / record.RESULT
+    path.parent.mkdir(parents=True)
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path if kind == "link to itself" else "nothing")
+    assert record.is_stored(path.parent)
+    assert list(read_all(tmp_path)[1]) == [path.parent]
 
 
 def test_other_splits_than_test_have_their_own_folder(tmp_path):
