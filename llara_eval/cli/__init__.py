@@ -5,6 +5,7 @@ is plain text for the same reason: boxes around it would take longer to draw tha
 """
 
 import re
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -143,5 +144,8 @@ for title, modules in _GROUPS.items():
 
 def main() -> None:
     """Run the program; SIGTERM ends it like an error, so that leases are given back and workers ended."""
-    boundary.set_up()
-    app()
+    try:
+        boundary.set_up()
+        app()
+    except KeyboardInterrupt:  # before a command has begun, or after its end
+        sys.exit(INTERRUPTED)

@@ -79,8 +79,12 @@ def test_closed_streams_change_no_exit_code(folder, closed, words):
             "",
             f"{STOP}c._Group._invoke = stop",
         ),
+        (
+            "",
+            f"{STOP}import typer.main as t\nt.get_command = stop",
+        ),
     ],
-    ids=["imports", "first words", "streams", "command"],
+    ids=["imports", "first words", "streams", "command", "commands"],
 )
 def test_ctrl_c_at_any_time_is_an_exit_code(folder, before, after):
     done = program(SCORE, folder, before=before, after=after)
