@@ -202,11 +202,15 @@ def test_a_run_is_scored_in_any_form(here, form):
 @pytest.mark.parametrize(
     ("run", "qrels", "message"),
     [
-        ({"q1": {"d1": float("nan")}}, QRELS, "NaN or infinite"),
-        ({"q1": {"d1": 1e300}}, QRELS, "NaN or infinite"),
+        ({"q1": {"d1": float("nan")}}, QRELS, "run:1: the score nan is not a finite"),
+        ({"q1": {"d1": 10**400}}, QRELS, "run:1: the score 1000000000[0-9]*… is not a finite"),
+        ({"q1": {"d1": 10**5000}}, QRELS, "run:1: the score of thousands of digits is not a finite"),
+        ({"q1": {"d1": 1e300}}, QRELS, "1e\\+300 is not a finite"),
         ({"q1": {"d1": "high"}}, QRELS, "run:1: the score 'high' is not a number"),
         ({"q1": ["d1"]}, QRELS, "run: expected query id → document id → score"),
         (RUN, {"q1": {"d1": 0.5}}, r"qrels:1: the grade 0.5 is not an integer"),
+        (RUN, {"q1": {"d1": 2**31}}, "qrels:1: the grade 2147483648 is beyond 2,147,483,647"),
+        (RUN, {"q1": {"d1": -(10**5000)}}, "qrels:1: the grade of thousands of digits is beyond"),
         (RUN, {}, "qrels: no judgements"),
         (RUN, {"x": {"d1": 1}}, "no judged query is in the run"),
         (pd.DataFrame({"qid": ["q1"], "score": [1.0]}), QRELS, "run: expected a column doc_id or corpus-id"),
