@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, write_json
+from llara_eval.core.reading import is_present
 
 Pooling = Literal["mean", "first", "last", "modules"]
 Cut = Literal["end", "start"]
@@ -184,7 +185,7 @@ class Templates:
                 value has another type or is impossible.
         """
         path = folder / TEMPLATE_FILE
-        if not path.is_file():
+        if not is_present(path):
             return None
         value = read_json(path)
         version = value.get("version", _VERSION) if isinstance(value, dict) else _VERSION
