@@ -49,7 +49,7 @@ def reading(file: Path, problem: str, *, package: str = "") -> Iterator[None]:
             f"{file}: pickled weights cannot be loaded as plain tensors; code in them is never run"
         ) from error
     except Exception as error:  # the code of any library, for any model type, or of the checkpoint
-        raise DataError(f"{file}: {problem}: {type(error).__name__}: {_first_line(error)}") from error
+        raise DataError(f"{file}: {shown(problem)}: {type(error).__name__}: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -73,7 +73,7 @@ def weight_files(folder: Path, *, pickled: bool = False) -> list[Path]:
         )
     for file in files:
         if not is_present(file):
-            raise DataError(f"{config if named is not None else first} names {file.name}, which is missing")
+            raise DataError(f"{config if named is not None else first} names {file.name!r}, which is missing")
     return files
 
 
