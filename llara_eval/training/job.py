@@ -93,43 +93,52 @@ def carry_out(
         **{name: getattr(conditions, name) for name in ("micro_tokens", "compiled", "merge")},
     }
     with locked(conditions.output) if rank() == 0 else nullcontext():
-        if _is_finished(conditions, identity):
-            return
-        tokenizer, templates = subject.tokenizer, subject.templates
-        if rank() == 0:
-            rehearse_saving(
-                subject.model, tokenizer, templates, conditions.output, allowed=conditions.allowed
+        if not _is_finished(conditions, identity):
+            _train_and_save(subject, objective, rows, schedule, conditions, identity, measure)
+            if rank() == 0:
+                discard(conditions.output)
+
+
+def _train_and_save(
+    subject: Subject,
+    objective: Objective,
+    rows: Rows,
+    schedule: Schedule,
+    conditions: Conditions,
+    identity: Mapping[str, Any],
+    measure: Measure | None,
+) -> None:
+    tokenizer, templates, output = subject.tokenizer, subject.templates, conditions.output
+    if rank() == 0:
+        rehearse_saving(subject.model, tokenizer, templates, output, allowed=conditions.allowed)
+    measures = [] if measure is None else [measure]
+    if conditions.validate_on is not None:
+        measures.append(
+            partial(
+                ndcg_at_10,
+                *(conditions.validate_on, objective.model, tokenizer, templates),
+                micro_tokens=conditions.micro_tokens,
+                precision=objective.precision,
             )
-        measures = [] if measure is None else [measure]
-        if conditions.validate_on is not None:
-            measures.append(
-                partial(
-                    ndcg_at_10,
-                    *(conditions.validate_on, objective.model, tokenizer, templates),
-                    micro_tokens=conditions.micro_tokens,
-                    precision=objective.precision,
-                )
-            )
-        steps = train(objective, rows, schedule, conditions, identity=identity, measures=measures)
-        save_checkpoint(
-            subject.model,
-            tokenizer,
-            templates,
-            conditions.output,
-            expected=sample_embeddings(objective.model, tokenizer, templates),
-            merge=conditions.merge,
-            allowed=conditions.allowed,
-            record={
-                **identity,
-                **({"code_sha256": subject.code} if subject.code else {}),
-                TRAINING_FILES: {**subject.training_files, **rows.sources},
-                "steps": steps,
-                "rows": len(rows),
-                "provenance": describe(),
-            },
         )
-        if rank() == 0:
-            discard(conditions.output)
+    steps = train(objective, rows, schedule, conditions, identity=identity, measures=measures)
+    save_checkpoint(
+        subject.model,
+        tokenizer,
+        templates,
+        output,
+        expected=sample_embeddings(objective.model, tokenizer, templates),
+        merge=conditions.merge,
+        allowed=conditions.allowed,
+        record={
+            **identity,
+            **({"code_sha256": subject.code} if subject.code else {}),
+            TRAINING_FILES: {**subject.training_files, **rows.sources},
+            "steps": steps,
+            "rows": len(rows),
+            "provenance": describe(),
+        },
+    )
 
 
 def _is_finished(conditions: Conditions, identity: Mapping[str, Any]) -> bool:
