@@ -1,20 +1,28 @@
 """Conversion of a GGUF file to a safetensors folder in the cache."""
 
 import logging
+import struct
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
+from llara_eval.checkpoints import libraries
 from llara_eval.checkpoints.libraries import read_gguf, read_gguf_header
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import sha256_of, slug, write_json
 from llara_eval.core.folders import atomic_folder
 from llara_eval.core.leases import Leases
 from llara_eval.core.paths import home
+from llara_eval.core.reading import open_regular
 from llara_eval.core.sealed import is_whole, seal_folder
 
 logger = logging.getLogger(__name__)
 
 _POOLINGS = {1: "mean", 2: "cls", 3: "lasttoken"}
 """``pooling_type`` of a GGUF file → the pooling's name in sentence-transformers."""
+
+_STRING, _ARRAY = 8, 9
+_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+"""Types of values in a GGUF file: numbers of a type with a fixed size → the size in bytes."""
 
 _LONGEST = 3_600.0
 """Seconds after which the conversion of another process counts as abandoned."""
@@ -45,6 +53,7 @@ def _pooling(path: Path) -> str | None:
         UsageError: The model gives relevances, no vectors, or the pooling is unknown.
         DataError: The file cannot be read, holds no weights, or says more layers than it has tensors.
     """
+    _check_extent(path)
     values, tensors = read_gguf_header(path)
     architecture = values.get("general.architecture")
     layers = values.get(f"{architecture}.block_count", 0)
@@ -54,6 +63,44 @@ def _pooling(path: Path) -> str | None:
     if value not in (0, *_POOLINGS):
         raise UsageError(f"{path}: pooling_type {value}; only mean (1), cls (2) and last (3) give vectors")
     return _POOLINGS.get(value)
+
+
+def _check_extent(path: Path) -> None:
+    """Check that the values in the header of a GGUF file end in the file: its reader does not.
+
+    The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+
+    Raises:
+        DataError: They do not, or are of an unknown type.
+    """
+    with open_regular(path) as file, libraries.reading(path, "cannot be read as a GGUF model"):
+        content = mmap(file.fileno(), 0, access=ACCESS_READ)
+        order = "<" if struct.unpack_from("<I", content, 4)[0] & 0xFFFF else ">"
+        number, kind_and_count = struct.Struct(f"{order}Q"), struct.Struct(f"{order}IQ")
+        position = 24
+
+        def skip(kind: int) -> None:
+            nonlocal position
+            if kind == _STRING:
+                position += 8 + number.unpack_from(content, position)[0]
+            elif kind == _ARRAY:
+                inner, count = kind_and_count.unpack_from(content, position)
+                position += 12
+                if inner in _SIZES:
+                    position += count * _SIZES[inner]
+                else:
+                    for _ in range(count):
+                        skip(inner)
+            else:
+                position += _SIZES[kind]
+
+        for _ in range(number.unpack_from(content, 16)[0]):
+            skip(_STRING)
+            kind = struct.unpack_from(f"{order}I", content, position)[0]
+            position += 4
+            skip(kind)
+        if position > len(content):
+            raise DataError(f"{path}: the header of the GGUF file is longer than the file")
 
 
 def _write_pooling(folder: Path, pooling: str, width: int) -> None:

@@ -45,9 +45,7 @@ def reading(file: Path, problem: str, *, package: str = "") -> Iterator[None]:
         needed = f"needs: pip install {package}" if package else f"{problem}: {_first_line(error)}"
         raise MissingPartError(f"{file}: {needed}") from error
     except UnpicklingError as error:
-        raise DataError(
-            f"{file}: pickled weights cannot be loaded as plain tensors; code in them is never run"
-        ) from error
+        raise DataError(f"{file}: it cannot be loaded as plain tensors; code in it is never run") from error
     except Exception as error:  # the code of any library, for any model type, or of the checkpoint
         raise DataError(f"{file}: {shown(problem)}: {type(error).__name__}: {_first_line(error)}") from error
 
@@ -209,7 +207,7 @@ def read_adapter_weights(folder: Path) -> dict[str, Any]:
     return weights
 
 
-def read_adapter(model: Any, folder: Path) -> Any:
+def read_adapter(model: Any, folder: Path, *, trusted: bool) -> Any:
     """Return peft's model around a base model, with the adapter of a folder.
 
     Raises:
@@ -219,7 +217,7 @@ def read_adapter(model: Any, folder: Path) -> Any:
     """
     from peft import PeftModel
 
-    check_code(folder, trusted=False)
+    check_code(folder, trusted=trusted)
     with reading(folder, f"cannot be loaded as an adapter of a {model.config.model_type} model"):
         return PeftModel.from_pretrained(model, folder, local_files_only=True)
 

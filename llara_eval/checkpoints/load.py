@@ -200,7 +200,15 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool
         on_head = lora.trained_with_head(weights, checkpoint.base.config)
         base = _read_weights(checkpoint.base, dtype, with_head=on_head or with_head, whole=whole)
         tokens = len(checkpoint.tokenizer)
-        return lora.merge(checkpoint.folder, weights, base, tokens, on_head=on_head, with_head=with_head)
+        return lora.merge(
+            checkpoint.folder,
+            weights,
+            base,
+            tokens,
+            on_head=on_head,
+            with_head=with_head,
+            trusted=checkpoint.allowed.code,
+        )
     if with_head:
         checkpoint.require_head()
     folder = checkpoint.transformer

@@ -118,7 +118,14 @@ def embedding_rows(weights: Mapping[str, Any], model: Any) -> int | None:
 
 
 def merge(
-    folder: Path, weights: Mapping[str, Any], model: Any, tokens: int, *, on_head: bool, with_head: bool
+    folder: Path,
+    weights: Mapping[str, Any],
+    model: Any,
+    tokens: int,
+    *,
+    on_head: bool,
+    with_head: bool,
+    trusted: bool = False,
 ) -> Any:
     """Merge a LoRA adapter into its base model and return the model.
 
@@ -129,6 +136,7 @@ def merge(
         tokens: The size of the vocabulary; the embedding matrix grows to it if the adapter holds none.
         on_head: Whether the adapter was trained on a model with its language-model head.
         with_head: Whether the result has its language-model head.
+        trusted: Whether the user said that code in the folder may run.
 
     Raises:
         DataError: The adapter lacks weights, or has weights that fit no layer of the model, or settings that
@@ -146,7 +154,7 @@ def merge(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the weights are checked below
         warnings.simplefilter("ignore", FutureWarning)  # peft uses a deprecated name of transformers
-        adapted = libraries.read_adapter(target, folder)
+        adapted = libraries.read_adapter(target, folder, trusted=trusted)
         expected = get_peft_model_state_dict(adapted, save_embedding_layers=resized).keys()
     replaced = adapted.state_dict().keys()  # the adapter may hold a whole embedding matrix, for example
     wrong = sorted((expected - weights.keys()) | (weights.keys() - expected - replaced))

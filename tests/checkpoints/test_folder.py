@@ -83,7 +83,7 @@ def test_a_broken_gguf_file_is_a_data_error_and_leaves_nothing(tmp_path, own_hom
 
 def test_without_the_gguf_package_the_message_is_the_command_that_installs_it(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "gguf", None)
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    (tmp_path / "model.gguf").write_bytes(b"GGUF\3" + bytes(19))
     with pytest.raises(MissingPartError, match=r"model\.gguf: needs: pip install gguf"):
         resolve(str(tmp_path / "model.gguf"))
 

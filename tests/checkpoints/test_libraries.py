@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import sys
 
 import pytest
@@ -145,4 +146,23 @@ def test_a_gguf_file_of_no_tensors_is_refused_before_a_model_is_built(tmp_path, 
     writer.write_tensors_to_file()
     writer.close()
     with pytest.raises(DataError, match="0 tensors"):
+        resolve(str(tmp_path / "model.gguf"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        struct.pack("<IIQ", 9, 4, 2**40),  # an array of numbers
+        struct.pack("<IIQ", 9, 8, 2**40),  # of strings
+        struct.pack("<IIQ", 9, 9, 2**40),  # of arrays
+        struct.pack("<IQ", 8, 2**40),  # a string
+        struct.pack("<I", 77),  # of no type
+    ],
+)
+def test_a_gguf_header_that_does_not_end_in_its_file_is_refused_at_once(tmp_path, monkeypatch, value) -> None:
+    monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
+    key = struct.pack("<Q", 1) + b"x"
+    content = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + key + value + bytes(64)
+    (tmp_path / "model.gguf").write_bytes(content)
+    with pytest.raises(DataError, match=r"model\.gguf"):
         resolve(str(tmp_path / "model.gguf"))
