@@ -67,7 +67,8 @@ class Template:
         """Check the values.
 
         Raises:
-            UsageError: The pooling is unknown, or ``slots`` or ``max_length`` is below one.
+            UsageError: The pooling is unknown, ``slots`` or ``max_length`` is below one, or a text holds half
+                a character (a lone surrogate), which no tokenizer can read.
         """
         if self.pooling not in get_args(Pooling):
             raise UsageError(f"pooling {self.pooling!r} is not one of {', '.join(get_args(Pooling))}")
@@ -75,6 +76,9 @@ class Template:
             raise UsageError(
                 f"slots and max_length must be at least 1, found {self.slots}, {self.max_length}"
             )
+        for text in (self.prompt, *self.prefix, *self.suffix):
+            if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+                raise UsageError(f"{text!r} holds half a character, which no tokenizer can read")
 
     def token_ids(self, tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
         """Turn texts into token ids, without padding.
