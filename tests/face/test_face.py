@@ -152,6 +152,25 @@ def test_what_comes_from_data_is_escaped():
         assert "&lt;script&gt;" in shown._repr_html_()
 
 
+def test_what_comes_from_data_has_no_control_and_bidi_characters():
+    dataset = le.Dataset.from_memory(DOCUMENTS, QUERIES, QRELS, name="fruit")
+    outcome = le.evaluate(WordOverlap(name="\u202egnp.exe\x9b"), dataset)
+    for shown in (outcome, le.results(), le.compare(outcome, outcome)):
+        assert not {"\u202e", "\x9b"} & set(shown._repr_html_())
+        assert r"\u202egnp.exe\x9b" in shown._repr_html_()
+
+
+def test_a_damaged_result_is_a_failure_among_results():
+    dataset = le.Dataset.from_memory(DOCUMENTS, QUERIES, QRELS, name="fruit")
+    good, bad = le.evaluate([WordOverlap(name="good"), WordOverlap(name="bad")], dataset)
+    (bad.folder / "result.json").write_text("{")
+    results = le.results()
+    assert [outcome.result for outcome in results] == [good.result]
+    (failure,) = results.failures
+    assert (failure.system, failure.dataset) == ("bad", bad.folder.name)
+    assert "result.json" in results.caption()
+
+
 def test_results_of_no_folder_are_refused():
     with pytest.raises(DataError, match="no such folder"):
         le.results("nowhere")

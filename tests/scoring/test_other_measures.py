@@ -1,7 +1,10 @@
 """Measures that others compute: no judgements crash their C code, and their values stay trec_eval's."""
 
-import os
 import random
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,24 +46,23 @@ def random_input(random_number):
     return qrels, as_run(run)
 
 
-def test_no_grades_crash_the_process() -> None:
-    """A process of its own scores random judgements: an error of the C code would end it with a signal."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            random_number = random.Random(0)
-            for _ in range(1500):
-                qrels, run = random_input(random_number)
-                try:
-                    scores = score(qrels, run, random_number.sample(NAMES, 3))
-                except LlaraEvalError:
-                    continue
-                assert all(np.isfinite(column).all() for column in scores.values.values())
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+def score_random_inputs(number: int) -> None:
+    random_number = random.Random(0)
+    for _ in range(number):
+        qrels, run = random_input(random_number)
+        with suppress(LlaraEvalError):
+            scores = score(qrels, run, random_number.sample(NAMES, 3))
+            assert all(np.isfinite(column).all() for column in scores.values.values())
+
+
+@pytest.mark.parametrize("number", [300, pytest.param(10_000, marks=pytest.mark.nightly)])
+def test_no_grades_crash_the_process(number: int) -> None:
+    """An error of the C code ends a process with a signal, so that it has to be another process."""
+    program = f"from {Path(__file__).stem} import score_random_inputs as go; go({number})"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parent, stderr=subprocess.PIPE, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
 
 
 @pytest.mark.parametrize("grade", [-2, -100, 1 - 2**31])
