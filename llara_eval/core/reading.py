@@ -7,8 +7,8 @@ is parsed as a whole, which takes several times its size; a compressed file of 1
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from llara_eval.core.errors import DataError, UsageError
 
@@ -61,7 +61,7 @@ def is_present(path: Path) -> bool:
     return True
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading.
 
     Raises:
