@@ -120,7 +120,7 @@ def find_checkpoint(model: str, options: Mapping[str, Any], *, offline: bool = F
     if model not in SYSTEMS:
         config, _ = configure(DenseConfig, {}, options, model)
         folder = resolve(model, offline=offline, revision=config.revision, allowed=config.allowed)
-        return Checkpoint(folder, allowed=config.allowed)
+        return Checkpoint(folder, allowed=config.allowed, offline=offline)
     packaged = SYSTEMS[model].options
     if "package" not in packaged:
         raise UsageError(f"{model} has no checkpoint: it is not a dense system")

@@ -186,7 +186,7 @@ class Dense:
         self.name = name
         self.config = config
         self.phases: dict[str, dict[str, float]] = {}
-        self._checkpoint = Checkpoint(folder, allowed=config.allowed)
+        self._checkpoint = Checkpoint(folder, allowed=config.allowed, offline=context.offline)
         self.encoder: Encoder = load(
             self._checkpoint,
             dtype=config.dtype,
