@@ -25,5 +25,6 @@ def test_tables_have_escapes_for_control_characters(capsys):
 @pytest.mark.parametrize("name", ["llara_eval.somewhere", "adapters.somewhere"])
 def test_logs_have_escapes_for_control_characters(capsys, name):
     set_up(quiet=False)
-    logging.getLogger(name).warning("odd: %s", ODD)
-    assert capsys.readouterr().err == f"odd: {SHOWN}\n"
+    odd = ODD.removesuffix("\udcff")  # which the processes of pytest cannot report to each other
+    logging.getLogger(name).warning("odd: %s", odd)
+    assert capsys.readouterr().err == "odd: " + SHOWN.removesuffix(r"\udcff") + "\n"
