@@ -1,6 +1,7 @@
 """Conversion of a GGUF file to a safetensors folder in the cache."""
 
 import logging
+import shutil
 import struct
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -122,7 +123,8 @@ def _convert(path: Path, folder: Path) -> None:
     logger.info("converting %s to safetensors, once", path.name)
     pooling = _pooling(path)
     model, tokenizer = read_gguf(path)
-    with atomic_folder(folder, replace=True) as unfinished:
+    shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+    with atomic_folder(folder) as unfinished:
         model.save_pretrained(unfinished, safe_serialization=True)
         tokenizer.save_pretrained(unfinished)
         if pooling is not None:
