@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from adapters.maxp import MaxP
 from adapters.options import Context, configure
 from llara_eval.core.errors import UsageError
+from llara_eval.core.paths import user_path
 from llara_eval.core.protocols import Retriever
 from llara_eval.core.suggest import did_you_mean
 
@@ -78,7 +79,7 @@ def open_system(model: str, options: Mapping[str, Any], context: Context) -> Ret
     """
     system = SYSTEMS.get(model)
     if system is None:
-        if "/" not in model and not Path(model).expanduser().exists():
+        if "/" not in model and not user_path(model).exists():
             raise UsageError(
                 f"{model!r} is neither a system ({', '.join(SYSTEMS)}) nor a checkpoint folder."
                 + did_you_mean(model, SYSTEMS)
@@ -119,15 +120,36 @@ def find_checkpoint(model: str, options: Mapping[str, Any], *, offline: bool = F
     if model not in SYSTEMS:
         config, _ = configure(DenseConfig, {}, options, model)
         folder = resolve(model, offline=offline, revision=config.revision, allowed=config.allowed)
-        return Checkpoint(folder, allowed=config.allowed)
+        return Checkpoint(folder, allowed=config.allowed, offline=offline)
     packaged = SYSTEMS[model].options
     if "package" not in packaged:
         raise UsageError(f"{model} has no checkpoint: it is not a dense system")
     return Checkpoint(packaged_folder(model, packaged["package"], packaged["within"]))
 
 
+def template_options(model: str, options: Mapping[str, Any], dataset: str | None = None) -> dict[str, Any]:
+    """Return the arguments of :func:`llara_eval.checkpoints.load.load` that decide a system's templates.
+
+    Args:
+        model: The name of the system, as for :func:`open_system`.
+        options: The user's options.
+        dataset: The data set whose prompts are used, where a set has some for each.
+
+    Raises:
+        UsageError: An option is unknown.
+        DataError: The set of prompts has none for the data set.
+    """
+    from adapters import dense
+
+    return dense.template_options(model, SYSTEMS[model].options if model in SYSTEMS else {}, options, dataset)
+
+
 def checkpoint_texts(
-    model: str, options: Mapping[str, Any], checkpoint: "Checkpoint"
+    model: str,
+    options: Mapping[str, Any],
+    checkpoint: "Checkpoint",
+    dataset: str | None = None,
+    text_length: int | None = None,
 ) -> "tuple[Any, Templates]":
     """Return the tokenizer and the templates of a checkpoint; its weights are not read.
 
@@ -135,11 +157,15 @@ def checkpoint_texts(
         model: The name of the system, as for :func:`open_system`.
         options: The user's options.
         checkpoint: The checkpoint, see :func:`find_checkpoint`.
+        dataset: The data set whose texts are read, see :func:`template_options`.
+        text_length: The data set's limit of a document in tokens.
 
     Raises:
         UsageError: An option is unknown, or neither the checkpoint nor an option says which templates to use.
         DataError: The tokenizer or the configuration cannot be read.
     """
-    from adapters.dense import read_texts
+    from llara_eval.checkpoints.load import settle_templates
 
-    return read_texts(model, checkpoint, SYSTEMS[model].options if model in SYSTEMS else {}, options)
+    chosen = template_options(model, options, dataset)
+    templates, _ = settle_templates(checkpoint, text_length=text_length, **chosen)
+    return checkpoint.tokenizer, templates

@@ -19,6 +19,7 @@ from llara_eval.checkpoints.load import change_templates, load, settle_templates
 from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.hashing import add_record
+from llara_eval.core.paths import user_path
 from llara_eval.core.protocols import SILENT, Corpus, Progress
 from llara_eval.core.types import Hits, Query
 from llara_eval.datasets.contamination import TRAINING_FILES, declared
@@ -105,7 +106,7 @@ def open_checkpoint(
     name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Context
 ) -> "Dense":
     """Open a checkpoint folder, a GGUF file or a hub name; a path gives the system its last part as name."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     short_name = path.resolve().name.removesuffix(".gguf") if path.exists() else name
     config, full_name = _configure(base, options, short_name)
     folder = resolve(name, offline=context.offline, revision=config.revision, allowed=config.allowed)
@@ -136,25 +137,25 @@ def _without_package(base: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in base.items() if key not in ("package", "within")}
 
 
-def read_texts(
-    model: str, checkpoint: Checkpoint, base: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[Any, Templates]:
-    """Return the tokenizer and the templates of a checkpoint; its weights are not read."""
+def template_options(
+    model: str, base: Mapping[str, Any], options: Mapping[str, Any], dataset: str | None = None
+) -> dict[str, Any]:
+    """Return the arguments of :func:`settle_templates` that the options of a system and a data set make."""
     config, _ = configure(DenseConfig, _without_package(base), options, model)
-    own_modules = config.backend == "sentence-transformers"
-    templates, _ = settle_templates(checkpoint, own_modules=own_modules, **_template_options(config))
-    return checkpoint.tokenizer, templates
+    return _template_options(config, dataset)
 
 
-def _template_options(config: DenseConfig) -> dict[str, Any]:
+def _template_options(config: DenseConfig, dataset: str | None = None) -> dict[str, Any]:
     """Return the arguments that decide which templates a checkpoint is used with."""
     fields = ("max_length", "query_length", "document_length", "pooling", "normalize", "length_of")
     changes = {field: getattr(config, field) for field in fields}
     return {
         "changes": {key: value for key, value in changes.items() if value is not None},
         "prompts": config.prompt_options,
+        "entry": find_entry(config.prompt_options, dataset),
         "chosen": TEMPLATES[config.template] if config.template else None,
         "recognisers": (llara.recognise, repllama.recognise),
+        "engine": config.backend,
     }
 
 
@@ -185,12 +186,11 @@ class Dense:
         self.name = name
         self.config = config
         self.phases: dict[str, dict[str, float]] = {}
-        self._checkpoint = Checkpoint(folder, allowed=config.allowed)
+        self._checkpoint = Checkpoint(folder, allowed=config.allowed, offline=context.offline)
         self.encoder: Encoder = load(
             self._checkpoint,
             dtype=config.dtype,
             batch_tokens=config.batch_tokens,
-            engine=config.backend,
             **_template_options(config),
         )
         check_dims(config.dims, self.encoder.width)
@@ -212,9 +212,7 @@ class Dense:
         templates, origin = settle_templates(
             self._checkpoint,
             text_length=text_length,
-            entry=find_entry(self.config.prompt_options, dataset),
-            own_modules=self.config.backend == "sentence-transformers",
-            **_template_options(self.config),
+            **_template_options(self.config, dataset),
         )
         adjusted = copy.copy(self)
         adjusted.encoder = change_templates(self.encoder, templates, origin)
@@ -254,8 +252,8 @@ class Dense:
         """Check the encoder on a few real texts, then encode the documents that the store lacks.
 
         Raises:
-            CheckFailedError: The vectors of the encoder are not those that its templates describe.
-            UsageError: Each data set has prompts of its own, and :meth:`on` has not named one.
+            CheckFailedError: The vectors of the encoder are not those that its templates describe; or each
+                data set has prompts of its own, and :meth:`on` has not named one.
         """
         require_prompts(self.encoder.origin, self.config.prompt_options)
         sample = [document.contents for document, _ in zip(corpus, range(_CHECKED_TEXTS), strict=False)]
@@ -321,7 +319,7 @@ class Dense:
             "compile": self.config.compile,
         }
         context = self._context
-        root = open_store_folder(context.store, context.home)
+        root = open_store_folder(context.store, context.home, offline=context.offline)
         store = VectorStore(root / "vectors", key, name)
         tokens = TokenStore(root / "tokens", encoder.tokenizer, encoder.templates.of(side))
         return store, fill(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from adapters import checkpoint_folder, repllama
+from adapters import find_checkpoint, repllama
 from adapters.llara import recipes
 from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.templates import templates as llara_templates
@@ -16,9 +16,9 @@ from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import read_model, settle_templates
 from llara_eval.core.errors import UsageError
 from llara_eval.core.paths import home
-from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.model_facts import bare_facts, max_positions, require_positions
+from llara_eval.encoding.prompt_sets import OWN_PROMPTS, PromptOptions
 from llara_eval.encoding.templates import Templates
 from llara_eval.planning.training import SAMPLE, Plan, make_plan
 from llara_eval.training import groups
@@ -37,24 +37,24 @@ class Recipe(NamedTuple):
 
     Attributes:
         settings: Makes the objective's settings and the schedule.
-        templates: Makes the templates of a checkpoint. Adds the tokens that they need to its tokenizer, and
-            returns the ids of these too.
+        templates: Makes the templates of a checkpoint, with the prompts that the user names. Adds the tokens
+            that they need to its tokenizer, and returns the ids of these too.
     """
 
     settings: Callable[[], tuple[Contrast, Schedule]]
-    templates: Callable[[Checkpoint], tuple[Templates, list[int]]]
+    templates: Callable[[Checkpoint, PromptOptions], tuple[Templates, list[int]]]
 
 
-def _llara(checkpoint: Checkpoint) -> tuple[Templates, list[int]]:
+def _llara(checkpoint: Checkpoint, prompts: PromptOptions) -> tuple[Templates, list[int]]:
     """Return the templates and prompts of a checkpoint's own, or else those of the released code."""
     if checkpoint.templates is not None or checkpoint.modules:
-        return settle_templates(checkpoint)[0], []
+        return settle_templates(checkpoint, prompts=prompts)[0], []
     new_tokens = add_tokens(checkpoint.tokenizer, RELEASED.slot_tokens)
-    return llara_templates(checkpoint.tokenizer), new_tokens
+    return settle_templates(checkpoint, chosen=llara_templates, prompts=prompts)[0], new_tokens
 
 
-def _repllama(checkpoint: Checkpoint) -> tuple[Templates, list[int]]:
-    return repllama.templates(checkpoint.tokenizer), []
+def _repllama(checkpoint: Checkpoint, prompts: PromptOptions) -> tuple[Templates, list[int]]:
+    return settle_templates(checkpoint, chosen=repllama.templates, prompts=prompts)[0], []
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
@@ -83,6 +83,7 @@ class FinetuningRun:
         schedule: The settings of the optimizer steps.
         conditions: The output and the other conditions of the run.
         recipe: Makes the templates; its settings are not used here.
+        prompts: The prompts, which the checkpoint is saved with; by default its own or the recipe's.
     """
 
     model: str | Path
@@ -91,6 +92,7 @@ class FinetuningRun:
     schedule: Schedule
     conditions: Conditions
     recipe: Recipe = RECIPES["llara"]
+    prompts: PromptOptions = OWN_PROMPTS
 
     def plan(self) -> Plan:
         """Estimate what :meth:`run` will take.
@@ -101,7 +103,7 @@ class FinetuningRun:
         """
         checkpoint, rows = self._inputs()
         tokenizer = checkpoint.tokenizer
-        templates, new_tokens = self.recipe.templates(checkpoint)
+        templates, new_tokens = self.recipe.templates(checkpoint, self.prompts)
         templates = self._cut(templates)
         lengths = []
         for number, row in enumerate(rows.sample(SAMPLE)):
@@ -121,7 +123,7 @@ class FinetuningRun:
                 sum(len(ids) for template, texts in sides for ids in template.token_ids(tokenizer, texts))
             )
         return make_plan(
-            checkpoint.folder,
+            checkpoint,
             self.schedule,
             self.conditions,
             head=False,
@@ -139,10 +141,12 @@ class FinetuningRun:
 
         Raises:
             UsageError: The output must not be written or holds another run, the model is no causal decoder or
-                has too few positions, or the settings and the rows give no negatives.
+                has too few positions, the settings and the rows give no negatives, or the checkpoint has no
+                prompt as the user names it.
             DataError: The model is missing, the data are malformed or too few, or the prompt of a row is an
                 instruction for which the checkpoint shows no format.
-            CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings.
+            CheckFailedError: The loss is not finite, or the saved checkpoint gives other embeddings; or it is
+                unclear which of the checkpoint's stored prompts is meant.
             KeyboardInterrupt: The run was interrupted; its training state is kept.
         """
         checkpoint, rows = self._inputs()
@@ -161,7 +165,8 @@ class FinetuningRun:
     def _inputs(self) -> tuple[Checkpoint, Rows]:
         """Return the checkpoint and the rows, checked as far as is possible without reading weights."""
         conditions, contrast = self.conditions, self.contrast
-        checkpoint = Checkpoint(checkpoint_folder(str(self.model), offline=conditions.offline))
+        options = {"trust_remote_code": conditions.trust_remote_code}
+        checkpoint = find_checkpoint(str(self.model), options, offline=conditions.offline)
         check_output(conditions, checkpoint.folder)
         require_positions(
             checkpoint.config,
@@ -199,7 +204,7 @@ class FinetuningRun:
                 f"{type(decoder).__name__} cannot be fine-tuned: its tokens attend to those after them, and "
                 "only decoders are trained, where the last tokens make the embedding"
             )
-        templates, new_tokens = self.recipe.templates(checkpoint)
+        templates, new_tokens = self.recipe.templates(checkpoint, self.prompts)
         templates = templates.within(max_positions(decoder.config))
         fit_embeddings(decoder, new_tokens)
         model = prepare(
@@ -216,8 +221,7 @@ class FinetuningRun:
             micro_tokens=conditions.micro_tokens,
             precision=precision_of(conditions.dtype, device),
         )
-        subject = Subject(model, tokenizer, templates, checkpoint.content_hash, declared(checkpoint.folder))
-        return subject, objective
+        return Subject.of(checkpoint, model, templates), objective
 
     def _cut(self, templates: Templates) -> Templates:
         return templates.cut_to(self.contrast.query_length, self.contrast.passage_length)

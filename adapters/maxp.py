@@ -44,6 +44,9 @@ class MaxP:
         inner: The retriever of passages.
         words: Words of a passage.
         stride: Words from the start of a passage to the start of the next one.
+
+    Attributes:
+        inner: The retriever of passages.
     """
 
     def __init__(self, inner: Retriever, words: int = 150, stride: int = 75) -> None:
@@ -54,24 +57,24 @@ class MaxP:
         }
         self.phases = inner.phases
         self.warnings = inner.warnings if isinstance(inner, Warned) else ()
-        self._inner = inner
+        self.inner = inner
         self._size = {"words": words, "stride": stride}
         self._cut = partial(passages, words=words, stride=stride)
 
     def on(self, dataset: str, text_length: int | None) -> "MaxP":
         """Return a retriever of the documents of a data set; its passages have a length of their own."""
-        inner = self._inner
+        inner = self.inner
         return MaxP(inner.on(dataset, None), **self._size) if isinstance(inner, Adjustable) else self
 
     def index(self, corpus: Corpus, progress: Progress = SILENT) -> None:
         """Index the passages of all documents."""
-        self._inner.index(corpus.split(self._cut), progress)
+        self.inner.index(corpus.split(self._cut), progress)
 
     def search(self, queries: Sequence[Query], depth: int, progress: Progress = SILENT) -> Hits:
         """Search enough passages for ``depth`` documents of each query, if there are so many."""
         count = depth * _PASSAGES_PER_DOCUMENT
         while True:
-            hits = self._inner.search(queries, count, progress)
+            hits = self.inner.search(queries, count, progress)
             documents = best_passages(hits)
             n_documents, n_passages = (
                 np.bincount(part.query, minlength=len(queries)) for part in (documents, hits)

@@ -1,10 +1,10 @@
 """The options of prompts, and sets of prompts for data sets: from a file, or the instructions of mteb."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from adapters.options import unnamed
-from llara_eval.core.errors import UsageError
+from llara_eval.core.errors import CheckFailedError
+from llara_eval.core.paths import user_path
 from llara_eval.datasets import known
 from llara_eval.datasets.limited import whole
 from llara_eval.datasets.mteb_tasks import read_instructions
@@ -46,12 +46,13 @@ class PromptConfig:
         )
 
 
-def find_entry(options: PromptOptions, dataset: str) -> Entry | None:
+def find_entry(options: PromptOptions, dataset: str | None) -> Entry | None:
     """Return what the set of prompts holds for a data set; None if the options name no set.
 
     Args:
         options: What the user says of prompts.
-        dataset: The name of the data set.
+        dataset: The name of the data set; None for texts of no known data set, which have the default of a
+            file, and None if it has none.
 
     Raises:
         DataError: The file is malformed, or the set has no prompt for the data set.
@@ -60,21 +61,22 @@ def find_entry(options: PromptOptions, dataset: str) -> Entry | None:
     if options.set_name is None:
         return None
     if options.set_name == MTEB:
-        return Entry(*read_instructions(whole(dataset)[0]))
+        return None if dataset is None else Entry(*read_instructions(whole(dataset)[0]))
     datasets = {name.lower() for full in known.KNOWN for name in _names(full)} | known.ALIASES.keys()
-    return PromptSet.from_file(Path(options.set_name).expanduser(), datasets).of(_names(dataset))
+    prompts = PromptSet.from_file(user_path(options.set_name), datasets)
+    return prompts.default if dataset is None else prompts.of(_names(dataset))
 
 
 def require_prompts(origin: Origin, options: PromptOptions) -> None:
     """Check that prompts have been chosen.
 
     Raises:
-        UsageError: Each data set has prompts of its own, and none has been named.
+        CheckFailedError: Each data set has prompts of its own, and none has been named.
     """
     if origin.pending:
-        raise UsageError(
-            f"--prompts {options.set_name} has prompts for each data set, and none is named here; give the "
-            "texts, --query-prompt and --document-prompt"
+        raise CheckFailedError(
+            f"--prompts {options.set_name} has prompts for each data set, and none is named here; give "
+            "--query-prompt and --document-prompt in its place, or a file with a default"
         )
 
 

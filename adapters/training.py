@@ -11,8 +11,11 @@ from adapters.objects import PythonSystem, as_retriever
 from adapters.options import Context, override
 from llara_eval.core import paths
 from llara_eval.core.errors import UsageError
+from llara_eval.core.existing import OnExistingRun
+from llara_eval.core.paths import user_path
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.dataset import Dataset
+from llara_eval.encoding.prompt_sets import OWN_PROMPTS, PromptOptions
 from llara_eval.training.config import Conditions, Contrast, Schedule
 
 if TYPE_CHECKING:
@@ -40,8 +43,9 @@ class RunOptions(TypedDict, total=False):
     save_minutes: float
     evaluate_every: int
     validate_on: Dataset | None
-    on_existing: str
+    on_existing: OnExistingRun
     offline: bool
+    trust_remote_code: bool
     progress: Progress
 
 
@@ -178,6 +182,7 @@ def finetune(
     recipe: str = "llara",
     contrast: Contrast | None = None,
     schedule: Schedule | None = None,
+    prompts: PromptOptions = OWN_PROMPTS,
     **conditions: Unpack[RunOptions],
 ) -> Path:
     """Fine-tune a checkpoint with contrastive learning over hard negatives, as ``llara-eval finetune`` does.
@@ -191,6 +196,7 @@ def finetune(
         recipe: The recipe of the templates, and of objective and schedule where they are not given.
         contrast: The objective's settings, see :func:`finetuning`.
         schedule: The settings of the optimizer steps.
+        prompts: The prompts, by default those of the checkpoint or of the recipe.
         conditions: The conditions of the run, see :class:`RunOptions`.
 
     Returns:
@@ -209,6 +215,7 @@ def finetune(
         schedule or usual_schedule,
         Conditions(output=Path(output), **conditions),
         RECIPES[recipe],
+        prompts,
     ).run()
 
 
@@ -278,4 +285,4 @@ def _recipe_of(recipes: Mapping[str, Recipe], name: str) -> Recipe:
 
 def _paths(data: Files) -> list[Path]:
     """Return one or several files as a list of paths."""
-    return [Path(file).expanduser() for file in ([data] if isinstance(data, str | Path) else data)]
+    return [user_path(file) for file in ([data] if isinstance(data, str | Path) else data)]

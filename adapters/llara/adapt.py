@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from adapters import checkpoint_folder
+from adapters import find_checkpoint
 from adapters.llara.batches import Reader
 from adapters.llara.config import USUAL_LENGTH, Adaptation
 from adapters.llara.data import read_rows
@@ -19,7 +19,6 @@ from adapters.llara.verify_joint import require_isolation
 from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import read_model
 from llara_eval.core.paths import home
-from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.compile import compile_layers
 from llara_eval.encoding.model_facts import max_positions, require_positions
 from llara_eval.planning.training import SAMPLE, Plan, make_plan
@@ -68,7 +67,7 @@ class AdaptationRun:
         reader = Reader(tokenizer, Frame.of(templates(tokenizer, task.prompts), tokenizer), task)
         texts, _ = reader.texts(rows.sample(SAMPLE))
         return make_plan(
-            checkpoint.folder,
+            checkpoint,
             self.schedule,
             self.conditions,
             head=True,
@@ -113,7 +112,8 @@ class AdaptationRun:
             that are held out.
         """
         conditions, cache = self.conditions, home() / "training"
-        checkpoint = Checkpoint(checkpoint_folder(str(self.model), offline=conditions.offline))
+        options = {"trust_remote_code": conditions.trust_remote_code}
+        checkpoint = find_checkpoint(str(self.model), options, offline=conditions.offline)
         check_output(conditions, checkpoint.folder)
         checkpoint.require_head()
         self.task.block(self.schedule.batch_size)
@@ -146,5 +146,4 @@ class AdaptationRun:
         )
         require_isolation(root, objective.reader.frame, both, objective.reader.max_length)
         reshard(root)
-        subject = Subject(model, tokenizer, both, checkpoint.content_hash, declared(checkpoint.folder))
-        return subject, objective
+        return Subject.of(checkpoint, model, both), objective

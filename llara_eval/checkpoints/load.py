@@ -9,14 +9,13 @@ are read so too, and code of a checkpoint runs.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
-from llara_eval.checkpoints import lora, st_read
-from llara_eval.checkpoints.folder import BIN_WEIGHTS, UNREADABLE, Checkpoint
-from llara_eval.core.errors import DataError, MissingPartError, UsageError
+from llara_eval.checkpoints import libraries, lora, st_read
+from llara_eval.checkpoints.folder import BIN_WEIGHTS, Checkpoint
+from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding import engines
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
@@ -32,6 +31,9 @@ _MODULES = "modules.json"
 
 _NONE = "none"
 """The source of templates where a checkpoint says nothing."""
+
+_BARE = frozenset({"pooling", "normalize", "prompt", "max_length"})
+"""The fields of a template that a language model alone leaves open."""
 
 _BUFFERS = ("position_ids", "inv_freq")
 """Ends of the names of tensors that old checkpoints hold, and that models now compute."""
@@ -50,6 +52,7 @@ def load(
     chosen: Callable[[Any], Templates] | None = None,
     recognisers: Sequence[Recogniser] = (),
     prompts: PromptOptions = OWN_PROMPTS,
+    entry: Entry | None = None,
     engine: engines.Name = "transformers",
 ) -> Encoder:
     """Load a checkpoint.
@@ -66,6 +69,7 @@ def load(
         chosen: Makes the templates from the tokenizer; the templates of the folder are ignored.
         recognisers: Make templates for checkpoints that they know by vocabulary or configuration.
         prompts: What the user says of prompts.
+        entry: What the set of prompts, if ``prompts`` names one, holds for the data set.
         engine: The engine that computes the embeddings. If it is not transformers, the stock model stays on
             the CPU, where a few vectors are compared with it.
 
@@ -87,13 +91,21 @@ def load(
         chosen=chosen,
         recognisers=recognisers,
         prompts=prompts,
-        own_modules=engine == "sentence-transformers",
+        entry=entry,
+        engine=engine,
     )
     tokenizer = checkpoint.tokenizer
     model = read_model(checkpoint, dtype=weight_dtype)
     model = model.to(device if engine == "transformers" else "cpu").eval()
     other = engines.open_engine(
-        engine, checkpoint.folder, model, tokenizer, templates, device, trust_code=checkpoint.allowed.code
+        engine,
+        checkpoint.folder,
+        model,
+        tokenizer,
+        templates,
+        device,
+        read_modules=libraries.read_modules,
+        trust_code=checkpoint.allowed.code,
     )
     facts = None if other else engines.find_facts(model, templates)
     return Encoder(
@@ -110,19 +122,20 @@ def settle_templates(
     recognisers: Sequence[Recogniser] = (),
     prompts: PromptOptions = OWN_PROMPTS,
     entry: Entry | None = None,
-    own_modules: bool = False,
+    engine: engines.Name = "transformers",
 ) -> tuple[Templates, Origin]:
-    """Return the templates that :func:`load` uses, and their sources; see there for arguments and errors.
-
-    ``entry`` is what the set of prompts, if ``prompts`` names one, holds for the data set.
-    """
-    stored = None
+    """Return the templates that :func:`load` uses, and their sources; see there for arguments and errors."""
+    stored, open_fields = None, frozenset[str]()
     if chosen is not None:
         templates, source = chosen(checkpoint.tokenizer), "chosen"
     else:
-        templates, source = _own_templates(checkpoint, recognisers, own_modules=own_modules)
+        own_modules = engine == "sentence-transformers"
+        templates, source, open_fields = _own_templates(checkpoint, recognisers, own_modules=own_modules)
         stored = st_read.read_prompts(checkpoint.folder) if source == _MODULES else None
     config, changes = checkpoint.config, dict(changes or {})
+    decided = {*changes, *(() if prompts == OWN_PROMPTS else ("prompt",))}
+    if {"query_length", "document_length"} <= decided:
+        decided.add("max_length")
     by_side = prompts.settle(templates, source, stored, entry)
     templates = Templates(*(replace(templates.of(side), prompt=by_side[side].text) for side in SIDES))
     of_text = changes.pop("length_of", "sequence") == "text"
@@ -145,7 +158,7 @@ def settle_templates(
         query=by_side["query"].source,
         document=by_side["document"].source,
         stored=stored,
-        warnings=() if source != _NONE else (_bare(checkpoint, templates),),
+        warnings=_warnings(checkpoint.folder.name, templates, open_fields - decided),
         pending=prompts.set_name is not None and entry is None,
     )
     return templates, origin
@@ -177,32 +190,25 @@ def read_model(checkpoint: Checkpoint, *, dtype: torch.dtype, head: bool = False
             a language model.
         MissingPartError: A package that reads such weights is not installed.
     """
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()  # it warns of a head that is left out on purpose
-    try:
-        return _read_weights(checkpoint, dtype, with_head=head, whole=head)
-    except ImportError as error:  # a package that reads quantised weights is missing
-        raise MissingPartError(f"{checkpoint.folder}: {error}") from error
-    except UnpicklingError as error:
-        raise DataError(
-            f"{checkpoint.folder}: {BIN_WEIGHTS} cannot be loaded as plain tensors; code in it is never run"
-        ) from error
-    except UNREADABLE as error:
-        raise DataError(f"{checkpoint.folder}: cannot be loaded as a model: {error}") from error
+    return _read_weights(checkpoint, dtype, with_head=head, whole=head)
 
 
 def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool, whole: bool) -> Any:
     """Return a checkpoint's model; if it is ``whole``, a head must have weights in the checkpoint."""
-    from transformers import AutoModel, AutoModelForCausalLM
-
     if checkpoint.base is not None:
         weights = lora.read_weights(checkpoint.folder)
         on_head = lora.trained_with_head(weights, checkpoint.base.config)
         base = _read_weights(checkpoint.base, dtype, with_head=on_head or with_head, whole=whole)
         tokens = len(checkpoint.tokenizer)
-        return lora.merge(checkpoint.folder, weights, base, tokens, on_head=on_head, with_head=with_head)
+        return lora.merge(
+            checkpoint.folder,
+            weights,
+            base,
+            tokens,
+            on_head=on_head,
+            with_head=with_head,
+            trusted=checkpoint.allowed.code,
+        )
     if with_head:
         checkpoint.require_head()
     folder = checkpoint.transformer
@@ -212,14 +218,13 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool
             f"{folder} has its weights in {pickled[0]} only: -o bin_weights=true reads them, without running "
             "code in them; or save them as safetensors"
         )
-    model, report = (AutoModelForCausalLM if with_head else AutoModel).from_pretrained(
-        checkpoint.transformer,
-        config=checkpoint.whole_config,
+    model, report = libraries.read_model(
+        folder,
+        checkpoint.whole_config,
         dtype=dtype,
-        local_files_only=True,
-        use_safetensors=not checkpoint.reads_bin,
-        trust_remote_code=checkpoint.allowed.code,
-        output_loading_info=True,
+        head=with_head,
+        pickled=checkpoint.reads_bin,
+        trusted=checkpoint.allowed.code,
     )
     if model.config.get_text_config() is not model.config:  # the model reads pictures too
         decoder = model.get_decoder()
@@ -259,16 +264,20 @@ def _refuse_weights_without_place(checkpoint: Checkpoint, model: Any, names: Ite
 
 def _own_templates(
     checkpoint: Checkpoint, recognisers: Sequence[Recogniser], *, own_modules: bool
-) -> tuple[Templates, str]:
-    """Return the templates of a checkpoint without the user's settings, and their source."""
+) -> tuple[Templates, str, frozenset[str]]:
+    """Return the templates of a checkpoint without the user's settings, their source, and what is left open.
+
+    The last are the fields of a template of which the checkpoint says nothing, so that they have defaults.
+    """
     if checkpoint.templates is not None:
-        return checkpoint.templates, TEMPLATE_FILE
+        return checkpoint.templates, TEMPLATE_FILE, frozenset()
     if checkpoint.modules:
-        return st_read.read_templates(checkpoint, own_modules=own_modules), _MODULES
+        templates, names_similarity = st_read.read_templates(checkpoint, own_modules=own_modules)
+        return templates, _MODULES, frozenset(() if names_similarity else ("normalize",))
     for recognise in recognisers:
-        templates = recognise(checkpoint.tokenizer, checkpoint.lora)
-        if templates is not None:
-            return templates, f"recognised by {recognise.__module__}"
+        recognised = recognise(checkpoint.tokenizer, checkpoint.lora)
+        if recognised is not None:
+            return recognised, f"recognised by {recognise.__module__}", frozenset()
     if checkpoint.lora is not None:
         raise UsageError(
             f"{checkpoint.folder}: a LoRA adapter of unknown templates; name them with "
@@ -276,16 +285,29 @@ def _own_templates(
         )
     prefix, suffix = special_tokens(checkpoint.tokenizer)
     limit = min(512, max_positions(checkpoint.config))
-    plain = Template(prefix=prefix, suffix=suffix, max_length=limit)
-    return Templates(plain, plain), _NONE
+    plain = Template(prefix=prefix, suffix=suffix, max_length=limit, cut=checkpoint.cut)
+    return Templates(plain, plain), _NONE, _BARE
 
 
-def _bare(checkpoint: Checkpoint, templates: Templates) -> str:
-    """Return the warning of a checkpoint that does not say how its vectors are made."""
-    query, document = templates.query, templates.document
-    pooling = {"mean": "the mean of all", "first": "the first", "last": "the last"}.get(document.pooling)
-    prompts = "no prompt" if not (query.prompt or document.prompt) else "the prompts that were given"
+def _warnings(name: str, templates: Templates, assumed: frozenset[str]) -> tuple[str, ...]:
+    """Return the warning of the fields of a template that neither the checkpoint nor the user says."""
+    if not assumed:
+        return ()
+    document = templates.document
+    positions = {"mean": "the mean of all positions", "first": "the first position"}
+    values = {
+        "pooling": positions.get(document.pooling, "the last position"),
+        "normalize": "cosine",
+        "prompt": "no prompt",
+        "max_length": f"at most {document.max_length} tokens",
+    }
+    options = {"prompt": "--query-prompt, --document-prompt", "max_length": "--max-length"}
+    parts = [
+        f"{value} ({options.get(field, f'-o {field}')})"
+        for field, value in values.items()
+        if field in assumed
+    ]
     return (
-        f"{checkpoint.folder.name} does not say how it makes vectors: here {pooling} positions, "
-        f"{prompts}, {document.max_length} tokens; its authors may mean others (pooling, prompts, lengths)"
+        f"{name} does not say everything about its vectors; assumed here: {', '.join(parts)}; its authors "
+        "may mean others",
     )

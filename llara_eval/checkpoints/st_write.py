@@ -165,6 +165,7 @@ def _write_tokenizer(
     )
     exported.chat_template = None  # sentence-transformers would put every text into it
     exported.padding_side = "right"
+    exported.truncation_side = "left" if template.cut == "start" else "right"
     exported.pad_token = _padding(tokenizer)
     exported.save_pretrained(folder)
     write_json(folder / "sentence_bert_config.json", settings)

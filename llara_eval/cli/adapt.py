@@ -15,9 +15,12 @@ def adapt(
     data: Data,
     output: Output,
     recipe: Annotated[
-        str, typer.Option(help="llara, llara-released (as in the released code) or llara-paper.")
+        str,
+        typer.Option(metavar="NAME", help="llara, llara-released (as in the released code) or llara-paper."),
     ] = "llara",
-    prompts: Annotated[Path | None, typer.Option(help="A JSON file with other prompts.", exists=True)] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A JSON file with other prompts.", exists=True)
+    ] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="The tokens of an embedding; llara has 8.")] = None,
     chunk_words: Annotated[
         int, typer.Option(min=1, help="The words of a text that is made from plain text.")
@@ -29,10 +32,11 @@ def adapt(
     *,
     training: Training,
 ) -> None:
-    """Adapt a causal language model to embed texts: EBAE and EBAR in one pass (LLaRA).
+    """Adapt a language model to embed texts, as LLaRA does.
 
-    The data are JSONL rows with input, output_summarize and output_predict, or text to make such rows from:
-    .txt, or JSONL with a text field. The same command continues a run that was interrupted.
+    Both objectives, EBAE and EBAR, take one joint pass. The data are JSONL rows with input, output_summarize
+    and output_predict, or text to make such rows from: .txt, or JSONL with a text field. The same command
+    continues a run that was interrupted.
     """
     from adapters.llara.adapt import AdaptationRun
     from adapters.llara.templates import Prompts

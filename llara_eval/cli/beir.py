@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from llara_eval.cli import options
 from llara_eval.cli.console import styled, table
 from llara_eval.cli.evaluation import Evaluation
@@ -15,7 +17,13 @@ if TYPE_CHECKING:
     from llara_eval.reports.averages import Values
 
 
-def beir(model: options.System, datasets: options.SomeDatasets = None, *, evaluation: Evaluation) -> None:
+def beir(
+    context: typer.Context,
+    model: options.System,
+    datasets: options.SomeDatasets = None,
+    *,
+    evaluation: Evaluation,
+) -> None:
     """Evaluate a system on BEIR and compare it with BM25 and RepLLaMA.
 
     By default, the data sets are those of beir-15 (the public ones and MS MARCO dev) and the licensed ones
@@ -25,7 +33,7 @@ def beir(model: options.System, datasets: options.SomeDatasets = None, *, evalua
 
     data_dir = evaluation.data_dir
     usual = [name for name in BEIR if KNOWN[name].url or (data_dir / KNOWN[name].folder).is_dir()]
-    outcomes, failures = evaluation.run([model], datasets or usual)
+    outcomes, failures = evaluation.run(context, [model], datasets or usual)
     evaluation.report(outcomes, failures, lambda outcomes: _comparison(outcomes, evaluation.runs_dir))
 
 

@@ -31,7 +31,9 @@ def check(
     model: options.Checkpoint,
     text_file: Annotated[
         Path | None,
-        typer.Option(help="Check on the texts of this file, one a line; by default on demo documents."),
+        typer.Option(
+            metavar="FILE", help="Check on the texts of this file, one a line; by default on demo documents."
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -40,7 +42,7 @@ def check(
     *,
     opening: options.Opening,
 ) -> None:
-    """Show the templates of a checkpoint, and check that its vectors follow them.
+    """Show the templates of a checkpoint, and check its vectors.
 
     A batch of one text and padding on the left must give the vectors of a padded batch, the suffix must
     survive truncation, and each slot must be one token of the tokenizer. The exit code is 4 if a check fails.

@@ -18,7 +18,7 @@ def compare(
     items: Annotated[
         list[str],
         typer.Argument(
-            metavar="BASELINE OTHER...",
+            metavar="BASELINE OTHER",
             help="Systems with results in the folder of --runs-dir, or folders of results, or run files "
             "(with --qrels).",
         ),
@@ -36,12 +36,16 @@ def compare(
     ] = None,
     runs_dir: options.RunsDir = Path("runs"),
     split: options.Split = None,
-    qrels: Annotated[Path | None, typer.Option(help="The judgements of run files.")] = None,
-    measure: Annotated[str, typer.Option(help="The measure that is compared.")] = "nDCG@10",
+    qrels: Annotated[Path | None, typer.Option(metavar="FILE", help="The judgements of run files.")] = None,
+    measure: Annotated[str, typer.Option(metavar="NAME", help="The measure that is compared.")] = "nDCG@10",
     as_json: options.Json = False,
 ) -> None:
-    """Compare two or more runs query by query: difference from the first, its interval, and a paired test."""
-    from llara_eval.core.errors import UsageError
+    """Compare runs query by query, with intervals and paired tests.
+
+    Each run is compared with the first: the difference of the means, its 95 % interval, and a paired
+    randomisation test.
+    """
+    from llara_eval.core.errors import PartialResultsError, UsageError
     from llara_eval.reports.compare import compare as compare_results
 
     if dataset and len(dataset) > 1:
@@ -60,6 +64,10 @@ def compare(
         print_json({"measure": comparison.measure, "n_queries": comparison.n_queries, "systems": systems})
     else:
         show(_table(comparison))
+    if comparison.left_out:
+        raise PartialResultsError(
+            f"{len(comparison.left_out)} of {len(items)} results left out: {comparison.left_out[0]}"
+        )
 
 
 def _table(comparison: "Comparison") -> "Table":

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(cls=Commands, rich_markup_mode=None)
 
-_GROUPS = "cqadupstack, beir-13, …, beir-18"
+_GROUPS = "such as beir-13, nanobeir or cqadupstack"
 Names = Annotated[
-    list[str], typer.Argument(metavar="NAME", help=f"Data sets, with or without beir/, or groups: {_GROUPS}.")
+    list[str], typer.Argument(metavar="NAME", help=f"Names of data sets, or of groups {_GROUPS}.")
 ]
 Some = Annotated[
     list[str] | None,
     typer.Argument(metavar="NAME", help="Names or folders; by default all data sets at hand."),
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help=f"A data set, or a group: {_GROUPS}.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help=f"A data set, or a group {_GROUPS}.")]
 
 _LISTED = ("name", "split", "documents", "queries", "judgements", "licence", "own_id_dropped", "at_hand")
 _NUMBERS = ("documents", "queries", "judgements")
@@ -35,7 +35,7 @@ _WIDTH = 118
 
 @app.callback(invoke_without_command=True)
 def datasets(ctx: typer.Context, data_dir: options.DataDir, as_json: options.Json = False) -> None:
-    """List the data sets known by name; fetch, verify and describe them."""
+    """List, fetch, verify and show the data sets known by name."""
     if ctx.invoked_subcommand is None:
         list_sets(data_dir, as_json)
     else:  # options that stand before a command are meant for that command
@@ -44,12 +44,17 @@ def datasets(ctx: typer.Context, data_dir: options.DataDir, as_json: options.Jso
 
 @app.command("list", cls=Command)
 def list_sets(data_dir: options.DataDir, as_json: options.Json = False) -> None:
-    """List the data sets known by name, and those in the data folder; any other folder can be named too."""
-    from llara_eval.datasets.inventory import describe, others
+    """List the data sets known by name, and those in the data folder.
+
+    Any other folder can be named too.
+    """
+    from llara_eval.datasets.inventory import damaged, describe, others
     from llara_eval.datasets.known import KNOWN
     from llara_eval.datasets.load import DEMO
 
     facts = [describe(name, data_dir) for name in (DEMO, *others(data_dir), *KNOWN)]
+    for name, problem in damaged(data_dir).items():
+        say(f"{name} is left out: {problem}", style="red")
     if as_json:
         print_json([{key: item[key] for key in _LISTED} for item in facts])
     else:
@@ -60,10 +65,10 @@ def list_sets(data_dir: options.DataDir, as_json: options.Json = False) -> None:
 def fetch(
     names: Names, data_dir: options.DataDir, as_json: options.Json = False, quiet: options.Quiet = False
 ) -> None:
-    """Download data sets, check their checksums and unpack them; the same command continues after a break.
+    """Download data sets, check their checksums and unpack them.
 
-    Licensed data sets are not downloaded: the error says how to obtain them. The exit code is 6 if some data
-    sets are missing.
+    The same command continues a download that broke off. Licensed data sets are not downloaded: the error
+    says how to obtain them. The exit code is 6 if some data sets are missing.
     """
     from llara_eval.datasets.inventory import fetch as fetch_one
 
@@ -95,9 +100,10 @@ def fetch(
 def verify(
     data_dir: options.DataDir, names: Some = None, as_json: options.Json = False, quiet: options.Quiet = False
 ) -> None:
-    """Read every line of data sets at hand, and compare their counts and the checksums of their files.
+    """Read every line of data sets at hand, and compare their checksums.
 
-    No network is needed. The exit code is 3 if a data set is wrong or not at hand.
+    The counts of documents, queries and judgements are compared, too. No network is needed. The exit code is
+    3 if a data set is wrong or not at hand.
     """
     from llara_eval.datasets.inventory import at_hand
     from llara_eval.datasets.inventory import verify as verify_one
@@ -123,7 +129,7 @@ def verify(
 
 @app.command("show", cls=Command)
 def show_set(name: Name, data_dir: options.DataDir, as_json: options.Json = False) -> None:
-    """Show all facts known about a data set, and the files of it that are at hand."""
+    """Show all that is known of a data set, and its files at hand."""
     from llara_eval.datasets.inventory import describe
 
     facts = [describe(member, data_dir) for member in _expanded([name])]

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -26,6 +27,7 @@ def encode(
     model: options.Checkpoint,
     dataset: options.Datasets,
     split: options.Split = None,
+    documents: options.DocumentReading = "firstp",
     workers: Annotated[int, typer.Option(min=1, help="How many workers share the encoding.")] = 1,
     launcher: Annotated[
         Literal["local", "torchrun", "slurm", "ray"],
@@ -40,7 +42,7 @@ def encode(
     *,
     encoding: Encoding,
 ) -> None:
-    """Tokenise and encode the documents and queries of data sets, as far as that has not been done.
+    """Encode documents and queries of data sets, to search them later.
 
     Evaluating the same model on the same data sets then finds the vectors. A launcher starts the workers;
     more may be started by hand, here or on other machines that see the same folders. If a worker is killed,
@@ -48,30 +50,36 @@ def encode(
     workers write the same bytes as one worker.
     """
     from llara_eval.core.paths import home
-    from llara_eval.evaluation.suite import encode_all
+    from llara_eval.evaluation.suite import Conditions, encode_all
 
-    shared = {**encoding.conditions(), "data_dir": encoding.data_dir.absolute(), "home": home().absolute()}
-    work = partial(encode_all, model, dataset, split=split, lease_seconds=lease_seconds, **shared)
+    conditions = Conditions(
+        **{**encoding.conditions(), "data_dir": encoding.data_dir.absolute()},
+        split=split,
+        maxp=documents == "maxp",
+        home=home().absolute(),
+        lease_seconds=lease_seconds,
+    )
     show_report = partial(_print, as_json=encoding.as_json)
     if launcher == "local" and workers == 1:
         first = int(os.environ.get("RANK", "0")) == 0  # of several workers that torchrun started
         with redirect_stdout(sys.stderr):  # some libraries print messages, and stdout is for results
-            report = work(progress=progress(quiet=encoding.quiet or not first))
+            progress_bars = progress(quiet=encoding.quiet or not first)
+            report = encode_all(model, dataset, replace(conditions, progress=progress_bars))
         if first:
             show_report(report)
         return
     from llara_eval.cli import launch
 
-    command = arguments(context, launcher="local", workers=1)
+    command = launch.arguments(context, "encode", launcher="local", workers=1)
     if launcher == "local":
         outputs = launch.local([*command, "--json"], workers)
         show_report(merged([list(map(json.loads, output.splitlines())) for output in outputs]))
     elif launcher == "torchrun":
         launch.torchrun(command, workers)
     elif launcher == "ray":
-        show_report(merged(launch.on_ray(work, workers)))
+        show_report(merged(launch.on_ray(partial(encode_all, model, dataset, conditions), workers)))
     else:
-        _submit(command, workers, shared["home"], model)
+        _submit(command, workers, home().absolute(), model)
 
 
 def merged(reports: list[Report]) -> Report:
@@ -90,24 +98,10 @@ def merged(reports: list[Report]) -> Report:
     return merged_report
 
 
-def arguments(context: typer.Context, **changes: Any) -> list[str]:
-    """Return the words that call a command again as it was called, but with some parameters changed."""
-    words = [str(context.info_name)]
-    for parameter in context.command.params:
-        value = changes.get(str(parameter.name), context.params.get(str(parameter.name)))
-        flag = parameter.opts[0]
-        if isinstance(value, bool):
-            words += [flag] if value else []
-        elif value is not None:
-            for item in value if isinstance(value, list | tuple) else [value]:
-                words += [flag, str(item)]
-    return words
-
-
 def _submit(command: list[str], workers: int, home: Path, model: str) -> None:
     """Write the script of a Slurm array into the working directory, and submit it if sbatch is installed."""
     from llara_eval.cli import slurm
-    from llara_eval.cli.launch import program
+    from llara_eval.cli.processes import program
     from llara_eval.core.files import slug
 
     file = Path(f"encode-{slug(Path(model).name)}.sbatch")

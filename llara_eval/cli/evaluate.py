@@ -9,6 +9,7 @@ from llara_eval.cli.evaluation import Evaluation
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         list[str],
         typer.Option(
@@ -25,8 +26,9 @@ def evaluate(
     measures: Annotated[
         str | None,
         typer.Option(
+            metavar="NAMES",
             help="The measures, with commas between them (MRR@10 is RR@10). By default nDCG@10, RR, R and "
-            "Judged@10; on MS MARCO and TREC those that are usually reported."
+            "Judged@10; on MS MARCO and TREC those that are usually reported.",
         ),
     ] = None,
     *,
@@ -37,7 +39,7 @@ def evaluate(
     With --json, each result is one line on stdout.
     """
     names = None if measures is None else options.split_list(measures)
-    outcomes, failures = evaluation.run(model, dataset, split=split, measures=names)
+    outcomes, failures = evaluation.run(context, model, dataset, split=split, measures=names)
     from llara_eval.cli.tables import outcomes_table
 
     evaluation.report(outcomes, failures, outcomes_table)

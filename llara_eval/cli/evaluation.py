@@ -1,7 +1,9 @@
 """What the commands that evaluate or encode have in common: their options, one call, one report."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -15,8 +17,9 @@ from llara_eval.core.errors import PartialResultsError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from llara_eval.core.protocols import Retriever
     from llara_eval.evaluation.evaluate import Outcome
-    from llara_eval.evaluation.suite import Failure
+    from llara_eval.evaluation.suite import Failure, Helpers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +36,13 @@ class Encoding(options.Opening):
             help="The folder or URL (s3://, gs://, …) of token ids and vectors.",
             envvar="LLARA_EVAL_STORE",
             default_factory=paths.store,
-            show_default=False,
+            show_default="the cache folder",
         ),
     ]
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Take only N queries and a pool of documents, for a trial; not comparable."),
+    ] = None
 
     def conditions(self) -> dict[str, Any]:
         """Set up the log, and return the arguments that evaluation and encoding have in common.
@@ -48,6 +55,7 @@ class Encoding(options.Opening):
             "options": self.settings(),
             "data_dir": self.data_dir,
             "store": self.store,
+            "limit": self.limit,
             "offline": self.offline,
         }
 
@@ -56,15 +64,16 @@ class Encoding(options.Opening):
 class Evaluation(Encoding):
     """The options of every command that evaluates systems."""
 
-    PANEL: ClassVar[str] = "Result options"
+    PANEL: ClassVar[str] = "Evaluation options"
 
     NAMED: ClassVar[tuple[str, ...]] = (*Encoding.NAMED, "vectors", "dims")
 
     vectors: Annotated[
         str | None,
         typer.Option(
+            metavar="fp16|int8|binary",
             help="How vectors are searched: fp16 (the default) searches them as they are stored; int8 and "
-            "binary search codes of a byte or a bit for each component, and score the best hits in full."
+            "binary search codes of a byte or a bit for each component, and score the best hits in full.",
         ),
     ] = None
     dims: Annotated[
@@ -75,7 +84,8 @@ class Evaluation(Encoding):
     depth: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Documents kept for a query; by default 1000, or 100 on MS MARCO's documents."
+            min=1,
+            help="How many documents are kept for a query; by default 1000, or 100 on MS MARCO's documents.",
         ),
     ] = None
     own_ids: Annotated[
@@ -85,30 +95,50 @@ class Evaluation(Encoding):
             "data set declares it."
         ),
     ] = None
-    limit: Annotated[
-        int | None,
+    workers: Annotated[
+        int,
         typer.Option(
-            min=1, help="Only so many queries and a pool of documents, for a trial; not comparable."
+            min=1, help="How many processes of this machine encode, each with the weights in its memory."
         ),
-    ] = None
+    ] = 1
     on_existing: options.OnExisting = "only-missing"
 
     def run(
-        self, systems: Sequence[str], datasets: Sequence[str], **conditions: Any
+        self, context: typer.Context, systems: Sequence[str], datasets: Sequence[str], **conditions: Any
     ) -> "tuple[list[Outcome], list[Failure]]":
-        """Evaluate systems on data sets as the options say and under further conditions, see :func:`run`."""
+        """Evaluate systems on data sets as the options say and under further conditions, see :func:`run`.
+
+        ``context`` is that of the command, whose options the workers get.
+        """
         return run(
             systems,
             datasets,
+            helpers=self._helpers(context) if self.workers > 1 else None,
             runs_dir=self.runs_dir,
             depth=self.depth,
             own_ids=self.own_ids,
-            limit=self.limit,
             on_existing=self.on_existing,
             quiet=self.quiet,
             **self.conditions(),
             **conditions,
         )
+
+    def _helpers(self, context: typer.Context) -> "Helpers":
+        """Return what starts the other workers: they encode documents with the options of this command."""
+        from llara_eval.cli import launch
+        from llara_eval.evaluation.suite import dense_part
+
+        say_once = cache(say)
+
+        def start(retriever: "Retriever", system: str, dataset: str) -> AbstractContextManager[None]:
+            if dense_part(retriever) is None:
+                if not self.quiet:
+                    say_once(f"{retriever.name} encodes nothing: --workers has no effect on it")
+                return nullcontext()
+            words = launch.arguments(context, "encode", model=system, dataset=dataset, workers=1)
+            return launch.beside(words, self.workers)
+
+        return start
 
     def report(
         self,
@@ -136,7 +166,12 @@ class Evaluation(Encoding):
 
 
 def run(
-    systems: Sequence[str], datasets: Sequence[str], *, quiet: bool, **conditions: Any
+    systems: Sequence[str],
+    datasets: Sequence[str],
+    *,
+    quiet: bool,
+    helpers: "Helpers | None" = None,
+    **conditions: Any,
 ) -> "tuple[list[Outcome], list[Failure]]":
     """Evaluate systems on data sets, and report each evaluation on stderr as soon as it has ended.
 
@@ -144,13 +179,14 @@ def run(
         systems: As for :func:`llara_eval.evaluation.suite.evaluate_all`.
         datasets: As for ``evaluate_all``.
         quiet: Whether only failures are reported, and no progress is shown.
-        conditions: Further arguments of ``evaluate_all``.
+        helpers: As for ``evaluate_all``.
+        conditions: Fields of :class:`llara_eval.evaluation.suite.Conditions`.
 
     Raises:
         LlaraEvalError: All evaluations failed; the first error is raised.
     """
     from llara_eval.datasets.known import expand
-    from llara_eval.evaluation.suite import evaluate_all
+    from llara_eval.evaluation.suite import Conditions, evaluate_all
     from llara_eval.reports.markdown import MEASURES
 
     single = len(systems) * len({name for dataset in datasets for name in expand(dataset)}) == 1
@@ -172,10 +208,10 @@ def run(
     outcomes, failures = evaluate_all(
         systems,
         datasets,
-        progress=progress(quiet=quiet),
+        Conditions(progress=progress(quiet=quiet), **conditions),
+        helpers=helpers,
         announce=announce,
         announce_failure=announce_failure,
-        **conditions,
     )
     if failures and not outcomes:
         raise failures[0].error

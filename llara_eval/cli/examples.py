@@ -7,7 +7,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "beir": (
             "llara-eval beir -m path/to/checkpoint -d scifact,arguana",
-            "llara-eval beir -m org/name -d beir-13 --offline",
+            "llara-eval beir -m path/to/checkpoint -d beir-13 --workers 4",
         ),
         "msmarco": (
             "llara-eval msmarco -m path/to/checkpoint -t passage",
@@ -15,11 +15,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "evaluate": (
             "llara-eval evaluate -m bm25,path/to/checkpoint -d demo",
-            "llara-eval evaluate -m bm25 -o k1=0.82 -o b=0.68 -d scifact --measures nDCG@10,R@100",
+            "llara-eval evaluate -m bm25 -o k1=0.82 -d scifact --measures nDCG@10,R@100",
         ),
         "encode": (
             "llara-eval encode -m path/to/checkpoint -d scifact --workers 2",
-            "llara-eval encode -m path/to/checkpoint -d beir-13 --launcher slurm --workers 8",
+            "llara-eval encode -m path/to/checkpoint -d nq --launcher slurm --workers 8",
         ),
         "score": (
             "llara-eval score --run run.trec --qrels qrels.tsv",
@@ -32,16 +32,16 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "leaderboard": ("llara-eval leaderboard", "llara-eval leaderboard --check"),
         "repro": ("llara-eval repro --list", "llara-eval repro --system bm25 -d scifact"),
         "adapt": (
-            "llara-eval adapt --model path/to/llm --data texts.jsonl.gz --output adapted",
-            "llara-eval adapt --model path/to/llm --data texts.txt --output adapted --dry-run",
+            "llara-eval adapt -m path/to/llm --data texts.jsonl.gz --output adapted",
+            "llara-eval adapt -m path/to/llm --data texts.txt --output adapted --dry-run",
         ),
         "finetune": (
-            "llara-eval finetune --model adapted --data mined.jsonl --output retriever",
-            "llara-eval finetune --model path/to/llm --data mined.jsonl --output out --recipe repllama",
+            "llara-eval finetune -m adapted --data mined.jsonl --output retriever",
+            "llara-eval finetune -m path/to/llm --data mined.jsonl --output out --dry-run",
         ),
         "mine": (
             "llara-eval mine -m bm25 --data pairs.jsonl --corpus self --output mined.jsonl",
-            "llara-eval mine -m bm25 --data pairs.jsonl --corpus scifact --exclude scifact --output m.jsonl",
+            "llara-eval mine -m bm25 --data pairs.jsonl --corpus nq --output mined.jsonl",
         ),
         "overlap": (
             "llara-eval overlap --train mined.jsonl -d scifact",
@@ -60,8 +60,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "llara-eval check -m path/to/checkpoint --text-file texts.txt",
         ),
         "export": (
-            "llara-eval export --model retriever --output for-others",
-            "llara-eval export --model path/to/checkpoint --output for-others --overwrite",
+            "llara-eval export -m retriever --output for-others",
+            "llara-eval export -m path/to/checkpoint --output for-others --overwrite",
         ),
         "systems": ("llara-eval systems", "llara-eval systems --json"),
         "doctor": ("llara-eval doctor", "llara-eval doctor --json"),

@@ -1,6 +1,7 @@
 """How help is shown: commands in groups, options in panels with plain metavars, and two examples each."""
 
 import inspect
+import re
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from llara_eval.core import provenance
 
 _METAVARS = {"int": "N", "int range": "N", "float": "X", "float range": "X", "path": "PATH"}
 """Typer's name of a type → how the help shows a value of it; a choice is shown as its values."""
+
+_HYPHEN = "\N{NON-BREAKING HYPHEN}"
+"""Stands for a hyphen while lines are broken: elsewhere they would be broken inside ``trec-dl-2019``."""
 
 _GENERAL = "General options"
 
@@ -30,6 +34,16 @@ class Command(TyperCommand):
     def __init__(self, name: str | None, **settings: Any) -> None:
         super().__init__(name, **settings)
         self.help = _unbroken(self.help)
+
+    def get_help(self, ctx: Any) -> str:
+        """Return the help."""
+        return super().get_help(ctx).replace(_HYPHEN, "-")
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the words after the command; arguments that are required have no braces."""
+        return [
+            piece.translate({ord("{"): None, ord("}"): None}) for piece in super().collect_usage_pieces(ctx)
+        ]
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters; one that has no metavar gets that of its type."""
@@ -53,10 +67,11 @@ class Command(TyperCommand):
         panels = getattr(self.callback, "panels", {})
         rows: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
         rows |= {panel: [] for panel in panels.values()} | {_GENERAL: []}
-        for parameter in self.get_params(ctx):
+        for parameter in sorted(self.get_params(ctx), key=lambda parameter: parameter.name == "data_dir"):
             record = parameter.get_help_record(ctx)
             if record is None:
                 continue
+            record = (record[0], _explained(record[1], parameter.metavar))
             if parameter.param_type_name == "argument":
                 panel, record = "Arguments", (record[0].partition(" <")[0], record[1])
             elif parameter.name in _GENERAL_NAMES:
@@ -81,6 +96,17 @@ class Command(TyperCommand):
 
 class Commands(TyperGroup):
     """Commands that are listed in groups, each with the whole first paragraph of its help."""
+
+    def get_help(self, ctx: Any) -> str:
+        """Return the help."""
+        return super().get_help(ctx).replace(_HYPHEN, "-")
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the lines at the end."""
+        if self.epilog:
+            formatter.write("\n")
+            with formatter.indentation():
+                formatter.write_text(_unbroken(self.epilog))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands."""
@@ -109,4 +135,15 @@ def panels_of(groups: Iterable[type]) -> dict[str, str]:
 
 def _unbroken(text: str | None) -> str | None:
     """Return a help text whose paragraphs have no line breaks: Typer keeps them from the second one on."""
-    return text and "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    return text and "\n\n".join(_words(paragraph) for paragraph in text.split("\n\n"))
+
+
+def _explained(text: str, metavar: str | None) -> str:
+    """Return the help of an option, whose range is given by its metavar and left out if it is all counts."""
+    text = re.sub(r"; x>=[01](?=\])|  \[x>=[01]\]", "", text)
+    return _words(re.sub(r"\bx\b(?=[<>]=)|(?<=<=)x\b", metavar or "x", text))
+
+
+def _words(text: str) -> str:
+    """Return a text with single spaces, in which no line is broken at a hyphen."""
+    return re.sub(r"(?<=\w)-(?=\w)", _HYPHEN, " ".join(text.split()))

@@ -9,9 +9,9 @@ import logging
 import math
 import os
 import runpy
-import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -20,26 +20,38 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError
+from llara_eval.cli.processes import RESTARTS, THREADS, Process, started, threads, uninterrupted
+from llara_eval.core.errors import LlaraEvalError, MissingPartError
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-RESTARTS = 3
-"""How often a worker that died is started again."""
-
 LATE = 120.0
 """Seconds that the other workers have to finish after the first one has finished."""
 
 _POLL = 0.1
-_ENDING = 10.0  # seconds that a terminated worker has to give back its leases
-_ERRORS = {error.exit_code: error for error in LlaraEvalError.__subclasses__()}
 
 
-def program(arguments: Sequence[str]) -> list[str]:
-    """Return the command that runs this program with the given arguments."""
-    return [sys.executable, "-m", "llara_eval", *arguments]
+def arguments(context: Any, command: str, **changes: Any) -> list[str]:
+    """Return the words that call a command with the options of the running one, but for some changes.
+
+    Args:
+        context: The context of the running command.
+        command: The name of the command to call, which may be another one; options that it does not have are
+            left out.
+        changes: Parameter → value, instead of the value in the running command.
+    """
+    words = [command]
+    for parameter in context.parent.command.commands[command].params:
+        value = changes.get(parameter.name, context.params.get(parameter.name))
+        flag = parameter.opts[0]
+        if isinstance(value, bool):
+            words += [flag] if value else []
+        elif value is not None:
+            for item in value if isinstance(value, list | tuple) else [value]:
+                words += [flag, str(item)]
+    return words
 
 
 def local(arguments: Sequence[str], workers: int) -> list[str]:
@@ -54,19 +66,24 @@ def local(arguments: Sequence[str], workers: int) -> list[str]:
     Raises:
         LlaraEvalError: A worker ended with an error of its own, or died more than ``RESTARTS`` times.
     """
-    processes: list[_Process] = []
-    with TemporaryDirectory(prefix="llara-eval-") as folder:
-        try:
-            for number in range(workers):
-                with _uninterrupted():
-                    processes.append(_Process(arguments, number, workers, Path(folder)))
-            done = _wait(lambda: [worker.is_done() for worker in processes])
-            return [worker.output.read_text(encoding="utf-8") for worker in compress(processes, done)]
-        finally:
-            for worker in processes:
-                worker.process.terminate()
-            for worker in processes:
-                worker.end()
+    with started(arguments, range(workers), workers) as processes:
+        done = _wait(lambda: [worker.is_done() for worker in processes])
+        return [worker.output.read_text(encoding="utf-8") for worker in compress(processes, done)]
+
+
+@contextmanager
+def beside(arguments: Sequence[str], workers: int) -> Iterator[None]:
+    """Run the program in ``workers - 1`` processes of this machine, while the block does the same work.
+
+    The block is the first worker. The others are quiet, and are ended when the block has ended, since then
+    all is done. If one of them fails, a warning gives its last lines, and the block does its work.
+    """
+    with (
+        started(arguments, range(1, workers), workers) as processes,
+        _watched(processes),
+        _shared_processors(workers),
+    ):
+        yield
 
 
 def _wait(which_are_done: Callable[[], list[bool]]) -> list[bool]:
@@ -79,85 +96,43 @@ def _wait(which_are_done: Callable[[], list[bool]]) -> list[bool]:
     return done
 
 
-class _Process:
-    """A worker on this machine. Ctrl-C in the terminal does not reach it: its parent ends it."""
-
-    def __init__(self, arguments: Sequence[str], number: int, workers: int, folder: Path) -> None:
-        self.number = number
-        self._restarts_left = RESTARTS
-        self._last_error: str | None = None
-        self.output, self._errors = folder / f"{number}.out", folder / f"{number}.err"
-        quiet = ["--quiet"] if number else []
-        self._command = program([*arguments, *quiet])
-        self._environment = {**_threads(workers), **os.environ, "RANK": "0", "LOCAL_RANK": str(number)}
-        self._start()
-
-    def _start(self) -> None:
-        shown = self.number == 0 and sys.stderr.isatty()
-        with self.output.open("wb") as output, self._errors.open("wb") as errors:
-            self.process = subprocess.Popen(
-                self._command,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=None if shown else errors,
-                process_group=0,
-            )
-
-    def is_done(self) -> bool:
-        """Return whether the worker has finished; a worker that died is started again.
-
-        Raises:
-            LlaraEvalError: The worker ended with an error of its own, or died more than ``RESTARTS`` times.
-        """
-        code = self.process.poll()
-        if not code:
-            return code == 0
-        message = self._errors.read_text(errors="replace").rpartition("error: ")[2].strip()
-        # A damaged shard is encoded again by the next attempt; other errors would come again.
-        may_pass = code == DataError.exit_code and message != self._last_error
-        if code in _ERRORS and not may_pass:
-            raise _ERRORS[code](message or f"worker {self.number} failed; its message is above")
-        if not self._restarts_left:
-            raise LlaraEvalError(
-                f"worker {self.number} died {RESTARTS + 1} times, at last with exit code {code}. {message}"
-            )
-        self._restarts_left -= 1
-        self._last_error = message
-        with _uninterrupted():
-            self._start()
-        return False
-
-    def end(self) -> None:
-        """Wait for the worker, which has been terminated, and kill it if it does not end."""
-        try:
-            self.process.wait(_ENDING)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Delay Ctrl-C and SIGTERM: between the start of a process and its registration, nobody would end it."""
-    delayed: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda number, _: delayed.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+def _watched(processes: Sequence[Process]) -> Iterator[None]:
+    """Restart workers that die while the block runs, in a thread; give up those that fail, with a warning."""
+    is_over = threading.Event()
+
+    def watch() -> None:
+        running = list(processes)
+        while running and not is_over.wait(_POLL):
+            for worker in list(running):
+                try:
+                    if not worker.is_done():
+                        continue
+                except LlaraEvalError as error:
+                    logger.warning("worker %d is lost, the others do its work: %s", worker.number, error)
+                running.remove(worker)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for caught in delayed:
-            signal.raise_signal(caught)
+        is_over.set()
+        thread.join()
 
 
-def _threads(workers: int) -> dict[str, str]:
-    """Return the environment variable with which workers share the processors that this process may use."""
-    processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return {"OMP_NUM_THREADS": str(max(1, processors // workers))}
+@contextmanager
+def _shared_processors(workers: int) -> Iterator[None]:
+    """Let this process compute with as many threads as each other worker, until the block has ended."""
+    import torch
+
+    before = torch.get_num_threads()
+    if THREADS not in os.environ:
+        torch.set_num_threads(threads(workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def torchrun(arguments: Sequence[str], workers: int) -> None:
@@ -170,14 +145,14 @@ def torchrun(arguments: Sequence[str], workers: int) -> None:
         LlaraEvalError: A worker died more than ``RESTARTS`` times.
     """
     with TemporaryDirectory(prefix="llara-eval-") as folder:
-        with _uninterrupted():
+        with uninterrupted():
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
                     *(f"--nproc-per-node={workers}", f"--max-restarts={RESTARTS}"),
                     *("-m", "llara_eval.cli.launch", folder, *arguments),
                 ],
-                env={**_threads(workers), **os.environ},
+                env={THREADS: str(threads(workers)), **os.environ},
                 stdin=subprocess.DEVNULL,
                 process_group=0,
             )

@@ -19,6 +19,7 @@ Source = Annotated[
     str,
     typer.Option(
         "--corpus",
+        metavar="NAME|FILE",
         help="The documents that negatives are taken from: a data set, a corpus.jsonl, or self (all "
         "positives).",
     ),
@@ -29,7 +30,7 @@ Source = Annotated[
 class Choice:
     """The options that say how negatives are chosen, see :class:`llara_eval.training.mining.Mining`."""
 
-    PANEL: ClassVar[str] = "Options of the choice"
+    PANEL: ClassVar[str] = "Mining options"
 
     depth: Annotated[
         int, typer.Option(min=1, help="How many of the best documents are candidates for a query.")
@@ -61,7 +62,10 @@ def mine(
     data: Pairs,
     corpus: Source,
     output: Annotated[
-        Path, typer.Option(help="The .jsonl file to write; a .json file beside it says how it was made.")
+        Path,
+        typer.Option(
+            metavar="FILE", help="The .jsonl file to write; a .json file beside it says how it was made."
+        ),
     ],
     data_dir: options.DataDir,
     exclude: Annotated[
@@ -75,7 +79,9 @@ def mine(
     choice: Choice,
     opening: options.Opening,
 ) -> None:
-    """Find hard negatives for training pairs: documents a system ranks high that are not positives.
+    """Find hard negatives for training pairs.
+
+    These are documents that a system ranks high and that are not positives.
 
     Queries are left out if they are judged in a split other than train of a data set that is named by --data,
     --corpus or --exclude.

@@ -22,6 +22,7 @@ Task = Literal[
 
 
 def msmarco(
+    context: typer.Context,
     model: options.System,
     task: Annotated[
         Task,
@@ -39,23 +40,19 @@ def msmarco(
             "--titled", help="Search passages with titles, which are another data set than the official one."
         ),
     ] = False,
-    documents: Annotated[
-        Literal["firstp", "maxp"],
-        typer.Option(
-            help="How documents are read: firstp reads a document as one long text, maxp scores it by its "
-            "best passage."
-        ),
-    ] = "firstp",
+    documents: options.DocumentReading = "firstp",
     *,
     evaluation: Evaluation,
 ) -> None:
-    """Evaluate a system on MS MARCO or TREC Deep Learning and compare it with BM25, RepLLaMA and LLaRA.
+    """Evaluate a system on MS MARCO or TREC DL, beside baselines.
+
+    The baselines are BM25, RepLLaMA and LLaRA: measured where there is a run of them, else published.
 
     The official files are looked for in msmarco-passage/ and msmarco-document/ in the folder of --data-dir.
     """
     maxp = documents == "maxp"
     dataset = _chosen(task, titled=titled, maxp=maxp)
-    outcomes, failures = evaluation.run([model], [dataset.name], maxp=maxp)
+    outcomes, failures = evaluation.run(context, [model], [dataset.name], maxp=maxp)
     evaluation.report(
         outcomes, failures, lambda outcomes: _comparison(outcomes[0], dataset, evaluation.runs_dir)
     )

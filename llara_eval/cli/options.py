@@ -14,10 +14,9 @@ from llara_eval.cli import config
 from llara_eval.cli.console import set_up
 from llara_eval.cli.help import panels_of
 from llara_eval.core.errors import UsageError
-from llara_eval.core.paths import data_dir
+from llara_eval.core.existing import OnExistingResult
+from llara_eval.core.paths import data_dir, user_path
 from llara_eval.core.protocols import Progress
-
-Existing = Literal["only-missing", "always", "never"]
 
 
 def split_names(context: Any, parameter: Any, values: list[str] | None) -> list[str] | None:
@@ -26,7 +25,7 @@ def split_names(context: Any, parameter: Any, values: list[str] | None) -> list[
     Raises:
         UsageError: The option has no name in it.
     """
-    parts = [[value] if Path(value).expanduser().exists() else split_list(value) for value in values or []]
+    parts = [[value] if user_path(value).exists() else split_list(value) for value in values or []]
     names = [name for part in parts for name in part]
     if values and not names:
         raise UsageError(f"{parameter.opts[0]} {','.join(values)!r} names nothing")
@@ -48,7 +47,10 @@ SomeDatasets = Annotated[list[str] | None, _DATASETS]
 System = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help="The system: its name, a checkpoint folder, a GGUF file, or a hub name."
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="The system: its name, a checkpoint folder, a GGUF file, or a hub name.",
     ),
 ]
 Checkpoint = Annotated[
@@ -56,6 +58,7 @@ Checkpoint = Annotated[
     typer.Option(
         "--model",
         "-m",
+        metavar="NAME",
         help="The checkpoint: a folder, a GGUF file, a hub name, or the name of a dense system.",
     ),
 ]
@@ -66,7 +69,7 @@ DataDir = Annotated[
         help="The folder of named data sets, also for downloads.",
         envvar="LLARA_EVAL_DATA",
         default_factory=data_dir,
-        show_default=False,
+        show_default="data in the cache folder",
     ),
 ]
 RunsDir = Annotated[Path, typer.Option(metavar="FOLDER", help="The folder in which results are kept.")]
@@ -74,9 +77,19 @@ Offline = Annotated[bool, typer.Option("--offline", help="Never use the network.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, everything else on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notes.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more messages.")]
-Split = Annotated[str | None, typer.Option(help="The judgements to use; by default the usual ones.")]
+Split = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The judgements to use; by default the usual ones.")
+]
+DocumentReading = Annotated[
+    Literal["firstp", "maxp"],
+    typer.Option(
+        "--documents",
+        help="How documents are read: firstp reads a document as one long text, maxp scores it by its best "
+        "passage.",
+    ),
+]
 OnExisting = Annotated[
-    Existing,
+    OnExistingResult,
     typer.Option(
         help="Where a result exists: only-missing keeps it if settings and data are the same, always "
         "measures again, never keeps it in any case."
@@ -84,9 +97,24 @@ OnExisting = Annotated[
 ]
 Dtype = Annotated[
     str | None,
-    typer.Option(help="float32, bfloat16 or float16; by default float16 on a GPU, else float32."),
+    typer.Option(
+        metavar="NAME", help="float32, bfloat16 or float16; by default float16 on a GPU, else float32."
+    ),
 ]
 MaxLength = Annotated[int | None, typer.Option(min=1, help="The most tokens of a text with its template.")]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run code that the checkpoint brings; a hub name needs the 40 digits of its commit.",
+    ),
+]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", "-o", metavar="KEY=VALUE", help="A setting of the system, e.g. k1=0.82; repeatable."
+    ),
+]
 BatchTokens = Annotated[int | None, typer.Option(min=1, help="The most tokens of a batch.")]
 
 
@@ -125,8 +153,8 @@ class Prompting:
     query_prompt: Annotated[
         str | None,
         _Text(
-            help="The text before each query; \\n is a line break. With --prompts, the format of "
-            "instructions: 'Instruct: {instruction}\\nQuery: '."
+            help="The text before each query; \\n is a line break. A format for instructions has a place for "
+            "them: 'Instruct: {instruction}\\nQuery: '."
         ),
     ] = None
     document_prompt: Annotated[str | None, _Text(help="The text before each document.")] = None
@@ -136,18 +164,26 @@ class Prompting:
     no_prompts: Annotated[bool | None, typer.Option("--no-prompts", help="Read texts without a prompt.")] = (
         None
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSets(Prompting):
+    """The options of prompts where texts are those of data sets, which may have prompts of their own."""
+
+    PANEL: ClassVar[str] = Prompting.PANEL
+
     prompts: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|mteb",
-            help="Prompts or instructions for each data set: a JSON or TOML file, or those of the tasks in "
-            "the installed mteb.",
+            help="Prompts for each data set, or instructions that --query-prompt is the format of: a JSON or "
+            "TOML file, or those of the tasks in the installed mteb.",
         ),
     ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening(Prompting):
+class Opening(PromptSets):
     """The options of every command that opens a system."""
 
     PANEL: ClassVar[str] = "System options"
@@ -159,12 +195,7 @@ class Opening(Prompting):
     )
     """The settings of a system that have an option of their own."""
 
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option", "-o", metavar="KEY=VALUE", help="A setting of the system, e.g. k1=0.82; repeatable."
-        ),
-    ] = None
+    option: Setting = None
     dtype: Dtype = None
     max_length: MaxLength = None
     query_length: Annotated[
@@ -176,21 +207,21 @@ class Opening(Prompting):
     batch_tokens: BatchTokens = None
     backend: Annotated[
         str | None,
-        typer.Option(help="The engine: transformers (the default), sentence-transformers or vllm."),
+        typer.Option(
+            metavar="NAME", help="The engine: transformers (the default), sentence-transformers or vllm."
+        ),
     ] = None
     name: Annotated[
-        str | None, typer.Option(help="The name of the system; by default that of the folder or the hub.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The name of the system; by default that of the folder or the hub."
+        ),
     ] = None
     revision: Annotated[
-        str | None, typer.Option(help="The revision of a hub name; org/name@REVISION says the same.")
+        str | None,
+        typer.Option(metavar="REVISION", help="The revision of a hub name; org/name@REVISION says the same."),
     ] = None
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code",
-            help="Run code that the checkpoint brings; a hub name needs the 40 digits of its commit.",
-        ),
-    ] = False
+    trust_remote_code: TrustRemoteCode = False
     offline: Offline = False
     as_json: Json = False
     quiet: Quiet = False

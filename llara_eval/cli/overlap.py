@@ -40,12 +40,13 @@ Train = Annotated[
 Documents = Annotated[
     Literal["judged", "all"], typer.Option(help="The documents that are looked for: the judged ones, or all.")
 ]
-Output = Annotated[Path | None, typer.Option(help="Write every match to this .json file.")]
+Output = Annotated[Path | None, typer.Option(metavar="FILE", help="Write every match to this .json file.")]
 RunsDir = Annotated[
     Path | None,
     typer.Option(
+        metavar="FOLDER",
         help="Keep the counts in this folder of results: the leaderboard then marks systems that declare "
-        "these training files."
+        "these training files.",
     ),
 ]
 FailOver = Annotated[
@@ -71,20 +72,25 @@ def overlap(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Find test queries and documents in training data: exact copies, near-duplicates, 13 words in a row.
+    """Find test queries and documents in training data.
+
+    Found are exact copies, near-duplicates, and 13 words in a row.
 
     With --json, the counts of each data set and training file are one line on stdout.
     """
     progress = set_up(quiet=quiet)
+    from llara_eval.core.decode import read_record
     from llara_eval.core.files import refuse_inputs, write_json
+    from llara_eval.core.own_files import require_own
     from llara_eval.datasets import contamination
     from llara_eval.datasets.known import expand
     from llara_eval.datasets.load import load
-    from llara_eval.datasets.overlap import compare, items
+    from llara_eval.datasets.overlap import Written, compare, items
     from llara_eval.datasets.same_text import Index
 
     if output is not None:
         refuse_inputs(output, train)
+        require_own(output, lambda path: read_record(path, list[Written]), "overlap")
     reports = []
     for name in (member for group in dataset for member in expand(group)):
         loaded = load(name, data_dir=data_dir, split=split, offline=offline, progress=progress)

@@ -25,7 +25,10 @@ class Hardware:
     PANEL: ClassVar[str] = "Hardware options"
 
     device_tflops: Annotated[
-        str, typer.Option(help="The device: h100, h200, a100, l40s, l4, mi300x, or a number of TFLOP/s.")
+        str,
+        typer.Option(
+            metavar="NAME|X", help="The device: h100, h200, a100, l40s, l4, mi300x, or a number of TFLOP/s."
+        ),
     ] = "h100"
     utilisation: Annotated[float, typer.Option(help="The share of these TFLOP/s that encoding reaches.")] = (
         0.5
@@ -44,7 +47,7 @@ def plan(
     hardware: Hardware,
     opening: options.Opening,
 ) -> None:
-    """Estimate what evaluating a model takes: tokens, GPU-hours, disk, memory.
+    """Estimate the tokens, hours, disk and memory of an evaluation.
 
     By default, the data sets are MS MARCO and all of BEIR.
 
@@ -106,7 +109,11 @@ def _reading(model: str, checkpoint: "Checkpoint", settings: dict[str, Any]) -> 
 
     if checkpoint.has("tokenizer*", "vocab*"):
         tokenizer, templates = checkpoint_texts(model, settings, checkpoint)
-        return Reading(templates, tokenizer)
+        return Reading(
+            templates,
+            tokenizer,
+            lambda dataset, length: checkpoint_texts(model, settings, checkpoint, dataset, length)[1],
+        )
     config, _ = configure(DenseConfig, {}, settings, model)
     if config.template is not None:
         raise UsageError(f"--option template: needs a tokenizer, and {checkpoint.folder} has none")

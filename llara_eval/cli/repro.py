@@ -38,7 +38,9 @@ def repro(
     runs_dir: Annotated[
         Path | None,
         typer.Option(
-            help="The folder in which results are kept; by default a folder in the cache.", show_default=False
+            metavar="FOLDER",
+            help="The folder in which results are kept.",
+            show_default="repro in the cache folder",
         ),
     ] = None,
     on_existing: options.OnExisting = "always",
@@ -50,11 +52,12 @@ def repro(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Measure published values again: OK, close or FAIL, each with its source and its command.
+    """Measure published values again: each is OK, close or a FAIL.
 
-    Data sets that are named are downloaded if they are not at hand; by default all those at hand are used.
+    Each is shown with its source and its command. Data sets that are named are downloaded if they are not at
+    hand; by default all those at hand are used.
 
-    The exit code is 5 if a value is a FAIL, and 6 if some are not measured. With --json, each is one line.
+    The exit code is 5 for a FAIL, and 6 if some are not measured. With --json, each value is one line.
     """
     from llara_eval.cli import tables
     from llara_eval.reports.reproduction import choose

@@ -5,7 +5,10 @@ from llara_eval.cli.console import print_json, show, table
 
 
 def systems(as_json: options.Json = False) -> None:
-    """List the systems known by name; any checkpoint can be evaluated as well."""
+    """List the systems known by name.
+
+    Any checkpoint can be evaluated as well: a folder, a GGUF file, or a name on the hub.
+    """
     from adapters import SYSTEMS
 
     if as_json:

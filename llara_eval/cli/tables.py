@@ -48,12 +48,12 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> "Table":
     wide = width() >= _WIDE or len(shown) <= _FEW
     shown = shown if wide else shown[:_FEW]
     rows: list[list[Any]] = []
-    before = None
+    previous = None
     for result in sorted((outcome.result for outcome in outcomes), key=lambda result: result.dataset):
-        new = before != result.dataset
-        if new and rows:
+        begins = result.dataset != previous
+        if begins and rows:
             rows.append([])
-        before = result.dataset
+        previous = result.dataset
         peers = [item.result.means for item in outcomes if item.result.dataset == result.dataset]
         cells = [
             _cell(result.measures.get(name), [means.get(name, -1.0) for means in peers]) for name in shown
@@ -62,7 +62,7 @@ def outcomes_table(outcomes: Sequence[Outcome]) -> "Table":
         if first is not None:
             cells[0].append(f" ± {(first['high'] - first['low']) / 2:.3f}")
         ties = [f"{result.ties_at_10:.3f}"] if wide else []
-        rows.append([result.dataset if new else "", result.system, *cells, *ties, result.n_queries])
+        rows.append([result.dataset if begins else "", result.system, *cells, *ties, result.n_queries])
     numbers = [*(MEASURES.get(name, name) for name in shown), *(["ties@10"] if wide else []), "n"]
     return table(
         ["data set", "system", *numbers],
@@ -92,14 +92,14 @@ _COLUMNS = ("system", "data set", "measure", "published")
 def findings_table(findings: "Sequence[Finding]") -> "Table":
     """Return a table with a row for each value, the measured one beside the published one."""
     rows = []
-    before = None
+    previous = None
     for finding in findings:
         text = str(finding.verdict or "not measured")
         if finding.measured is not None and finding.verdict != "OK":
             text += f" {finding.measured - finding.expected.value:+.4f}"
-        cells = _cells(finding.cell, finding.expected, first=finding.cell is not before)
+        cells = _cells(finding.cell, finding.expected, first=finding.cell is not previous)
         rows.append([*cells, baseline_cell(finding.measured), styled(text, _STYLES[finding.verdict])])
-        before = finding.cell
+        previous = finding.cell
     title = "Published values, measured again"
     return table([*_COLUMNS, "measured", "verdict"], rows, numbers=("published", "measured"), title=title)
 

@@ -9,6 +9,7 @@ import typer
 from llara_eval.cli import options
 from llara_eval.cli.console import set_up, show, table
 from llara_eval.core.errors import UsageError
+from llara_eval.core.existing import OnExistingRun
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,7 +36,8 @@ Pairs = Annotated[
     ),
 ]
 Output = Annotated[
-    Path, typer.Option(help="The folder of the new checkpoint, its log and its training states.")
+    Path,
+    typer.Option(metavar="FOLDER", help="The folder of the new checkpoint, its log and its training states."),
 ]
 
 
@@ -58,11 +60,14 @@ class Training:
             "--option", "-o", metavar="KEY=VALUE", help="Another setting of the recipe; repeatable."
         ),
     ] = None
-    eval_dataset: Annotated[str | None, typer.Option(help="Measure nDCG@10 on this small data set.")] = None
+    eval_dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Measure nDCG@10 on this small data set.")
+    ] = None
     eval_split: Annotated[
         str | None,
         typer.Option(
-            help="The judgements of that data set, e.g. dev, but none that you will report results on."
+            metavar="NAME",
+            help="The judgements of that data set, e.g. dev, but none that you will report results on.",
         ),
     ] = None
     eval_every: Annotated[
@@ -75,7 +80,8 @@ class Training:
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="The dtype of products, float32 or bfloat16; by default bfloat16 where it is computed fast."
+            metavar="NAME",
+            help="The dtype of products, float32 or bfloat16; by default bfloat16 where it is computed fast.",
         ),
     ] = None
     gradient_checkpointing: Annotated[
@@ -92,15 +98,16 @@ class Training:
     ] = False
     save_minutes: Annotated[float, typer.Option(help="Minutes between two training states.")] = 15.0
     on_existing: Annotated[
-        options.Existing,
+        OnExistingRun,
         typer.Option(
             help="Where the output holds a run: only-missing continues it or keeps it if it is finished, "
-            "always starts again, never refuses."
+            "always starts again, refuse ends with an error."
         ),
     ] = "only-missing"
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what the run will take, and do not train.")
     ] = False
+    trust_remote_code: options.TrustRemoteCode = False
     offline: options.Offline = False
     quiet: options.Quiet = False
 
@@ -133,6 +140,7 @@ class Training:
             validate_on=self._validation_set(),
             on_existing=self.on_existing,
             offline=self.offline,
+            trust_remote_code=self.trust_remote_code,
             progress=set_up(quiet=self.quiet),
         )
 

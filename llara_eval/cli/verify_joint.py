@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 def verify_joint(
     model: options.Checkpoint,
-    text_file: Annotated[Path, typer.Option(help="A file of plain text, a text a line.", exists=True)],
-    variant: Annotated[str, typer.Option(help="The prompts: released, paper or paper-acl.")] = "released",
+    text_file: Annotated[
+        Path, typer.Option(metavar="FILE", help="A file of plain text, a text a line.", exists=True)
+    ],
+    variant: Annotated[
+        str, typer.Option(metavar="released|paper|paper-acl", help="The prompts of LLaRA.")
+    ] = "released",
     limit: Annotated[int, typer.Option(min=1, help="How many texts are used.")] = 32,
     max_length: Annotated[int, typer.Option(min=1, help="The most tokens of a joint sequence.")] = 1024,
     batch_tokens: options.BatchTokens = None,
@@ -28,7 +32,9 @@ def verify_joint(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Show that LLaRA's joint pass gives the embeddings of two passes, and what it saves.
+    """Show that LLaRA's joint pass gives what two passes give.
+
+    The embeddings are compared, and the tokens and the time that the joint pass saves are shown.
 
     The exit code is 4 if the embeddings differ by more than rounding, or if attention leaks from one suffix
     to the other.
@@ -36,11 +42,10 @@ def verify_joint(
     progress = set_up(quiet=quiet, verbose=verbose)
     import torch
 
-    from adapters import checkpoint_folder
+    from adapters import find_checkpoint
     from adapters.llara.templates import VARIANTS, add_tokens, fit_embeddings, templates
     from adapters.llara.verify_joint import LARGEST_ERROR
     from adapters.llara.verify_joint import verify_joint as verify
-    from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.checkpoints.load import read_model
     from llara_eval.core.lines import read_texts
     from llara_eval.encoding.model_facts import max_positions
@@ -49,7 +54,7 @@ def verify_joint(
     if variant not in VARIANTS:
         raise UsageError(f"variant {variant!r} is not one of {', '.join(VARIANTS)}")
     texts = read_texts(text_file, limit)
-    checkpoint = Checkpoint(checkpoint_folder(model, offline=offline))
+    checkpoint = find_checkpoint(model, {}, offline=offline)
     decoder, tokenizer = read_model(checkpoint, dtype=torch.float32), checkpoint.tokenizer
     fit_embeddings(decoder, add_tokens(tokenizer, VARIANTS[variant].slot_tokens))
     outcome = verify(

@@ -17,7 +17,9 @@ from llara_eval.core.decode import plain, read_record
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of, write_json
 from llara_eval.core.folders import atomic_folder
+from llara_eval.core.network import reason
 from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.reading import is_present
 from llara_eval.datasets.known import RECIPES, KnownDataset
 
 logger = logging.getLogger(__name__)
@@ -126,7 +128,7 @@ def persistently(action: Callable[[], T], passes: Callable[[Exception], bool]) -
         except Exception as error:
             if not passes(error):
                 raise
-            logger.info("tried again in %.0f s: %s", _WAIT * 2**attempt, error)
+            logger.info("tried again in %.0f s: %s", _WAIT * 2**attempt, reason(error))
             time.sleep(_WAIT * 2**attempt)
     return action()
 
@@ -143,10 +145,8 @@ def download(url: str, part: Path, progress: Progress = SILENT) -> None:
         persistently(lambda: _transfer(url, part, progress), _may_pass)
     except requests.RequestException as error:
         kept = part.stat().st_size if part.exists() else 0
-        raise DataError(
-            f"download of {url} failed: {error}; {kept:,} bytes are kept in {part}, "
-            "the same command resumes the download"
-        ) from error
+        resumed = f"; {kept:,} bytes are kept in {part}, the same command resumes the download"
+        raise DataError(f"download of {url} failed: {reason(error)}{resumed if kept else ''}") from error
 
 
 def _may_pass(error: Exception) -> bool:
@@ -222,7 +222,7 @@ def find_manifest(folder: Path) -> Manifest | None:
         DataError: The manifest is malformed.
     """
     for root, prefix in ((folder, ""), (folder.parent, f"{folder.name}/")):
-        if (root / MANIFEST).is_file():
+        if is_present(root / MANIFEST):
             try:
                 manifest = read_record(root / MANIFEST, Manifest)
             except DataError as error:

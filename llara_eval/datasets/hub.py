@@ -4,12 +4,12 @@ The files stay in the hub's own cache; what belongs to a data set: :mod:`llara_e
 """
 
 import logging
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of
+from llara_eval.core.network import hub_endpoint, hub_errors, not_downloaded
 from llara_eval.datasets import hub_manifest
 from llara_eval.datasets.download import persistently
 from llara_eval.datasets.hub_manifest import PREFIX, HubManifest, HubName
@@ -49,10 +49,7 @@ def fetch(name: HubName, *, offline: bool) -> HubManifest:
             return manifest
     if offline or constants.HF_HUB_OFFLINE:
         at = f"@{name.revision}" if name.revision else ""
-        raise DataError(
-            f"{name}{at} has not been downloaded, and the network must not be used; name a "
-            "folder that has its files"
-        )
+        raise not_downloaded(f"{name}{at}")
     return _download(name)
 
 
@@ -171,7 +168,7 @@ def _lacks(commit: _Commit, missing: list[str]) -> str:
 def _api() -> Any:
     from huggingface_hub import HfApi
 
-    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
+    return HfApi(endpoint=hub_endpoint())
 
 
 def _licence(info: Any) -> str:
@@ -182,24 +179,9 @@ def _licence(info: Any) -> str:
 
 def _ask(name: HubName, request: Any) -> Any:
     """Return what the hub answers; a request that fails for a passing reason is repeated."""
-    from huggingface_hub import errors
-
-    problem, way_out = "cannot be read from the hub", ""
-    try:
+    page = f"https://huggingface.co/datasets/{name.repo}"
+    with hub_errors(str(name), page=page, revision=name.revision):
         return persistently(request, _passing)
-    except errors.GatedRepoError as error:
-        failure: Exception = error
-        problem = "is gated"
-        way_out = f"; ask for access at https://huggingface.co/datasets/{name.repo}, then hf auth login"
-    except errors.RepositoryNotFoundError as error:
-        failure, problem = error, "is not on the hub, or is private"
-        way_out = "; hf auth login gives access to private data sets"
-    except errors.RevisionNotFoundError as error:
-        failure, problem = error, f"has no revision {name.revision}"
-    except (OSError, ValueError, _http_error()) as error:
-        failure = error
-    reason = next(iter(str(failure).strip().splitlines()), type(failure).__name__)
-    raise DataError(f"{name} {problem} ({reason}){way_out}") from failure
 
 
 def _passing(error: Exception) -> bool:

@@ -151,6 +151,7 @@ class Encoder:
                 logger.warning("out of memory: batches now have %d tokens", self._fitting_tokens)
 
     def _start(self, sequences: Sequence[Tokens], side: Side, advance: Advance | None) -> Started:
+        self._require_embeddings(sequences)
         batches = list(self.batches(sequences))
         order = [number for batch in batches for number in batch]
         lengths = [sum(len(sequences[number]) for number in batch) for batch in batches]
@@ -167,16 +168,6 @@ class Encoder:
                 done = len(embeddings)  # all of them will be computed again
                 advance(-sum(map(len, embeddings)), tokens=-sum(lengths[:done]))
             raise
-        except IndexError as error:
-            rows = self.model.get_input_embeddings().num_embeddings
-            beyond = next((sequence for sequence in sequences if max(sequence) >= rows), None)
-            if beyond is None:
-                raise
-            raise DataError(
-                f"the tokenizer gives the token id {max(beyond)} in {self.tokenizer.decode(beyond)[:60]!r}, "
-                f"but the model's embedding matrix has {rows} rows: the tokenizer belongs to another model, "
-                "or tokens were added to it"
-            ) from error
         wait = _fetch(torch.cat(embeddings))
 
         def vectors() -> NDArray[np.float32]:
@@ -194,6 +185,17 @@ class Encoder:
         tokens = sum(lengths)
         padded = sum(len(batch) * len(sequences[batch[0]]) for batch in batches)  # the first is the longest
         return Started(vectors, tokens, padded if self.engine.pads else tokens)
+
+    def _require_embeddings(self, sequences: Sequence[Tokens]) -> None:
+        """Raise a DataError if a token id has no row in the embedding matrix; a GPU would only fail."""
+        rows = self.facts.vocabulary
+        for sequence in sequences:
+            if np.max(sequence) >= rows:
+                raise DataError(
+                    f"the tokenizer gives the token id {np.max(sequence)} in "
+                    f"{self.tokenizer.decode(sequence)[:60]!r}, but the model's embedding matrix has {rows} "
+                    "rows: the tokenizer belongs to another model, or tokens were added to it"
+                )
 
     def embed(self, sequences: Sequence[Tokens], side: Side) -> Tensor:
         """Return the embeddings, (B, D) float32, of one batch of token sequences of a side."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llara_eval.core.errors import UsageError
+from llara_eval.core.errors import DataError, UsageError
 
 _BEHIND_PADDING = {
     *("camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta"),
@@ -33,6 +33,7 @@ class ModelFacts:
         positions: The most tokens it has positions for; ``sys.maxsize`` if there is no limit.
         width: Width D of its output, which may differ from its hidden size, as in OPT.
         layers: The number of its layers.
+        vocabulary: The rows V of its embedding matrix; ``sys.maxsize`` if it has none.
         causal: Whether a token attends only to itself and to the tokens before it.
         padding_position: The position of padding, after which positions are counted in RoBERTa and its kin;
             None where the first position is zero.
@@ -43,6 +44,7 @@ class ModelFacts:
     positions: int
     width: int
     layers: int
+    vocabulary: int
     causal: bool
     padding_position: int | None = None
     packs: bool = False
@@ -57,9 +59,12 @@ def bare_facts(model: Any) -> ModelFacts:
 
     Args:
         model: A transformers base model, on its device.
+
+    Raises:
+        DataError: The model cannot compute this pass.
     """
     sequences = [[token % model.config.vocab_size for token in _PREFIX + end] for end in _CONTINUATIONS]
-    with evaluating(model):
+    with evaluating(model), forward_errors(model):
         hidden = model(input_ids=torch.tensor(sequences, device=model.device)).last_hidden_state
     one, two = hidden[:, : len(_PREFIX)].float()  # (4, D) each
     tolerance = 1e-3 if model.dtype == torch.float32 else 0.03
@@ -67,9 +72,19 @@ def bare_facts(model: Any) -> ModelFacts:
         positions=max_positions(model.config),
         width=int(hidden.shape[-1]),
         layers=len(layers_of(model)),
+        vocabulary=_embedding_rows(model),
         causal=bool((one - two).norm() <= tolerance * one.norm()),
         padding_position=padding_position(model),
     )
+
+
+def _embedding_rows(model: Any) -> int:
+    """Return the rows of a model's embedding matrix; ``sys.maxsize`` if it has none."""
+    try:
+        embeddings = model.get_input_embeddings()
+    except NotImplementedError:  # CANINE hashes characters
+        return sys.maxsize
+    return int(getattr(embeddings, "num_embeddings", sys.maxsize))
 
 
 def broken_weight(model: nn.Module) -> str | None:
@@ -100,6 +115,24 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def forward_errors(model: Any) -> Iterator[None]:
+    """Turn an error of a model's own code in the block into one that names the type of the model.
+
+    Raises:
+        DataError: The model's code raised an error, other than of too little memory or of other processes.
+    """
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError, torch.distributed.DistError):
+        raise
+    except Exception as error:  # the code of any model type, or of the checkpoint
+        raise DataError(
+            f"the forward pass of a {model.config.model_type} model ({type(model).__name__}) fails with "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def layers_of(model: nn.Module) -> nn.ModuleList:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from llara_eval.encoding.model_facts import ModelFacts, position_ids_of
+from llara_eval.encoding.model_facts import ModelFacts, forward_errors, position_ids_of
 from llara_eval.encoding.templates import Side, Template
 
 Tokens = Sequence[int] | NDArray[np.integer]
@@ -81,6 +81,9 @@ def embed(
 
     Returns:
         (B, D) float32.
+
+    Raises:
+        DataError: The model cannot compute the hidden states.
     """
     ids, mask = pad(sequences, left=left)
     offsets = mask.cumsum(1) - 1
@@ -96,7 +99,8 @@ def embed(
     if causal:
         inputs["use_cache"] = False
     weights = (pooled / pooled.sum(1, keepdim=True)).to(device)
-    hidden = model(**inputs).last_hidden_state.float()  # (B, L, D)
+    with forward_errors(model):
+        hidden = model(**inputs).last_hidden_state.float()  # (B, L, D)
     hidden = torch.where(weights[:, :, None] > 0, hidden, 0.0)
     with torch.autocast(device.type, enabled=False):  # training in bfloat16 pools in float32
         embedding = torch.einsum("bl,bld->bd", weights, hidden)

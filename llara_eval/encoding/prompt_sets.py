@@ -10,6 +10,7 @@ from typing import Any
 
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, sha256_of
+from llara_eval.core.paths import user_path
 from llara_eval.encoding.prompts import PLACE, Prompt, StoredPrompts, as_prompt, format_of, side_of_key
 from llara_eval.encoding.templates import SIDES, Side, Templates
 
@@ -83,15 +84,22 @@ class PromptSet:
             {name: Entry(f"{spelled[name]} of {path.name}", **sides) for name, sides in texts.items()},
         )
 
+    @property
+    def default(self) -> Entry | None:
+        """The entry of data sets without a key; None if there is none."""
+        return self.entries.get(_DEFAULT)
+
     def of(self, names: Sequence[str]) -> Entry:
         """Return the entry of a data set, by the first of its names that is a key, or the default.
 
         Raises:
             DataError: The set has no entry for the data set and no default.
         """
-        for name in (*names, _DEFAULT):
+        for name in names:
             if (entry := self.entries.get(name.lower())) is not None:
                 return entry
+        if self.default is not None:
+            return self.default
         keys = ", ".join(self.entries)
         raise DataError(
             f"{self.file} has no prompt for {names[0]}; it has {keys}. Add it, or a prompt named {_DEFAULT!r}"
@@ -157,7 +165,7 @@ class PromptOptions:
         if self.set_name == MTEB:
             label = f"+{MTEB}"
         elif self.set_name is not None:
-            path = Path(self.set_name).expanduser()
+            path = user_path(self.set_name)
             _require_file(path)
             label = f"+{path.name}@{sha256_of(path)[:8]}"
         if self.query is not None or self.document is not None:

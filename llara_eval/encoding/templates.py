@@ -12,8 +12,10 @@ from typing import Any, Literal, get_args
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, write_json
+from llara_eval.core.reading import is_present
 
 Pooling = Literal["mean", "first", "last", "modules"]
+Cut = Literal["end", "start"]
 Side = Literal["query", "document"]
 
 SIDES: tuple[Side, Side] = ("query", "document")
@@ -36,7 +38,8 @@ class Template:
     """The rule by which a text becomes a token sequence and the sequence an embedding.
 
     The sequence is ``prefix + tokens(prompt + text)[:room] + suffix``. The limit of length cuts the text,
-    never the prefix or the suffix.
+    never the prefix or the suffix; where it cuts the start, the prompt is lost first, as in
+    sentence-transformers.
 
     Attributes:
         prefix: Strings before the text, each tokenised on its own; special tokens are written as in the
@@ -48,6 +51,7 @@ class Template:
         slots: The number of positions that ``last`` pools.
         normalize: Whether the embedding is divided by its L2 norm.
         max_length: The most tokens of the whole sequence.
+        cut: The part of a text that is too long which is cut off, its ``end`` or its ``start``.
     """
 
     prefix: tuple[str, ...] = ()
@@ -57,12 +61,14 @@ class Template:
     slots: int = 1
     normalize: bool = True
     max_length: int = 512
+    cut: Cut = "end"
 
     def __post_init__(self) -> None:
         """Check the values.
 
         Raises:
-            UsageError: The pooling is unknown, or ``slots`` or ``max_length`` is below one.
+            UsageError: The pooling is unknown, ``slots`` or ``max_length`` is below one, or a text holds half
+                a character (a lone surrogate), which no tokenizer can read.
         """
         if self.pooling not in get_args(Pooling):
             raise UsageError(f"pooling {self.pooling!r} is not one of {', '.join(get_args(Pooling))}")
@@ -70,6 +76,9 @@ class Template:
             raise UsageError(
                 f"slots and max_length must be at least 1, found {self.slots}, {self.max_length}"
             )
+        for text in (self.prompt, *self.prefix, *self.suffix):
+            if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+                raise UsageError(f"{text!r} holds half a character, which no tokenizer can read")
 
     def token_ids(self, tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
         """Turn texts into token ids, without padding.
@@ -92,7 +101,11 @@ class Template:
                 f"max_length {self.max_length} leaves no room for text beside the template's "
                 f"{len(prefix) + len(suffix)} tokens; raise --max-length"
             )
-        encoded = _first_ids(tokenizer, [self.prompt + text for text in texts], room)
+        contents = [self.prompt + text for text in texts]
+        if self.cut == "start":
+            encoded = [ids[-room:] for ids in _ids(tokenizer, contents)]
+        else:
+            encoded = _first_ids(tokenizer, contents, room)
         empty = [] if prefix or suffix else [_token_of_empty_text(tokenizer)]
         return [[*prefix, *(ids or empty), *suffix] for ids in encoded]
 
@@ -161,7 +174,7 @@ class Templates:
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of ``template.json``."""
-        return {"version": _VERSION, "query": asdict(self.query), "document": asdict(self.document)}
+        return {"version": _VERSION, **{side: _as_json(self.of(side)) for side in SIDES}}
 
     def save(self, folder: Path) -> None:
         """Write ``template.json`` into a checkpoint folder."""
@@ -176,7 +189,7 @@ class Templates:
                 value has another type or is impossible.
         """
         path = folder / TEMPLATE_FILE
-        if not path.is_file():
+        if not is_present(path):
             return None
         value = read_json(path)
         version = value.get("version", _VERSION) if isinstance(value, dict) else _VERSION
@@ -196,6 +209,14 @@ class _File:
     version: int
     query: Template
     document: Template
+
+
+def _as_json(template: Template) -> dict[str, Any]:
+    """Return the fields of a template, without the usual cut, so that keys of stored vectors stay valid."""
+    fields = asdict(template)
+    if template.cut == "end":
+        del fields["cut"]
+    return fields
 
 
 def _first_ids(tokenizer: Any, texts: Sequence[str], room: int) -> list[list[int]]:

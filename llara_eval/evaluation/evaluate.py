@@ -3,13 +3,15 @@
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from llara_eval.core.differences import differences
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
+from llara_eval.core.existing import OnExistingResult
 from llara_eval.core.files import remove_drafts
 from llara_eval.core.folders import require_writable, staging
 from llara_eval.core.frames import Tabular
@@ -24,8 +26,6 @@ from llara_eval.scoring.ranking import rank
 from llara_eval.scoring.statistics import mean_interval
 
 logger = logging.getLogger(__name__)
-
-OnExisting = Literal["only-missing", "always", "never"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,8 @@ def evaluate(
     measures: Sequence[str] | None = None,
     depth: int | None = None,
     settings_passed: Mapping[str, Any] | None = None,
-    on_existing: OnExisting = "only-missing",
+    on_existing: OnExistingResult = "only-missing",
+    helpers: Callable[[], AbstractContextManager[object]] = nullcontext,
     progress: Progress = SILENT,
 ) -> Outcome:
     """Evaluate a system on a data set and store the result.
@@ -83,6 +84,7 @@ def evaluate(
         on_existing: What is done if a result exists: ``only-missing`` keeps it if its settings and data are
             the same, and scores its run by the measures that it lacks; ``always`` measures again; ``never``
             keeps any result.
+        helpers: Called if the documents have to be indexed; workers help with that while the block runs.
         progress: The display of progress.
 
     Raises:
@@ -100,7 +102,7 @@ def evaluate(
     if not names:
         raise UsageError(f"no measure has a cut-off within depth {depth}")
     remove_drafts(folder)
-    if on_existing != "always" and (folder / record.RESULT).is_file():
+    if on_existing != "always" and record.is_stored(folder):
         stored = record.load(folder)
         if on_existing == "only-missing":
             _refuse_other(stored, folder, retriever, dataset, depth)
@@ -108,7 +110,8 @@ def evaluate(
         return Outcome(stored, folder, fresh=False)
 
     require_writable(folder)
-    retriever.index(dataset.corpus, progress)
+    with helpers():
+        retriever.index(dataset.corpus, progress)
     # One more document than the depth shows ties at the cut; another replaces the query's own id.
     hits = retriever.search(dataset.queries, depth + 2, progress)
     run = rank(hits, depth=depth, drop_own_ids=dataset.drop_own_ids)
@@ -202,14 +205,14 @@ def _refuse_other(stored: Result, folder: Path, retriever: Retriever, dataset: D
     except DataError:
         run_sha256 = "damaged"
     before = {
-        **{name: value for name, value in stored.settings.items() if name not in _NO_CONDITIONS},
+        **_conditions(stored.settings),
         "depth": stored.depth,
         "data set": stored.dataset_fingerprint[:12],
         "own ids dropped": stored.drop_own_ids,
         "run file": run_sha256,
     }
     now = {
-        **{name: value for name, value in retriever.settings.items() if name not in _NO_CONDITIONS},
+        **_conditions(retriever.settings),
         "depth": depth,
         "data set": dataset.fingerprint[:12],
         "own ids dropped": dataset.drop_own_ids,
@@ -221,3 +224,8 @@ def _refuse_other(stored: Result, folder: Path, retriever: Retriever, dataset: D
             f"{folder} holds a result of other conditions: {'; '.join(differing)}. Use "
             "on_existing='always' to replace it, on_existing='never' to keep it, or another folder of results"
         )
+
+
+def _conditions(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide a result."""
+    return {name: value for name, value in settings.items() if name not in _NO_CONDITIONS}

@@ -2,20 +2,20 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
-from llara_eval.core import paths
 from llara_eval.core.errors import UsageError
+from llara_eval.core.existing import OnExistingResult
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.known import expand
-from llara_eval.datasets.load import load
 from llara_eval.datasets.own_ids import OwnIds
-from llara_eval.evaluation.evaluate import OnExisting, Outcome
+from llara_eval.evaluation.evaluate import Outcome
 from llara_eval.evaluation.outcomes import Outcomes
-from llara_eval.evaluation.suite import Failure, evaluate_all, require_own_adapters
+from llara_eval.evaluation.suite import Conditions, Failure, evaluate_all, require_own_adapters
 
 if TYPE_CHECKING:
     from adapters.objects import PythonSystem, Similarity
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-class Conditions(TypedDict, total=False):
+class Keywords(TypedDict, total=False):
     """The keyword arguments of :func:`evaluate`, for type checkers."""
 
     options: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Conditions(TypedDict, total=False):
     runs_dir: str | Path
     data_dir: str | Path | None
     store: str | None
-    on_existing: OnExisting | None
+    on_existing: OnExistingResult | None
     offline: bool
     maxp: bool
     progress: Progress
@@ -43,19 +43,19 @@ class Conditions(TypedDict, total=False):
 
 @overload
 def evaluate(
-    systems: "str | Path | PythonSystem", datasets: str | Path | Dataset, **conditions: Unpack[Conditions]
+    systems: "str | Path | PythonSystem", datasets: str | Path | Dataset, **conditions: Unpack[Keywords]
 ) -> Outcome: ...
 @overload
 def evaluate(
     systems: "list[Any] | tuple[Any, ...]",
     datasets: str | Path | Dataset | list[Any] | tuple[Any, ...],
-    **conditions: Unpack[Conditions],
+    **conditions: Unpack[Keywords],
 ) -> Outcomes: ...
 @overload
 def evaluate(
     systems: "str | Path | PythonSystem",
     datasets: list[Any] | tuple[Any, ...],
-    **conditions: Unpack[Conditions],
+    **conditions: Unpack[Keywords],
 ) -> Outcomes: ...
 def evaluate(
     systems: "str | Path | PythonSystem | list[Any] | tuple[Any, ...]",
@@ -70,7 +70,7 @@ def evaluate(
     runs_dir: str | Path = "runs",
     data_dir: str | Path | None = None,
     store: str | None = None,
-    on_existing: OnExisting | None = None,
+    on_existing: OnExistingResult | None = None,
     offline: bool = False,
     maxp: bool = False,
     progress: Progress = SILENT,
@@ -109,23 +109,21 @@ def evaluate(
     single = not isinstance(systems, list | tuple) and not isinstance(datasets, list | tuple)
     items = _listed(datasets)
     _refuse_group(items if single else [])
-    outcomes = _evaluate_each(
-        _listed(systems),
-        items,
-        options,
-        on_existing,
-        data_dir=None if data_dir is None else Path(data_dir),
-        runs_dir=Path(runs_dir),
-        store=store,
-        depth=depth,
+    conditions = Conditions(
+        options=options,
         measures=measures,
+        depth=depth,
         split=split,
         own_ids=own_ids,
         limit=limit,
+        runs_dir=Path(runs_dir),
+        data_dir=None if data_dir is None else Path(data_dir),
+        store=store,
         offline=offline,
         maxp=maxp,
         progress=progress,
     )
+    outcomes = _evaluate_each(_listed(systems), items, conditions, on_existing)
     return outcomes[0] if single else outcomes
 
 
@@ -143,24 +141,21 @@ def _refuse_group(items: Sequence[str | Dataset]) -> None:
 def _evaluate_each(
     systems: Sequence[Any],
     datasets: Sequence[str | Dataset],
-    options: Mapping[str, Any],
-    on_existing: OnExisting | None,
-    **conditions: Any,
+    conditions: Conditions,
+    on_existing: OnExistingResult | None,
 ) -> Outcomes:
     """Evaluate systems on data sets one by one, and warn of each failure."""
+    if conditions.options and not any(isinstance(system, str) for system in systems):
+        raise UsageError(f"options {', '.join(conditions.options)}: only systems that are named take options")
     outcomes: list[Outcome] = []
     failures: list[Failure] = []
     retrievers = [system if isinstance(system, str) else wrap(system) for system in systems]
     for system, retriever in zip(systems, retrievers, strict=True):
         named = isinstance(system, str)
-        usual: OnExisting = "only-missing" if named or hasattr(system, "settings") else "always"
-        done, failed = evaluate_all(
-            [retriever],
-            datasets,
-            options=options if named else _NONE,
-            on_existing=on_existing or usual,
-            **conditions,
-        )
+        usual: OnExistingResult = "only-missing" if named or hasattr(system, "settings") else "always"
+        options = conditions.options if named else _NONE
+        adjusted = replace(conditions, options=options, on_existing=on_existing or usual)
+        done, failed = evaluate_all([retriever], datasets, adjusted)
         outcomes += done
         failures += failed
     if failures and not outcomes:
@@ -215,11 +210,7 @@ def open_system(
         MissingPartError: An optional part is not installed.
     """
     require_own_adapters()
-    from adapters import open_system as open_by_name
-    from adapters.options import Context
-
-    context = Context(paths.home(), offline=offline, maxp=maxp, store=store or paths.store())
-    return open_by_name(str(model), options, context)
+    return Conditions(options=options, store=store, offline=offline, maxp=maxp).open(str(model))
 
 
 def load_dataset(
@@ -247,13 +238,12 @@ def load_dataset(
     Raises:
         DataError: The data set is neither at hand nor can be downloaded, or a part of it is malformed.
     """
-    folder = paths.data_dir() if data_dir is None else Path(data_dir)
-    return load(
-        str(name_or_folder),
-        data_dir=folder,
+    conditions = Conditions(
+        data_dir=None if data_dir is None else Path(data_dir),
         split=split,
         own_ids=own_ids,
         limit=limit,
         offline=offline,
         progress=progress,
     )
+    return conditions.load(str(name_or_folder))

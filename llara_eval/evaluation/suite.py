@@ -3,26 +3,22 @@
 import importlib.util
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llara_eval.core import paths
 from llara_eval.core.errors import LlaraEvalError, MissingPartError, UsageError
+from llara_eval.core.existing import OnExistingResult
 from llara_eval.core.leases import EXPIRES
 from llara_eval.core.protocols import SILENT, Adjustable, Progress, Retriever
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.known import expand
 from llara_eval.datasets.load import load
 from llara_eval.datasets.own_ids import OwnIds
-from llara_eval.evaluation.evaluate import OnExisting, Outcome, evaluate
-
-if TYPE_CHECKING:
-    from adapters.options import Context
-
-_NONE: Mapping[str, Any] = MappingProxyType({})
+from llara_eval.evaluation.evaluate import Outcome, evaluate
 
 FOREIGN_WAY_OUT = "pip uninstall adapters, then install llara-eval again"
 
@@ -42,6 +38,81 @@ class Failure:
     error: LlaraEvalError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditions:
+    """How systems are opened, data sets read and results kept.
+
+    The fields are those of :func:`llara_eval.evaluation.face.evaluate`, with the same meaning, and:
+
+    Attributes:
+        home: The folder for caches; None: the usual folder.
+        lease_seconds: How many seconds a worker may be silent before another takes over its shard.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    measures: Sequence[str] | None = None
+    depth: int | None = None
+    split: str | None = None
+    own_ids: OwnIds | None = None
+    limit: int | None = None
+    runs_dir: Path = Path("runs")
+    data_dir: Path | None = None
+    home: Path | None = None
+    store: str | None = None
+    on_existing: OnExistingResult = "only-missing"
+    offline: bool = False
+    maxp: bool = False
+    lease_seconds: float = EXPIRES
+    progress: Progress = SILENT
+
+    def open(self, system: str | Retriever) -> Retriever:
+        """Open a system; a retriever is returned as it is, or searches passages if ``maxp`` says so.
+
+        Raises:
+            UsageError: The system is unknown, or options are given to a retriever.
+            LlaraEvalError: The system cannot be read.
+        """
+        from adapters import open_system
+        from adapters.maxp import MaxP
+        from adapters.options import Context
+
+        if isinstance(system, str):
+            context = Context(
+                self.home or paths.home(),
+                offline=self.offline,
+                maxp=self.maxp,
+                store=self.store or paths.store(),
+                lease_seconds=self.lease_seconds,
+            )
+            return open_system(system, self.options, context)
+        if self.options:
+            raise UsageError(f"{system.name} is open already: it takes no options here")
+        return MaxP(system) if self.maxp else system
+
+    def load(self, dataset: str | Dataset) -> Dataset:
+        """Load a data set by its name or folder; one that is loaded already is returned as it is.
+
+        Raises:
+            DataError: The data set cannot be read.
+        """
+        if isinstance(dataset, Dataset):
+            return dataset
+        return load(
+            dataset,
+            data_dir=self.data_dir or paths.data_dir(),
+            split=self.split,
+            own_ids=self.own_ids,
+            limit=self.limit,
+            offline=self.offline,
+            progress=self.progress,
+        )
+
+
+Helpers = Callable[[Retriever, str, str], AbstractContextManager[object]]
+"""What is called with an open system, its name and the name of a data set as they were given: workers that
+help to index the documents while the block runs."""
+
+
 def _ignore(_: object) -> None:
     """Do nothing with an outcome or a failure."""
 
@@ -49,20 +120,9 @@ def _ignore(_: object) -> None:
 def evaluate_all(
     systems: Sequence[str | Retriever],
     datasets: Sequence[str | Dataset],
+    conditions: Conditions,
     *,
-    options: Mapping[str, Any] = _NONE,
-    data_dir: Path | None = None,
-    runs_dir: Path = Path("runs"),
-    store: str | None = None,
-    depth: int | None = None,
-    measures: Sequence[str] | None = None,
-    split: str | None = None,
-    own_ids: OwnIds | None = None,
-    limit: int | None = None,
-    on_existing: OnExisting = "only-missing",
-    offline: bool = False,
-    maxp: bool = False,
-    progress: Progress = SILENT,
+    helpers: Helpers | None = None,
     announce: Callable[[Outcome], None] = _ignore,
     announce_failure: Callable[[Failure], None] = _ignore,
 ) -> tuple[list[Outcome], list[Failure]]:
@@ -70,8 +130,13 @@ def evaluate_all(
 
     Only one system at a time is in memory. It is opened once for all data sets.
 
-    The arguments are those of :func:`llara_eval.evaluation.face.evaluate`, but Python objects must be
-    retrievers. ``announce`` is called with each outcome, and ``announce_failure`` with each failure.
+    Args:
+        systems: Names, or retrievers.
+        datasets: Names of data sets and groups, folders, or data sets that are loaded already.
+        conditions: How systems are opened, data sets read and results kept.
+        helpers: Workers that help to index the documents of a data set; None: nobody helps.
+        announce: Called with each outcome.
+        announce_failure: Called with each failure.
 
     Returns:
         The outcomes and the failures, each in order.
@@ -79,49 +144,34 @@ def evaluate_all(
     Raises:
         MissingPartError: The package ``adapters`` that would be imported belongs to another project.
     """
-    require_own_adapters()
-    from adapters.options import Context
-
     outcomes: list[Outcome] = []
 
-    def work(retriever: Retriever, dataset: Dataset) -> None:
+    def work(retriever: Retriever, dataset: Dataset, system_name: str, dataset_name: str) -> None:
         outcome = evaluate(
             retriever,
             dataset,
-            runs_dir=runs_dir,
-            measures=measures,
-            depth=depth,
-            settings_passed=options,
-            on_existing=on_existing,
-            progress=progress,
+            runs_dir=conditions.runs_dir,
+            measures=conditions.measures,
+            depth=conditions.depth,
+            settings_passed=conditions.options,
+            on_existing=conditions.on_existing,
+            helpers=partial(helpers, retriever, system_name, dataset_name) if helpers else nullcontext,
+            progress=conditions.progress,
         )
         outcomes.append(outcome)
         announce(outcome)
 
-    context = Context(paths.home(), offline=offline, maxp=maxp, store=store or paths.store())
-    read = partial(_load, data_dir, split, own_ids, limit, offline, progress)
-    failures = _each(systems, datasets, work, announce_failure, options, context, read)
+    failures = _each(systems, datasets, conditions, work, announce_failure)
     return outcomes, failures
 
 
-def encode_all(
-    system: str,
-    datasets: Sequence[str],
-    *,
-    options: Mapping[str, Any] = _NONE,
-    data_dir: Path | None = None,
-    home: Path | None = None,
-    store: str | None = None,
-    split: str | None = None,
-    offline: bool = False,
-    lease_seconds: float = EXPIRES,
-    progress: Progress = SILENT,
-) -> list[dict[str, Any]]:
+def encode_all(system: str, datasets: Sequence[str], conditions: Conditions) -> list[dict[str, Any]]:
     """Tokenise and encode the documents and queries of data sets, as far as that has not been done.
 
-    The arguments are those of :func:`llara_eval.evaluation.face.evaluate`, of one dense retriever that is
-    named. ``home`` is the folder for caches; ``lease_seconds`` says how many seconds a worker may be silent
-    before another takes over its shard.
+    Args:
+        system: The name of a dense retriever.
+        datasets: Names of data sets and groups, or folders.
+        conditions: How the system is opened and the data sets are read.
 
     Returns:
         For each data set and each side, the number of vectors, how many were encoded now, the tokens and
@@ -131,63 +181,66 @@ def encode_all(
         UsageError: The system is not a dense retriever.
         LlaraEvalError: A data set or the system cannot be read, or encoding failed.
     """
-    require_own_adapters()
-    from adapters.options import Context
-
     reports: list[dict[str, Any]] = []
 
-    def work(retriever: Any, dataset: Dataset) -> None:
-        if not hasattr(retriever, "encode_queries"):
+    def work(retriever: Retriever, dataset: Dataset, *_: str) -> None:
+        dense = dense_part(retriever)
+        if dense is None:
             raise UsageError(f"{system} encodes nothing: it is not a dense retriever")
-        retriever.index(dataset.corpus, progress)
-        queries = retriever.encode_queries(dataset.queries, progress)
+        retriever.index(dataset.corpus, conditions.progress)
+        queries = dense.encode_queries(dataset.queries, conditions.progress)
         reports.append(
             {
                 "system": retriever.name,
                 "dataset": dataset.name,
-                "documents": _cost(retriever.phases["index"], retriever.documents.folder),
-                "queries": _cost(retriever.phases["encode queries"], queries.folder),
+                "documents": _cost(dense.phases["index"], dense.documents.folder),
+                "queries": _cost(dense.phases["encode queries"], queries.folder),
             }
         )
 
     def fail(failure: Failure) -> None:
         raise failure.error
 
-    context = Context(
-        home or paths.home(), offline=offline, store=store or paths.store(), lease_seconds=lease_seconds
-    )
-    read = partial(_load, data_dir, split, None, None, offline, progress)
-    _each([system], datasets, work, fail, options, context, read)
+    _each([system], datasets, conditions, work, fail)
     return reports
+
+
+def dense_part(retriever: Retriever) -> Any:
+    """Return the dense retriever that a retriever is, or that searches its passages; None: there is none."""
+    inner = getattr(retriever, "inner", retriever)
+    return inner if hasattr(inner, "encode_queries") else None
 
 
 def _each(
     systems: Sequence[str | Retriever],
     datasets: Sequence[str | Dataset],
-    work: Callable[[Retriever, Dataset], None],
+    conditions: Conditions,
+    work: Callable[[Retriever, Dataset, str, str], None],
     announce_failure: Callable[[Failure], None],
-    options: Mapping[str, Any],
-    context: "Context",
-    read: Callable[[str], Dataset],
 ) -> list[Failure]:
-    """Call ``work`` with every open system and every data set, which ``read`` loads by its name.
+    """Call ``work`` with every open system, every data set, and the names of both as they were given.
 
     Returns:
         The failures in opening, loading or ``work``, of which each has been announced.
+
+    Raises:
+        MissingPartError: The package ``adapters`` that would be imported belongs to another project.
     """
+    require_own_adapters()
     failures: list[Failure] = []
     for system in systems:
+        system_name = system if isinstance(system, str) else system.name
         retriever: Retriever | None = None
         for item in _expanded(datasets):
             name = item if isinstance(item, str) else item.name
             try:
-                dataset = read(item) if isinstance(item, str) else item
+                dataset = conditions.load(item)
                 if retriever is None:
-                    retriever = _open(system, options, context)
-                work(_adjusted(retriever, dataset), dataset)
+                    retriever = conditions.open(system)
+                work(_adjusted(retriever, dataset), dataset, system_name, name)
             except LlaraEvalError as error:
                 _release(error)
-                failures.append(Failure(system if isinstance(system, str) else system.name, name, error))
+                failures.append(Failure(system_name, name, error))
                 announce_failure(failures[-1])
     return failures
 
@@ -197,26 +250,6 @@ def _adjusted(retriever: Retriever, dataset: Dataset) -> Retriever:
     if isinstance(retriever, Adjustable):
         return retriever.on(dataset.name, dataset.text_length)
     return retriever
-
-
-def _load(
-    data_dir: Path | None,
-    split: str | None,
-    own_ids: OwnIds | None,
-    limit: int | None,
-    offline: bool,
-    progress: Progress,
-    name: str,
-) -> Dataset:
-    return load(
-        name,
-        data_dir=data_dir or paths.data_dir(),
-        split=split,
-        own_ids=own_ids,
-        limit=limit,
-        offline=offline,
-        progress=progress,
-    )
 
 
 def _release(error: BaseException | None) -> None:
@@ -235,18 +268,6 @@ def _expanded(datasets: Sequence[str | Dataset]) -> list[str | Dataset]:
         else:
             items.append(item)
     return items
-
-
-def _open(system: str | Retriever, options: Mapping[str, Any], context: "Context") -> Retriever:
-    """Open a system; a retriever is returned as it is, or searches passages if the context says so."""
-    from adapters import open_system
-    from adapters.maxp import MaxP
-
-    if isinstance(system, str):
-        return open_system(system, options, context)
-    if options:
-        raise UsageError(f"{system.name} is open already: it takes no options here")
-    return MaxP(system) if context.maxp else system
 
 
 def _cost(phase: Mapping[str, float], folder: object) -> dict[str, Any]:

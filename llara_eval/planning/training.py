@@ -1,16 +1,17 @@
 """An estimate of a training run before it starts: parameters, steps, tokens, memory and time."""
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.libraries import build_skeleton
 from llara_eval.encoding.devices import default_device
-from llara_eval.planning.cost import feed_forward, products, skeleton
+from llara_eval.planning.cost import feed_forward, products
 from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Conditions, Schedule
 
@@ -53,7 +54,7 @@ class Plan:
 
 
 def make_plan(
-    folder: Path,
+    checkpoint: Checkpoint,
     schedule: Schedule,
     conditions: Conditions,
     *,
@@ -66,7 +67,7 @@ def make_plan(
     """Estimate a training run from the model's configuration; no weights are read.
 
     Args:
-        folder: The checkpoint folder.
+        checkpoint: The checkpoint that training begins with.
         schedule: Optimizer steps, batch size and LoRA.
         conditions: Micro-batches, dtype and gradient checkpointing.
         head: Whether the LM head is trained, too.
@@ -79,10 +80,10 @@ def make_plan(
         DataError: The configuration is missing or unreadable.
         UsageError: LoRA names layers that the model lacks, or training does not support the dtype.
     """
-    config = Checkpoint(folder).config
+    config = copy.deepcopy(checkpoint.config)
     # An embedding matrix grows only if it lacks a row for a new token.
     config.vocab_size = max(config.vocab_size, *(token + 1 for token in new_tokens), 0)
-    model = skeleton(config, head=head)
+    model = build_skeleton(config, head=head)
     multiplied = products(model)
     recomputed, compiled = conditions.gradient_checkpointing, conditions.compiled
     weights = list(prepare(model, schedule.lora, new_tokens, gradient_checkpointing=recomputed).parameters())

@@ -4,8 +4,8 @@ If a data set is on disk and the checkpoint has a tokenizer, tokens are counted 
 are taken from :mod:`llara_eval.planning.corpus_sizes`.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, NamedTuple
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.protocols import SILENT, Advance, Progress
+from llara_eval.datasets import known
 from llara_eval.datasets.corpus import REPORT_EVERY
 from llara_eval.datasets.dataset import UncheckedDataset
 from llara_eval.datasets.load import find, locate
@@ -33,10 +34,21 @@ class Reading:
     Attributes:
         templates: Templates; without a tokenizer, only their maximum lengths are used.
         tokenizer: Tokenizer; None if the checkpoint has none.
+        templates_of: Returns the templates for a data set, given its name and its limit of a document in
+            tokens; None where all data sets have the same.
     """
 
     templates: Templates
     tokenizer: Any = None
+    templates_of: Callable[[str, int | None], Templates] | None = None
+
+    def on(self, dataset: str) -> "Reading":
+        """Return this reading with the templates for a data set."""
+        if self.templates_of is None:
+            return self
+        facts = known.find(dataset)
+        name = facts.name if facts else Path(dataset).name
+        return replace(self, templates=self.templates_of(name, facts.text_length if facts else None))
 
     def count(self, texts: Sequence[str], side: Side) -> NDArray[np.float64]:
         """Return the (n,) numbers of tokens of n texts, template included."""
@@ -92,7 +104,7 @@ def workloads(
 
     Raises:
         DataError: A data set is neither on disk nor in the table, or is malformed, or is on disk only while
-            the checkpoint has no tokenizer.
+            the checkpoint has no tokenizer; or a set of prompts has none for a data set.
     """
     members = dict.fromkeys(member for name in names for member in corpus_sizes.expand(name))
     name_of_corpus = {size.name if (size := corpus_sizes.find(name)) else name: name for name in members}
@@ -102,6 +114,7 @@ def workloads(
 def _workload(name: str, reading: Reading, data_dir: Path, split: str | None, progress: Progress) -> Workload:
     size = corpus_sizes.find(name)
     members = corpus_sizes.data_sets(name)
+    reading = reading.on(members[0])
     try:
         for member in members:  # CQADupStack is sampled only if all its forums are on disk
             locate(member, data_dir=data_dir, offline=True)

@@ -3,7 +3,6 @@
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import load, read_model
+from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import CheckFailedError, DataError, MissingPartError, UsageError
 from llara_eval.core.files import remove_drafts, write_json
 from llara_eval.core.folders import staging
@@ -35,6 +35,8 @@ SAMPLES = (
     "say where a note lies. All three are made of spruce and maple.",
 )
 """The texts on which a saved checkpoint is compared with the model in memory."""
+
+_NOTHING = Permissions()
 
 _TOLERANCE = 1e-5
 """Largest difference of a component of a unit embedding before and after saving, in float32."""
@@ -99,7 +101,9 @@ def sample_embeddings(model: Any, tokenizer: Any, templates: Templates) -> dict[
     return embeddings
 
 
-def rehearse_saving(model: Any, tokenizer: Any, templates: Templates, output: Path) -> None:
+def rehearse_saving(
+    model: Any, tokenizer: Any, templates: Templates, output: Path, *, allowed: Permissions = _NOTHING
+) -> None:
     """Save all of a checkpoint but its weights, and read it again: a long training must not end without one.
 
     Args:
@@ -107,31 +111,26 @@ def rehearse_saving(model: Any, tokenizer: Any, templates: Templates, output: Pa
         tokenizer: The tokenizer.
         templates: The templates.
         output: The folder of the run, in which nothing stays.
+        allowed: What may be read and run of the checkpoint and its base model.
 
     Raises:
         CheckFailedError: The files that were read again give other token ids, or cannot be read.
         LlaraEvalError: The output cannot be written.
     """
-    try:
-        with staging(output) as unfinished:
-            try:
-                _rehearse(model, tokenizer, templates, unfinished)
-            except (DataError, MissingPartError, UsageError) as error:
-                raise CheckFailedError(
-                    f"a checkpoint saved for {output} could not be read: {error}"
-                ) from error
-    finally:
-        with suppress(OSError):
-            output.rmdir()  # a run that is refused after this leaves no folder
+    with staging(output) as unfinished:
+        try:
+            _rehearse(model, tokenizer, templates, Checkpoint(unfinished, allowed=allowed))
+        except (DataError, MissingPartError, UsageError) as error:
+            raise CheckFailedError(f"a checkpoint saved for {output} could not be read: {error}") from error
 
 
-def _rehearse(model: Any, tokenizer: Any, templates: Templates, folder: Path) -> None:
-    """Save all of a checkpoint but its weights into a folder, read it again, and compare token ids."""
+def _rehearse(model: Any, tokenizer: Any, templates: Templates, saved: Checkpoint) -> None:
+    """Save all of a checkpoint but its weights into its folder, read it again, and compare token ids."""
+    folder = saved.folder
     adapters = getattr(model, "peft_config", None)
     (model.config if adapters is None else adapters["default"]).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     templates.save(folder)
-    saved = Checkpoint(folder)
     saved.whole_config  # noqa: B018 (an adapter needs its base model)
     texts = [*SAMPLES, " ".join(tokenizer.get_added_vocab())]
     for side in SIDES:
@@ -153,6 +152,7 @@ def save_checkpoint(
     expected: Mapping[Side, Tensor],
     merge: bool,
     record: Mapping[str, Any],
+    allowed: Permissions = _NOTHING,
 ) -> None:
     """Save a checkpoint, load it again, compare, and only then move it to the output.
 
@@ -164,6 +164,7 @@ def save_checkpoint(
         expected: The :func:`sample_embeddings` of the model in memory.
         merge: Whether a LoRA adapter is merged into the base model; otherwise it is saved alone.
         record: How the checkpoint was trained, for ``training.json``.
+        allowed: What may be read and run of the checkpoint and its base model.
 
     Raises:
         CheckFailedError: The saved checkpoint does not give the same embeddings, or fails the check on
@@ -173,13 +174,13 @@ def save_checkpoint(
     if rank() != 0:
         return
     with staging(output) as unfinished:
-        model.save_pretrained(unfinished, state_dict=weights, **_embedding_option(model))
+        model.save_pretrained(unfinished, state_dict=weights, **_embedding_option(model, allowed))
         tokenizer.save_pretrained(unfinished)
         templates.save(unfinished)
         (unfinished / "README.md").unlink(missing_ok=True)  # peft's empty model card
         if merge and (unfinished / "adapter_config.json").is_file():
-            _merge(unfinished, head=model.get_output_embeddings() is not None)
-        encoder = load(unfinished, dtype="float32")
+            _merge(Checkpoint(unfinished, allowed=allowed), head=model.get_output_embeddings() is not None)
+        encoder = load(Checkpoint(unfinished, allowed=allowed), dtype="float32")
         difference = max(
             float((embeddings - expected[side]).abs().max())
             for side, embeddings in sample_embeddings(encoder.model, tokenizer, encoder.templates).items()
@@ -199,20 +200,20 @@ def save_checkpoint(
     logger.info("saved %s; loaded again, its embeddings differ by %.1e", output, difference)
 
 
-def _merge(folder: Path, *, head: bool) -> None:
+def _merge(checkpoint: Checkpoint, *, head: bool) -> None:
     """Replace a saved LoRA adapter by the merged model, with or without its LM head."""
-    model = read_model(Checkpoint(folder), dtype=torch.float32, head=head)
-    for file in folder.glob("adapter_*"):
+    model = read_model(checkpoint, dtype=torch.float32, head=head)
+    for file in checkpoint.folder.glob("adapter_*"):
         file.unlink()
-    model.save_pretrained(folder)
+    model.save_pretrained(checkpoint.folder)
 
 
-def _embedding_option(model: Any) -> dict[str, bool]:
+def _embedding_option(model: Any, allowed: Permissions) -> dict[str, bool]:
     """Return peft's option to save the embedding matrix, which it needs if new rows were added."""
     if not hasattr(model, "peft_config"):
         return {}
-    base = Checkpoint(Path(model.peft_config["default"].base_model_name_or_path)).config
-    return {"save_embedding_layers": model.config.vocab_size > base.vocab_size}
+    base = Checkpoint(Path(model.peft_config["default"].base_model_name_or_path), allowed=allowed)
+    return {"save_embedding_layers": model.config.vocab_size > base.config.vocab_size}
 
 
 def prepare(model: Any, lora: LoRA | None, new_tokens: Sequence[int], *, gradient_checkpointing: bool) -> Any:

@@ -1,22 +1,24 @@
 """The settings of a training run: frozen dataclasses, most of which a recipe of the adapters fills."""
 
 from dataclasses import dataclass, field
-from math import ceil, inf, isfinite
+from math import ceil, inf
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import UsageError
+from llara_eval.core.existing import OnExistingRun
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.dataset import Dataset
-
-EXISTING = ("only-missing", "always", "never")
-"""The choices if the output holds a run already: see :class:`Conditions`."""
 
 WarmupShape = Literal["linear", "log"]
 Negatives = Literal["batch", "gathered", "device", "group"]
 
 _MICRO_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 """By device type. On a CPU 1,024 is as fast as any (docs/performance.md); memory grows with it."""
+
+_SEEDS = 1 << 63
+"""PyTorch takes seeds of 64 bits with a sign."""
 
 ATTENTION_AND_MLP = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Names of the linear layers of a LLaMA-type decoder layer."""
@@ -91,12 +93,14 @@ class Schedule:
         """
         for name in ("learning_rate", "batch_size", "steps", "epochs", "max_grad_norm"):
             value = getattr(self, name)
-            if value is not None and not (value > 0 and isfinite(value)):
+            if value is not None and not 0 < value < inf:
                 raise UsageError(f"{name} must be a number above 0, found {value}")
         for name in ("warmup", "weight_decay", "seed"):
             value = getattr(self, name)
-            if not (value >= 0 and isfinite(value)):
+            if not 0 <= value < inf:
                 raise UsageError(f"{name} must not be negative, found {value}")
+        if self.seed >= _SEEDS:
+            raise UsageError(f"seed must be below 2^63, found {self.seed}")
 
     def total_steps(self, rows: int) -> int:
         """Return the number of optimizer steps for data of ``rows`` rows.
@@ -221,8 +225,9 @@ class Conditions:
         evaluate_every: Optimizer steps between two evaluations; 0 evaluates before and after training only.
         validate_on: A small data set on which each evaluation measures nDCG@10.
         on_existing: ``only-missing`` continues a run or keeps a finished one, ``always`` starts again,
-            ``never`` refuses.
+            ``refuse`` ends with an error.
         offline: Whether downloads are forbidden.
+        trust_remote_code: Whether code that the model brings may run.
         progress: The display of progress.
     """
 
@@ -235,9 +240,15 @@ class Conditions:
     save_minutes: float = 15.0
     evaluate_every: int = 0
     validate_on: Dataset | None = None
-    on_existing: str = "only-missing"
+    on_existing: OnExistingRun = "only-missing"
     offline: bool = False
+    trust_remote_code: bool = False
     progress: Progress = SILENT
+
+    @property
+    def allowed(self) -> Permissions:
+        """What may be read and run of the model, and of the checkpoint that is saved."""
+        return Permissions(code=self.trust_remote_code)
 
     def __post_init__(self) -> None:
         """Refuse settings with which no run is possible.
@@ -245,8 +256,10 @@ class Conditions:
         Raises:
             UsageError: ``on_existing`` is unknown, or a number is out of range.
         """
-        if self.on_existing not in EXISTING:
-            raise UsageError(f"on_existing {self.on_existing!r} is not one of {', '.join(EXISTING)}")
+        if self.on_existing not in get_args(OnExistingRun):
+            raise UsageError(
+                f"on_existing {self.on_existing!r} is not one of {', '.join(get_args(OnExistingRun))}"
+            )
         if min(self.micro_tokens, self.evaluate_every) < 0 or not self.save_minutes >= 0:
             raise UsageError(
                 f"micro_tokens, save_minutes and evaluate_every must not be negative, found "

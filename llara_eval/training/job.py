@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.core.decode import read_record
 from llara_eval.core.provenance import describe
-from llara_eval.datasets.contamination import RECORD, TRAINING_FILES
+from llara_eval.datasets.contamination import RECORD, TRAINING_FILES, declared
 from llara_eval.encoding.templates import Templates
 from llara_eval.training.checkpoint import rehearse_saving, sample_embeddings, save_checkpoint
 from llara_eval.training.config import Conditions, Schedule
@@ -16,7 +18,7 @@ from llara_eval.training.data import Rows
 from llara_eval.training.distributed import barrier, rank
 from llara_eval.training.loop import Measure, train
 from llara_eval.training.objective import Objective
-from llara_eval.training.output import clear
+from llara_eval.training.output import clear, locked
 from llara_eval.training.state import discard, refuse_other
 from llara_eval.training.validation import ndcg_at_10
 
@@ -33,6 +35,7 @@ class Subject:
         templates: The templates of the checkpoint.
         base: Content hash of the checkpoint that training begins with.
         training_files: The files which that checkpoint declares it was trained on; SHA-256 → name.
+        code: The SHA-256 of each file of code which that checkpoint brings and that ran.
     """
 
     model: Any
@@ -40,6 +43,19 @@ class Subject:
     templates: Templates
     base: str
     training_files: Mapping[str, str]
+    code: Mapping[str, str]
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, model: Any, templates: Templates) -> "Subject":
+        """Return the subject of a training that begins with a checkpoint."""
+        return cls(
+            model=model,
+            tokenizer=checkpoint.tokenizer,
+            templates=templates,
+            base=checkpoint.content_hash,
+            training_files=declared(checkpoint.folder),
+            code=checkpoint.code,
+        )
 
 
 def carry_out(
@@ -64,7 +80,7 @@ def carry_out(
         measure: Measures the model at each evaluation, beside ``conditions.validate_on``.
 
     Raises:
-        UsageError: The output holds a finished run of another identity.
+        UsageError: The output holds a finished run of another identity, or another process writes it.
         LlaraEvalError: See :func:`llara_eval.training.checkpoint.rehearse_saving`,
             :func:`llara_eval.training.loop.train` and :func:`llara_eval.training.checkpoint.save_checkpoint`.
     """
@@ -76,11 +92,25 @@ def carry_out(
         "precision": str(objective.precision),
         **{name: getattr(conditions, name) for name in ("micro_tokens", "compiled", "merge")},
     }
-    if _is_finished(conditions, identity):
-        return
-    tokenizer, templates = subject.tokenizer, subject.templates
+    with locked(conditions.output) if rank() == 0 else nullcontext():
+        if not _is_finished(conditions, identity):
+            _train_and_save(subject, objective, rows, schedule, conditions, identity, measure)
+            if rank() == 0:
+                discard(conditions.output)
+
+
+def _train_and_save(
+    subject: Subject,
+    objective: Objective,
+    rows: Rows,
+    schedule: Schedule,
+    conditions: Conditions,
+    identity: Mapping[str, Any],
+    measure: Measure | None,
+) -> None:
+    tokenizer, templates, output = subject.tokenizer, subject.templates, conditions.output
     if rank() == 0:
-        rehearse_saving(subject.model, tokenizer, templates, conditions.output)
+        rehearse_saving(subject.model, tokenizer, templates, output, allowed=conditions.allowed)
     measures = [] if measure is None else [measure]
     if conditions.validate_on is not None:
         measures.append(
@@ -96,19 +126,19 @@ def carry_out(
         subject.model,
         tokenizer,
         templates,
-        conditions.output,
+        output,
         expected=sample_embeddings(objective.model, tokenizer, templates),
         merge=conditions.merge,
+        allowed=conditions.allowed,
         record={
             **identity,
+            **({"code_sha256": subject.code} if subject.code else {}),
             TRAINING_FILES: {**subject.training_files, **rows.sources},
             "steps": steps,
             "rows": len(rows),
             "provenance": describe(),
         },
     )
-    if rank() == 0:
-        discard(conditions.output)
 
 
 def _is_finished(conditions: Conditions, identity: Mapping[str, Any]) -> bool:

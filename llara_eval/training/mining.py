@@ -17,11 +17,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.core.files import atomic_write, refuse_inputs, write_json
+from llara_eval.core.files import atomic_write, write_json
 from llara_eval.core.paths import data_dir as default_data_dir
-from llara_eval.core.paths import home
-from llara_eval.core.protocols import SILENT, Progress, Retriever
+from llara_eval.core.paths import home, user_path
+from llara_eval.core.protocols import SILENT, Adjustable, Progress, Retriever
 from llara_eval.core.provenance import describe
+from llara_eval.core.sealed import Hashing
 from llara_eval.core.types import Ids, Query
 from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.files import is_collection
@@ -30,6 +31,7 @@ from llara_eval.datasets.load import locate
 from llara_eval.datasets.same_text import normalised, words
 from llara_eval.scoring.ranking import rank
 from llara_eval.training.data import Rows, write_rows
+from llara_eval.training.mined import check_pair
 from llara_eval.training.pairs import Documents, judged_queries, own_corpus, read_pairs
 
 logger = logging.getLogger(__name__)
@@ -136,26 +138,29 @@ def mine(
     Args:
         retriever: The system that finds the negatives.
         data: Pairs, see :func:`llara_eval.training.pairs.read_pairs`.
-        corpus: The source of the negatives: a data set's name or folder, a ``corpus.jsonl``, or ``self`` for
-            all positives.
+        corpus: The source of the negatives: a data set's name or folder, whose prompts are used if each has
+            some; a ``corpus.jsonl``, or ``self`` for all positives.
         settings: The settings by which negatives are chosen.
         output: The ``.jsonl`` file to write, whole or not at all.
         exclude: Data sets whose judged queries must not be trained on, beside those of ``corpus`` and of
             folders in ``data``. Queries of their training splits stay.
         data_dir: The folder of named data sets; None takes ``LLARA_EVAL_DATA``.
         offline: Whether downloads are forbidden.
-        overwrite: Whether an earlier output may be replaced.
+        overwrite: Whether an earlier output may be replaced; a file that changed since is none.
         progress: The display of progress.
 
     Returns:
         Counts of the rows, and of the documents that were ranked for them.
 
     Raises:
-        UsageError: ``output`` does not end in ``.jsonl``, exists, or is one of the inputs; or a data set to
-            exclude has no judgements.
-        DataError: A data set is missing, a file is malformed, or every query is excluded.
+        UsageError: ``output`` does not end in ``.jsonl``, exists and was not made here, or is one of the
+            inputs; or a data set to exclude has no judgements.
+        DataError: A data set is missing, a file is malformed, or every query is excluded; or a set of prompts
+            has none for the data set that is the corpus.
+        CheckFailedError: A set of prompts has no default, and the corpus is no data set.
     """
-    record = _record_of(output, data, overwrite=overwrite)
+    output = user_path(output)
+    record, replaced = check_pair(output, data, overwrite=overwrite)
     cache = home() / "training"
     find = partial(locate, data_dir=data_dir or default_data_dir(), offline=offline)
     rows = read_pairs(data, cache=cache, progress=progress)
@@ -165,22 +170,29 @@ def mine(
     if not forbidden:
         logger.warning("no query is left out: name the data sets of the evaluation with --exclude")
     miner = _Miner(rows, forbidden, settings)
+    if isinstance(retriever, Adjustable) and (dataset := _name_of(corpus)) is not None:
+        retriever = retriever.on(dataset, None)
     miner.search(retriever, source, cache, progress)
     with progress.task("choose negatives", len(rows)) as advance, atomic_write(output) as file:
-        write_rows(file, miner.rows_with_negatives(advance))
-    write_json(
-        record,
-        {
-            "settings": asdict(settings),
-            "counts": asdict(miner.counts),
-            "system": retriever.name,
-            "system_settings": dict(retriever.settings),
-            "data": rows.fingerprint,
-            "corpus": source.fingerprint,
-            "provenance": describe(),
-        },
-    )
+        hashing = Hashing(file)
+        write_rows(hashing, miner.rows_with_negatives(advance))
+        # The record comes first: a process that is killed here leaves a pair that may be replaced.
+        facts = _facts(miner, retriever, rows, source)
+        write_json(record, {**facts, "sha256": hashing.content.hexdigest(), "replaced": replaced})
     return miner.counts
+
+
+def _facts(miner: "_Miner", retriever: Retriever, rows: Rows, source: Corpus) -> dict[str, Any]:
+    """Return how rows were mined."""
+    return {
+        "settings": asdict(miner.settings),
+        "counts": asdict(miner.counts),
+        "system": retriever.name,
+        "system_settings": dict(retriever.settings),
+        "data": rows.fingerprint,
+        "corpus": source.fingerprint,
+        "provenance": describe(),
+    }
 
 
 class _Miner:
@@ -273,29 +285,25 @@ class _Miner:
         return negatives
 
 
-def _record_of(output: Path, data: Sequence[Path], *, overwrite: bool) -> Path:
-    """Return the file for the record of how the output was made."""
-    record = output.with_suffix(".json")
-    if output.suffix != ".jsonl" or ((output.exists() or record.exists()) and not overwrite):
-        raise UsageError(
-            f"{output} must end in .jsonl, and neither it nor {record.name} exist (or --overwrite)"
-        )
-    for path in (output, record):
-        refuse_inputs(path, data)
-    return record
-
-
 def _corpus(
     corpus: str | Path, rows: Rows, cache: Path, find: Callable[[str], Path]
 ) -> tuple[Corpus, list[Path]]:
     """Return the corpus, and the test collection that it belongs to, if any."""
     if corpus == SELF:
         return own_corpus(rows, cache), []
-    path = Path(corpus).expanduser()
+    path = user_path(corpus)
     if path.is_file():
         return Corpus([path], read_documents), [path.parent]
     folder = find(str(corpus))
     return corpus_of(folder), [folder]
+
+
+def _name_of(corpus: str | Path) -> str | None:
+    """Return the name of the data set that is the corpus, by which prompts are chosen; None for others."""
+    path = user_path(corpus)
+    if corpus == SELF or path.is_file():
+        return None
+    return path.resolve().name if path.is_dir() else str(corpus)
 
 
 def _with_judgements(name: str | Path, folder: Path) -> Path:

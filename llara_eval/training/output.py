@@ -1,19 +1,27 @@
 """The folder of a training run: no file is replaced or removed that a training run did not write."""
 
+import fcntl
+import os
 import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import UsageError
-from llara_eval.core.files import read_json, remove_drafts, sha256_of
-from llara_eval.core.paths import inside
+from llara_eval.core.files import explained, read_json, remove_drafts, sha256_of
+from llara_eval.core.paths import inside, real_path, user_path
 from llara_eval.core.sealed import CHECKSUMS
 from llara_eval.datasets.contamination import RECORD
 from llara_eval.training.config import Conditions
 from llara_eval.training.log import BOARD, LOG
 from llara_eval.training.state import STATES, discard
 
-_RUN_FILES = {LOG, RECORD, CHECKSUMS, BOARD, STATES}
+_LOCK = ".lock"
+
+_RUN_FILES = {LOG, RECORD, CHECKSUMS, BOARD, STATES, _LOCK}
 """Names in the folder of a run, beside the files of its checkpoint, which ``checksums.json`` lists."""
 
 
@@ -28,13 +36,13 @@ def check_output(conditions: Conditions, folder: Path) -> None:
         UsageError: The output is a file, or it holds that checkpoint or something else than a training run.
         DataError: The output's list of checksums is malformed.
     """
-    output, folder = conditions.output.expanduser().resolve(), folder.expanduser().resolve()
+    output, folder = real_path(user_path(conditions.output)), real_path(user_path(folder))
     if output == folder or output in folder.parents:
         raise UsageError(f"--output {output} holds the model itself; name another folder")
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output} is a file; name a folder")
     existing, names = conditions.on_existing, _names(output)
-    if existing == "never" and names:
+    if existing == "refuse" and names:
         raise UsageError(f"{output} exists and holds {', '.join(names[:5])}; choose another --output")
     if existing == "only-missing" and RECORD in names:
         return  # nothing will be written
@@ -46,15 +54,58 @@ def check_output(conditions: Conditions, folder: Path) -> None:
         )
 
 
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Make a folder that is missing, and hold its lock; a folder that is empty in the end is removed.
+
+    A process that dies gives its lock back. On a file system without locks, nothing is locked.
+
+    Raises:
+        UsageError: Another process holds the lock.
+        LlaraEvalError: The folder cannot be made.
+    """
+    path = output / _LOCK
+    with explained(output):
+        output.mkdir(parents=True, exist_ok=True)
+        file = _open_lock(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+        with suppress(OSError):
+            output.rmdir()
+
+
+def _open_lock(path: Path) -> TextIO:
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
+            raise UsageError(
+                f"{path.parent} is being written by {holder}; wait for its end, or choose another --output"
+            ) from error
+        except OSError:  # a file system without locks
+            return file
+        if os.fstat(file.fileno()).st_nlink:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            return file
+        file.close()  # the process that held the lock has removed the file
+
+
 def clear(output: Path) -> None:
-    """Remove the files of a training run from a folder, and the folder if nothing else is in it."""
+    """Remove the files of a training run from a folder."""
     discard(output)
     for name in (*_checksums(output), LOG, RECORD, CHECKSUMS):
         (output / name).unlink(missing_ok=True)
     shutil.rmtree(output / BOARD, ignore_errors=True)
     remove_drafts(output)
-    if output.exists() and not _names(output):
-        output.rmdir()
 
 
 def _names(output: Path) -> list[str]:

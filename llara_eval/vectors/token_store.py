@@ -37,6 +37,8 @@ class TokenStore:
             "suffix": template.suffix,
             "max_length": template.max_length,
         }
+        if template.cut != "end":
+            self.key["cut"] = template.cut
         if not (template.prefix or template.suffix):  # an empty text becomes one of these
             self.key["empty"] = [tokenizer.eos_token_id, tokenizer.pad_token_id]
         self.folder = root.of_key(self.key)

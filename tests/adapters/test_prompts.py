@@ -5,17 +5,17 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from commands import DOCUMENTS, QRELS, QUERIES
+from commands import DOCUMENTS, QRELS, QUERIES, call, text_of
 from tiny_models import make_sentence_transformer, make_tokenizer, save_checkpoint
 
 from adapters import dense, open_system
 from adapters.options import Context
 from adapters.prompts import find_entry
-from llara_eval.core.errors import DataError, MissingPartError, UsageError
+from llara_eval.core.errors import CheckFailedError, DataError, MissingPartError
 from llara_eval.datasets.load import load
 from llara_eval.encoding.prompt_sets import PromptOptions
 from llara_eval.evaluation.record import load as load_record
-from llara_eval.evaluation.suite import encode_all, evaluate_all
+from llara_eval.evaluation.suite import Conditions, encode_all, evaluate_all
 
 FORMAT = "Instruct: {}\nQuery: "
 
@@ -49,7 +49,9 @@ def test_two_data_sets_with_an_instruction_each_open_the_weights_once(
     file = tmp_path / "own.json"
     file.write_text(json.dumps({"one": "First", "two": {"query": "Second", "document": "text: "}}))
     options = {"prompts": str(file), "dtype": "float32"}
-    outcomes, failures = evaluate_all([checkpoint], folders, runs_dir=tmp_path / "runs", options=options)
+    outcomes, failures = evaluate_all(
+        [checkpoint], folders, Conditions(runs_dir=tmp_path / "runs", options=options)
+    )
     assert (failures, len(opened)) == ([], 1)
     first, second = (load_record(outcome.folder) for outcome in outcomes)
     assert first.system == second.system
@@ -60,7 +62,7 @@ def test_two_data_sets_with_an_instruction_each_open_the_weights_once(
     assert second.settings["templates"]["document"]["prompt"] == "text: "
     assert second.settings["prompts_from"] == {"query": "two of own.json", "document": "two of own.json"}
     assert first.phases["index"]["reused"] == 0
-    reports = encode_all(checkpoint, folders, options=options)
+    reports = encode_all(checkpoint, folders, Conditions(options=options))
     assert [side["made"] for report in reports for side in (report["documents"], report["queries"])] == [
         0
     ] * 4
@@ -88,13 +90,40 @@ def test_a_set_needs_a_data_set_and_says_so(tmp_path, checkpoint, context, folde
     file.write_text('one = "First"\n')
     dataset = load(folders[0], data_dir=tmp_path)
     system = open_system(checkpoint, {"prompts": str(file)}, context)
-    for call in (lambda: system.index(dataset.corpus), lambda: system.encode_queries(dataset.queries)):
-        with pytest.raises(UsageError, match=r"own\.toml has prompts for each data set, and none is named"):
-            call()
+    for use in (lambda: system.index(dataset.corpus), lambda: system.encode_queries(dataset.queries)):
+        with pytest.raises(CheckFailedError, match=r"own\.toml has prompts for each .*--query-prompt"):
+            use()
     assert prompts_of(system.on("one", None)) == (FORMAT.format("First"), "")
     assert prompts_of(system.on("one+limit-9", None)) == (FORMAT.format("First"), "")
     with pytest.raises(DataError, match=r"own\.toml has no prompt for two; it has one"):
         system.on("two", None)
+    file.write_text('one = "First"\ndefault = "Any"\n')
+    system = open_system(checkpoint, {"prompts": str(file)}, context)
+    assert prompts_of(system) == (FORMAT.format("Any"), "")
+    assert prompts_of(system.on("one", None)) == (FORMAT.format("First"), "")
+
+
+def test_mining_takes_the_prompts_of_the_data_set_that_is_the_corpus(tmp_path, checkpoint, folders) -> None:
+    file, pairs = tmp_path / "own.json", tmp_path / "pairs.jsonl"
+    file.write_text(json.dumps({"one": "First", "default": "Any"}))
+    pairs.write_text(json.dumps({"query": "a question", "pos": ["an answer"]}) + "\n")
+
+    def mined(corpus: str, *words: str):
+        command = ["mine", "--model", checkpoint, "--data", pairs, "--corpus", corpus, "--overwrite"]
+        done = call(*command, "--output", tmp_path / "mined.jsonl", "--offline", "--prompts", file, *words)
+        if done.exit_code:
+            return done.exit_code, text_of(done)
+        record = json.loads((tmp_path / "mined.json").read_text())
+        return record["system_settings"]["templates"]["query"]["prompt"]
+
+    assert mined(folders[0]) == FORMAT.format("First")
+    assert mined(folders[1]) == mined("self") == FORMAT.format("Any")
+    assert mined(f"{folders[0]}/corpus.jsonl") == FORMAT.format("Any")
+    file.write_text(json.dumps({"one": "First"}))
+    code, problem = mined("self")
+    assert (code, "give --query-prompt and --document-prompt" in problem) == (4, True)
+    code, problem = mined(folders[1])
+    assert (code, "own.json has no prompt for two" in problem) == (3, True)
 
 
 @pytest.mark.parametrize("maxp", [False, True])
@@ -111,14 +140,15 @@ def test_a_checkpoint_that_says_nothing_is_warned_of_in_the_result(tmp_path, fol
     bare = str(save_checkpoint(tmp_path / "bare", "bert"))
     make_tokenizer(slots=0).save_pretrained(bare)  # with slot tokens it would be a checkpoint of LLaRA
     (outcome,), _ = evaluate_all(
-        [bare], folders[:1], runs_dir=tmp_path / "runs", options={"dtype": "float32"}
+        [bare], folders[:1], Conditions(runs_dir=tmp_path / "runs", options={"dtype": "float32"})
     )
     (warning,) = load_record(outcome.folder).warnings
     assert warning.startswith(
-        "bare does not say how it makes vectors: here the mean of all positions, no prompt"
+        "bare does not say everything about its vectors; assumed here: the mean of all positions "
+        "(-o pooling), cosine (-o normalize), no prompt (--query-prompt, --document-prompt), at most 128"
     )
     (outcome,), _ = evaluate_all(
-        [bare], folders[:1], runs_dir=tmp_path / "maxp", options={"dtype": "float32"}, maxp=True
+        [bare], folders[:1], Conditions(runs_dir=tmp_path / "maxp", options={"dtype": "float32"}, maxp=True)
     )
     assert load_record(outcome.folder).warnings == [warning]
 

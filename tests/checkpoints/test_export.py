@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import TEXTS, make_tokenizer, save_checkpoint
 from transformers import AutoModel, AutoTokenizer
-from typer.testing import CliRunner
 
 from adapters import repllama
 from adapters.llara.templates import PAPER
@@ -20,7 +20,6 @@ from adapters.llara.templates import templates as llara
 from llara_eval.checkpoints import load as checkpoints
 from llara_eval.checkpoints import st_write
 from llara_eval.checkpoints.export import export
-from llara_eval.cli import app
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.encoding.templates import Template, Templates
 
@@ -37,6 +36,9 @@ TEMPLATES = {
     "repllama": repllama.templates(TOKENIZER).cut_to(50, 50),
     "repllama, two lengths": repllama.templates(TOKENIZER).cut_to(32, 50),
     "mean": PLAIN,
+    "long texts cut at their start": Templates(
+        *[Template(prefix=("<s>",), prompt="p: ", suffix=("</s>",), max_length=40, cut="start")] * 2
+    ),
     "first, not normalised": Templates(
         *[Template(prefix=("[CLS]",), suffix=("[SEP]",), pooling="first", normalize=False, max_length=60)] * 2
     ),
@@ -278,35 +280,23 @@ def test_without_sentence_transformers_the_way_to_it_is_named(plain, tmp_path, m
         export(plain, tmp_path / "exported")
 
 
+def test_only_an_export_that_is_as_it_was_written_is_replaced(plain, tmp_path) -> None:
+    output = tmp_path / "exported"
+    export(plain, output)
+    export(plain, output, overwrite=True)
+    (output / "notes.txt").write_text("mine")
+    (output / "README.md").write_text("changed")
+    with pytest.raises(UsageError, match=r"exported holds README\.md, notes\.txt, which no export wrote"):
+        export(plain, output, overwrite=True)
+    assert (output / "notes.txt").read_text() == "mine"
+    other = shutil.copytree(plain, tmp_path / "other")
+    (other / "modules.json").write_text("[]")
+    with pytest.raises(UsageError, match="not an earlier export"):
+        export(plain, other, overwrite=True)
+
+
 def test_the_checkpoint_itself_is_never_replaced(plain) -> None:
     for output in (plain, plain.parent):
         with pytest.raises(UsageError, match="holds the checkpoint itself"):
             export(plain, output, overwrite=True)
     assert (plain / "model.safetensors").is_file()
-
-
-def run(*arguments: object):
-    return CliRunner().invoke(app, ["export", *map(str, arguments)])
-
-
-def test_the_command_writes_refuses_and_overwrites(plain, tmp_path) -> None:
-    exported = tmp_path / "exported"
-    arguments = ("--model", plain, "--output", exported, "--format", "sentence-transformers")
-    assert run(*arguments, "--quiet").exit_code == 0
-    assert json.loads((exported / "modules.json").read_text())
-    (exported / "left").touch()
-    assert run(*arguments).exit_code == 2
-    assert (exported / "left").exists()
-    assert run(*arguments, "--overwrite").exit_code == 0
-    assert not (exported / "left").exists()
-
-
-def test_the_command_does_not_replace_what_it_did_not_write(plain, tmp_path) -> None:
-    (tmp_path / "thesis.txt").touch()
-    assert run("--model", plain, "--output", tmp_path, "--overwrite").exit_code == 2
-    assert (tmp_path / "thesis.txt").exists()
-
-
-def test_the_command_fails_with_4_if_vectors_differ(plain, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(st_write, "_MODES", {"mean": "lasttoken"})
-    assert run("--model", plain, "--output", tmp_path / "exported").exit_code == 4

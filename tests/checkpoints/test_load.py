@@ -12,6 +12,7 @@ from tiny_models import (
     TEXTS,
     make_config,
     make_model,
+    make_sentence_transformer,
     make_tokenizer,
     save_checkpoint,
 )
@@ -22,6 +23,7 @@ from llara_eval.checkpoints.load import load, read_model, settle_templates
 from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding.encoder import Encoder
+from llara_eval.encoding.prompt_sets import PromptOptions
 from llara_eval.encoding.templates import Template, Templates
 from llara_eval.training.checkpoint import add_lora
 from llara_eval.training.config import LoRA
@@ -144,7 +146,7 @@ def test_files_that_are_not_whole_are_named(copy, name, content) -> None:
     whole = (copy / name).read_bytes()
     (copy / name).write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(
-        DataError, match=f"{copy}: .* cannot be read|{copy}: cannot be loaded as a model|{copy}/config"
+        DataError, match=f"{copy}: .* cannot be read|{copy}: cannot be loaded as a llama model|{copy}/config"
     ):
         load(copy)
 
@@ -253,3 +255,49 @@ def test_a_model_of_encoder_and_decoder_is_refused(tmp_path) -> None:
     make_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(UsageError, match="t5 is an encoder and a decoder"):
         load(tmp_path)
+
+
+def test_what_neither_the_checkpoint_nor_the_user_says_is_warned_of(tmp_path) -> None:
+    folder = save_checkpoint(tmp_path / "plain", "bert")
+    make_tokenizer(slots=0).save_pretrained(folder)
+
+    def warning(folder: Path = folder, **given: Any) -> str:
+        return " ".join(settle_templates(Checkpoint(folder), **given)[1].warnings)
+
+    options = ("-o pooling", "-o normalize", "--query-prompt", "--max-length")
+    assert all(option in warning() for option in options)
+    for given, option in (
+        ({"changes": {"pooling": "first"}}, "-o pooling"),
+        ({"changes": {"normalize": False}}, "-o normalize"),
+        ({"changes": {"max_length": 64}}, "--max-length"),
+        ({"changes": {"query_length": 64, "document_length": 64}}, "--max-length"),
+        ({"prompts": PromptOptions(query="q: ")}, "--query-prompt"),
+    ):
+        assert [one for one in options if one not in warning(**given)] == [option]
+    every = {"pooling": "mean", "normalize": True, "max_length": 64}
+    assert warning(changes=every, prompts=PromptOptions(query="")) == ""
+
+
+@pytest.mark.parametrize(
+    ("similarity", "normalizes", "assumed"),
+    [(None, False, True), (None, True, False), ("cosine", False, False), ("dot", False, False)],
+)
+def test_a_similarity_that_a_folder_does_not_name_is_warned_of(
+    tmp_path, similarity, normalizes, assumed
+) -> None:
+    folder = make_sentence_transformer(
+        tmp_path / "model", config_sentence_transformers={"similarity_fn_name": similarity}
+    )
+    if not normalizes:
+        modules = json.loads((folder / "modules.json").read_text())
+        (folder / "modules.json").write_text(json.dumps(modules[:-1]))
+    _, origin = settle_templates(Checkpoint(folder))
+    assert origin.warnings == (
+        (
+            "model does not say everything about its vectors; assumed here: cosine (-o normalize); its "
+            "authors may mean others",
+        )
+        if assumed
+        else ()
+    )
+    assert not settle_templates(Checkpoint(folder), changes={"normalize": True})[1].warnings

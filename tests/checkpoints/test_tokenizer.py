@@ -30,7 +30,7 @@ FAMILIES = sorted({name for name in TOKENIZER_MAPPING_NAMES.values() if name is 
 WITHOUT_FILES = {"ByT5Tokenizer", "CanineTokenizer", "DiaTokenizer", "PerceiverTokenizer"}
 """Classes in Python that need no file: a tokenizer.json beside them contradicts them."""
 
-read = partial(read_tokenizer, trust_code=False)
+read = partial(read_tokenizer, trusted=False)
 
 
 def ids(tokenizer: Tokenizer, *, special: bool) -> list[list[int]]:
@@ -153,8 +153,13 @@ def test_a_sentencepiece_model_alone_gives_its_own_ids_or_is_refused(tmp_path) -
     (tmp_path / "tokenizer.model").write_bytes(model.getvalue())
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
     texts = [text.replace("</s>", "") for text in TEXTS]
+    texts += [" on", "  on  off ", "\n on", "▁on", " "]
     expected = SentencePieceProcessor(model_proto=model.getvalue()).encode(texts)
-    assert read(tmp_path, LlamaConfig())(texts, add_special_tokens=False)["input_ids"] == expected
+    tokenizer = read(tmp_path, LlamaConfig())
+    assert tokenizer(texts, add_special_tokens=False)["input_ids"] == expected
+    tokenizer.save_pretrained(tmp_path / "again")
+    again = read(tmp_path / "again", LlamaConfig())
+    assert again(texts, add_special_tokens=False)["input_ids"] == expected
     with pytest.raises(DataError, match=r"has no tokenizer\.json, and transformers 5 does not read"):
         read(tmp_path, MistralConfig())
 

@@ -70,9 +70,9 @@ def test_a_finished_run_is_kept_refused_or_started_again(
     again = call(*words)
     assert again.exit_code == 0
     assert f"{out} is finished; --on-existing always starts again" in text_of(again)
-    never = call(*words, "--on-existing", "never")
-    assert never.exit_code == 2
-    assert "choose another --output" in text_of(never)
+    refused = call(*words, "--on-existing", "refuse")
+    assert refused.exit_code == 2
+    assert "choose another --output" in text_of(refused)
     other = call(*words, "--learning-rate", "0.5")
     assert other.exit_code == 2
     assert "holds a finished run with other schedule.learning_rate (" in text_of(other)
@@ -161,6 +161,7 @@ def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts
         (["adapt", "--option", "lora_rank=0"], "a rank and an alpha of at least 1"),
         (["adapt", "--option", "lora_dropout=1.5"], "a dropout from 0 to below 1"),
         (["adapt", "--option", "weight_decay=-1"], "weight_decay must not be negative, found -1.0"),
+        (["adapt", "--option", f"seed={2**70}"], "seed must be below 2^63"),
         (["adapt", "--dtype", "float16"], "training computes in float32 or bfloat16"),
     ],
 )
@@ -197,9 +198,8 @@ def test_what_a_run_would_refuse_its_plan_refuses(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["adapt", "finetune"])
-def test_a_folder_is_no_training_data(tmp_path: Path, base: Path, command: str) -> None:
-    refused = call(command, "--model", base, "--data", tmp_path, "--output", tmp_path / "out")
+def test_a_folder_is_no_training_data_of_an_adaptation(tmp_path: Path, base: Path) -> None:
+    refused = call("adapt", "--model", base, "--data", tmp_path, "--output", tmp_path / "out")
     assert refused.exit_code == 2
     assert "is a directory" in text_of(refused)
 

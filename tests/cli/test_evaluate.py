@@ -42,7 +42,7 @@ def test_prompts_and_what_a_checkpoint_does_not_say_are_shown(evaluate, tmp_path
     result = evaluate("--query-prompt", r"find:\n", models=[str(bare)])
     assert result.exit_code == 0, result.stderr
     assert "note: query prompt 'find:\\n' (--query-prompt)" in text_of(result)
-    warning = "bare does not say how it makes vectors"
+    warning = "bare does not say everything about its vectors"
     assert f"note: {warning}" in result.stderr
     assert warning in result.stdout
     (folder,) = (tmp_path / "runs").iterdir()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import text_of
+from model_kinds import own_code
 from tiny_models import make_sentence_transformer, make_tokenizer
 from tiny_training import WORDS
 from training_commands import QUICK, call
@@ -13,6 +14,8 @@ from training_commands import QUICK, call
 from adapters import repllama
 from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import load
+from llara_eval.checkpoints.own_code import Permissions
+from llara_eval.core.errors import UsageError
 from llara_eval.core.files import sha256_of
 from llara_eval.datasets.contamination import declared
 from llara_eval.encoding.templates import Templates
@@ -135,6 +138,55 @@ def test_a_checkpoint_keeps_its_own_prompts_and_rows_may_have_others(tmp_path: P
     refused = call("finetune", "--model", plain, "--data", data, "--output", tmp_path / "other", *quick)
     assert refused.exit_code == 3
     assert "the prompt 'Find it' of a row is an instruction" in text_of(refused)
+
+
+def test_a_checkpoint_is_saved_with_the_prompts_that_it_was_trained_with(
+    tmp_path: Path, base: Path, groups: Path
+) -> None:
+    stored = {"prompts": {"code_query": "Code: ", "qa_query": "Ask: ", "qa_document": "Text: "}}
+    model = make_sentence_transformer(
+        tmp_path / "model", "llama", "lasttoken", config_sentence_transformers=stored
+    )
+
+    quick = ["--data", groups, *QUICK, "-o", "passage_length=100", "-o", "query_length=100"]
+
+    def trained(folder: Path, *words: str) -> tuple[str, str]:
+        out = tmp_path / "-".join(words).replace(" ", "")
+        done = call("finetune", "--model", folder, "--output", out, *quick, *words)
+        assert done.exit_code == 0, done.stderr
+        templates = load(out).templates
+        return templates.query.prompt, templates.document.prompt
+
+    unclear = call("finetune", "--model", model, "--output", tmp_path / "out", *quick)
+    assert (unclear.exit_code, "choose with --prompt-name" in text_of(unclear)) == (4, True)
+    assert trained(model, "--prompt-name", "qa") == ("Ask: ", "Text: ")
+    assert trained(model, "--no-prompts") == ("", "")
+    assert trained(base, "--query-prompt", "q: ", "--document-prompt", "d: ") == ("q: ", "d: ")
+    repllama = ("--recipe", "repllama", "--query-prompt", "ask: ")
+    assert trained(base, *repllama) == ("ask: ", "passage: ")
+
+
+@pytest.mark.parametrize("how", [["--merge"], [], ["-o", "lora=false"]], ids=["merged", "LoRA", "all"])
+def test_a_model_with_code_of_its_own_is_trained_saved_and_read_again(
+    tmp_path: Path, groups: Path, how: list[str]
+) -> None:
+    folder = tmp_path / "model"
+    own_code(folder)
+    quick = [*QUICK, "-o", "passage_length=100", "-o", "query_length=100", "--recipe", "repllama", *how]
+    command = ["finetune", "--model", folder, "--data", groups, "--output", tmp_path / "out", *quick]
+    refused = call(*command)
+    assert (refused.exit_code, "it runs with --trust-remote-code only" in text_of(refused)) == (2, True)
+    assert call(*command, "--trust-remote-code", "--dry-run").exit_code == 0
+    done = call(*command, "--trust-remote-code")
+    assert done.exit_code == 0, done.stderr
+    record = json.loads((tmp_path / "out" / RECORD).read_text())
+    assert record["code_sha256"] == {"own.py": sha256_of(folder / "own.py")}
+    assert record["reload_difference"] < 1e-5
+    trained = Checkpoint(tmp_path / "out", allowed=Permissions(code=True))
+    assert list(trained.code) == ["own.py"]
+    assert type(load(trained).model).__name__ == "Model"
+    with pytest.raises(UsageError, match="--trust-remote-code only"):
+        load(tmp_path / "out")
 
 
 def test_data_of_the_other_stage_exit_3(tmp_path: Path, base: Path, texts: Path) -> None:

@@ -49,6 +49,25 @@ def test_every_command_has_two_examples():
     for name, examples in EXAMPLES.items():
         assert len(examples) >= 2
         assert all(example.startswith(f"llara-eval {name}") for example in examples)
+        assert max(map(len, examples)) <= 78, "an example fits into a line of 80 columns"
+
+
+def test_the_list_of_commands_has_a_line_each():
+    lines = CliRunner().invoke(app, ["--help"], env=PLAIN).stdout.splitlines()
+    assert len(lines) <= 50
+    for words in COMMANDS:
+        if len(words) == 1:
+            (line,) = [line for line in lines if line.startswith(f"  {words[0]} ")]
+            assert line.endswith("."), line
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "120"])
+def test_no_word_of_a_help_is_cut(columns):
+    for words in COMMANDS:
+        shown = CliRunner().invoke(app, [*words, "--help"], env={**PLAIN, "COLUMNS": columns}).stdout
+        lines = shown.partition("Examples:")[0].splitlines()
+        assert not [line for line in lines if line.endswith("-") or "\N{NON-BREAKING HYPHEN}" in line], words
+        assert "x>=" not in shown, words
 
 
 def test_help_takes_the_width_of_the_terminal():
@@ -61,7 +80,7 @@ def test_help_takes_the_width_of_the_terminal():
 def test_options_are_in_the_panel_of_what_they_are_about():
     shown = CliRunner().invoke(app, ["evaluate", "-h"], env=PLAIN).stdout
     panels = [line[:-1] for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    expected = ["Options", "Prompt options", "System options", "Data options", "Result options"]
+    expected = ["Options", "Prompt options", "System options", "Data options", "Evaluation options"]
     assert panels == [*expected, "General options", "Examples"]
     assert "<" not in shown.replace("<system>", "")
 

@@ -15,7 +15,7 @@ from tiny_models import make_model, make_tokenizer
 from typer.testing import CliRunner
 from workers import is_running, pids
 
-from llara_eval.cli import app, launch, slurm
+from llara_eval.cli import app, launch, processes, slurm
 from llara_eval.cli.encode import merged
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
 from llara_eval.datasets.load import locate
@@ -37,7 +37,7 @@ def workers_do(monkeypatch, tmp_path):
             "open(f'{folder}/starts-{number}', 'a').write(f'{os.getpid()}\\n')\n"
             "starts = len(open(f'{folder}/starts-{number}').readlines())\n"
         )
-        monkeypatch.setattr(launch, "program", lambda words: [sys.executable, "-c", head + code, *words])
+        monkeypatch.setattr(processes, "program", lambda words: [sys.executable, "-c", head + code, *words])
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     return exchange
@@ -75,7 +75,7 @@ def test_a_worker_that_dies_again_and_again_is_given_up_and_the_others_are_ended
         LlaraEvalError, match=r"worker 1 died 4 times, at last with exit code 1\. out of luck"
     ):
         launch.local([], 2)
-    assert len(pids(tmp_path)) == 1 + 1 + launch.RESTARTS
+    assert len(pids(tmp_path)) == 1 + 1 + processes.RESTARTS
     assert not any(map(is_running, pids(tmp_path)))
 
 
@@ -108,9 +108,50 @@ def test_damaged_data_are_tried_again_until_the_same_error_comes_twice(workers_d
 
 def test_a_worker_that_hangs_is_ended_when_the_others_are_done(workers_do, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(launch, "LATE", 0.3)
-    monkeypatch.setattr(launch, "_ENDING", 0.1)
+    monkeypatch.setattr(processes, "_ENDING", 0.1)
     workers_do("number == '1' and signal.signal(15, signal.SIG_IGN) == 0 and time.sleep(60)\nprint('done')")
     assert launch.local([], 2) == ["done\n"]
+    assert not any(map(is_running, pids(tmp_path)))
+
+
+def wait_for(condition) -> None:
+    """Wait until a condition holds, at most a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_workers_beside_this_process_share_its_threads_and_end_with_the_block(workers_do, tmp_path) -> None:
+    workers_do("print(*sys.argv[1:], os.environ['OMP_NUM_THREADS'])\ntime.sleep(60)")
+    before = torch.get_num_threads()
+    torch.set_num_threads(64)
+    try:
+        with launch.beside(["a b"], 3):
+            assert torch.get_num_threads() == processes.threads(3)
+            wait_for(lambda: len(pids(tmp_path)) == 2)
+        assert torch.get_num_threads() == 64
+    finally:
+        torch.set_num_threads(before)
+    assert sorted(path.name for path in tmp_path.glob("starts-*")) == ["starts-1", "starts-2"]
+    assert not any(map(is_running, pids(tmp_path)))
+
+
+def test_a_worker_beside_this_process_that_fails_is_given_up_with_its_last_lines(
+    workers_do, tmp_path, caplog
+) -> None:
+    workers_do("sys.stderr.write('\\n'.join(['a', 'b', 'c', 'd', 'e', 'f', 'out of luck']))\nsys.exit(1)")
+    with launch.beside([], 2):
+        wait_for(lambda: "is lost" in caplog.text)
+    assert len(pids(tmp_path)) == 1 + processes.RESTARTS
+    assert "died 4 times, at last with exit code 1. c\nd\ne\nf\nout of luck" in caplog.text
+
+
+def test_an_interruption_of_the_block_ends_the_workers_beside_it(workers_do, tmp_path) -> None:
+    workers_do("time.sleep(60)")
+    with pytest.raises(KeyboardInterrupt), launch.beside([], 3):
+        wait_for(lambda: len(pids(tmp_path)) == 2)
+        raise KeyboardInterrupt
     assert not any(map(is_running, pids(tmp_path)))
 
 
@@ -255,6 +296,11 @@ def test_a_script_is_submitted_where_that_is_possible(tmp_path, monkeypatch, ins
     assert "--array=0-3" in script
     assert "--model some/model --dataset demo" in script
     assert "a secret" not in script
+    assert CliRunner().invoke(app, words).exit_code == 0, "its own script is replaced"
+    (tmp_path / "encode-model.sbatch").write_text(script.replace("--array=0-3", "--array=0-3%2"))
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert "%2" in (tmp_path / "encode-model.sbatch").read_text(), "somebody changed it"
 
 
 def test_slurms_refusal_is_an_error(tmp_path, monkeypatch) -> None:

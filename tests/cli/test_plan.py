@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from commands import text_of
-from tiny_models import save_checkpoint
+from tiny_models import make_sentence_transformer, save_checkpoint
 from typer.testing import CliRunner
 
 from llara_eval.cli import app
@@ -106,6 +106,26 @@ def test_a_checkpoint_is_timed_on_what_is_at_hand(make_collection, tmp_path) -> 
     assert shown.exit_code == 0
     assert "time here" in shown.stdout
     assert "sample" in shown.stdout
+
+
+def test_tokens_are_counted_with_the_prompts_and_lengths_of_each_data_set(make_collection, tmp_path) -> None:
+    one, two = (
+        make_collection({"d": "text"}, {"q": "what"}, {"q": {"d": 1}}, name=name) for name in ("one", "two")
+    )
+    model = make_sentence_transformer(tmp_path / "model", "bert")
+    file = tmp_path / "own.json"
+    file.write_text(json.dumps({"one": {"query": "q: ", "document": "doc: "}, "two": "longer: "}))
+    words = ["-d", f"{one},{two}", "--no-probe", "--json"]
+
+    def tokens(*more: str) -> list[float]:
+        return [row["tokens"] for row in object_of(plan(model, *words, *more))["datasets"]]
+
+    without = len("text") + len("what")
+    assert tokens() == [without, without]  # every byte is a token
+    assert tokens("--prompts", str(file)) == [without + len("q: doc: "), without + len("longer: ")]
+    file.write_text(json.dumps({"one": "q: "}))
+    refused = plan(model, *words, "--prompts", str(file))
+    assert (refused.exit_code, "own.json has no prompt for two" in refused.stderr) == (3, True)
 
 
 def test_hours_follow_device_utilisation_and_number(llama_2_7b) -> None:

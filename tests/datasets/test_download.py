@@ -112,7 +112,7 @@ def test_every_source_that_failed_is_named(server, tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "MIRRORS", (catalogue.BASE_URL.replace("/sets", "/mirror"),))
     server.status = 404
     with pytest.raises(
-        DataError, match=r"/sets/tiny\.zip failed: 404.*; then .*/mirror/tiny\.zip failed: 404"
+        DataError, match=r"/sets/tiny\.zip failed: .*404.*; then .*/mirror/tiny\.zip failed: .*404"
     ):
         fetch_archive(known(), tmp_path)
 
@@ -120,7 +120,8 @@ def test_every_source_that_failed_is_named(server, tmp_path, monkeypatch):
 def test_a_server_that_is_not_there_is_a_data_error(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(catalogue, "BASE_URL", "http://127.0.0.1:9/sets")
-    with pytest.raises(DataError, match="0 bytes are kept"):
+    monkeypatch.setattr(catalogue, "MIRRORS", ())
+    with pytest.raises(DataError, match=r"/sets/tiny\.zip failed: Connection refused$"):
         fetch_archive(known(), tmp_path)
 
 
@@ -142,7 +143,7 @@ def test_an_archive_left_by_an_earlier_call_is_verified_too(server, tmp_path):
 @pytest.mark.parametrize("status", [404, 503])
 def test_an_error_page_is_never_kept_as_data(server, tmp_path, status):
     server.status = status
-    with pytest.raises(DataError, match=f"{status} .*0 bytes are kept"):
+    with pytest.raises(DataError, match=rf"the server answers {status} [\w ]+$"):
         fetch_archive(known(), tmp_path)
     assert names(tmp_path) == []
     (tmp_path / "tiny.zip.part").write_bytes(WHOLE[:100])

@@ -149,7 +149,7 @@ def test_a_wrong_checksum_is_refused_and_the_file_deleted(small, tmp_path):
         ((401, "RepoNotFound"), "hf:org/small is not on the hub, or is private"),
         (
             (403, "GatedRepo"),
-            r"is gated .*ask for access at https://huggingface\.co/datasets/org/small, then hf auth",
+            r"is gated: ask for access at https://huggingface\.co/datasets/org/small, then run: hf auth",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from llara_eval.datasets.limited import POOL, whole
 from llara_eval.datasets.load import judgements, load
 from llara_eval.evaluation.audit import audit
 from llara_eval.evaluation.evaluate import evaluate
-from llara_eval.evaluation.suite import evaluate_all
+from llara_eval.evaluation.suite import Conditions, evaluate_all
 
 DOCUMENTS = {"a": "one", "b": ("Title", "two"), "c": "three", "d": "four"}
 QUERIES = {"a": "one", "b": "other words", "q": "four"}
@@ -203,7 +203,7 @@ def test_a_part_of_a_public_set_is_measured_like_it_and_is_no_member_of_a_group(
 
 def test_results_of_a_part_can_be_audited(large, tmp_path):
     outcomes, _ = evaluate_all(
-        [Overlap()], [str(large)], limit=4, runs_dir=tmp_path / "runs", data_dir=tmp_path
+        [Overlap()], [str(large)], Conditions(limit=4, runs_dir=tmp_path / "runs", data_dir=tmp_path)
     )
     (outcome,) = outcomes
     assert (outcome.result.dataset, outcome.result.n_queries) == ("large+limit-4", 4)

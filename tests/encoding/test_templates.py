@@ -119,3 +119,23 @@ def test_special_tokens_a_tokenizer_adds_become_prefix_and_suffix() -> None:
     )
     assert special_tokens(tokenizer) == (("[CLS]",), ("[SEP]",))
     assert special_tokens(make_tokenizer()) == ((), ())
+
+
+def test_a_text_may_be_cut_at_its_start_and_the_usual_cut_is_not_stored(tmp_path) -> None:
+    tokenizer = make_tokenizer()
+    template = Template(prefix=("<s>",), prompt="p: ", suffix=("</s>",), max_length=6, cut="start")
+    (ids,) = template.token_ids(tokenizer, ["abcdefgh"])
+    assert tokenizer.convert_ids_to_tokens(ids) == ["<s>", *"efgh", "</s>"]
+    assert len(template.token_ids(tokenizer, [""])[0]) == 5, "the prompt is whole where it fits"
+    Templates(template, Template()).save(tmp_path)
+    assert Templates.load(tmp_path) == Templates(template, Template())
+    stored = Templates(template, Template()).as_json()
+    assert stored["query"]["cut"] == "start"
+    assert "cut" not in stored["document"]
+
+
+@pytest.mark.parametrize("field", ["prompt", "prefix", "suffix"])
+def test_half_a_character_is_refused(field) -> None:
+    text = "a\ud800"
+    with pytest.raises(UsageError, match="half a character"):
+        Template(**{field: text if field == "prompt" else (text,)})

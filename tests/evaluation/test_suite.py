@@ -14,7 +14,7 @@ from adapters import System
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.datasets.load import load
 from llara_eval.evaluation.record import RUN
-from llara_eval.evaluation.suite import Failure, encode_all, evaluate_all, require_own_adapters
+from llara_eval.evaluation.suite import Conditions, Failure, encode_all, evaluate_all, require_own_adapters
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_each_system_is_opened_once_and_all_is_announced_as_it_comes(folders, op
     returned = evaluate_all(
         ["words", "broken", "others"],
         [*folders, folders[0]],
-        runs_dir=tmp_path / "runs",
+        Conditions(runs_dir=tmp_path / "runs"),
         announce=outcomes.append,
         announce_failure=failures.append,
     )
@@ -82,7 +82,9 @@ def test_a_system_that_is_open_is_told_each_data_set_and_how_long_its_documents_
     read = []
     monkeypatch.setattr(WordOverlap, "on", lambda self, *names: read.append(names) or self)
     long = replace(load(folders[1], data_dir=tmp_path), text_length=2_048)
-    _, failures = evaluate_all(["words"], [folders[0], long], runs_dir=tmp_path / "runs", maxp=maxp)
+    _, failures = evaluate_all(
+        ["words"], [folders[0], long], Conditions(runs_dir=tmp_path / "runs", maxp=maxp)
+    )
     assert not failures
     assert read == [("one", None), ("two", length)]
     assert len(opened) == 1
@@ -91,7 +93,9 @@ def test_a_system_that_is_open_is_told_each_data_set_and_how_long_its_documents_
 def test_retrievers_and_data_sets_are_taken_as_they_are(folders, opened, tmp_path):
     dataset = load(folders[0], data_dir=tmp_path)
     retriever = FakeRetriever({"q1": {"d1": 1.0}}, name="mine")
-    outcomes, failures = evaluate_all([retriever, "words"], [dataset, folders[1]], runs_dir=tmp_path / "runs")
+    outcomes, failures = evaluate_all(
+        [retriever, "words"], [dataset, folders[1]], Conditions(runs_dir=tmp_path / "runs")
+    )
     assert not failures
     pairs = [(outcome.result.system, outcome.result.dataset) for outcome in outcomes]
     assert pairs == [("mine", "one"), ("mine", "two"), ("words", "one"), ("words", "two")]
@@ -101,9 +105,9 @@ def test_retrievers_and_data_sets_are_taken_as_they_are(folders, opened, tmp_pat
 
 def test_a_retriever_that_is_open_may_search_passages_but_takes_no_options(folders, tmp_path):
     retriever = WordOverlap(name="mine")
-    (outcome,), _ = evaluate_all([retriever], folders[:1], runs_dir=tmp_path, maxp=True)
+    (outcome,), _ = evaluate_all([retriever], folders[:1], Conditions(runs_dir=tmp_path, maxp=True))
     assert outcome.result.system == "mine,passages=maxp"
-    outcomes, failures = evaluate_all([retriever], folders, runs_dir=tmp_path, options={"k1": 1})
+    outcomes, failures = evaluate_all([retriever], folders, Conditions(runs_dir=tmp_path, options={"k1": 1}))
     assert not outcomes
     assert {str(failure.error) for failure in failures} == {"mine is open already: it takes no options here"}
 
@@ -111,15 +115,17 @@ def test_a_retriever_that_is_open_may_search_passages_but_takes_no_options(folde
 def test_measures_and_depth_are_those_of_the_call_or_else_of_the_data_set(folders, tmp_path):
     second = replace(load(folders[1], data_dir=tmp_path), measures=("RR@10",), depth=10)
     folders = [folders[0], second]
-    outcomes, _ = evaluate_all([WordOverlap()], folders, runs_dir=tmp_path / "a")
+    outcomes, _ = evaluate_all([WordOverlap()], folders, Conditions(runs_dir=tmp_path / "a"))
     assert [outcome.result.depth for outcome in outcomes] == [1_000, 10]
     assert list(outcomes[1].result.means) == ["RR@10"]
-    outcomes, _ = evaluate_all([WordOverlap()], folders, runs_dir=tmp_path / "b", depth=5, measures=["R@5"])
+    outcomes, _ = evaluate_all(
+        [WordOverlap()], folders, Conditions(runs_dir=tmp_path / "b", depth=5, measures=["R@5"])
+    )
     assert [(outcome.result.depth, list(outcome.result.means)) for outcome in outcomes] == [(5, ["R@5"])] * 2
 
 
 def test_a_data_set_that_is_missing_is_a_failure_and_a_fault_of_the_program_is_not(folders, tmp_path):
-    outcomes, failures = evaluate_all([WordOverlap()], ["nowhere", folders[0]], runs_dir=tmp_path)
+    outcomes, failures = evaluate_all([WordOverlap()], ["nowhere", folders[0]], Conditions(runs_dir=tmp_path))
     assert len(outcomes) == 1
     assert isinstance(failures[0], Failure)
     assert failures[0].dataset == "nowhere"
@@ -130,28 +136,33 @@ def test_a_data_set_that_is_missing_is_a_failure_and_a_fault_of_the_program_is_n
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        evaluate_all([Faulty(name="faulty")], folders, runs_dir=tmp_path)
+        evaluate_all([Faulty(name="faulty")], folders, Conditions(runs_dir=tmp_path))
 
 
 def test_a_system_that_failed_is_not_kept_in_memory_by_its_error(folders, opened, tmp_path):
-    outcomes, failures = evaluate_all(["failing", "words"], folders, runs_dir=tmp_path)
+    outcomes, failures = evaluate_all(["failing", "words"], folders, Conditions(runs_dir=tmp_path))
     assert (len(outcomes), len(failures)) == (2, 2)
     assert [name for name, _ in opened] == ["failing", "words"], "and not while the next one is opened"
 
 
 def test_only_dense_systems_encode(folders, opened):
     with pytest.raises(UsageError, match="words encodes nothing: it is not a dense retriever"):
-        encode_all("words", folders)
+        encode_all("words", folders, Conditions())
 
 
 def test_encoding_ends_with_the_first_error(folders, opened):
     with pytest.raises(DataError, match="the weights are damaged"):
-        encode_all("broken", folders)
+        encode_all("broken", folders, Conditions())
     assert len(opened) == 1
 
 
 @pytest.mark.parametrize(
-    "call", [require_own_adapters, lambda: evaluate_all([], []), lambda: encode_all("x", [])]
+    "call",
+    [
+        require_own_adapters,
+        lambda: evaluate_all([], [], Conditions()),
+        lambda: encode_all("x", [], Conditions()),
+    ],
 )
 def test_a_package_of_the_same_name_is_refused(tmp_path, monkeypatch, call):
     (tmp_path / "adapters").mkdir()

@@ -50,7 +50,13 @@ def plan(
 ) -> Plan:
     settings = {"output": folder, "micro_tokens": 512, "dtype": "float32", **conditions}
     return make_plan(
-        folder, schedule, Conditions(**settings), head=head, new_tokens=new_tokens, lengths=lengths, rows=80
+        Checkpoint(folder),
+        schedule,
+        Conditions(**settings),
+        head=head,
+        new_tokens=new_tokens,
+        lengths=lengths,
+        rows=80,
     )
 
 

@@ -92,4 +92,25 @@ _MAKERS = {
     "Mamba": _maker("mamba", {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}),
 }
 
-KINDS = [Kind(name, "`model_type`", make) for name, make in _MAKERS.items()]
+
+def _unfit(folder: Path, model_type: str, **sizes: Any) -> None:
+    """Write a model whose configuration its own code cannot compute with."""
+    AutoModel.from_config(CONFIG_MAPPING[model_type](**{**_SMALL, **sizes})).save_pretrained(folder)
+    make_tokenizer(slots=0).save_pretrained(folder)
+
+
+KINDS = [
+    *(Kind(name, "`model_type`", make) for name, make in _MAKERS.items()),
+    Kind(
+        "Nyströmformer, landmarks that do not fit",
+        "its forward pass fails",
+        partial(_unfit, model_type="nystromformer", num_landmarks=8),
+        "the forward pass of a nystromformer model .* fails with RuntimeError",
+    ),
+    Kind(
+        "Helium, heads of another width",
+        "its forward pass fails",
+        partial(_unfit, model_type="helium"),
+        "the forward pass of a helium model .* fails with RuntimeError",
+    ),
+]

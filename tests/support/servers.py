@@ -81,7 +81,7 @@ def server(monkeypatch) -> Iterator[SimpleNamespace]:
 
 
 class HubHandler(BaseHTTPRequestHandler):
-    """Serves the data sets in ``server.state.repos``: repo → revision → name of a file → content.
+    """Serves data sets and models in ``server.state.repos``: repo → revision → name of a file → content.
 
     ``faults`` maps the end of a path to the faults of its next answers: a status, the number of bytes after
     which the answer breaks off, or the seconds that it takes (a float). ``errors`` maps a repo to (status,
@@ -107,9 +107,11 @@ class HubHandler(BaseHTTPRequestHandler):
             fault = None
         if fault in (403, 429, 500, 503):
             self.send(fault, b"", {})
-        elif match := re.fullmatch(r"/api/datasets/(\w+/[\w-]+)(?:/revision/([\w-]+))?", path):
+        elif match := re.fullmatch(r"/api/(?:datasets|models)/(\w+/[\w-]+)(?:/revision/([\w-]+))?", path):
             self.describe(match[1], match[2] or "main")
-        elif match := re.fullmatch(r"/datasets/(\w+/[\w-]+)/resolve/(\w+)/(.+)", path):
+        elif match := re.fullmatch(r"/api/models/(\w+/[\w-]+)/tree/(\w+)", path):
+            self.list_files(match[1], match[2])
+        elif match := re.fullmatch(r"(?:/datasets)?/(\w+/[\w-]+)/resolve/(\w+)/(.+)", path):
             self.file(match[1], match[2], match[3], stop_after=fault, head=head)
         else:
             self.send(404, b"", {"X-Error-Code": "RepoNotFound"})
@@ -138,6 +140,15 @@ class HubHandler(BaseHTTPRequestHandler):
             siblings.append({"rfilename": name, "size": len(content), **({"lfs": lfs} if large else {})})
         body = {"id": repo, "sha": commit, "siblings": siblings, "cardData": {"license": "mit"}}
         self.send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+    def list_files(self, repo: str, revision: str) -> None:
+        commit = self.commit(repo, revision)
+        if commit is not None:
+            files = self.server.state.repos[repo][commit].items()
+            body = [
+                {"type": "file", "oid": "1", "path": name, "size": len(content)} for name, content in files
+            ]
+            self.send(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     def file(self, repo: str, revision: str, name: str, *, stop_after: int | None, head: bool) -> None:
         commit = self.commit(repo, revision)

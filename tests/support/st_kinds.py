@@ -159,7 +159,7 @@ KINDS = [
     ),
     Kind(
         "no Normalize, similarity null",
-        "cosine, as in the library",
+        "cosine, as in the library, with a warning",
         _written(unit=False, then=_general(similarity_fn_name=None)),
     ),
     Kind(

@@ -43,20 +43,18 @@ def test_torchrun_does_not_wait_for_one_that_hangs(monkeypatch, tmp_path, capfd,
 
 
 class CacheFolder:
-    """A cache folder, and the command that fills it."""
+    """A cache folder, and the commands that fill it."""
 
     def __init__(self, home: Path, words: list[str]) -> None:
         self.home = home
         self.words = words
 
-    def command(self, *more: str) -> list[str]:
-        return [sys.executable, "-m", "llara_eval", "encode", *self.words, "--json", *more]
-
-    def start(self, *more: str) -> subprocess.Popen[str]:
+    def start(self, *more: str, command: str = "encode") -> subprocess.Popen[str]:
         threads = str(torch.get_num_threads())  # with other ones the last bits of a vector may differ
         environment = {**os.environ, "LLARA_EVAL_HOME": str(self.home), "OMP_NUM_THREADS": threads}
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(self.command(*more), env=environment, cwd=self.home.parent, **streams)
+        words = [sys.executable, "-m", "llara_eval", command, *self.words, "--json", *more]
+        return subprocess.Popen(words, env=environment, cwd=self.home.parent, **streams)
 
     def contents(self) -> dict[str, str]:
         """Return file → checksum of all files but the records of shards, which hold times."""
@@ -89,7 +87,9 @@ class CacheFolder:
         raise TimeoutError("nobody holds a shard")
 
     def is_complete(self) -> bool:
-        return len(list(self.home.glob("vectors/*/*.ids"))) == 2
+        """Return whether both listings are there, whose records come last."""
+        listings = [path.with_suffix(".json") for path in self.home.glob("vectors/*/*.ids")]
+        return len(listings) == 2 and all(path.exists() for path in listings)
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +170,31 @@ def test_local_workers_one_killed_and_one_that_hangs(alone, tmp_path) -> None:
     assert not list(cache.home.rglob("*.lease"))
 
 
+def stored_results(runs_dir: Path) -> dict[str, bytes]:
+    """Return file → content of the runs and per-query values in a folder of results."""
+    files = [*runs_dir.rglob("run.trec.gz"), *runs_dir.rglob("per_query.tsv")]
+    return {str(path.relative_to(runs_dir)): path.read_bytes() for path in files}
+
+
+@pytest.mark.slow
+def test_an_evaluation_with_workers_one_killed_gives_the_bytes_of_one_alone(alone, tmp_path) -> None:
+    finished(alone.start("--runs-dir", str(tmp_path / "alone"), command="evaluate"))
+    cache = CacheFolder(tmp_path / "home", alone.words)
+    process = cache.start("--runs-dir", str(tmp_path / "runs"), "--workers", "3", command="evaluate")
+    assert cache.catch() == process.pid, "it starts while the workers still import"
+    os.kill(cache.catch(process.pid), signal.SIGKILL)
+    os.kill(process.pid, signal.SIGCONT)
+    assert finished(process)["n_queries"] == 9
+    assert cache.contents() == alone.contents()
+    assert not list(cache.home.rglob("*.lease"))
+    results = stored_results(tmp_path / "runs")
+    assert len(results) == 2
+    assert results == stored_results(tmp_path / "alone")
+    again = cache.start("--runs-dir", str(tmp_path / "runs"), "--workers", "3", command="evaluate")
+    finished(again)
+    assert stored_results(tmp_path / "runs") == results
+
+
 @pytest.mark.slow
 def test_torchrun_and_a_store_at_a_url(alone, tmp_path) -> None:
     cache, remote = CacheFolder(tmp_path / "home", alone.words), CacheFolder(tmp_path / "remote", alone.words)
@@ -202,10 +227,11 @@ def test_without_ray_the_command_that_installs_it_is_named(words, monkeypatch) -
 @pytest.mark.skipif(
     signal.getsignal(signal.SIGINT) == signal.SIG_IGN, reason="Ctrl-C is ignored, as in a background job"
 )
-def test_ctrl_c_ends_all_workers_and_says_that_the_state_is_kept(words, tmp_path) -> None:
-    process = CacheFolder(tmp_path / "home", words).start("--workers", "2")
+@pytest.mark.parametrize(("command", "started"), [("encode", 2), ("evaluate", 1)])
+def test_ctrl_c_ends_all_workers_and_says_that_the_state_is_kept(words, tmp_path, command, started) -> None:
+    process = CacheFolder(tmp_path / "home", words).start("--workers", "2", command=command)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    while len(workers := children.read_text().split()) < 2:
+    while len(workers := children.read_text().split()) < started:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

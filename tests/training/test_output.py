@@ -1,6 +1,9 @@
 """The folder of a training run: files of others are neither replaced nor removed."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +11,8 @@ import pytest
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.sealed import seal_folder
 from llara_eval.datasets.contamination import RECORD
-from llara_eval.training.config import EXISTING, Conditions
-from llara_eval.training.output import check_output, clear
+from llara_eval.training.config import Conditions
+from llara_eval.training.output import check_output, clear, locked
 
 MODEL = Path("/nowhere/model")
 
@@ -47,7 +50,7 @@ def test_a_run_may_go_on_and_start_again_in_its_own_folder(output: Path) -> None
     check(output, "only-missing")
     check(output, "always")
     with pytest.raises(UsageError, match=r"exists and holds .*choose another --output"):
-        check(output, "never")
+        check(output, "refuse")
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", "train.jsonl", "tokenizer.json", "pictures/a.png", ".notes"])
@@ -80,18 +83,43 @@ def test_clearing_removes_the_runs_files_alone(output: Path) -> None:
         "state",
         "state/notes.txt",
     ]
-    (output / "state" / "notes.txt").unlink()
-    (output / ".new.0123.x.tmp").rmdir()
-    (output / "state").rmdir()
-    clear(output)
-    assert not output.exists()
-    clear(output)
+
+
+def test_a_folder_has_one_writer(tmp_path: Path) -> None:
+    output = tmp_path / "runs" / "out"
+    with locked(output):
+        check(output, "always")
+        with (
+            pytest.raises(UsageError, match=rf"out is being written by process {os.getpid()} on "),
+            locked(output),
+        ):
+            pass
+        (output / "log.jsonl").touch()
+    assert [path.name for path in output.iterdir()] == ["log.jsonl"]
+    (output / "log.jsonl").unlink()
+    with locked(output):
+        pass
+    assert not output.exists(), "a refused run leaves nothing"
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    code = f"""
+import os
+from pathlib import Path
+from llara_eval.training.output import locked
+with locked(Path({str(tmp_path)!r})):
+    os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    assert (tmp_path / ".lock").exists()
+    with locked(tmp_path):
+        check(tmp_path, "only-missing")
 
 
 @pytest.mark.parametrize(
     "name", ["../thesis.tex", "/etc/passwd", "state/../../thesis.tex", "..", "", ".", "a\0b"]
 )
-@pytest.mark.parametrize("existing", EXISTING[:2])
+@pytest.mark.parametrize("existing", ["only-missing", "always"])
 def test_a_list_that_names_files_elsewhere_is_refused(output: Path, name: str, existing: str) -> None:
     thesis = output.parent / "thesis.tex"
     thesis.write_text("years of work")
