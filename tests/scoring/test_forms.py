@@ -214,3 +214,10 @@ def test_whole_ranks_have_one_value_only(tmp_path):
     assert not has_gaps(read_hits(path))
     assert score(path, QRELS, ["RR@10"]).by_written_ranks == {}
     assert score(RUN, QRELS, ["RR@10"]).by_written_ranks == {}
+
+
+def test_a_space_beside_a_tab_belongs_to_no_id(tmp_path):
+    """trec_eval divides columns at any white space; an id inside of which spaces stand keeps them."""
+    assert read_qrels(write(tmp_path / "test.tsv", "q1 \t0 \td1 \t1\nq1\t0\td 2\t2\n")) == {
+        "q1": {"d1": 1, "d 2": 2}
+    }
