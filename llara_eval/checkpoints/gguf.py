@@ -77,15 +77,15 @@ def _check_extent(path: Path) -> None:
     with open_regular(path) as file, libraries.reading(path, "cannot be read as a GGUF model"):
         content = mmap(file.fileno(), 0, access=ACCESS_READ)
         order = "<" if struct.unpack_from("<I", content, 4)[0] & 0xFFFF else ">"
-        number, kind_and_count = struct.Struct(f"{order}Q"), struct.Struct(f"{order}IQ")
+        number, type_and_count = struct.Struct(f"{order}Q"), struct.Struct(f"{order}IQ")
         position = 24
 
-        def skip(kind: int) -> None:
+        def skip(value_type: int) -> None:
             nonlocal position
-            if kind == _STRING:
+            if value_type == _STRING:
                 position += 8 + number.unpack_from(content, position)[0]
-            elif kind == _ARRAY:
-                inner, count = kind_and_count.unpack_from(content, position)
+            elif value_type == _ARRAY:
+                inner, count = type_and_count.unpack_from(content, position)
                 position += 12
                 if inner in _SIZES:
                     position += count * _SIZES[inner]
@@ -93,13 +93,13 @@ def _check_extent(path: Path) -> None:
                     for _ in range(count):
                         skip(inner)
             else:
-                position += _SIZES[kind]
+                position += _SIZES[value_type]
 
         for _ in range(number.unpack_from(content, 16)[0]):
             skip(_STRING)
-            kind = struct.unpack_from(f"{order}I", content, position)[0]
+            value_type = struct.unpack_from(f"{order}I", content, position)[0]
             position += 4
-            skip(kind)
+            skip(value_type)
         if position > len(content):
             raise DataError(f"{path}: the header of the GGUF file is longer than the file")
 

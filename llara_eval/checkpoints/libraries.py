@@ -167,8 +167,8 @@ def build_skeleton(config: Any, *, head: bool = False) -> Any:
     from transformers import AutoModel, AutoModelForCausalLM
 
     model_class = AutoModelForCausalLM if head else AutoModel
-    place = Path(config.name_or_path)
-    with reading(place, f"no {config.model_type} model can be built"), torch.device("meta"):
+    folder = Path(config.name_or_path)
+    with reading(folder, f"no {config.model_type} model can be built"), torch.device("meta"):
         return model_class.from_config(config, trust_remote_code=True, attn_implementation=None)
 
 

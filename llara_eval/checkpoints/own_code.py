@@ -85,8 +85,8 @@ def _references(folder: Path) -> Iterator[tuple[Path, str, str]]:
     named = [module for module in described if isinstance(module, Mapping)]
     paths = (path for module in named if isinstance(path := module.get("path"), str))
     folders = {folder, *(subfolder(folder, path, modules) for path in paths)}
-    for place in sorted(folders):
-        for file in sorted(place.glob("*config*.json")):
+    for module_folder in sorted(folders):
+        for file in sorted(module_folder.glob("*config*.json")):
             settings = read_json(file)
             for key, reference in _named(settings):
                 yield file, key, reference

@@ -21,10 +21,10 @@ def require_own(
         UsageError: The output is another file.
     """
     try:
-        own = not output.exists() or (output.is_file() and bool(is_own(output)))
+        may_replace = not output.exists() or (output.is_file() and bool(is_own(output)))
     except (LlaraEvalError, OSError, ValueError):
-        own = False
-    if not own:
+        may_replace = False
+    if not may_replace:
         raise UsageError(
             f"{output} exists, and `llara-eval {command}` did not write it or it changed since; move it "
             f"away, or choose another {option}"

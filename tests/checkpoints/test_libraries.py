@@ -5,6 +5,7 @@ import json
 import struct
 import sys
 
+import numpy as np
 import pytest
 from checkpoint_kinds import change
 from gguf_files import write_gguf
@@ -96,7 +97,12 @@ def test_files_beside_a_gguf_file_are_not_read(tmp_path, monkeypatch, beside) ->
 def test_the_backend_sentence_transformers_reads_a_converted_gguf_file(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
     write_gguf(tmp_path / "model.gguf", pooling_type=1)
-    open_all(tmp_path / "model.gguf")
+    checkpoint = Checkpoint(resolve(str(tmp_path / "model.gguf")))
+    ours, theirs = (
+        load.load(checkpoint, dtype="float32", engine=engine).encode(["a text", "another"], "document")
+        for engine in ("transformers", "sentence-transformers")
+    )
+    assert np.allclose(ours, theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def test_a_finished_run_is_left_alone_whatever_is_beside_it(output: Path) -> Non
     (output / RECORD).write_text("{}")
     (output / "README.md").write_text("a card")
     check(output, "only-missing")
+    assert (output / "README.md").read_text() == "a card"
 
 
 def test_clearing_removes_the_runs_files_alone(output: Path) -> None:
