@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from pathlib import Path
 
 import torch
 
@@ -49,13 +50,45 @@ def keep_freed_memory() -> None:
     """Tell glibc to keep large freed blocks of memory instead of returning them to the kernel.
 
     Otherwise the kernel maps and zeroes every large tensor page by page, which takes a tenth (float32) to a
-    quarter (bfloat16) of an adaptation step on a CPU. Peak memory grows by a few per cent. Only Linux with
+    quarter (bfloat16) of an adaptation step on a CPU. Memory grows where sizes vary, see
+    :class:`KeptMemory`. Only Linux with
     glibc has this setting; elsewhere nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+class KeptMemory:
+    """Limits what :func:`keep_freed_memory` keeps in training, where it grows with every step.
+
+    The blocks that a batch frees seldom fit the next batch, whose sequences have other lengths. Once this
+    process is half as large again as it was after its first step, all free blocks go back to the kernel.
+    """
+
+    def __init__(self) -> None:
+        self._usual = 0
+        self._is_new = True
+        self._return = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+    def limit(self) -> None:
+        """Return the free blocks if they have become too much; called after every step."""
+        if self._return is None:
+            return
+        size = _private_bytes()
+        if self._is_new:
+            self._usual = max(self._usual, size)
+            self._is_new = False
+        elif size > 1.5 * self._usual:
+            self._return(0)
+            self._is_new = True
+
+
+def _private_bytes() -> int:
+    """Return the bytes of this process in memory that are not of a file (proc_pid_statm(5))."""
+    _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
 def describe(device: torch.device) -> dict[str, str | int]:

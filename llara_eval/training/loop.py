@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from llara_eval.core.errors import CheckFailedError, UsageError
+from llara_eval.encoding.devices import KeptMemory
 from llara_eval.training import state
 from llara_eval.training.config import Conditions, Schedule
 from llara_eval.training.data import Rows, order
@@ -67,6 +68,7 @@ def train(
     trainer = _Trainer(objective, rows, schedule, make_optimizer(objective.model, schedule), steps)
     tensors = training_state(objective.model, trainer.optimizer)
     first = state.restore(conditions.output, tensors, identity)
+    memory = KeptMemory()
     saved = time.monotonic()
     every = conditions.evaluate_every
     with (
@@ -84,6 +86,7 @@ def train(
             if done < steps:
                 upcoming = reader.submit(trainer.read, done)
             values = trainer.step(step, batch)
+            memory.limit()
             journal.step(done, values)
             advance(1, summary(values))
             if measures and (done == steps or (every and done % every == 0)):

@@ -50,6 +50,20 @@ for _ in range(40):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
+GROWTH = """
+import resource, sys, torch
+from llara_eval.encoding.devices import KeptMemory, keep_freed_memory
+keep_freed_memory()
+memory, pins = KeptMemory(), []
+for step in range(60):
+    blocks = [torch.ones((1 << 20) + 4096 * step) for _ in range(8)]
+    pins.append(torch.ones(1 << 10))  # stays between the blocks, as what libraries keep for each size does
+    del blocks
+    if sys.argv[1] == "limited":
+        memory.limit()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
 
 def test_imports_change_neither_the_environment_nor_settings_of_torch() -> None:
     names = [name for name in modules() if not name.endswith("__main__")]
@@ -82,6 +96,16 @@ def test_the_description_of_a_cpu_names_what_decides_the_last_bits() -> None:
     assert described["device"] == "cpu"
     assert described["threads"] == torch.get_num_threads()
     assert described["instructions"] == torch.backends.cpu.get_cpu_capability()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is meant")
+def test_kept_memory_stays_limited_where_sizes_vary() -> None:
+    free, limited = (
+        int(subprocess.run([sys.executable, "-c", GROWTH, how], capture_output=True, check=True).stdout)
+        for how in ("free", "limited")
+    )
+    assert limited < 0.75 * free
 
 
 @pytest.mark.slow
