@@ -72,6 +72,10 @@ class AdaptationModel(nn.Module):
             )
         return Sums(language_model, *bags)
 
+    def get_input_embeddings(self) -> Any:
+        """Return the embedding matrix of the model, as a transformers model does."""
+        return self.model.get_input_embeddings()
+
     @property
     def device(self) -> torch.device:
         """The device of the parameters."""

@@ -60,6 +60,25 @@ def test_slots_are_added_to_a_lora_adapter_of_a_full_vocabulary(
 
 
 @pytest.mark.parametrize("command", ["adapt", "finetune"])
+def test_ndcg_measured_while_training_is_that_of_the_checkpoint(
+    tmp_path: Path, base: Path, texts: Path, groups: Path, command: str
+) -> None:
+    out, data = tmp_path / "out", {"adapt": texts, "finetune": groups}[command]
+    words = [command, "--model", base, "--data", data, "--output", out, *QUICK, "--dtype", "float32"]
+    done = call(*words, "--eval-dataset", "demo")
+    assert done.exit_code == 0, done.stderr
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    measured = [entry["nDCG@10"] for entry in log if entry["kind"] == "eval"]
+    assert len(measured) == 2, "before the first step and after the last"
+    done = call(
+        *("evaluate", "--model", out, "--dataset", "demo", "--runs-dir", tmp_path / "runs", "--json"),
+        *("--dtype", "float32"),
+    )
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["measures"]["nDCG@10"] == pytest.approx(measured[1], abs=1e-3)
+
+
+@pytest.mark.parametrize("command", ["adapt", "finetune"])
 def test_a_finished_run_is_kept_refused_or_started_again(
     tmp_path: Path, base: Path, texts: Path, groups: Path, command: str
 ) -> None:
