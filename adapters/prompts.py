@@ -6,7 +6,7 @@ from adapters.options import unnamed
 from llara_eval.core.errors import CheckFailedError
 from llara_eval.core.paths import user_path
 from llara_eval.datasets import known
-from llara_eval.datasets.limited import whole
+from llara_eval.datasets.limited import whole_name
 from llara_eval.datasets.mteb_tasks import read_instructions
 from llara_eval.encoding.prompt_sets import MTEB, Entry, PromptOptions, PromptSet
 from llara_eval.encoding.prompts import Origin
@@ -61,7 +61,7 @@ def find_entry(options: PromptOptions, dataset: str | None) -> Entry | None:
     if options.set_name is None:
         return None
     if options.set_name == MTEB:
-        return None if dataset is None else Entry(*read_instructions(whole(dataset)[0]))
+        return None if dataset is None else Entry(*read_instructions(whole_name(dataset)[0]))
     datasets = {name.lower() for full in known.KNOWN for name in _names(full)} | known.ALIASES.keys()
     prompts = PromptSet.from_file(user_path(options.set_name), datasets)
     return prompts.default if dataset is None else prompts.of(_names(dataset))
@@ -82,7 +82,7 @@ def require_prompts(origin: Origin, options: PromptOptions) -> None:
 
 def _names(dataset: str) -> list[str]:
     """Return the names by which a set may hold a data set, the closest first."""
-    full, _ = whole(dataset)
+    full, _ = whole_name(dataset)
     facts = known.find(full)
     name = facts.name if facts else full
     parent, _, _ = name.removeprefix("beir/").rpartition("/")

@@ -23,7 +23,7 @@ Placed = Iterator[tuple[int | str, Document]]
 Reader = Callable[[Path], Numbered]
 """A function that streams the documents of a file."""
 
-_NONE: Mapping[str, str] = MappingProxyType({})
+_NO_QUERIES: Mapping[str, str] = MappingProxyType({})
 
 REPORT_EVERY = 1_000
 """Documents between two reports of progress."""
@@ -100,7 +100,7 @@ class DocumentStream:
     def scan(
         self,
         judged: frozenset[str] = frozenset(),
-        queries: Mapping[str, str] = _NONE,
+        queries: Mapping[str, str] = _NO_QUERIES,
         advance: Callable[[int], None] = lambda n: None,
     ) -> CorpusFacts:
         """Read the corpus once, check it, and keep the result in ``facts``.

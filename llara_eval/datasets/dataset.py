@@ -135,7 +135,17 @@ class Naming(NamedTuple):
 
 
 class UncheckedDataset(NamedTuple):
-    """A data set before its documents are read; ``notes`` become warnings."""
+    """A data set before its documents are read.
+
+    Attributes:
+        naming: The names that it may have.
+        split: The split of the judgements.
+        qrels: Judgements of the split.
+        queries: The judged queries, in file order.
+        corpus: The documents, streamed.
+        notes: Sentences that become warnings.
+        source: Where it was downloaded from, with the revision or the checksum; "" if that is unknown.
+    """
 
     naming: Naming
     split: str

@@ -4,6 +4,7 @@ The files stay in the hub's own cache; what belongs to a data set: :mod:`llara_e
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,14 +14,7 @@ from llara_eval.core.network import hub_endpoint, hub_errors, not_downloaded
 from llara_eval.datasets import hub_manifest
 from llara_eval.datasets.download import persistently
 from llara_eval.datasets.hub_manifest import PREFIX, HubManifest, HubName
-from llara_eval.datasets.layout import (
-    APART,
-    CARD,
-    Files,
-    arrange,
-    arrange_judgements,
-    choose_layout,
-)
+from llara_eval.datasets.layout import APART, CARD, Files, arrange, arrange_judgements, choose_layout
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +26,7 @@ def fetch(name: HubName, *, offline: bool) -> HubManifest:
     """Return the manifest of a data set, whose files are on disk; missing files are downloaded.
 
     Args:
-        name: Name and revision.
+        name: The name, with a revision and a configuration if need be.
         offline: Whether the network must not be used.
 
     Raises:
@@ -42,12 +36,12 @@ def fetch(name: HubName, *, offline: bool) -> HubManifest:
     """
     from huggingface_hub import constants
 
+    offline = offline or constants.HF_HUB_OFFLINE
     known = hub_manifest.known_commit(name)
-    if known is not None and (manifest := hub_manifest.find(name, known)) is not None:
-        pinned = name.revision is not None and known == name.revision
-        if pinned or offline or constants.HF_HUB_OFFLINE:
-            return manifest
-    if offline or constants.HF_HUB_OFFLINE:
+    manifest = hub_manifest.find(name, known) if known else None
+    if manifest is not None and (offline or known == name.revision):
+        return manifest
+    if offline:
         at = f"@{name.revision}" if name.revision else ""
         raise not_downloaded(f"{name}{at}")
     return _download(name)
@@ -88,7 +82,14 @@ def _download_judgements(name: HubName) -> HubManifest | None:
 
 
 class _Commit(NamedTuple):
-    """A commit of a data set on the hub: every file → SHA-256 or "", and the licence."""
+    """A commit of a data set on the hub.
+
+    Attributes:
+        name: The name of the data set.
+        sha: The commit.
+        checksums: Every file of the commit → SHA-256 as the hub states it, or "".
+        licence: The licence of the card; empty where it states none.
+    """
 
     name: HubName
     sha: str
@@ -139,7 +140,7 @@ def _get(commit: _Commit, parts: list[Files[str]], judgements: HubManifest | Non
         folder = path.parents[file.count("/")]
         if checksums[file] and sha256_of(path) != checksums[file]:
             path.resolve().unlink()
-            path.unlink()
+            path.unlink(missing_ok=True)  # without links, the cache has the file itself here
             raise DataError(
                 f"{name.repo}: {file} has not the checksum that the hub states; it has been deleted, "
                 "try again"
@@ -177,7 +178,7 @@ def _licence(info: Any) -> str:
     return ", ".join(stated) if isinstance(stated, list) else str(stated or "")
 
 
-def _ask(name: HubName, request: Any) -> Any:
+def _ask(name: HubName, request: Callable[[], Any]) -> Any:
     """Return what the hub answers; a request that fails for a passing reason is repeated."""
     page = f"https://huggingface.co/datasets/{name.repo}"
     with hub_errors(str(name), page=page, revision=name.revision):

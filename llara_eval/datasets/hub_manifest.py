@@ -3,7 +3,7 @@
 The files stay in the hub's own cache (``HF_HOME``), and a manifest in the cache folder here says which files
 of a revision belong to the data set and with which checksums; a revision without a manifest is not complete.
 Files without a checksum of the hub (small ones, which Git keeps itself) are listed with an empty one. Where
-judgements are in a repository of their own, ``<name>-qrels``, their manifest is a part of it.
+judgements are in a repository of their own, ``<name>-qrels``, the manifest holds that of the judgements.
 """
 
 from dataclasses import dataclass
@@ -89,8 +89,8 @@ class HubManifest:
     @property
     def is_whole(self) -> bool:
         """Whether all files are on disk."""
-        here = all((Path(self.folder) / file).is_file() for file in self.files)
-        return here and (self.judgements is None or self.judgements.is_whole)
+        complete = all((Path(self.folder) / file).is_file() for file in self.files)
+        return complete and (self.judgements is None or self.judgements.is_whole)
 
 
 def source_of(path: Path) -> str:

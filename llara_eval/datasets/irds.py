@@ -5,7 +5,7 @@ Source: MacAvaney et al., "Simplified Data Wrangling with ir_datasets", SIGIR 20
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,9 @@ logger = logging.getLogger(__name__)
 PREFIX = "irds:"
 """Begins the id of a data set of ir_datasets: ``irds:beir/scifact/test``."""
 
-SPLIT = "test"
-"""The split of the judgements in the folder; an id names one set of judgements."""
-
-
-def folder_of(name: str, data_dir: Path) -> Path:
-    """Return the folder of a data set, whether it is there or not."""
-    return data_dir / "irds" / slug(name.removeprefix(PREFIX))
-
 
 def fetch(name: str, data_dir: Path, *, offline: bool, progress: Progress = SILENT) -> Path:
-    """Return the folder of a data set, which ir_datasets downloads if need be.
+    """Return the folder of a data set, which ir_datasets downloads if need be; its judgements are ``test``.
 
     Args:
         name: The id with its prefix.
@@ -41,14 +33,14 @@ def fetch(name: str, data_dir: Path, *, offline: bool, progress: Progress = SILE
     Raises:
         DataError: There is no such id, it has no documents, queries or judgements, or ir_datasets fails.
     """
-    folder = folder_of(name, data_dir)
+    identifier = name.removeprefix(PREFIX)
+    folder = data_dir / "irds" / slug(identifier)
     if folder.is_dir():
         return folder
     if offline:
         raise DataError(f"{name} is not in {folder.parent}, and the network must not be used")
     import ir_datasets
 
-    identifier = name.removeprefix(PREFIX)
     try:
         source = ir_datasets.load(identifier)
     except KeyError as error:
@@ -71,7 +63,7 @@ def fetch(name: str, data_dir: Path, *, offline: bool, progress: Progress = SILE
             )
             (draft / "qrels").mkdir()
             rows = "".join(f"{qrel.query_id}\t0\t{qrel.doc_id}\t{qrel.relevance}\n" for qrel in source.qrels)
-            write_text(draft / "qrels" / f"{SPLIT}.tsv", rows)
+            write_text(draft / "qrels" / "test.tsv", rows)
             write_manifest(draft, url=f"{name} (ir_datasets {ir_datasets.__version__})", md5="")
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"{name}: ir_datasets failed ({error}); the same command tries again") from error
@@ -84,15 +76,15 @@ def _count(source: Any) -> int | None:
     return count if isinstance(count, int) else None
 
 
-def _documents(source: Any, advance: Any) -> Iterator[dict[str, str]]:
+def _documents(source: Any, advance: Callable[[], object]) -> Iterator[dict[str, str]]:
     """Yield title and text of each document; one of other fields has the text that ir_datasets names."""
-    apart = {"title", "text"} <= set(source.docs_cls()._fields)
+    titled = {"title", "text"} <= set(source.docs_cls()._fields)
     for document in source.docs_iter():
         advance()
         yield {
             "_id": document.doc_id,
-            "title": document.title if apart else "",
-            "text": document.text if apart else document.default_text(),
+            "title": document.title if titled else "",
+            "text": document.text if titled else document.default_text(),
         }
 
 

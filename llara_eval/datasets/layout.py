@@ -109,7 +109,7 @@ def choose(files: Files[File], split: str | None) -> tuple[File, ...]:
     for key in (split, ""):
         if key is not None and key in files:
             return files[key]
-    return tuple(name for names in files.values() for name in names)
+    return tuple(file for group in files.values() for file in group)
 
 
 def arrange(names: Iterable[str], card: str = "") -> Layouts:
@@ -123,8 +123,9 @@ def arrange(names: Iterable[str], card: str = "") -> Layouts:
         DataError: The head of the README.md is not YAML.
     """
     listed = sorted(names)
-    both = [_layouts(items) for items in (_by_card(listed, card), _by_name(listed))]
-    return max(both, key=lambda layouts: max(sum(map(bool, layout)) for layout in layouts.values()))
+    candidates = [_layouts(items) for items in (_by_card(listed, card), _by_name(listed))]
+    # The one counts that finds more of a data set; of two that find as much, the README.md.
+    return max(candidates, key=lambda layouts: max(sum(map(bool, layout)) for layout in layouts.values()))
 
 
 def arrange_judgements(names: Iterable[str], card: str = "") -> Files[str]:

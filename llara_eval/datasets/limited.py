@@ -8,6 +8,7 @@ import heapq
 import re
 from dataclasses import replace
 
+from llara_eval.core.errors import UsageError
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.types import Document, Qrels
 from llara_eval.datasets.corpus import REPORT_EVERY, DocumentStream, hash64
@@ -16,12 +17,16 @@ from llara_eval.datasets.dataset import Naming, UncheckedDataset, difference
 POOL = 100
 """Documents for each query, beside those that are judged for it."""
 
-_ENDING = re.compile(r"(?P<name>.+?)(\+limit-(?P<limit>[1-9][0-9]*))?(\+own-ids-(drop|keep))?")
+_NAME = re.compile(r"(?P<name>.+?)(\+limit-(?P<limit>[1-9][0-9]*))?(\+own-ids-(drop|keep))?")
 
 
-def whole(name: str) -> tuple[str, int | None]:
-    """Return the name of the whole data set, and the number of queries of a part of it; None: all queries."""
-    match = _ENDING.fullmatch(name)
+def whole_name(name: str) -> tuple[str, int | None]:
+    """Return the name of the whole data set, and the number of queries of a part of it; None: all queries.
+
+    Args:
+        name: The name of a data set in its results, such as ``beir/fever+limit-100+own-ids-drop``.
+    """
+    match = _NAME.fullmatch(name)
     if match is None:
         return name, None
     return match["name"], int(match["limit"]) if match["limit"] else None
@@ -42,21 +47,24 @@ def limited(dataset: UncheckedDataset, limit: int, progress: Progress = SILENT) 
 
     Args:
         dataset: The data set; its documents are read once.
-        limit: The number of queries.
+        limit: The number of queries, at least 1.
         progress: Where to show progress.
 
     Raises:
+        UsageError: The limit is less than 1.
         DataError: A document is malformed.
     """
+    if limit < 1:
+        raise UsageError(f"a limit of {limit} queries; expected at least 1")
     if limit >= len(dataset.qrels):
         return dataset
     qrels = limited_qrels(dataset.qrels, limit)
     judged = {doc_id for grades in qrels.values() for doc_id in grades}
     kept: list[tuple[int, Document]] = []
     drawn: list[tuple[int, int, Document]] = []  # a heap with the largest hash on top
-    number = 0
     known, other_name = dataset.naming
     expected = known.documents if known else None
+    number = 0
     with progress.task(f"draw from {dataset.naming.names[0]}", expected) as advance:
         for number, document in enumerate(dataset.corpus, 1):
             if document.doc_id in judged:
@@ -66,6 +74,7 @@ def limited(dataset: UncheckedDataset, limit: int, progress: Progress = SILENT) 
                 (heapq.heappush if len(drawn) < limit * POOL else heapq.heappushpop)(drawn, item)
             if not number % REPORT_EVERY:
                 advance(REPORT_EVERY)
+        advance(number % REPORT_EVERY)
     pool = sorted(kept + [(number, document) for _, number, document in drawn])
     if known and difference(known, dataset.split, number, dataset.qrels):
         known = None

@@ -18,7 +18,7 @@ from llara_eval.datasets.folder import corpus_of, judged_queries, read_judged, r
 from llara_eval.datasets.hub_manifest import HubName
 from llara_eval.datasets.known import KnownDataset
 from llara_eval.datasets.layout import Address, is_folder
-from llara_eval.datasets.limited import limited, limited_qrels, whole
+from llara_eval.datasets.limited import limited, limited_qrels, whole_name
 from llara_eval.datasets.own_ids import OwnIds
 from llara_eval.scoring.judgements import read_qrels
 
@@ -58,6 +58,7 @@ def load(
         progress: The display of progress.
 
     Raises:
+        UsageError: The limit is less than 1.
         DataError: The data set is missing and cannot be downloaded, or its content is malformed.
         CheckFailedError: The data set has several configurations, and none is named.
     """
@@ -70,7 +71,13 @@ def load(
 def find(
     name_or_folder: str, *, data_dir: Path, split: str | None, offline: bool, progress: Progress = SILENT
 ) -> UncheckedDataset:
-    """Find a data set as :func:`load` does, but read only its judgements and queries."""
+    """Find a data set as :func:`load` does, but read only its judgements and queries.
+
+    Raises:
+        DataError: The data set is missing and cannot be downloaded, or has no such split, or its judgements
+            or queries are malformed.
+        CheckFailedError: The data set has several configurations, and none is named.
+    """
     official = _official(name_or_folder)
     if official is None:
         folder = locate(name_or_folder, data_dir=data_dir, offline=offline, progress=progress)
@@ -117,12 +124,13 @@ def judgements(name: str, split: str, *, data_dir: Path) -> Qrels:
     Raises:
         DataError: The judgements are missing or malformed.
     """
-    name, limit = whole(name)
+    name, limit = whole_name(name)
     qrels = _whole_judgements(name, split, data_dir)
     return qrels if limit is None else limited_qrels(qrels, limit)
 
 
 def _whole_judgements(name: str, split: str, data_dir: Path) -> Qrels:
+    """Return the judgements of a whole data set, from its official file or its folder."""
     for known in catalogue.KNOWN.values():
         if known.files and name in naming(known.name, data_dir=data_dir).names:
             return read_qrels(find_file(data_dir / known.folder, known.files[-1][0]))

@@ -1,9 +1,9 @@
 """Queries whose identifiers are those of documents, and whether these documents are left out of the rankings.
 
 In ArguAna a query is a document of the corpus, and the document itself would be its best hit. Elsewhere ids
-may merely collide, and leaving out a document would remove a true answer. So the data set decides, which
-declares it or is recognised by its documents, or the user; and where neither does, documents stay and it is
-said how many queries are concerned.
+may merely collide, and leaving out a document would remove a relevant one. So the user decides, or else the
+data set, if it declares a rule or its documents are those of a public data set that does. Where neither
+decides, the documents stay, and a warning says how many queries are concerned.
 """
 
 from typing import Literal
@@ -23,7 +23,7 @@ def own_id_rule(
     Args:
         facts: The counts of the corpus.
         declared: Whether the data set says that own ids are dropped or kept; None: it does not say.
-        own_ids: What the user wants; None: what the data set says, or to keep them.
+        own_ids: What the user wants; None: what the data set says or, if it says nothing, to keep them.
     """
     twin = catalogue.with_documents(facts.ids) if declared is None else None
     usual = twin.drop_own_ids if twin else bool(declared)
@@ -34,8 +34,8 @@ def own_id_rule(
     queries = (
         f"{facts.own_ids:,} queries have the id of a document ({facts.own_texts:,} of them its text, too)"
     )
-    which = "are left out of" if drop else "stay in"
-    warning = f"{queries}; these documents {which} the rankings of their queries"
+    happens = "are left out of" if drop else "stay in"
+    warning = f"{queries}; these documents {happens} the rankings of their queries"
     if own_ids is not None:
         warning += f", as --own-ids {own_ids} says"
     elif twin and twin.drop_own_ids:

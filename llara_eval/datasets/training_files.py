@@ -41,20 +41,20 @@ def training_files(path: Path) -> tuple[Path, ...]:
     """
     folder, configuration = Address.of(path)
     names = sorted(names_in(folder))
-    files: dict[str, dict[str, tuple[str, ...]]] = {}
-    for (name, _, split), group in first_forms(_by_card(names, card_of(folder)) or _by_name(names)).items():
+    items = _by_card(names, card_of(folder)) or _by_name(names)
+    by_configuration: dict[str, dict[str, tuple[str, ...]]] = {}
+    for (name, _, split), files in first_forms(items).items():
         if split not in _EVALUATION:
-            files.setdefault(name, {})[split] = group
-    configuration = choose_configuration([*files], configuration, folder, partial=False)
-    splits = files.get(configuration, {})
-    kept = [splits[TRAIN]] if TRAIN in splits else [*splits.values()]
-    paths = tuple(folder / name for group in kept for name in group)
-    if not paths:
+            by_configuration.setdefault(name, {})[split] = files
+    configuration = choose_configuration([*by_configuration], configuration, folder, partial=False)
+    splits = by_configuration.get(configuration, {})
+    kept = splits[TRAIN] if TRAIN in splits else tuple(file for files in splits.values() for file in files)
+    if not kept:
         raise DataError(
             f"{path} has neither documents and queries nor a file of training rows, such as train.jsonl"
         )
-    logger.info("%s: training rows from %s", path, ", ".join(name for group in kept for name in group))
-    return paths
+    logger.info("%s: training rows from %s", path, ", ".join(kept))
+    return tuple(folder / file for file in kept)
 
 
 def _by_card(names: Sequence[str], card: str) -> list[Item]:

@@ -7,7 +7,6 @@
 """
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,11 +51,10 @@ def converted(origin: Path, number: int, row: Row) -> Row:
     if "positive_passages" in row:
         texts = {ours: _passages(origin, number, row, theirs) for theirs, ours in _TEVATRON.items()}
         return {**kept, "query": _one(origin, number, row, _QUERY), **texts}
-    labels = next((name for name in _LABELS if name in row), None)
-    passages = [name for name in (*_PASSAGE, *_LISTS) if name in row]
-    if not passages or not any(name in row for name in _QUERY):
+    if not (row.keys() & {*_PASSAGE, *_LISTS} and row.keys() & {*_QUERY}):
         return row
     query = _one(origin, number, row, _QUERY)
+    labels = _labels(row)
     if labels is not None:
         texts = _labelled(origin, number, row, labels)
     else:
@@ -82,7 +80,7 @@ def read_groups(path: Path, advance: Callable[[int], object] | None = None) -> I
         group = converted(path, number, row)
         if not isinstance(group.get("pos"), list):
             raise DataError.at(path, number, f"expected {FORMS}; found {', '.join(row) or 'nothing'}")
-        if not any(name in row for name in _LABELS):
+        if _labels(row) is None:
             yield number, group
             continue
         _, merged = labelled.setdefault(group["query"], (number, {**group, "pos": [], "neg": []}))
@@ -93,10 +91,18 @@ def read_groups(path: Path, advance: Callable[[int], object] | None = None) -> I
             raise DataError.at(
                 path, number, f"a passage of this query has label 1 and 0: {both.pop()[:60]!r}"
             )
-    yield from ((number, row) for number, row in labelled.values() if row["pos"])
-    without = Counter(bool(row["pos"]) for _, row in labelled.values())[False]
+    kept = [(number, row) for number, row in labelled.values() if row["pos"]]
+    yield from kept
+    without = len(labelled) - len(kept)
     if without:
         logger.warning("%s: %d of %d queries have no positive and are left out", path, without, len(labelled))
+
+
+def _labels(row: Row) -> str | None:
+    """Return the field of the labels of a row of sentence-transformers, or None; other forms have none."""
+    if isinstance(row.get("pos"), list) or "positive_passages" in row:
+        return None
+    return next((name for name in _LABELS if name in row), None)
 
 
 def _one(origin: Path, number: int, row: Row, names: tuple[str, ...]) -> str:

@@ -132,7 +132,9 @@ def test_a_failure_that_stays_is_said_and_nothing_incomplete_is_read(small, tmp_
     assert len(open_set(tmp_path).corpus) == 100
 
 
-def test_a_wrong_checksum_is_refused_and_the_file_deleted(small, tmp_path):
+@pytest.mark.parametrize("without_links", [False, True])
+def test_a_wrong_checksum_is_refused_and_the_file_deleted(small, tmp_path, monkeypatch, without_links):
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", without_links)
     small.wrong[CORPUS] = "0" * 64
     with pytest.raises(
         DataError, match=r"corpus-00000-of-00001\.parquet has not the checksum that the hub states"

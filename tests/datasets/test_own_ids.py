@@ -11,7 +11,7 @@ from llara_eval.datasets import known as catalogue
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.folder import corpus_of
 from llara_eval.datasets.known import KnownDataset
-from llara_eval.datasets.limited import POOL, whole
+from llara_eval.datasets.limited import POOL, whole_name
 from llara_eval.datasets.load import judgements, load
 from llara_eval.evaluation.audit import audit
 from llara_eval.evaluation.evaluate import evaluate
@@ -189,6 +189,12 @@ def test_a_limit_beyond_the_queries_is_the_whole_set(large):
     assert (dataset.name, len(dataset.corpus), dataset.warnings) == ("large", 900, ())
 
 
+@pytest.mark.parametrize("limit", [0, -5])
+def test_a_limit_of_no_query_is_refused(large, limit):
+    with pytest.raises(UsageError, match=f"a limit of {limit} queries; expected at least 1"):
+        open_folder(large, limit=limit)
+
+
 def test_a_part_of_a_public_set_is_measured_like_it_and_is_no_member_of_a_group(large, monkeypatch):
     facts = {"documents": 900, "queries": 20, "judgements": 40, "depth": 7, "groups": ("beir-13",)}
     public = KnownDataset(name="beir/large", folder="large", **facts)
@@ -213,8 +219,8 @@ def test_results_of_a_part_can_be_audited(large, tmp_path):
 
 
 def test_the_whole_of_a_part_is_in_its_name():
-    assert whole("beir/fever+limit-100") == ("beir/fever", 100)
-    assert whole("mine+limit-7+own-ids-keep") == ("mine", 7)
-    assert whole("mine+own-ids-drop") == ("mine", None)
+    assert whole_name("beir/fever+limit-100") == ("beir/fever", 100)
+    assert whole_name("mine+limit-7+own-ids-keep") == ("mine", 7)
+    assert whole_name("mine+own-ids-drop") == ("mine", None)
     for name in ("mine", "mine+limit-0", "mine+mteb", "+limit-3"):
-        assert whole(name) == (name, None)
+        assert whole_name(name) == (name, None)

@@ -110,6 +110,15 @@ def test_labelled_queries_without_a_positive_are_left_out_with_a_warning(tmp_pat
     assert "1 of 3 queries have no positive and are left out" in caplog.text
 
 
+@pytest.mark.parametrize("form", ["ours", "ours without negatives", "Tevatron"])
+def test_a_score_is_a_label_only_beside_a_single_passage(tmp_path, form):
+    rows = FORMS.get(form) or [{"query": row["query"], "pos": row["pos"]} for row in OURS]
+    path = write(tmp_path / "rows.parquet", [{**row, "score": 0.5} for row in (*rows, rows[0])])
+    assert [(row["query"], row["pos"]) for row in read(path)] == [
+        (row["query"], row["pos"]) for row in (*OURS, OURS[0])
+    ]
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [
