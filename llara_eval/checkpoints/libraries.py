@@ -240,13 +240,14 @@ def read_gguf(path: Path) -> tuple[Any, Any]:
     """Read a model, in float32, and its tokenizer from a GGUF file alone: no file beside it counts.
 
     Raises:
-        DataError: The file cannot be read as a model.
+        DataError: The file cannot be read as a model, or lacks a tensor.
         MissingPartError: The reader of GGUF files is not installed.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    from transformers.utils.logging import disable_progress_bar
+    from transformers.utils import logging as transformers_logging
 
-    disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # what it reports, it reports to us too
     options: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     with (
         tempfile.TemporaryDirectory() as alone,
@@ -255,12 +256,16 @@ def read_gguf(path: Path) -> tuple[Any, Any]:
         reading(path, "cannot be read as a GGUF model", package="gguf"),
     ):
         (Path(alone) / "model.gguf").symlink_to(path.resolve())
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             alone,
             gguf_file="model.gguf",
             quantization_config=GgufConfig(dequantize=True),  # a model that is not cannot be saved
             dtype=torch.float32,
             attn_implementation=None,
+            output_loading_info=True,
             **options,
         )
-        return model, AutoTokenizer.from_pretrained(alone, gguf_file="model.gguf", **options)
+        tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file="model.gguf", **options)
+    if report["missing_keys"]:  # transformers would invent them
+        raise DataError(f"{path} lacks {min(report['missing_keys'])}: its weights are not complete")
+    return model, tokenizer

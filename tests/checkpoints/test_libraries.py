@@ -155,6 +155,27 @@ def test_a_gguf_file_of_no_tensors_is_refused_before_a_model_is_built(tmp_path, 
         resolve(str(tmp_path / "model.gguf"))
 
 
+def test_a_gguf_file_that_lacks_a_tensor_is_refused_without_a_report_of_the_library(
+    tmp_path, monkeypatch, capfd
+) -> None:
+    import gguf
+
+    monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
+    add_tensor = gguf.GGUFWriter.add_tensor
+
+    def add_others(self, name, *rest):
+        if name != "blk.0.attn_q.weight":
+            add_tensor(self, name, *rest)
+
+    monkeypatch.setattr(gguf.GGUFWriter, "add_tensor", add_others)
+    write_gguf(tmp_path / "model.gguf", pooling_type=1)
+    with pytest.raises(
+        DataError, match=r"model\.gguf lacks model\.layers\.0\.self_attn\.q_proj\.weight: its weights are not"
+    ):
+        resolve(str(tmp_path / "model.gguf"))
+    assert "LOAD REPORT" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     "value",
     [
