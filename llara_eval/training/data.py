@@ -165,6 +165,15 @@ def _index(
     return np.load(cached, allow_pickle=False)  # type: ignore[no-any-return]
 
 
+def _is_unicode(row: Mapping[str, Any]) -> bool:
+    """Return whether UTF-8 and a tokenizer can hold all texts of a row; JSON has escapes for half a pair."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _checked(path: Path, plain: Path, row_format: RowFormat, advance: Advance) -> Iterator[tuple[int, int]]:
     """Yield byte offset and line number of every row that is not blank."""
     offset = 0
@@ -180,7 +189,10 @@ def _checked(path: Path, plain: Path, row_format: RowFormat, advance: Advance) -
                     text = content.decode()
                 except UnicodeDecodeError as error:
                     raise DataError.at(path, number, f"not UTF-8 ({error.reason})") from error
-                decode(parse_object(path, number, text), row_format.record_type, f"{path}:{number}")
+                row = parse_object(path, number, text)
+                if "\\u" in text and not _is_unicode(row):
+                    raise DataError.at(path, number, "a text holds half a surrogate pair")
+                decode(row, row_format.record_type, f"{path}:{number}")
                 yield offset + mark, number
             offset += len(line)
             advance(len(line))

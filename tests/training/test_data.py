@@ -57,6 +57,10 @@ def test_rows_are_read_by_number_whatever_the_byte_order_mark_blank_lines_and_li
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (
+            b'{"text": "\\ud83d\\ude00"}\n{"text": "\\ud800"}\n',
+            "rows0.jsonl:2: a text holds half a surrogate pair",
+        ),
         (b'{"text": "a"}\n{"txt": 1}\n', "rows0.jsonl:2: Object missing required field `text`"),
         (b'{"text": "a"}\n\n{"text": \n', "rows0.jsonl:3: not valid JSON"),
         (b'["text"]\n', "rows0.jsonl:1: expected a JSON object, found"),
