@@ -1,5 +1,6 @@
 """A hostile case: files that are damaged, one command on them, and what its rule allows."""
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -33,7 +34,11 @@ HARMLESS_OR_PARTIAL = frozenset({0, 6})
 UNWRITABLE = frozenset({1})
 """The place of the output cannot be written: the base class of errors, with advice."""
 
-INTERRUPTED, TERMINATED = frozenset({130}), frozenset({143})
+OWN_FOLDERS = ("out", "home", "user", "tmp")
+"""Folders of each room that a command may change: outputs, its cache, the user's home, temporary files."""
+
+CANARY = "HOSTILE_CANARY"
+"""Variable of the environment with the path of a file that planted code writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,29 @@ class Outcome:
 
 
 Damage = Callable[[Path], object]
+"""Changes the files of a room, whose path it gets."""
+
 Check = Callable[[Path, Outcome], Iterable[str]]
+"""Gets the room and the outcome, and yields problems."""
+
+
+def intact(room: Path) -> None:
+    """Damage nothing."""
+
+
+def unchecked(room: Path, outcome: Outcome) -> Iterable[str]:
+    """Return no further problems."""
+    return ()
+
+
+def shell(text: str) -> tuple[str, ...]:
+    """Return the words of a command, as a shell divides it."""
+    return tuple(shlex.split(text))
+
+
+def replaced(words: tuple[str, ...], old: str, new: str) -> tuple[str, ...]:
+    """Return a command with one word in the place of another."""
+    return tuple(new if word == old else word for word in words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,31 +84,31 @@ class Case:
         id: Class, subject and damage, with slashes between them.
         words: The command; paths are relative to the room, which is the working directory.
         parts: Names of prepared parts that are copied into the room, see :mod:`parts`.
-        damage: Changes the room before the command; it gets the path of the room.
+        damage: Changes the room before the command.
         codes: The exit codes that the rule allows.
         before: Commands that run first and must succeed, each followed by a damage.
-        check: Further conditions; it gets the room and the outcome, and yields problems.
+        check: Further conditions.
         environment: Variables of the environment.
         limits: Limits by name, as in :mod:`resource`, in bytes.
         streams: Unusual streams: ``stdout=closed``, ``stderr=/dev/full``, ``stdout=pipe`` (broken), …
         signal: Number of a signal, and the seconds after which it is sent.
         code_may_run: Whether the user has allowed the code of a checkpoint.
-        writes: Parts of the room that may change.
+        writes: Parts of the room that may change besides :data:`OWN_FOLDERS`.
     """
 
     id: str
     words: tuple[str, ...]
     parts: tuple[str, ...] = ()
-    damage: Damage = lambda room: None
+    damage: Damage = intact
     codes: frozenset[int] = FINE
     before: tuple[tuple[tuple[str, ...], Damage], ...] = ()
-    check: Check = lambda room, outcome: ()
+    check: Check = unchecked
     environment: Mapping[str, str | None] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     streams: Mapping[str, str] = field(default_factory=dict)
     signal: tuple[int, float] | None = None
     code_may_run: bool = False
-    writes: tuple[str, ...] = ("out", "home", "user", "tmp")
+    writes: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:
@@ -105,11 +132,11 @@ def all_cases() -> dict[str, Case]:
         weights,
     )
 
-    rooms: Sequence[Any] = (
+    modules: Sequence[Any] = (
         *(runs, checkpoints, weights, code, collection, training, caches, outputs, results, shown),
         environment,
     )
-    cases = [case for room in rooms for case in room.cases()]
+    cases = [case for module in modules for case in module.cases()]
     by_id = {case.id: case for case in cases}
     assert len(by_id) == len(cases), "two cases have one id"
     return by_id

@@ -56,14 +56,15 @@ def run(case: Case, words: tuple[str, ...], room: Path, logs: Path, spare: set[s
     sys.argv = ["llara-eval", *words]
     tempfile.tempdir = None  # this process has asked for it already, with another TMPDIR
     sys.dont_write_bytecode = True
-    more = os.environ.get("PYTHONPATH", "") if "PYTHONPATH" in case.environment else ""
-    sys.path[:] = [path for path in (more, *sys.path) if path]
+    python_path = os.environ.get("PYTHONPATH", "") if "PYTHONPATH" in case.environment else ""
+    sys.path[:] = [path for path in (python_path, *sys.path) if path]
     _watch(report, (str(room), "/dev/null", "/dev/full", "/dev/tty", "/proc", *spare))
     os.write(ready, b"r")
     os._exit(_main())
 
 
 def _main() -> int:
+    """Run the command line as its own process would; return the exit code."""
     from llara_eval.cli import main
 
     code: Any = 0
@@ -111,14 +112,14 @@ def _set_streams(case: Case, logs: Path) -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def _watch(report: int, places: tuple[str, ...]) -> None:
-    """Report requests off the machine, programs, and changes of files outside given places."""
+def _watch(report: int, changeable: tuple[str, ...]) -> None:
+    """Report requests off the machine, programs, and changes of files that are not below given paths."""
 
     def inside(path: Any) -> bool:
         if isinstance(path, int) or path is None:
             return True
         real = os.path.realpath(os.fsdecode(path))
-        return any(real == place or real.startswith(f"{place}/") for place in places)
+        return any(real == allowed or real.startswith(f"{allowed}/") for allowed in changeable)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         violation = _violation(event, arguments, inside)

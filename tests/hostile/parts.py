@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from case import replaced, shell
+
 RunCommand = Callable[[Path, tuple[str, ...]], None]
 """Runs a command in a room; it must succeed."""
 
@@ -14,6 +16,19 @@ DOCUMENTS = {f"d{i}": f"{word} {WORDS[i - 3]} {WORDS[i - 5]}" for i, word in enu
 QUERIES = {f"q{i}": f"{WORDS[i]} {WORDS[i + 1]}" for i in range(5)}
 QRELS = {f"q{i}": {f"d{i}": 2, f"d{i + 1}": 1, f"d{i + 5}": 0} for i in range(5)}
 RUN = {f"q{i}": {f"d{(i * 3 + rank) % 11}": 9.5 - rank for rank in range(6)} for i in range(5)}
+
+EVALUATE = shell("evaluate -m ckpt -d collection --offline")
+STORE = (*EVALUATE, "--runs-dir", "runs", "-q")
+OVERLAP = shell("overlap --train groups.jsonl -d collection --offline")
+MINE = shell("mine -m ckpt --data groups.jsonl --offline -q")
+TRAIN = shell(
+    "finetune -m ckpt --data groups.jsonl --output out/tuned --steps 4 --batch-size 4 --batch-tokens 600 "
+    "--dtype float32 --save-minutes 0 --offline -q -o lora=false -o passage_length=64"
+)
+"""Usual commands; an attack adds options, of which the last value counts."""
+
+INTERRUPTED = "INTERRUPTED"
+"""A first word: Ctrl-C is pressed after the second training state of the command that follows."""
 
 
 def make(name: str, parts: Path, command: RunCommand) -> Path:
@@ -136,27 +151,16 @@ def _gguf(folder: Path, parts: Path, command: RunCommand) -> None:
     write_gguf(folder / "ckpt" / "model.gguf", pooling_type=1)
 
 
-EVALUATE = ("evaluate", "-m", "ckpt", "-d", "collection", "--runs-dir", "runs", "--offline", "-q")
-
-
 def _evaluated(folder: Path, parts: Path, command: RunCommand) -> None:
     """Evaluate two systems: results in ``runs``, caches in ``home``, a finding about training data."""
     for name in ("collection", "templated"):
         copy(make(name, parts, command), folder)
-    command(folder, (*EVALUATE, "--name", "first"))
+    command(folder, (*STORE, "--name", "first"))
     templated(folder / "second", seed=1)
-    command(folder, tuple("second" if word == "ckpt" else word for word in EVALUATE))
-    overlap = ("overlap", "--train", "groups.jsonl", "-d", "collection", "--runs-dir", "runs", "--offline")
-    command(folder, overlap)
-    command(folder, ("leaderboard", "--runs-dir", "runs", "--output", "board.md"))
+    command(folder, replaced(STORE, "ckpt", "second"))
+    command(folder, (*OVERLAP, "--runs-dir", "runs"))
+    command(folder, shell("leaderboard --runs-dir runs --output board.md"))
     (folder / "board.md").unlink()
-
-
-TRAIN = (
-    *("finetune", "-m", "ckpt", "--data", "groups.jsonl", "--output", "out/tuned", "--steps", "4"),
-    *("--batch-size", "4", "--batch-tokens", "600", "--dtype", "float32", "--save-minutes", "0"),
-    *("--offline", "-q", "-o", "lora=false", "-o", "passage_length=64"),
-)
 
 
 def _training(folder: Path, parts: Path, command: RunCommand) -> None:
@@ -173,7 +177,7 @@ def _trained(folder: Path, parts: Path, command: RunCommand) -> None:
 def _unfinished(folder: Path, parts: Path, command: RunCommand) -> None:
     """Interrupt a training run after two steps, so that it leaves a training state."""
     copy(make("training", parts, command), folder)
-    command(folder, ("INTERRUPTED", *TRAIN))
+    command(folder, (INTERRUPTED, *TRAIN))
 
 
 def _trained_only(folder: Path, parts: Path, command: RunCommand) -> None:

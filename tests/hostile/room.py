@@ -1,5 +1,6 @@
 """The folder of a case: its files before and after."""
 
+import json
 import os
 import re
 import stat
@@ -51,8 +52,6 @@ def changes(before: dict[str, str], after: dict[str, str]) -> Iterator[str]:
 
 def problems_of_output(case: Case, outcome: Outcome, room: Path) -> Iterator[str]:
     """Yield a sentence for each thing that no command may print."""
-    import json
-
     if TRACEBACK in outcome.stderr or TRACEBACK in outcome.stdout:
         lines = outcome.stderr.decode(errors="replace").strip().splitlines()
         yield f"a traceback: {lines[-1][:200] if lines else ''}"

@@ -27,15 +27,13 @@ from typing import Any
 import guard
 import parts
 import room as rooms
-from case import Case, Outcome, all_cases
+from case import CANARY, OWN_FOLDERS, Case, Outcome, all_cases
 
 LONGEST = 20.0
 """Seconds that a command may take."""
 
-CANARY = "HOSTILE_CANARY"
-"""Variable of the environment with the path that planted code writes."""
-
 _ANSWERS = b"y\n" * 500
+"""What stdin offers to a command that asks."""
 
 
 def warm() -> None:
@@ -98,23 +96,22 @@ class Server:
             shutil.rmtree(room.parent, ignore_errors=True)
 
     def _run(self, case: Case, room: Path) -> dict[str, Any]:
-        room.mkdir()
-        for name in ("out", "home", "user", "tmp"):
-            (room / name).mkdir()
+        _furnish(room)
         for name in case.parts:
             if not (self.folder / "parts" / name).exists():
                 _apart(partial(parts.make, name, self.folder / "parts", self._make))
             parts.copy(self.folder / "parts" / name, room)
         for words, damage in case.before:
-            outcome, problems, _ = self._command(case, words, room)
+            outcome, _, _ = self._command(case, words, room)
             if outcome.code:
                 text = outcome.stderr.decode(errors="replace")[-600:]
                 return _answer([f"the command before failed: {' '.join(words)}: {text}"], outcome, 0.0)
             _apart(partial(damage, room))
         _apart(partial(case.damage, room))
-        before = rooms.snapshot(room, case.writes)
+        changeable = (*OWN_FOLDERS, *case.writes)
+        before = rooms.snapshot(room, changeable)
         outcome, problems, seconds = self._command(case, case.words, room)
-        problems += rooms.changes(before, rooms.snapshot(room, case.writes))
+        problems += rooms.changes(before, rooms.snapshot(room, changeable))
         problems += rooms.problems_of_output(case, outcome, room)
         if not problems:
             problems += _apart(lambda: list(case.check(room, outcome)))
@@ -134,7 +131,7 @@ class Server:
                 os.environ |= _environment(room, canary)
                 os.dup2(reading, 0)
                 sys.stdin = open(0, closefd=False)  # noqa: SIM115
-                if words[0] == "INTERRUPTED":
+                if words[0] == parts.INTERRUPTED:
                     words = words[1:]
                     _interrupt_training()
                 guard.run(case, words, room, logs, {*self.spare, str(canary)}, ready)
@@ -166,13 +163,18 @@ class Server:
 
     def _make(self, room: Path, words: tuple[str, ...]) -> None:
         """Run a command that makes a part."""
-        for name in ("out", "home", "user", "tmp"):
-            (room / name).mkdir(exist_ok=True)
+        _furnish(room)
         outcome, _, _ = self._command(Case(id="part", words=words), words, room)
         for logs in room.parent.glob("logs-*"):
             shutil.rmtree(logs)
-        expected = 130 if words[0] == "INTERRUPTED" else 0
+        expected = 130 if words[0] == parts.INTERRUPTED else 0
         assert outcome.code == expected, f"{words}: {outcome.stderr.decode(errors='replace')[-3000:]}"
+
+
+def _furnish(room: Path) -> None:
+    """Make the folders that every room has."""
+    for name in OWN_FOLDERS:
+        (room / name).mkdir(parents=True, exist_ok=True)
 
 
 def _apart(function: Callable[[], Any]) -> Any:
@@ -181,8 +183,8 @@ def _apart(function: Callable[[], Any]) -> Any:
     pid = os.fork()
     if not pid:
         try:
-            found = function()
-            texts = found if isinstance(found, list) and all(isinstance(one, str) for one in found) else []
+            result = function()
+            texts = result if isinstance(result, list) and all(isinstance(one, str) for one in result) else []
             os.write(writing, json.dumps(texts[:5]).encode())
             os._exit(0)
         except BaseException:
@@ -222,11 +224,10 @@ def _interrupt_training() -> None:
 def _wait(pid: int, number: tuple[int, float] | None) -> tuple[int, bool]:
     """Wait for a process; return its exit code (or minus its signal), and whether it had to be killed."""
     handle = os.pidfd_open(pid)
-    left = LONGEST
     if number is not None:
         select.select([handle], [], [], number[1])
         os.kill(pid, number[0])
-    late = not select.select([handle], [], [], left)[0]
+    late = not select.select([handle], [], [], LONGEST)[0]
     if late:
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)

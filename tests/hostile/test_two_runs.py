@@ -17,9 +17,7 @@ def test_a_second_run_with_the_same_output_is_refused(tmp_path: Path) -> None:
     for make in ("collection", "llama"):
         parts.copy(parts.make(make, tmp_path / "parts", lambda room, words: None), tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "LLARA_EVAL_HOME": str(tmp_path / "home")}
-    position = parts.TRAIN.index("--steps") + 1
-    words = (*parts.TRAIN[:position], "100000", *parts.TRAIN[position + 1 :])
-    command = [sys.executable, "-m", "llara_eval", *words]
+    command = [sys.executable, "-m", "llara_eval", *parts.TRAIN, "--steps", "100000"]
     first = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
     try:
         end = time.monotonic() + 120

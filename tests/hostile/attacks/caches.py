@@ -5,17 +5,17 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from case import DOUBTFUL, FINE, UNWRITABLE, Case, Damage, Outcome
-from damage import KINDS, VALUES, dump
-from parts import EVALUATE
+from case import DOUBTFUL, UNWRITABLE, Case, Damage, Outcome, intact, shell
+from damage import BYTES, STAND_INS, VALUES, Change, cut, dump, flip, together, value
+from parts import STORE
 
-from attacks.weights import shards
+from attacks.weights import sharded
 
-AGAIN = (*EVALUATE, "--on-existing", "always", "--name", "first")
+AGAIN = (*STORE, "--on-existing", "always", "--name", "first")
 """Measures again, with the caches of the first time."""
 
 
@@ -27,7 +27,7 @@ def same_result(room: Path, outcome: Outcome) -> Iterator[str]:
             yield "the values of queries are others than before, and nothing was said"
 
 
-def _kept(room: Path) -> None:
+def _keep_result(room: Path) -> None:
     shutil.copy(room / "runs/first/collection/per_query.tsv", room / "before.tsv")
 
 
@@ -56,72 +56,70 @@ def cases() -> Iterator[Case]:
     yield from _stale()
 
 
-def _evaluated(identifier: str, damage: Damage, codes: frozenset[int] = DOUBTFUL, **more: Any) -> Case:
-    def prepared(room: Path) -> None:
-        _kept(room)
-        damage(room)
-
-    return Case(
-        id=identifier,
-        words=AGAIN,
-        parts=("evaluated",),
-        damage=prepared,
-        codes=codes,
-        check=same_result,
-        writes=("out", "home", "user", "tmp", "runs"),
-        **more,
-    )
-
-
 def _damaged(name: str, pattern: str) -> Iterator[Case]:
-    def changed(seed: int, how: str) -> Damage:
-        def damage(room: Path) -> None:
-            drawn = random.Random(seed)
-            path = drawn.choice(_files(room, pattern))
-            old = path.read_bytes()
-            if how == "bit":
-                position = drawn.randrange(8 * len(old))
-                new = bytearray(old)
-                new[position // 8] ^= 1 << position % 8
-                path.write_bytes(new)
-            elif how == "cut":
-                path.write_bytes(old[: int(len(old) * drawn.random())])
-            elif how == "NULs":
-                path.write_bytes(b"\0" * len(old))
-            elif how == "swapped":
-                other = drawn.choice(_files(room, pattern))
-                path.write_bytes(other.read_bytes())
-            else:
-                KINDS[how](path)
-
-        return damage
-
-    for how in ("bit", "cut", "NULs", "swapped", *KINDS):
-        for seed in range(4 if how == "bit" else 2 if how == "cut" else 1):
-            codes = DOUBTFUL | UNWRITABLE if how in KINDS else DOUBTFUL
-            yield _evaluated(f"caches/{name}/{how} {seed}", changed(seed, how), codes)
+    changes = {
+        **{f"bit {seed}": (seed, _bytes(flip(seed))) for seed in range(4)},
+        **{f"cut {seed}": (seed, _bytes(cut(share))) for seed, share in enumerate((0.4, 0.8))},
+        "NULs 0": (0, _bytes(BYTES["NULs"])),
+        **{f"{how} 0": (0, stand_in) for how, stand_in in STAND_INS.items()},
+    }
+    damages = {how: _one_of(pattern, seed, change) for how, (seed, change) in changes.items()}
+    damages["swapped 0"] = _swapped(pattern)
     if "records" in name or name == "keys":
-        for key, new in VALUES.items():
-            yield _evaluated(f"caches/{name}/a value that is {key}", _set(pattern, new))
+        damages |= {f"a value that is {key}": _set(pattern, new) for key, new in VALUES.items()}
+    for how, damage in damages.items():
+        yield Case(
+            id=f"caches/{name}/{how}",
+            words=AGAIN,
+            parts=("evaluated",),
+            damage=together(_keep_result, damage),
+            codes=DOUBTFUL | UNWRITABLE if how.removesuffix(" 0") in STAND_INS else DOUBTFUL,
+            check=same_result,
+            writes=("runs",),
+        )
 
 
-def _set(pattern: str, new: Any) -> Damage:
+def _one_of(pattern: str, seed: int, change: Callable[[Path], object]) -> Damage:
+    """Return a damage of one of the files that match a pattern, drawn by a seed."""
+    return lambda room: change(random.Random(seed).choice(_files(room, pattern)))
+
+
+def _swapped(pattern: str) -> Damage:
+    """Return a damage that puts the last file that matches a pattern in the place of the first."""
+
     def damage(room: Path) -> None:
-        for path in _files(room, pattern):
-            whole = json.loads(path.read_text())
-            key = sorted(whole)[0]
-            path.write_bytes(dump({**whole, key: new}))
+        files = _files(room, pattern)
+        files[0].write_bytes(files[-1].read_bytes())
 
     return damage
 
 
+def _bytes(change: Change) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(change(path.read_bytes()))
+
+
+def _set(pattern: str, new: Any) -> Damage:
+    """Return a damage that sets the first value of each file that matches a pattern."""
+
+    def damage(room: Path) -> None:
+        for path in _files(room, pattern):
+            whole = json.loads(path.read_text())
+            path.write_bytes(dump({**whole, min(whole): new}))
+
+    return damage
+
+
+def _of_host(pid: Any) -> dict[str, Any]:
+    return {"host": os.uname().nodename, "pid": pid, "id": "x", "renewed": 0}
+
+
 _LEASES: Mapping[str, Any] = {
     "of another host": {"host": "elsewhere", "pid": 1, "id": "x", "renewed": 0},
-    "of this process": {"host": os.uname().nodename, "pid": os.getpid(), "id": "x", "renewed": 0},
-    "of no process": {"host": os.uname().nodename, "pid": 2**22 - 1, "id": "x", "renewed": 0},
-    "of a negative process": {"host": os.uname().nodename, "pid": -1, "id": "x", "renewed": 0},
-    "of process 0": {"host": os.uname().nodename, "pid": 0, "id": "x", "renewed": 0},
-    "of a large process": {"host": os.uname().nodename, "pid": 10**30, "id": "x", "renewed": 0},
+    "of this process": _of_host(os.getpid()),
+    "of no process": _of_host(2**22 - 1),
+    "of a negative process": _of_host(-1),
+    "of process 0": _of_host(0),
+    "of a large process": _of_host(10**30),
     "with a path": {"host": "elsewhere", "pid": 1, "id": "../../../escaped", "renewed": 0},
     "with a long id": {"host": "elsewhere", "pid": 1, "id": "x" * 300, "renewed": 0},
     "of nulls": {"host": None, "pid": None, "id": None},
@@ -129,33 +127,39 @@ _LEASES: Mapping[str, Any] = {
     "empty": None,
     "of text": "x",
 }
+"""Name → what stands in a lease; None: nothing."""
 
 
 def _leases() -> Iterator[Case]:
-    encode = ("encode", "-m", "ckpt", "-d", "collection", "--offline", "-q", "--lease-seconds", "5")
     for name, lease in _LEASES.items():
         for age, seconds in {"old": -10_000.0, "of now": 0.0, "of the future": 10_000_000.0}.items():
             if age == "of now" and "process" not in name:
-                continue
-
-            def damage(room: Path, lease: Any = lease, seconds: float = seconds) -> None:
-                for record in _files(room, "**/vectors/**/*.npy"):
-                    path = record.parent / "leases" / f"{record.stem}.lease"
-                    path.parent.mkdir(exist_ok=True)
-                    record.unlink()
-                    path.write_bytes(b"" if lease is None else json.dumps(lease).encode())
-                    os.utime(path, (time.time() + seconds,) * 2)
-
+                continue  # it would be waited for
             yield Case(
                 id=f"caches/leases/{name}, {age}",
-                words=encode,
+                words=shell("encode -m ckpt -d collection --offline -q --lease-seconds 5"),
                 parts=("evaluated",),
-                damage=damage,
-                codes=FINE,
+                damage=_leased(lease, seconds),
             )
 
 
+def _leased(lease: Any, seconds: float) -> Damage:
+    """Return a damage that puts a lease in the place of each shard of vectors, changed at a time from now."""
+
+    def damage(room: Path) -> None:
+        for shard in _files(room, "**/vectors/**/*.npy"):
+            path = shard.parent / "leases" / f"{shard.stem}.lease"
+            path.parent.mkdir(exist_ok=True)
+            shard.unlink()
+            path.write_bytes(b"" if lease is None else json.dumps(lease).encode())
+            os.utime(path, (time.time() + seconds,) * 2)
+
+    return damage
+
+
 def _reseeded(file: str) -> Damage:
+    """Return a damage that gives a file of weights other values."""
+
     def damage(room: Path) -> None:
         import torch
         from safetensors.torch import load_file, save_file
@@ -167,14 +171,15 @@ def _reseeded(file: str) -> Damage:
     return damage
 
 
-def _sharded(name: str) -> Damage:
-    return lambda room: shards(room / "ckpt", name=name)
-
-
 def _linked(room: Path) -> None:
-    (room / "blob").write_bytes((room / "ckpt/model.safetensors").read_bytes())
-    (room / "ckpt/model.safetensors").unlink()
+    (room / "ckpt/model.safetensors").rename(room / "blob")
     (room / "ckpt/model.safetensors").symlink_to("../blob")
+
+
+def _two_shards(room: Path) -> None:
+    sharded("weights/a.safetensors")(room)
+    shutil.copy(room / "ckpt/weights/a.safetensors", room / "ckpt/weights/b.safetensors")
+    _reseeded("ckpt/weights/b.safetensors")(room)
 
 
 def _other_shard(room: Path) -> None:
@@ -183,60 +188,51 @@ def _other_shard(room: Path) -> None:
     index.write_text(index.read_text().replace("/a.safetensors", "/b.safetensors"))
 
 
-def _two_shards(room: Path) -> None:
-    shards(room / "ckpt", name="weights/a.safetensors")
-    shutil.copy(room / "ckpt/weights/a.safetensors", room / "ckpt/weights/b.safetensors")
-    _reseeded("ckpt/weights/b.safetensors")(room)
-
-
 def _other_pooling(room: Path) -> None:
     path = room / "ckpt/1_Pooling/config.json"
     path.write_text(path.read_text().replace("true", "XX").replace("false", "true", 1).replace("XX", "false"))
 
 
+def _other_tokens(room: Path) -> None:
+    path = room / "ckpt/tokenizer.json"
+    whole = json.loads(path.read_text())
+    vocabulary = whole["model"]["vocab"]
+    vocabulary["a"], vocabulary["e"] = vocabulary["e"], vocabulary["a"]
+    path.write_text(json.dumps(whole))
+
+
+_SHARD = "model-00001-of-00001.safetensors"
+
+_STALE: Mapping[str, tuple[str, Damage, Damage]] = {
+    "weights": ("templated", intact, _reseeded("ckpt/model.safetensors")),
+    "a shard": ("templated", sharded(_SHARD), _reseeded(f"ckpt/{_SHARD}")),
+    "a shard in a subfolder": (
+        *("templated", sharded("weights/a.safetensors"), _reseeded("ckpt/weights/a.safetensors")),
+    ),
+    "the index alone": ("templated", _two_shards, _other_shard),
+    "what a link leads to": ("templated", _linked, _reseeded("blob")),
+    "the base of an adapter": ("lora", intact, _reseeded("base/model.safetensors")),
+    "the adapter": ("lora", intact, _reseeded("ckpt/adapter_model.safetensors")),
+    "the pooling": ("sentence", intact, _other_pooling),
+    "the tokenizer": ("templated", intact, _other_tokens),
+    "the base's config": ("lora", intact, value("base/config.json", "rms_norm_eps", 0.5)),
+    "the config": ("templated", intact, value("ckpt/config.json", "rms_norm_eps", 0.5)),
+    "the template": ("templated", intact, value("ckpt/template.json", "query.prompt", "find ")),
+}
+"""Name → a part, what is changed before the first evaluation, and what after it."""
+
+
 def _stale() -> Iterator[Case]:
     """Yield checkpoints that change between two evaluations: no vector of the first may serve the second."""
-
-    changes: Mapping[str, tuple[str, Damage, Damage]] = {
-        "weights": ("templated", lambda room: None, _reseeded("ckpt/model.safetensors")),
-        "a shard": (
-            "templated",
-            _sharded("model-00001-of-00001.safetensors"),
-            _reseeded("ckpt/model-00001-of-00001.safetensors"),
-        ),
-        "a shard in a subfolder": (
-            "templated",
-            _sharded("weights/a.safetensors"),
-            _reseeded("ckpt/weights/a.safetensors"),
-        ),
-        "the index alone": ("templated", _two_shards, _other_shard),
-        "what a link leads to": ("templated", _linked, _reseeded("blob")),
-        "the base of an adapter": ("lora", lambda room: None, _reseeded("base/model.safetensors")),
-        "the adapter": ("lora", lambda room: None, _reseeded("ckpt/adapter_model.safetensors")),
-        "the pooling": ("sentence", lambda room: None, _other_pooling),
-        "the tokenizer": ("templated", lambda room: None, _other_tokens),
-        "the base's config": ("lora", lambda room: None, _changed("base/config.json", "rms_norm_eps", 0.5)),
-        "the config": ("templated", lambda room: None, _changed("ckpt/config.json", "rms_norm_eps", 0.5)),
-        "the template": (
-            "templated",
-            lambda room: None,
-            _changed("ckpt/template.json", "query.prompt", "find "),
-        ),
-    }
-    first = (*EVALUATE, "--name", "first")
-    for name, (part, before, after) in changes.items():
-
-        def prepared(room: Path, before: Damage = before) -> None:
-            before(room)
-
+    for name, (part, before, after) in _STALE.items():
         yield Case(
             id=f"caches/stale/{name}",
-            words=(*AGAIN[:-4], "--name", "first", "--on-existing", "always"),
+            words=AGAIN,
             parts=("collection", part),
-            before=((("systems", "--json"), prepared), (first, lambda room: None)),
+            before=((shell("systems --json"), before), ((*STORE, "--name", "first"), intact)),
             damage=after,
             check=_as_without_caches,
-            writes=("out", "home", "user", "tmp", "runs"),
+            writes=("runs",),
         )
 
 
@@ -248,29 +244,14 @@ def _as_without_caches(room: Path, outcome: Outcome) -> Iterator[str]:
     from adapters.options import Context
     from llara_eval.datasets.load import load
     from llara_eval.evaluation import evaluate
+    from llara_eval.evaluation.record import load_run
 
     fresh = open_checkpoint(str(room / "ckpt"), {}, {}, Context(room / "fresh"))
     dataset = load(str(room / "collection"), data_dir=room, offline=True)
     expected = evaluate.evaluate(fresh, dataset, runs_dir=room / "fresh-runs")
-    from llara_eval.evaluation.record import load_run
-
-    now = load_run(room / "runs/first/collection")
-    then = load_run(expected.folder)
-    if not np.allclose(
-        np.concatenate([s for _, _, s in now]), np.concatenate([s for _, _, s in then]), atol=1e-3
-    ):
+    stored, computed = (
+        np.concatenate([scores for *_, scores in load_run(folder)])
+        for folder in (room / "runs/first/collection", expected.folder)
+    )
+    if not np.allclose(stored, computed, atol=1e-3):
         yield "the scores are those of other weights: stale vectors were used"
-
-
-def _changed(file: str, path: str, new: Any) -> Damage:
-    from damage import value
-
-    return value(file, path, new)
-
-
-def _other_tokens(room: Path) -> None:
-    path = room / "ckpt/tokenizer.json"
-    whole = json.loads(path.read_text())
-    vocabulary = whole["model"]["vocab"]
-    vocabulary["a"], vocabulary["e"] = vocabulary["e"], vocabulary["a"]
-    path.write_text(json.dumps(whole))

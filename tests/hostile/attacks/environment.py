@@ -4,15 +4,17 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 
-from case import DAMAGED, FINE, REFUSED, UNWRITABLE, USAGE, Case, Damage
-from parts import EVALUATE, TRAIN
+from case import DAMAGED, FINE, REFUSED, UNWRITABLE, USAGE, Case, Damage, intact, shell
+from damage import write
+from parts import EVALUATE, MINE, OVERLAP, TRAIN
 
 from attacks.checkpoints import CHECK
 from attacks.collection import VERIFY
 from attacks.results import BOARD, COMPARE
 from attacks.runs import score
 
-MEASURE = (*EVALUATE[:5], "--runs-dir", "out/runs", "--offline", "--name", "é🌘")
+_INTO_OUT = (*EVALUATE, "--runs-dir", "out/runs")
+MEASURE = (*_INTO_OUT, "--name", "é🌘")
 
 COMMANDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "score": (score()[:-1], ("files",)),
@@ -26,11 +28,9 @@ COMMANDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "verify": (VERIFY[:-1], ("collection",)),
     "systems": (("systems",), ()),
     "help": (("--help",), ()),
-    "plan": (
-        ("plan", "-m", "ckpt", "-d", "collection", "--no-probe", "--offline"),
-        ("collection", "templated"),
-    ),
+    "plan": (shell("plan -m ckpt -d collection --no-probe --offline"), ("collection", "templated")),
 }
+"""Name → a command, and the parts that it needs."""
 
 _ENVIRONMENTS: Mapping[str, Mapping[str, str | None]] = {
     "ASCII": {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"},
@@ -60,19 +60,20 @@ def cases() -> Iterator[Case]:
     """Yield the cases."""
     for command, (words, parts) in COMMANDS.items():
         for name, environment in _ENVIRONMENTS.items():
-            ranked = name == "rank of text"
             yield Case(
                 id=f"environment/{name}/{command}",
                 words=words,
                 parts=parts,
                 environment=environment,
-                codes=FINE | (USAGE if ranked or "HOME" in name else frozenset()),
+                codes=FINE | USAGE if name == "rank of text" or "HOME" in name else FINE,
             )
         for name, streams in _STREAMS.items():
-            lost = set(streams.values()) & {"/dev/full", "pipe"}
-            codes = FINE | UNWRITABLE if lost else FINE
             yield Case(
-                id=f"environment/{name}/{command}", words=words, parts=parts, streams=streams, codes=codes
+                id=f"environment/{name}/{command}",
+                words=words,
+                parts=parts,
+                streams=streams,
+                codes=FINE if "closed" in name else FINE | UNWRITABLE,
             )
     yield from _signals()
     yield from _limits()
@@ -82,20 +83,10 @@ def cases() -> Iterator[Case]:
 
 
 def _signals() -> Iterator[Case]:
-    slow = {
-        "evaluate": (MEASURE, ("collection", "templated"), FINE),
-        "check": (CHECK, ("templated",), FINE),
-        "finetune": (
-            tuple(
-                "60" if word == "4" and TRAIN[i - 1] == "--steps" else word for i, word in enumerate(TRAIN)
-            ),
-            ("training",),
-            FINE,
-        ),
-        "leaderboard": (BOARD, ("evaluated",), FINE),
-        "verify": (VERIFY, ("collection",), FINE),
-    }
-    for command, (words, parts, ends) in slow.items():
+    slow = {name: COMMANDS[name] for name in ("evaluate", "leaderboard")}
+    slow |= {"check": COMMANDS["check --json"], "verify": (VERIFY, ("collection",))}
+    slow["finetune"] = ((*TRAIN, "--steps", "60"), ("training",))
+    for command, (words, parts) in slow.items():
         for number, name, code in ((signal.SIGINT, "Ctrl-C", 130), (signal.SIGTERM, "SIGTERM", 143)):
             for seconds in (0.0, 0.05, 0.15, 0.4):
                 yield Case(
@@ -103,23 +94,25 @@ def _signals() -> Iterator[Case]:
                     words=words,
                     parts=parts,
                     signal=(number, seconds),
-                    codes=ends | {code},
+                    codes=FINE | {code},
                 )
 
 
 def _limits() -> Iterator[Case]:
+    def files_of(size: int, command: str, words: tuple[str, ...], parts: tuple[str, ...]) -> Case:
+        return Case(
+            id=f"environment/files of {size} bytes/{command}",
+            words=words,
+            parts=parts,
+            limits={"RLIMIT_FSIZE": size},
+            streams={"stdout": "/dev/null", "stderr": "/dev/null"},
+            codes=UNWRITABLE if command == "finetune" else FINE | UNWRITABLE,
+        )
+
     for command in ("evaluate", "leaderboard", "check", "score"):
         words, parts = COMMANDS[command]
         for size in (0, 100, 1000, 20_000):
-            codes = FINE | UNWRITABLE
-            yield Case(
-                id=f"environment/files of {size} bytes/{command}",
-                words=words,
-                parts=parts,
-                limits={"RLIMIT_FSIZE": size},
-                streams={"stdout": "/dev/null", "stderr": "/dev/null"},
-                codes=codes,
-            )
+            yield files_of(size, command, words, parts)
         for files in (16, 24, 40):
             yield Case(
                 id=f"environment/{files} open files/{command}",
@@ -129,72 +122,36 @@ def _limits() -> Iterator[Case]:
                 codes=FINE | UNWRITABLE | DAMAGED,
             )
     for size in (0, 1000, 30_000):
-        yield Case(
-            id=f"environment/files of {size} bytes/finetune",
-            words=TRAIN,
-            parts=("training",),
-            limits={"RLIMIT_FSIZE": size},
-            streams={"stdout": "/dev/null", "stderr": "/dev/null"},
-            codes=UNWRITABLE,
-        )
+        yield files_of(size, "finetune", TRAIN, ("training",))
 
 
 _PLACES: Mapping[str, tuple[str, Damage]] = {
-    "a file": ("file/x", lambda room: (room / "file").write_text("mine")),
-    "proc": ("/proc/llara", lambda room: None),
-    "a device": ("/dev/null/x", lambda room: None),
-    "a long name": ("out/" + "x" * 300, lambda room: None),
-    "a long path": ("out/" + "x/" * 2500, lambda room: None),
+    "a file": ("file/x", write("file", "mine")),
+    "proc": ("/proc/llara", intact),
+    "a device": ("/dev/null/x", intact),
+    "a long name": ("out/" + "x" * 300, intact),
+    "a long path": ("out" + "/x" * 2500, intact),
     "a dangling link": ("link/x", lambda room: (room / "link").symlink_to("out/nowhere/at/all")),
     "a link to itself": ("link/x", lambda room: (room / "link").symlink_to("link")),
-    "full": ("/dev/full", lambda room: None),
+    "full": ("/dev/full", intact),
     "a FIFO": ("fifo", lambda room: os.mkfifo(room / "fifo")),
 }
+"""Name → a path that cannot be written, and what is changed in the room."""
 
 
 def _outputs() -> Iterator[Case]:
-    mine = (
-        "mine",
-        "-m",
-        "ckpt",
-        "--data",
-        "groups.jsonl",
-        "--corpus",
-        "self",
-        "--offline",
-        "-q",
-        "--negatives",
-        "1",
-        "--output",
-    )
     commands = {
-        "evaluate --runs-dir": (
-            (*MEASURE[:5], "--offline", "-q", "--runs-dir"),
-            ("collection", "templated"),
-            "",
-        ),
+        "evaluate --runs-dir": ((*EVALUATE, "-q", "--runs-dir"), ("collection", "templated"), ""),
         "leaderboard --output": (BOARD[:-1], ("evaluated",), ".md"),
         "score --per-query": ((*score(), "--per-query"), ("files",), ".tsv"),
-        "export --output": (("export", "-m", "ckpt", "-q", "--output"), ("templated",), ""),
-        "finetune --output": ((*TRAIN[:5], *TRAIN[7:], "--output"), ("training",), ""),
-        "mine --output": (mine, ("collection", "templated"), ".jsonl"),
-        "overlap --output": (
-            ("overlap", "--train", "groups.jsonl", "-d", "collection", "--offline", "-q", "--output"),
-            ("collection",),
-            ".json",
-        ),
+        "export --output": (shell("export -m ckpt -q --output"), ("templated",), ""),
+        "finetune --output": ((*TRAIN, "--output"), ("training",), ""),
+        "mine --output": ((*MINE, "--corpus", "self", "--output"), ("collection", "templated"), ".jsonl"),
+        "overlap --output": ((*OVERLAP, "-q", "--output"), ("collection",), ".json"),
     }
     for command, (words, parts, ending) in commands.items():
         for name, (place, damage) in _PLACES.items():
-            direct = name in ("full", "a FIFO", "a long name")
-            target = (
-                place
-                if direct and not ending
-                else f"{place}{'' if direct and name != 'a long name' else '/'}"
-            )
-            target = f"{place.rstrip('/')}{ending}" if ending else place
-            if direct and name != "a long name":
-                target = place
+            target = place if name in ("full", "a FIFO") else place + ending
             yield Case(
                 id=f"environment/{command}/{name}",
                 words=(*words, target),
@@ -208,14 +165,14 @@ def _homes() -> Iterator[Case]:
     """Yield cache folders and data folders that cannot be used."""
     for name, (place, damage) in _PLACES.items():
         for variable in ("LLARA_EVAL_HOME", "LLARA_EVAL_DATA", "LLARA_EVAL_STORE"):
-            usable = variable == "LLARA_EVAL_DATA"
+            codes = UNWRITABLE | REFUSED
             yield Case(
                 id=f"environment/{variable}/{name}",
                 words=MEASURE,
                 parts=("collection", "templated"),
                 damage=damage,
                 environment={variable: place if place.startswith("/") else "{room}/" + place},
-                codes=UNWRITABLE | REFUSED | (FINE if usable else frozenset()),
+                codes=codes | FINE if variable == "LLARA_EVAL_DATA" else codes,
             )
     yield Case(
         id="environment/a home that cannot be found/evaluate",
@@ -223,83 +180,43 @@ def _homes() -> Iterator[Case]:
         parts=("collection", "templated"),
         environment={"LLARA_EVAL_HOME": "~nobody-at-all/x"},
         codes=UNWRITABLE | REFUSED | FINE,
-        writes=("out", "home", "user", "tmp", "~nobody-at-all"),
+        writes=("~nobody-at-all",),
     )
 
+
+_CHECK = shell("check --offline -m")
 
 _USAGE: Mapping[str, tuple[str, ...]] = {
     "no command": ("nonsense",),
     "surrogate": ("\udcff",),
-    "a surrogate model": ("check", "-m", "\udcff", "--offline"),
-    "a surrogate option": ("check", "-m", "ckpt", "-o", "\udcff=1", "--offline"),
-    "ESC in a model": ("check", "-m", "\x1b[31m", "--offline"),
-    "a model of NULs": ("check", "-m", "a%00b", "--offline"),
-    "a long model": ("check", "-m", "x" * 100_000, "--offline"),
-    "a long hub name": ("check", "-m", "a/" + "x" * 300, "--offline"),
-    "a model that climbs": ("check", "-m", "../../../../etc", "--offline"),
-    "a model of a URL": ("check", "-m", "https://example.com/a/b", "--offline"),
-    "a model of a file": ("check", "-m", "/etc/passwd", "--offline"),
-    "a model of a device": ("check", "-m", "/dev/zero", "--offline"),
-    "a model of nothing": ("check", "-m", "", "--offline"),
-    "a depth of digits": (
-        "evaluate",
-        "-m",
-        "ckpt",
-        "-d",
-        "collection",
-        "--depth",
-        "9" * 5000,
-        "--offline",
-    ),
-    "a length of 2^70": ("check", "-m", "ckpt", "--max-length", str(2**70), "--offline"),
-    "an option of NaN": ("check", "-m", "ckpt", "-o", "max_length=nan", "--offline"),
-    "a dtype": ("check", "-m", "ckpt", "--dtype", "__class__", "--offline"),
-    "a backend": ("check", "-m", "ckpt", "--backend", "os", "--offline"),
-    "a pooling": ("check", "-m", "ckpt", "-o", "pooling=__init__", "--offline"),
-    "a format": ("export", "-m", "ckpt", "--output", "out/x", "--format", "pickle"),
-    "a revision": ("check", "-m", "ckpt", "--revision", "x", "--offline"),
-    "a hub name with code": ("check", "-m", "nobody/nothing", "--trust-remote-code", "--offline"),
-    "a prompt of format": ("check", "-m", "ckpt", "--query-prompt", "{0.__class__}", "--offline"),
+    "a surrogate model": (*_CHECK, "\udcff"),
+    "a surrogate option": (*_CHECK, "ckpt", "-o", "\udcff=1"),
+    "ESC in a model": (*_CHECK, "\x1b[31m"),
+    "a model of NULs": (*_CHECK, "a%00b"),
+    "a long model": (*_CHECK, "x" * 100_000),
+    "a long hub name": (*_CHECK, "a/" + "x" * 300),
+    "a model that climbs": (*_CHECK, "../../../../etc"),
+    "a model of a URL": (*_CHECK, "https://example.com/a/b"),
+    "a model of a file": (*_CHECK, "/etc/passwd"),
+    "a model of a device": (*_CHECK, "/dev/zero"),
+    "a model of nothing": (*_CHECK, ""),
+    "a depth of digits": (*EVALUATE, "--depth", "9" * 5000),
+    "a length of 2^70": (*_CHECK, "ckpt", "--max-length", str(2**70)),
+    "an option of NaN": (*_CHECK, "ckpt", "-o", "max_length=nan"),
+    "a dtype": (*_CHECK, "ckpt", "--dtype", "__class__"),
+    "a backend": (*_CHECK, "ckpt", "--backend", "os"),
+    "a pooling": (*_CHECK, "ckpt", "-o", "pooling=__init__"),
+    "a format": shell("export -m ckpt --output out/x --format pickle"),
+    "a revision": (*_CHECK, "ckpt", "--revision", "x"),
+    "a hub name with code": (*_CHECK, "nobody/nothing", "--trust-remote-code"),
+    "a prompt of format": (*_CHECK, "ckpt", "--query-prompt", "{0.__class__}"),
     "learning rate of NaN": (*TRAIN, "--learning-rate", "nan"),
     "learning rate of infinity": (*TRAIN, "--learning-rate", "inf"),
     "minutes of NaN": (*TRAIN, "--save-minutes", "nan"),
     "a seed of 2^70": (*TRAIN, "-o", f"seed={2**70}"),
-    "a split": (
-        "evaluate",
-        "-m",
-        "ckpt",
-        "-d",
-        "collection",
-        "--split",
-        "../../x",
-        "--offline",
-        "--runs-dir",
-        "out",
-    ),
-    "a name of dots": (
-        "evaluate",
-        "-m",
-        "ckpt",
-        "-d",
-        "collection",
-        "--name",
-        "../../x",
-        "--offline",
-        "--runs-dir",
-        "out",
-    ),
-    "a name of NUL bytes": (
-        "evaluate",
-        "-m",
-        "ckpt",
-        "-d",
-        "collection",
-        "--name",
-        "a\x1f\x1eb",
-        "--offline",
-        "--runs-dir",
-        "out",
-    ),
+    "a split": (*_INTO_OUT, "--split", "../../x"),
+    "a name of dots": (*_INTO_OUT, "--name", "../../x"),
+    "a name of NUL bytes": (*_INTO_OUT, "--name", "a\x1f\x1eb"),
 }
 """Words that no command can take, or that are unusual."""
 

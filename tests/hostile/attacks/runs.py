@@ -1,18 +1,33 @@
 """Runs and judgements: every form, damaged in every way, and grades that are too much for a measure."""
 
-import gzip
 import json
 from collections.abc import Iterator, Mapping
+from math import log2
 from pathlib import Path
 
-from case import DAMAGED, DOUBTFUL, FINE, USAGE, Case, Outcome
-from damage import FILES, KINDS, LINES, SLOW, Change, both, content, cut, flip, kind, third, write
+import parts
+from case import DAMAGED, DOUBTFUL, FINE, USAGE, Case, Check, Damage, Outcome, intact, unchecked
+from damage import (
+    GZIPPED,
+    JSON_FILES,
+    LINES,
+    QUICK_LINES,
+    STAND_INS,
+    Change,
+    Variant,
+    changed,
+    cut,
+    flip,
+    packed,
+    parquet,
+    spoiled,
+    third,
+    together,
+    write,
+)
 
-RUNS = ("run.trec", "run.tabs.tsv", "run.four.txt", "run.msmarco.tsv", "run.jsonl")
-QRELS = ("qrels.txt", "qrels.tsv", "qrels.jsonl")
-
-EXPECTED = {"nDCG@10": None, "RR@10": None}
-"""The measures whose values are compared with those of the undamaged files."""
+_TABLES = ("run.trec", "run.tabs.tsv", "run.four.txt", "run.msmarco.tsv", "qrels.txt", "qrels.tsv")
+"""Files with a run or with judgements in columns."""
 
 
 def score(
@@ -20,6 +35,19 @@ def score(
 ) -> tuple[str, ...]:
     """Return the command that scores a run."""
     return ("score", "--run", run, "--qrels", qrels, "--measures", measures, "--json")
+
+
+def _case(
+    name: str, file: str, damage: Damage, codes: frozenset[int] = DAMAGED, check: Check = unchecked
+) -> Case:
+    """Return a case in which a file is scored: a run, if its name begins so, or judgements."""
+    words = score(run=file) if file.startswith("run") else score(qrels=file)
+    return Case(id=f"runs/{name}", words=words, parts=("files",), damage=damage, codes=codes, check=check)
+
+
+def _variant(name: str, file: str, damage: Damage, variant: Variant) -> Case:
+    """Return a case in which a variant of a file is scored, with the same values if its meaning is kept."""
+    return _case(name, file, damage, variant.codes, same_values if variant.kept else unchecked)
 
 
 def same_values(room: Path, outcome: Outcome) -> Iterator[str]:
@@ -32,21 +60,17 @@ def same_values(room: Path, outcome: Outcome) -> Iterator[str]:
 
 def expected() -> dict[str, float]:
     """Return nDCG@10 and RR@10 of the undamaged run."""
-    from math import log2
-
-    from parts import QRELS as grades
-    from parts import RUN
-
     ndcg, rr = 0.0, 0.0
-    for query, docs in RUN.items():
-        ranked = sorted(docs, key=lambda doc: -docs[doc])
-        gains = [grades[query].get(doc, 0) for doc in ranked]
-        ideal = sorted(grades[query].values(), reverse=True)
-        ndcg += sum(g / log2(i + 2) for i, g in enumerate(gains)) / sum(
-            g / log2(i + 2) for i, g in enumerate(ideal)
-        )
-        rr += next((1 / (i + 1) for i, g in enumerate(gains) if g > 0), 0.0)
-    return {"nDCG@10": ndcg / len(RUN), "RR@10": rr / len(RUN)}
+    for query, scores in parts.RUN.items():
+        grades = parts.QRELS[query]
+        gains = [grades.get(doc, 0) for doc in sorted(scores, key=lambda doc: -scores[doc])]
+        ndcg += _dcg(gains) / _dcg(sorted(grades.values(), reverse=True))
+        rr += next((1 / rank for rank, gain in enumerate(gains, 1) if gain > 0), 0.0)
+    return {"nDCG@10": ndcg / len(parts.RUN), "RR@10": rr / len(parts.RUN)}
+
+
+def _dcg(gains: list[int]) -> float:
+    return sum(gain / log2(rank + 1) for rank, gain in enumerate(gains, 1))
 
 
 def _last(new: bytes) -> Change:
@@ -125,67 +149,40 @@ def cases() -> Iterator[Case]:
     yield from _lines()
     yield from _cells()
     yield from _measures()
-    yield from _tables()
+    yield from _other_formats()
     yield from _places()
 
 
 def _lines() -> Iterator[Case]:
-    for run in RUNS:
-        for name, line in LINES.items():
-            if name in SLOW and run != RUNS[0]:
-                continue
-            yield Case(
-                id=f"runs/{run}/{name}",
-                words=score(run=run),
-                parts=("files",),
-                damage=content(run, line.change),
-                codes=FINE if line.kept else DAMAGED,
-                check=same_values if line.kept else lambda room, outcome: (),
-            )
-    for qrels in QRELS:
-        for name, line in LINES.items():
-            if name in SLOW and qrels != QRELS[0]:
-                continue
-            yield Case(
-                id=f"runs/{qrels}/{name}",
-                words=score(qrels=qrels),
-                parts=("files",),
-                damage=content(qrels, line.change),
-                codes=FINE if line.kept else DAMAGED,
-                check=same_values if line.kept else lambda room, outcome: (),
-            )
+    for file in (*_TABLES, "run.jsonl", "qrels.jsonl"):
+        variants = LINES if file in ("run.trec", "qrels.txt") else QUICK_LINES
+        for name, variant in variants.items():
+            yield _variant(f"{file}/{name}", file, changed(file, variant.change), variant)
 
 
 def _cells() -> Iterator[Case]:
-    for file in ("run.trec", "run.tabs.tsv", "run.four.txt", "run.msmarco.tsv", "qrels.txt", "qrels.tsv"):
-        words = score(run=file) if file.startswith("run") else score(qrels=file)
-        for name, number in _NUMBERS.items():
-            damage = content(file, _last(number))
-            yield Case(id=f"runs/{file}/{name}", words=words, parts=("files",), damage=damage, codes=DAMAGED)
-        changes: Mapping[str, Change] = {
-            "a line twice": third(lambda line: line + b"\n" + line),
-            "a column more": third(lambda line: line + b" x y"),
-            "a column less": third(lambda line: line[: max(line.rfind(b" "), line.rfind(b"\t"))]),
-            "NUL in an id": third(lambda line: line.replace(b"d", b"d\0")),
-        }
+    changes: Mapping[str, Change] = {
+        **{name: _last(number) for name, number in _NUMBERS.items()},
+        "a line twice": third(lambda line: line + b"\n" + line),
+        "a column more": third(lambda line: line + b" x y"),
+        "a column less": third(lambda line: line[: max(line.rfind(b" "), line.rfind(b"\t"))]),
+        "NUL in an id": third(lambda line: line.replace(b"d", b"d\0")),
+    }
+    for file in _TABLES:
         for name, change in changes.items():
             harmless = name == "a line twice" and file.startswith("qrels")
             harmless |= name == "NUL in an id" or (name == "a column less" and file == "qrels.txt")
-            codes = DOUBTFUL if harmless else DAMAGED
-            damage = content(file, change)
-            yield Case(id=f"runs/{file}/{name}", words=words, parts=("files",), damage=damage, codes=codes)
+            yield _case(f"{file}/{name}", file, changed(file, change), DOUBTFUL if harmless else DAMAGED)
     for file in ("qrels.txt", "qrels.tsv"):
         for name, (grade, codes) in _GRADES.items():
-            damage = content(file, _last(grade))
-            words = score(qrels=file)
-            yield Case(id=f"runs/{file}/{name}", words=words, parts=("files",), damage=damage, codes=codes)
+            yield _case(f"{file}/{name}", file, changed(file, _last(grade)), codes)
 
 
 def _measures() -> Iterator[Case]:
     for name, grades in _ODD_GRADES.items():
         rows = "".join(f"q{q} 0 d{d} {grade}\n" for q in range(50) for d, grade in enumerate(grades))
         hits = "".join(f"q{q} Q0 d{d} {d + 1} {100 - d} t\n" for q in range(50) for d in range(50))
-        damage = both(write("qrels.odd.txt", rows), write("run.odd.trec", hits))
+        damage = together(write("qrels.odd.txt", rows), write("run.odd.trec", hits))
         for measure in _MEASURES:
             yield Case(
                 id=f"runs/{measure}/{name}",
@@ -193,50 +190,34 @@ def _measures() -> Iterator[Case]:
                 damage=damage,
                 codes=DOUBTFUL | USAGE,  # ir_measures does not compute some of them
             )
-    for name in (
+    measures = (
         *("", ",", "nDCG@", "nDCG@0", "nDCG@-1", "nDCG@1e9", "__import__('os')", "nDCG(x=1)", "P(rel=0)"),
         *("\x1b[31m", "nDCG@10;P@5", "AP(" * 500, "nDCG@" + "9" * 5000),
-    ):
+    )
+    for measure in measures:
         yield Case(
-            id=f"runs/measure/{name[:20]!r}", words=score(measures=name), parts=("files",), codes=USAGE
+            id=f"runs/measure/{measure[:20]!r}", words=score(measures=measure), parts=("files",), codes=USAGE
         )
 
 
-def _tables() -> Iterator[Case]:
+def _other_formats() -> Iterator[Case]:
+    """Yield runs and judgements in JSON and Parquet."""
     for name, (text, codes) in _JSON_RUN.items():
-        words = score(run="odd.json")
-        yield Case(
-            id=f"runs/json/{name}", words=words, parts=("files",), damage=write("odd.json", text), codes=codes
-        )
-        words = score(qrels="odd.json")
-        yield Case(
-            id=f"runs/json qrels/{name}",
-            words=words,
-            parts=("files",),
-            damage=write("odd.json", text.replace('"d1": 1}', '"d1": 1, "d9": 2}')),
-            codes=codes | (FINE if name in ("true",) else frozenset()),
-        )
+        yield _case(f"json/{name}", "run.odd.json", write("run.odd.json", text), codes)
+        damage = write("odd.json", text.replace('"d1": 1}', '"d1": 1, "d9": 2}'))
+        # a grade may be true
+        yield _case(f"json qrels/{name}", "odd.json", damage, DOUBTFUL if name == "true" else codes)
     for file in ("run.json", "qrels.json"):
-        words = score(run=file) if file.startswith("run") else score(qrels=file)
-        for name, change in FILES.items():
-            damage = content(file, change)
-            yield Case(id=f"runs/{file}/{name}", words=words, parts=("files",), damage=damage, codes=DAMAGED)
+        for name, change in JSON_FILES.items():
+            yield _case(f"{file}/{name}", file, changed(file, change))
     for file in ("run.parquet", "qrels.parquet"):
-        words = score(run=file) if file.startswith("run") else score(qrels=file)
         for seed in range(12):
-            damage = flip(file, seed, 1 + seed % 3)
-            yield Case(
-                id=f"runs/{file}/bits {seed}", words=words, parts=("files",), damage=damage, codes=DOUBTFUL
-            )
+            yield _case(f"{file}/bits {seed}", file, changed(file, flip(seed, 1 + seed % 3)), DOUBTFUL)
         for share in (0.0, 0.2, 0.5, 0.9, 0.999):
-            damage = cut(file, share)
-            yield Case(
-                id=f"runs/{file}/cut {share}", words=words, parts=("files",), damage=damage, codes=DAMAGED
-            )
-        for name, make in _PARQUET.items():
-            codes = DOUBTFUL if name in ("integers", "lists", "dictionary") else DAMAGED
-            damage = _parquet(file, make)
-            yield Case(id=f"runs/{file}/{name}", words=words, parts=("files",), damage=damage, codes=codes)
+            yield _case(f"{file}/cut {share}", file, changed(file, cut(share)))
+        for name, columns in _PARQUET.items():
+            codes = DOUBTFUL if name in ("integers", "lists") else DAMAGED
+            yield _case(f"{file}/{name}", file, parquet(file, columns), codes)
 
 
 _PARQUET = {
@@ -253,91 +234,32 @@ _PARQUET = {
 }
 
 
-def _parquet(file: str, columns: dict[str, list[object]]):
-    def damage(room: Path) -> None:
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        parquet.write_table(pa.table(columns), room / file)
-
-    return damage
-
-
 def _places() -> Iterator[Case]:
     for file in ("run.trec", "qrels.txt", "run.json", "run.parquet"):
-        words = score(run=file) if file.startswith("run") else score(qrels=file)
-        for name in KINDS:
-            yield Case(
-                id=f"runs/{file} is/{name}",
-                words=words,
-                parts=("files",),
-                damage=kind(file, name),
-                codes=DAMAGED,
-            )
-    for name, path in {
-        "long": "x" * 300,
-        "long path": "x/" * 3000,
-        "NUL": "a\0b",
-        "surrogate": "\udcff",
-    }.items():
-        if name != "NUL":
-            yield Case(id=f"runs/no such run/{name}", words=score(run=path), parts=("files",), codes=DAMAGED)
-            yield Case(
-                id=f"runs/no such qrels/{name}", words=score(qrels=path), parts=("files",), codes=DAMAGED
-            )
-    packed: Mapping[str, tuple[Change, frozenset[int]]] = {
-        "gzip": (lambda old: gzip.compress(old), FINE),
-        "cut": (lambda old: gzip.compress(old)[:-12], DAMAGED),
-        "not gzip": (lambda old: old, DAMAGED),
-        "trailing bytes": (lambda old: gzip.compress(old) + b"trailing", DAMAGED),
-        "trailing NULs": (lambda old: gzip.compress(old) + b"\0" * 512, FINE),
-        "two members": (lambda old: gzip.compress(old[:60]) + gzip.compress(old[60:]), FINE),
-        "a wrong checksum": (lambda old: gzip.compress(old)[:-8] + b"\0" * 8, DAMAGED),
-        "a bomb in one line": (lambda old: gzip.compress(old + b"q" * (1 << 28)), DAMAGED),
-    }
+        for name in STAND_INS:
+            yield _case(f"{file} is/{name}", file, spoiled(file, name))
+    for name, path in {"long": "x" * 300, "long path": "x/" * 3000, "surrogate": "\udcff"}.items():
+        for role, words in {"run": score(run=path), "qrels": score(qrels=path)}.items():
+            yield Case(id=f"runs/no such {role}/{name}", words=words, parts=("files",), codes=DAMAGED)
     for file in ("run.trec", "qrels.txt"):
-        for name, (change, codes) in packed.items():
-            words = score(run=f"{file}.gz") if file.startswith("run") else score(qrels=f"{file}.gz")
-            damage = _pack(file, change)
-            check = same_values if codes == FINE else lambda room, outcome: ()
-            yield Case(
-                id=f"runs/{file}.gz/{name}",
-                words=words,
-                parts=("files",),
-                damage=damage,
-                codes=codes,
-                check=check,
-            )
+        for name, variant in GZIPPED.items():
+            yield _variant(f"{file}.gz/{name}", f"{file}.gz", packed(file, variant.change), variant)
     yield from _per_query()
-
-
-def _pack(file: str, change: Change):
-    def damage(room: Path) -> None:
-        (room / f"{file}.gz").write_bytes(change((room / file).read_bytes()))
-
-    return damage
 
 
 def _per_query() -> Iterator[Case]:
     """Yield the cases of the file of per-query values, which must replace no input."""
-    for name, target in {
-        "the run": "run.trec",
-        "the qrels": "qrels.txt",
-        "a link to the run": "out/link",
-    }.items():
-        damage = (lambda room: (room / "out/link").symlink_to(room / "run.trec")) if "link" in name else None
+    targets: Mapping[str, tuple[str, Damage]] = {
+        "the run": ("run.trec", intact),
+        "the qrels": ("qrels.txt", intact),
+        "a link to the run": ("out/link", lambda room: (room / "out/link").symlink_to(room / "run.trec")),
+        "a file of the user": ("notes.txt", write("notes.txt", "mine")),
+    }
+    for name, (target, damage) in targets.items():
         yield Case(
             id=f"runs/per-query values over/{name}",
             words=(*score(), "--per-query", target),
             parts=("files",),
-            damage=damage or (lambda room: None),
+            damage=damage,
             codes=USAGE,
         )
-    damage = write("out/result.json", "{}")
-    yield Case(
-        id="runs/per-query values over/a file of the user",
-        words=(*score(), "--per-query", "notes.txt"),
-        parts=("files",),
-        damage=both(damage, write("notes.txt", "mine")),
-        codes=USAGE,
-    )

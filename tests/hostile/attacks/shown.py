@@ -9,12 +9,6 @@ from damage import value
 
 from attacks.results import BOARD, COMPARE, RESULT
 
-
-def cases() -> Iterator[Case]:
-    """Yield the cases."""
-    yield from _shown()
-
-
 _TEXTS = {
     "ESC": "a\x1b[2Jb",
     "BEL": "a\x07b",
@@ -35,17 +29,15 @@ _TEXTS = {
 """Texts that a reader of Markdown or a terminal must see as they are, or not at all."""
 
 
-def _shown() -> Iterator[Case]:
-    keys = (
-        *("system", "dataset", "split", "provenance.date", "provenance.git", "settings.dtype"),
-        *(
-            "settings.prompts",
-            "settings.templates.query.prompt",
-            "settings.toolkit",
-            "settings.training_files",
-        ),
-    )
-    for key in keys:
+_KEYS = (
+    "system dataset split provenance.date provenance.git settings.dtype settings.prompts "
+    "settings.templates.query.prompt settings.toolkit settings.training_files"
+)
+
+
+def cases() -> Iterator[Case]:
+    """Yield the cases."""
+    for key in _KEYS.split():
         for name, text in _TEXTS.items():
             new: object = text
             if key == "provenance.git":
@@ -73,7 +65,7 @@ def _shown() -> Iterator[Case]:
 def _escaped(room: Path, outcome: Outcome) -> Iterator[str]:
     """Check that no text of a result is Markdown with an effect."""
     text = (room / "out/board.md").read_text(errors="replace")
-    if re.search(r"<script|javascript:alert", text.replace("\\", "")) and "<script" in text:
+    if re.search(r"(?<!\\)<script", text):
         yield "HTML of a result stands in the leaderboard"
     if re.search(r"(?<!\\)!\[x\]|(?<!\\)\[x\]\(", text):
         yield "a link or an image of a result stands in the leaderboard"

@@ -1,14 +1,30 @@
 """Training: rows that are no rows, and training states that are damaged."""
 
-import gzip
-import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from case import DAMAGED, DOUBTFUL, FINE, REFUSED, UNWRITABLE, Case, Damage, Outcome
-from damage import KINDS, LINES, SLOW, VALUES, both, content, dump, kind, third, value, write
-from parts import TRAIN
+import parts
+from case import DAMAGED, DOUBTFUL, FINE, REFUSED, UNWRITABLE, Case, Damage, Outcome, intact, replaced, shell
+from damage import (
+    BYTES,
+    LINES,
+    QUICK_LINES,
+    STAND_INS,
+    VALUES,
+    Change,
+    Variant,
+    changed,
+    dump,
+    flip,
+    packed,
+    spoiled,
+    third,
+    together,
+    value,
+    write,
+)
+from parts import MINE, OVERLAP, TRAIN
 
 from attacks.checkpoints import CHECK
 
@@ -16,6 +32,7 @@ from attacks.checkpoints import CHECK
 def cases() -> Iterator[Case]:
     """Yield the cases."""
     yield from _training_rows()
+    yield from _texts()
     yield from _states()
     yield from _row_caches()
 
@@ -39,69 +56,54 @@ _ROWS: Mapping[str, tuple[Any, frozenset[int]]] = {
 
 
 def _training_rows() -> Iterator[Case]:
-    finetune = (*TRAIN, "--dry-run")
-    mine = (
-        "mine",
-        "-m",
-        "ckpt",
-        "--data",
-        "groups.jsonl",
-        "--corpus",
-        "self",
-        "--output",
-        "out/mined.jsonl",
-        "--offline",
-        "-q",
-    )
-    overlap = ("overlap", "--train", "groups.jsonl", "-d", "collection", "--offline", "--json")
-    commands = {"finetune": finetune, "mine": mine, "overlap": overlap}
-    for command, words in commands.items():
-        for name, line in LINES.items():
-            if name in SLOW and command != "overlap":
-                continue
-            yield Case(
-                id=f"collection/training rows/{name}/{command}",
-                words=words,
-                parts=("collection", "templated"),
-                damage=content("groups.jsonl", line.change),
-                codes=FINE if line.kept else DAMAGED,
-            )
-        for name, (row, codes) in _ROWS.items():
-            damage = content("groups.jsonl", third(lambda line, row=row: dump(row)))
-            if command == "overlap" and name in ("no pos",):
-                codes = DOUBTFUL
-            yield Case(
-                id=f"collection/training rows/{name}/{command}",
-                words=words,
-                parts=("collection", "templated"),
-                damage=damage,
-                codes=codes,
-            )
-        for name in KINDS:
-            codes = REFUSED
-            yield Case(
-                id=f"collection/training rows are/{name}/{command}",
-                words=words,
-                parts=("collection", "templated"),
-                damage=kind("groups.jsonl", name),
-                codes=codes,
-            )
-    for name, line in LINES.items():
-        if name not in SLOW:
-            yield Case(
-                id=f"collection/texts to check/{name}",
-                words=(*CHECK, "--text-file", "texts.txt"),
-                parts=("templated",),
-                damage=both(write("texts.txt", "one\ntwo\nthree\nfour\n"), content("texts.txt", line.change)),
-                codes=FINE if line.kept or name in ("CR only", "half a line") else DOUBTFUL,
-            )
+    yield from _rows("finetune", (*TRAIN, "--dry-run"), QUICK_LINES)
+    yield from _rows("mine", (*MINE, "--corpus", "self", "--output", "out/mined.jsonl"), QUICK_LINES)
+    yield from _rows("overlap", (*OVERLAP, "--json"), LINES)
+
+
+def _rows(command: str, words: tuple[str, ...], variants: Mapping[str, Variant]) -> Iterator[Case]:
+    """Yield damaged files of training rows for one command."""
+
+    def case(name: str, damage: Damage, codes: frozenset[int]) -> Case:
+        return Case(
+            id=f"collection/training rows{name}/{command}",
+            words=words,
+            parts=("collection", "templated"),
+            damage=damage,
+            codes=codes,
+        )
+
+    for name, variant in variants.items():
+        yield case(f"/{name}", changed("groups.jsonl", variant.change), variant.codes)
+    for name, (row, codes) in _ROWS.items():
+        harmless = command == "overlap" and name == "no pos"
+        yield case(f"/{name}", _third_row(row), DOUBTFUL if harmless else codes)
+    for name in STAND_INS:
+        yield case(f" are/{name}", spoiled("groups.jsonl", name), REFUSED)
+
+
+def _third_row(row: Any) -> Damage:
+    return changed("groups.jsonl", third(lambda line: dump(row)))
+
+
+def _texts() -> Iterator[Case]:
+    """Yield files of texts to check."""
+    for name, variant in QUICK_LINES.items():
+        yield Case(
+            id=f"collection/texts to check/{name}",
+            words=(*CHECK, "--text-file", "texts.txt"),
+            parts=("templated",),
+            damage=together(
+                write("texts.txt", "one\ntwo\nthree\nfour\n"), changed("texts.txt", variant.change)
+            ),
+            codes=FINE if variant.kept or name in ("CR only", "half a line") else DOUBTFUL,
+        )
 
 
 def same_weights(room: Path, outcome: Outcome) -> Iterator[str]:
     """Check that the weights are those of a run that nothing disturbed."""
     if outcome.code:
         return
-    import parts
     from safetensors.torch import load_file
 
     whole = parts.make("trained", room.parents[1] / "parts", _no_command)
@@ -110,102 +112,57 @@ def same_weights(room: Path, outcome: Outcome) -> Iterator[str]:
         yield "other weights than without the damage, and nothing was said"
 
 
-def _states() -> Iterator[Case]:
-    """Yield damaged training states: they are named, or the run ends with the weights of a whole one."""
-
-    yield Case(
-        id="caches/states/whole", words=TRAIN, parts=("unfinished", "trained-only"), check=same_weights
-    )
-    for pattern in ("*.safetensors", "run.json"):
-        for how in ("bit 0", "bit 1", "bit 2", "bit 3", "bit 4", "bit 5", "cut", "NULs", "garbage", *KINDS):
-            yield Case(
-                id=f"caches/states/{pattern}/{how}",
-                words=TRAIN,
-                parts=("unfinished", "trained-only"),
-                damage=_in_state(pattern, how),
-                codes=DOUBTFUL | REFUSED,
-                check=same_weights,
-            )
-    for name, new in VALUES.items():
-        for key in ("step", "identity", "identity.base"):
-            yield Case(
-                id=f"caches/states/run.json {key}={name}",
-                words=TRAIN,
-                parts=("unfinished", "trained-only"),
-                damage=_state_value(key, new),
-                codes=REFUSED | FINE,
-                check=same_weights,
-            )
-
-
 def _no_command(room: Path, words: tuple[str, ...]) -> None:
     raise AssertionError("the part is made before the case")
 
 
-def _state_file(room: Path, pattern: str) -> Path:
-    return sorted((room / "out/tuned/state").glob(f"step-*/{pattern}"))[-1]
+def _states() -> Iterator[Case]:
+    """Yield damaged training states: they are named, or the run ends with the weights of a whole one."""
+
+    def case(name: str, damage: Damage, codes: frozenset[int]) -> Case:
+        return Case(
+            id=f"caches/states/{name}",
+            words=TRAIN,
+            parts=("unfinished", "trained-only"),
+            damage=damage,
+            codes=codes,
+            check=same_weights,
+        )
+
+    yield case("whole", intact, FINE)
+    state = "out/tuned/state/step-*"
+    for pattern in ("*.safetensors", "run.json"):
+        file = f"{state}/{pattern}"
+        for seed in range(6):
+            yield case(f"{pattern}/bit {seed}", changed(file, _flip_second_half(seed)), DOUBTFUL | REFUSED)
+        for name in (*BYTES, *STAND_INS):
+            yield case(f"{pattern}/{name}", spoiled(file, name), DOUBTFUL | REFUSED)
+    for name, new in VALUES.items():
+        for key in ("step", "identity", "identity.base"):
+            yield case(f"run.json {key}={name}", value(f"{state}/run.json", key, new), FINE | REFUSED)
 
 
-def _in_state(pattern: str, how: str) -> Damage:
-    def damage(room: Path) -> None:
-        path = _state_file(room, pattern)
-        old = path.read_bytes()
-        if how.startswith("bit"):
-            drawn = random.Random(how)
-            position = drawn.randrange(8 * (len(old) // 2), 8 * len(old))
-            new = bytearray(old)
-            new[position // 8] ^= 1 << position % 8
-            path.write_bytes(new)
-        elif how in ("cut", "NULs", "garbage"):
-            changes = {"cut": old[: len(old) // 2], "NULs": b"\0" * len(old), "garbage": old[::-1]}
-            path.write_bytes(changes[how])
-        else:
-            KINDS[how](path)
-
-    return damage
-
-
-def _state_value(key: str, new: Any) -> Damage:
-    def damage(room: Path) -> None:
-        path = _state_file(room, "run.json")
-        value(str(path.relative_to(room)), key, new)(room)
-
-    return damage
+def _flip_second_half(seed: int) -> Change:
+    return lambda old: old[: len(old) // 2] + flip(seed)(old[len(old) // 2 :])
 
 
 def _row_caches() -> Iterator[Case]:
     """Yield damaged caches of rows: the unpacked copy of a gzipped file, and the positions of its lines."""
-    words = tuple("groups.jsonl.gz" if word == "groups.jsonl" else word for word in TRAIN)
-
-    def packed(room: Path) -> None:
-        (room / "groups.jsonl.gz").write_bytes(gzip.compress((room / "groups.jsonl").read_bytes(), mtime=0))
-        (room / "groups.jsonl").unlink()
-
-    for file in ("*.jsonl", "*.npy"):
-        for how in ("letter", "cut", "NULs", "garbage", "a folder", "a FIFO", "a link to itself"):
+    words = replaced(TRAIN, "groups.jsonl", "groups.jsonl.gz")
+    others: Mapping[str, Change] = {
+        "*.jsonl": lambda old: old.replace(b"moon", b"mood"),
+        "*.npy": lambda old: old[:-8] + old[-16:-8],
+    }
+    for file, other in others.items():
+        cache = f"home/training/{file}"
+        damages = {"letter": changed(cache, other)}
+        damages |= {name: spoiled(cache, name) for name in (*BYTES, *STAND_INS)}
+        for name, damage in damages.items():
             yield Case(
-                id=f"caches/rows/{file}/{how}",
+                id=f"caches/rows/{file}/{name}",
                 words=words,
                 parts=("training", "trained-only"),
-                before=((("systems", "--json"), packed), ((*words, "--dry-run"), _in_rows(file, how))),
-                codes=DOUBTFUL | UNWRITABLE if how in KINDS else DOUBTFUL,
+                before=((shell("systems --json"), packed("groups.jsonl")), ((*words, "--dry-run"), damage)),
+                codes=DOUBTFUL | UNWRITABLE if name in STAND_INS else DOUBTFUL,
                 check=same_weights,
             )
-
-
-def _in_rows(file: str, how: str) -> Damage:
-    def damage(room: Path) -> None:
-        path = sorted((room / "home/training").glob(file))[0]
-        old = path.read_bytes()
-        changes = {
-            "letter": old.replace(b"moon", b"mood") if file == "*.jsonl" else old[:-8] + old[-16:-8],
-            "cut": old[: len(old) // 2],
-            "NULs": b"\0" * len(old),
-            "garbage": old[::-1],
-        }
-        if how in changes:
-            path.write_bytes(changes[how])
-        else:
-            KINDS[how](path)
-
-    return damage
