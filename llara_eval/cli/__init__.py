@@ -6,6 +6,8 @@ is plain text for the same reason: boxes around it would take longer to draw tha
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -61,16 +63,20 @@ class _Group(Commands):
         return sorted(commands, key=lambda name: [*_GROUPS].index(commands[name].rich_help_panel))
 
     def make_context(self, *args: Any, **settings: Any) -> Any:
-        """Parse the first words; Ctrl-C in this moment is one as any other."""
-        try:
+        """Parse the first words, or show the help."""
+        with self._in_sentences():
             return super().make_context(*args, **settings)
-        except KeyboardInterrupt as error:
-            raise typer.Exit(INTERRUPTED) from error
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
-        try:
+        with self._in_sentences():
             return self._invoke(ctx)
+
+    @contextmanager
+    def _in_sentences(self) -> Iterator[None]:
+        """Turn errors in the block into a sentence and an exit code."""
+        try:
+            yield
         except LlaraEvalError as error:
             say(f"error: {self._with_options(str(error))}", style="red")
             raise typer.Exit(error.exit_code) from error

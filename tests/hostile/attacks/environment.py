@@ -152,12 +152,14 @@ def _outputs() -> Iterator[Case]:
     for command, (words, parts, ending) in commands.items():
         for name, (place, damage) in _PLACES.items():
             target = place if name in ("full", "a FIFO") else place + ending
+            # an evaluation looks for results first
+            codes = UNWRITABLE | REFUSED if command == "evaluate --runs-dir" else UNWRITABLE | USAGE
             yield Case(
                 id=f"environment/{command}/{name}",
                 words=(*words, target),
                 parts=parts,
                 damage=damage,
-                codes=UNWRITABLE | USAGE,
+                codes=codes,
             )
 
 
