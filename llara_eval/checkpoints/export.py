@@ -16,6 +16,7 @@ from llara_eval.checkpoints.tokenizer import TOKENIZER_FILE, overruling
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.core.folders import atomic_folder
 from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.sealed import CHECKSUMS, changes, seal_folder
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import SIDES, Side
 
@@ -38,7 +39,7 @@ def export(
     Args:
         folder: A checkpoint folder, or a checkpoint that is already open.
         output: The folder to write; it appears only after the check has passed.
-        overwrite: Whether an earlier export is replaced.
+        overwrite: Whether an earlier export is replaced, unless it changed since.
         progress: Shows the three steps: read, write, check.
         templates: The arguments of :func:`llara_eval.checkpoints.load.load` that decide the templates. What
             neither these nor the checkpoint says is a warning in the log.
@@ -76,6 +77,7 @@ def export(
         del encoder  # makes room for the weights that the check reads
         advance()
         _verify(unfinished, texts, expected, device)
+        seal_folder(unfinished)
         advance()
 
 
@@ -85,8 +87,13 @@ def _check_output(folder: Path, output: Path, overwrite: bool) -> None:
         raise UsageError(f"--output {output} holds the checkpoint itself; name another folder")
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists; name another folder or add --overwrite")
-    if output.exists() and not (output / "modules.json").is_file():
+    if output.exists() and not (output / CHECKSUMS).is_file():
         raise UsageError(f"{output} is not an earlier export and cannot be replaced; name another folder")
+    if output.exists() and (others := changes(output)):
+        raise UsageError(
+            f"{output} holds {', '.join(others[:5])}, which no export wrote or which changed since; "
+            "move that away, or choose another --output"
+        )
 
 
 def _check_tokenizers(folder: Path) -> None:

@@ -45,7 +45,7 @@ def compare(
     Each run is compared with the first: the difference of the means, its 95 % interval, and a paired
     randomisation test.
     """
-    from llara_eval.core.errors import UsageError
+    from llara_eval.core.errors import PartialResultsError, UsageError
     from llara_eval.reports.compare import compare as compare_results
 
     if dataset and len(dataset) > 1:
@@ -64,6 +64,10 @@ def compare(
         print_json({"measure": comparison.measure, "n_queries": comparison.n_queries, "systems": systems})
     else:
         show(_table(comparison))
+    if comparison.left_out:
+        raise PartialResultsError(
+            f"{len(comparison.left_out)} of {len(items)} results left out: {comparison.left_out[0]}"
+        )
 
 
 def _table(comparison: "Comparison") -> "Table":

@@ -31,43 +31,59 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Render the leaderboard of stored results and published scores."""
-    from llara_eval.core.errors import DataError, DriftError
+    from llara_eval.core.errors import DataError, DriftError, PartialResultsError
     from llara_eval.core.files import write_text
+    from llara_eval.core.own_files import require_own
     from llara_eval.datasets import contamination
     from llara_eval.evaluation.audit import audit
-    from llara_eval.evaluation.record import walk
+    from llara_eval.evaluation.record import read_all
     from llara_eval.reports import published
-    from llara_eval.reports.leaderboard import render
+    from llara_eval.reports.leaderboard import consistent, is_leaderboard, render
 
     if not runs_dir.is_dir():
         raise DataError(f"{runs_dir}: no such folder; `llara-eval evaluate` makes results")
-    entries = list(walk(runs_dir))
-    text = render(entries, published.load(), output, contamination.walk(runs_dir))
+    if not check:
+        require_own(output, is_leaderboard, "leaderboard")
+    stored, damaged = read_all(runs_dir)
+    findings, damaged_findings = contamination.read_all(runs_dir)
+    results, mixtures = consistent(stored)
+    left_out = [*map(str, damaged.values()), *map(str, damaged_findings), *mixtures]
+    text = render(results.items(), published.load(), output, findings)
     if not check:
         write_text(output, text)
-        say(f"{output}: {len(entries)} results of {len({result.system for _, result in entries})} systems")
+        systems = {result.system for result in results.values()}
+        say(f"{output}: {len(results)} results of {len(systems)} systems")
+        if left_out:
+            raise PartialResultsError(_left_out(left_out))
         return
     if download:
-        _download(list(dict.fromkeys(result.dataset for _, result in entries)), data_dir)
-    verdicts = [audit(folder, result, data_dir) for folder, result in entries]
+        _download(list(dict.fromkeys(result.dataset for result in stored.values())), data_dir)
+    verdicts = [audit(folder, result, data_dir) for folder, result in stored.items()]
     _show(verdicts)
     problems = [
         f"{folder}: {problem}"
-        for (folder, _), verdict in zip(entries, verdicts, strict=True)
+        for folder, verdict in zip(stored, verdicts, strict=True)
         for problem in verdict.problems
     ]
     try:
-        current = output.read_text(encoding="utf-8")
+        current = output.read_bytes()
     except OSError:
-        current = ""
-    if current != text:
+        current = b""
+    if current != text.encode():
         problems.append(f"{output} is stale: `llara-eval leaderboard` renders it again")
     if problems:
-        raise DriftError("\n".join(problems))
+        raise DriftError("\n".join([*problems, *([_left_out(left_out)] if left_out else [])]))
+    if left_out:
+        raise PartialResultsError(_left_out(left_out))
     say(f"{output} agrees with {runs_dir} and the published scores")
     scored = sum(verdict.scored for verdict in verdicts)
-    if scored < len(entries):
-        say(f"{scored} of {len(entries)} scored again; the judgements of the others are not at hand")
+    if scored < len(stored):
+        say(f"{scored} of {len(stored)} scored again; the judgements of the others are not at hand")
+
+
+def _left_out(problems: list[str]) -> str:
+    """Return the message about results and findings that are not part of the leaderboard."""
+    return "\n".join(["left out, since it cannot be used:", *problems])
 
 
 def _download(names: list[str], data_dir: Path) -> None:

@@ -79,15 +79,18 @@ def overlap(
     With --json, the counts of each data set and training file are one line on stdout.
     """
     progress = set_up(quiet=quiet)
+    from llara_eval.core.decode import read_record
     from llara_eval.core.files import refuse_inputs, write_json
+    from llara_eval.core.own_files import require_own
     from llara_eval.datasets import contamination
     from llara_eval.datasets.known import expand
     from llara_eval.datasets.load import load
-    from llara_eval.datasets.overlap import compare, items
+    from llara_eval.datasets.overlap import Written, compare, items
     from llara_eval.datasets.same_text import Index
 
     if output is not None:
         refuse_inputs(output, train)
+        require_own(output, lambda path: read_record(path, list[Written]), "overlap")
     reports = []
     for name in (member for group in dataset for member in expand(group)):
         loaded = load(name, data_dir=data_dir, split=split, offline=offline, progress=progress)

@@ -1,12 +1,17 @@
 """``llara-eval score``: any run file against any judgements."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llara_eval.cli import options
 from llara_eval.cli.console import print_json, show, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from llara_eval.reports.score import Scored
 
 
 def score(
@@ -39,11 +44,18 @@ def score(
     long the run is.
     """
     from llara_eval.core.files import refuse_inputs
-    from llara_eval.evaluation.record import save_per_query
+    from llara_eval.core.own_files import require_own
+    from llara_eval.evaluation.record import is_part_of_result, load_per_query, save_per_query
     from llara_eval.reports.score import score as score_run
 
     if per_query is not None:
         refuse_inputs(per_query, (run, qrels))
+        require_own(
+            per_query,
+            lambda path: not is_part_of_result(path) and load_per_query(path),
+            "score",
+            "--per-query",
+        )
     scored = score_run(run, qrels, options.split_list(measures))
     if per_query is not None:
         save_per_query(per_query, scored.per_query)
@@ -59,6 +71,10 @@ def score(
             }
         )
         return
+    show(_table(scored, f"{run}: {scored.n_queries:,} judged queries"))
+
+
+def _table(scored: "Scored", title: str) -> "Table":
     rows = [
         [name, f"{value['mean']:.4f}", f"{value['low']:.4f} – {value['high']:.4f}"]
         for name, value in scored.measures.items()
@@ -67,13 +83,10 @@ def score(
         [f"{name} by the written ranks", f"{mean:.4f}", ""] for name, mean in scored.by_written_ranks.items()
     ]
     rows.append(["ties@10", f"{scored.ties_at_10:.4f}", ""])
-    title = f"{run}: {scored.n_queries:,} judged queries"
     caption = "the ranks have gaps or repeats: MS MARCO's script counts them, all else closes them"
-    show(
-        table(
-            ["measure", "mean", "95 % interval"],
-            rows,
-            title=title,
-            caption=caption if scored.by_written_ranks else "",
-        )
+    return table(
+        ["measure", "mean", "95 % interval"],
+        rows,
+        title=title,
+        caption=caption if scored.by_written_ranks else "",
     )

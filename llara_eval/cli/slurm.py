@@ -4,10 +4,12 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from llara_eval.core.errors import LlaraEvalError
 from llara_eval.core.files import write_text
+from llara_eval.core.own_files import require_own
 
 _SCRIPT = """\
 #!/bin/bash
@@ -28,6 +30,9 @@ exec {command}
 """The signal comes a minute before the time limit: the worker gives its shard back and ends."""
 
 
+_SEAL = "# llara-eval replaces this script as long as it does not change; SHA-256 of the lines above: "
+
+
 def script(command: Sequence[str], workers: int, *, folder: Path, home: Path) -> str:
     """Return the script of an array.
 
@@ -45,6 +50,12 @@ def script(command: Sequence[str], workers: int, *, folder: Path, home: Path) ->
     )
 
 
+def _is_own(file: Path) -> bool:
+    """Return whether a file is a script that :func:`submit` wrote, unchanged."""
+    text, _, checksum = file.read_text(encoding="utf-8").rpartition(_SEAL)
+    return sha256(text.encode()).hexdigest() == checksum.strip()
+
+
 def submit(text: str, file: Path) -> str | None:
     """Write a script and submit it.
 
@@ -52,9 +63,11 @@ def submit(text: str, file: Path) -> str | None:
         The output of sbatch; None if sbatch is not installed.
 
     Raises:
+        UsageError: The file is not a script of this program, or changed since.
         LlaraEvalError: Slurm refuses the script.
     """
-    write_text(file, text)
+    require_own(file, _is_own, "encode --launcher slurm", "name for it")
+    write_text(file, f"{text}{_SEAL}{sha256(text.encode()).hexdigest()}\n")
     if shutil.which("sbatch") is None:
         return None
     done = subprocess.run(["sbatch", str(file)], capture_output=True, text=True, check=False)

@@ -2,13 +2,31 @@
 
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import msgspec
 
 from llara_eval.core.errors import DataError, LlaraEvalError
 
 Record = TypeVar("Record")
+
+LARGEST = 2**53
+"""The largest integer below which float64 holds every integer; no count or value of a record is larger."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+"""A number of things."""
+
+Positive = Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
+"""A number of things, of which there is at least one."""
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+"""A share of a whole."""
+
+Number = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
+"""A number whose digits can be shown, and whose square float64 holds."""
+
+Date = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T|$)")]
+"""A date, perhaps with a time, in ISO 8601."""
 
 
 def decode(

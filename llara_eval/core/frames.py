@@ -5,6 +5,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from llara_eval.core.errors import DataError
+from llara_eval.core.shown import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,11 +40,12 @@ class Tabular:
 
         rows = self.rows()
         frame = pd.DataFrame(list(rows[:SHOWN]), columns=column_names(rows), dtype=object)
+        frame = frame.map(lambda cell: shown(cell) if isinstance(cell, str) else cell)
         with pd.option_context("display.max_colwidth", None):
             table = frame.where(frame.notna(), "–").to_html(index=False, float_format="{:.4f}".format)
         hidden = len(rows) - SHOWN
         more = f"<p>… {hidden:,} more rows; to_frame() has all of them</p>" if hidden > 0 else ""
-        return f"<p>{escape(self.caption())}</p>{table}{more}"
+        return f"<p>{escape(shown(self.caption()))}</p>{table}{more}"
 
 
 def column_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -29,14 +29,19 @@ class Writable(Protocol):
         """Write bytes."""
 
 
-class _Hashing:
-    """A file that hashes what is written into it."""
+class Hashing:
+    """A file that hashes what is written into it.
+
+    Attributes:
+        content: SHA-256 of the bytes that were written.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.content = hashlib.sha256()
 
     def write(self, data: Any, /) -> int:
+        """Write bytes."""
         self.content.update(data)
         return self._file.write(data)
 
@@ -91,7 +96,7 @@ def cached_file(path: Path, write: Callable[[Writable], None]) -> Path:
     record = path.with_name(f"{path.name}.json")
     if sealed(record, path) is None:
         with atomic_write(path) as file:
-            hashing = _Hashing(file)
+            hashing = Hashing(file)
             write(hashing)
         seal(record, hashing.content, {})
     return path
@@ -105,9 +110,20 @@ def seal_folder(folder: Path) -> None:
 def is_whole(folder: Path) -> bool:
     """Return whether a folder has a list of checksums, and exactly the files of the list, undamaged."""
     try:
-        return bool(read_json(folder / CHECKSUMS) == _checksums(folder))
+        return not changes(folder)
     except (OSError, DataError):
         return False
+
+
+def changes(folder: Path) -> list[str]:
+    """Return the names of files that were added, changed or removed since :func:`seal_folder`.
+
+    Raises:
+        DataError: The folder has no list of checksums, or the list is malformed.
+    """
+    path = folder / CHECKSUMS
+    listed, present = decode(read_json(path), dict[str, str], path), _checksums(folder)
+    return sorted(name for name in {*listed, *present} if listed.get(name) != present.get(name))
 
 
 def _checksums(folder: Path) -> dict[str, str]:

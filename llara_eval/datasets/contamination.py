@@ -5,11 +5,11 @@ evaluation copies the declaration into the settings of its result. The leaderboa
 findings about the same file and the same data set: training files are declared, but overlap is measured.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from llara_eval.core.decode import read_record
+from llara_eval.core.decode import Count, read_record
+from llara_eval.core.errors import DataError
 from llara_eval.core.files import slug, write_json
 
 RECORD = "training.json"
@@ -44,12 +44,12 @@ class Finding:
 
     file: str
     sha256: str
-    texts: dict[str, int]
+    texts: dict[str, Count]
     dataset: str
     split: str
     dataset_fingerprint: str
-    tested: dict[str, int]
-    seen: dict[str, dict[str, dict[str, int]]]
+    tested: dict[str, Count]
+    seen: dict[str, dict[str, dict[str, Count]]]
 
     def count(self, role: str) -> int:
         """Return the number of test texts of a role that have a match of any kind."""
@@ -83,18 +83,19 @@ def declared(folder: Path) -> dict[str, str]:
 
 
 def keep(runs_dir: Path, finding: Finding) -> Path:
-    """Write a finding for :func:`walk`; an earlier finding about the same content is replaced."""
+    """Write a finding for :func:`read_all`; an earlier finding about the same content is replaced."""
     name = f"{slug(finding.dataset)}--{finding.dataset_fingerprint[:16]}--{finding.sha256[:16]}.json"
     path = runs_dir / FINDINGS / name
     write_json(path, asdict(finding))
     return path
 
 
-def walk(runs_dir: Path) -> Iterator[Finding]:
-    """Yield the findings below ``runs_dir``, in the order of their paths.
-
-    Raises:
-        DataError: A file is not a finding of ``llara-eval overlap``.
-    """
+def read_all(runs_dir: Path) -> tuple[list[Finding], list[DataError]]:
+    """Return the findings below ``runs_dir``, in the order of their paths, and the errors of damaged ones."""
+    findings, damaged = [], []
     for path in sorted((runs_dir / FINDINGS).glob("*.json")):
-        yield read_record(path, Finding)
+        try:
+            findings.append(read_record(path, Finding))
+        except DataError as error:
+            damaged.append(error)
+    return findings, damaged

@@ -3,8 +3,9 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of
@@ -42,6 +43,13 @@ class Match(NamedTuple):
     kind: Kind
     score: float
     line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written(Finding):
+    """A finding with its matches, as ``llara-eval overlap --output`` writes it; see :class:`Match`."""
+
+    matches: list[dict[str, Any]]
 
 
 class Report(NamedTuple):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llara_eval.core.errors import CheckFailedError, DataError
+from llara_eval.core.errors import CheckFailedError, DataError, LlaraEvalError
 from llara_eval.core.types import Qrels
 from llara_eval.datasets import load as datasets
 from llara_eval.evaluation import record
@@ -57,7 +57,7 @@ def audit(folder: Path, result: Result, data_dir: Path) -> Verdict:
             for name, column in stored.values.items():
                 if not np.allclose(column, scores.values[name], rtol=0, atol=TOLERANCE):
                     problems.append(f"per-query values of {name} are not those of the run")
-    except (DataError, KeyError, ValueError, ZeroDivisionError) as error:
+    except (LlaraEvalError, KeyError, ValueError) as error:
         problems.append(f"cannot be checked: {error}")
     return Verdict(result.system, result.dataset, scored, tuple(problems))
 

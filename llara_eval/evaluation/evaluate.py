@@ -102,7 +102,7 @@ def evaluate(
     if not names:
         raise UsageError(f"no measure has a cut-off within depth {depth}")
     remove_drafts(folder)
-    if on_existing != "always" and (folder / record.RESULT).is_file():
+    if on_existing != "always" and record.is_stored(folder):
         stored = record.load(folder)
         if on_existing == "only-missing":
             _refuse_other(stored, folder, retriever, dataset, depth)

@@ -1,5 +1,6 @@
 """Several outcomes as one collection: a table with a row for each system and data set."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -7,10 +8,12 @@ from typing import TYPE_CHECKING, Any, overload
 from llara_eval.core.errors import DataError
 from llara_eval.core.frames import Tabular
 from llara_eval.evaluation.evaluate import Outcome
-from llara_eval.evaluation.record import walk
+from llara_eval.evaluation.record import read_all
 
 if TYPE_CHECKING:
     from llara_eval.evaluation.suite import Failure
+
+logger = logging.getLogger(__name__)
 
 
 class Outcomes(Tabular, Sequence[Outcome]):
@@ -75,10 +78,18 @@ class Outcomes(Tabular, Sequence[Outcome]):
 def results(runs_dir: str | Path = "runs") -> Outcomes:
     """Return all results in a folder of results, in the order of their paths.
 
+    A result that cannot be read is a failure of the outcomes, with a warning.
+
     Raises:
-        DataError: The folder does not exist, or a result in it is malformed.
+        DataError: The folder does not exist.
     """
+    from llara_eval.evaluation.suite import Failure
+
     folder = Path(runs_dir).expanduser()
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; llara_eval.evaluate makes results")
-    return Outcomes(Outcome(result, path, fresh=False) for path, result in walk(folder))
+    stored, damaged = read_all(folder)
+    for error in damaged.values():
+        logger.warning("left out: %s", error)
+    failures = [Failure(path.parent.name, path.name, error) for path, error in damaged.items()]
+    return Outcomes((Outcome(result, path, fresh=False) for path, result in stored.items()), failures)

@@ -3,19 +3,23 @@
 import gzip
 import hashlib
 import logging
+import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 
-from llara_eval.core.decode import decode, read_record
+from llara_eval.core.decode import LARGEST, Number, Positive, Share, decode, read_record
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import slug, write_json, write_text
 from llara_eval.core.hashing import add_record
+from llara_eval.core.lines import text_lines
 from llara_eval.core.types import Qrels, Run, as_ids
+from llara_eval.evaluation.conditions import Conditions, Making, Reading
+from llara_eval.scoring.cells import as_number
 from llara_eval.scoring.measures import Scores
 from llara_eval.scoring.trec import read_run, write_run
 
@@ -34,9 +38,9 @@ class Mean(TypedDict):
         high: The upper end.
     """
 
-    mean: float
-    low: float
-    high: float
+    mean: Number
+    low: Number
+    high: Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +73,11 @@ class Result:
     system: str
     dataset: str
     split: str
-    n_queries: int
-    n_documents: int
-    depth: int
+    n_queries: Positive
+    n_documents: Positive
+    depth: Positive
     measures: dict[str, Mean]
-    ties_at_10: float
+    ties_at_10: Share
     settings_passed: dict[str, Any]
     settings: dict[str, Any]
     drop_own_ids: bool
@@ -87,11 +91,33 @@ class Result:
     schema: int = SCHEMA
 
     @property
+    def conditions(self) -> Conditions:
+        """The settings that are shown.
+
+        Raises:
+            DataError: A setting has another type.
+        """
+        return decode(self.settings, Conditions, f"{self.system} on {self.dataset}, settings")
+
+    @property
+    def making(self) -> Making:
+        """When the result was made, and from which source.
+
+        Raises:
+            DataError: The provenance has no date, or a value has another type.
+        """
+        return decode(self.provenance, Making, f"{self.system} on {self.dataset}, provenance")
+
+    @property
     def prompts(self) -> str:
         """The prompts of a dense system and their sources, in a sentence; empty if it has none."""
-        templates, sources = self.settings.get("templates", {}), self.settings.get("prompts_from", {})
-        used = {side: templates[side]["prompt"] for side in sources if templates[side]["prompt"]}
-        return ", ".join(f"{side} prompt {text!r} ({sources[side]})" for side, text in used.items())
+        conditions = self.conditions
+        used = []
+        for side, source in conditions.prompts_from.items():
+            reading: Reading | None = getattr(conditions.templates, side)
+            if reading and reading.prompt:
+                used.append(f"{side} prompt {reading.prompt!r} ({source})")
+        return ", ".join(used)
 
     @property
     def means(self) -> dict[str, float]:
@@ -104,14 +130,6 @@ class _Version:
     """The field that tells the version of a file; other fields are ignored."""
 
     schema: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Provenance:
-    """The fields of a provenance that other code reads; other fields are ignored."""
-
-    date: str
-    git: dict[str, Any] | None = None
 
 
 def folder_of(runs_dir: Path, system: str, dataset: str, split: str) -> Path:
@@ -170,20 +188,35 @@ def load_per_query(path: Path) -> Scores:
     """Read a table that :func:`save_per_query` wrote.
 
     Raises:
-        DataError: The file is missing or malformed, or a value is not finite.
+        DataError: The file is missing or malformed, or a value is not a number that a measure can have.
     """
-    try:
-        header, *rows = path.read_text(encoding="utf-8").splitlines()
-        names = header.split("\t")[1:]
-        cells = [row.split("\t") for row in rows]
-        table = np.array([[float(cell) for cell in row[1:]] for row in cells]).reshape(len(cells), len(names))
-        if not np.isfinite(table).all():
-            line = int(np.argwhere(~np.isfinite(table))[0, 0]) + 2
-            raise ValueError(f"line {line} has a value that is not finite")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a table of per-query values ({error})") from error
-    columns = {name: table[:, column] for column, name in enumerate(names)}
-    return Scores(query_ids=as_ids(row[0] for row in cells), values=columns)
+    rows = [line.split("\t") for _, line in text_lines(path)]
+    header = rows[0] if rows else []
+    names = header[1:]
+    if header[:1] != ["query_id"] or not names or len(set(names)) < len(names) or len(rows) < 2:
+        raise DataError(f"{path}: not a table of per-query values: a header and a line for each query")
+    table = np.zeros((len(rows) - 1, len(names)))
+    line_of: dict[str, int] = {}
+    for number, (query_id, *cells) in enumerate(rows[1:], 2):
+        if (first := line_of.setdefault(query_id, number)) != number:
+            raise DataError.at(path, number, f"query {query_id!r} is in line {first} already")
+        values = np.array([as_number(cell) for cell in cells])
+        if len(values) != len(names) or not (np.abs(values) <= LARGEST).all():
+            raise DataError.at(
+                path, number, f"expected {len(names)} values that a measure can have, found {cells}"
+            )
+        table[number - 2] = values
+    return Scores(as_ids(line_of), {name: table[:, column] for column, name in enumerate(names)})
+
+
+def is_stored(folder: Path) -> bool:
+    """Return whether a folder has a record, or anything in its place: that is damaged, not missing."""
+    return os.path.lexists(folder / RESULT)
+
+
+def is_part_of_result(path: Path) -> bool:
+    """Return whether a file is one of those that an evaluation keeps together."""
+    return path.name in (RESULT, PER_QUERY, RUN) and is_stored(path.parent)
 
 
 def replace(new: Path, folder: Path) -> None:
@@ -205,14 +238,16 @@ def load(folder: Path) -> Result:
     """Read a record.
 
     Raises:
-        DataError: The record is missing, malformed, or of another schema.
+        DataError: The record is missing, malformed, or of another schema; or a value in it has another type
+            than declared, or cannot be shown.
     """
     path = folder / RESULT
     schema = read_record(path, _Version).schema
     if schema != SCHEMA:
         raise DataError(f"{path}: schema {schema!r}; this version reads {SCHEMA}")
     result = read_record(path, Result)
-    decode(result.provenance, _Provenance, f"{path}, provenance")
+    decode(result.settings, Conditions, f"{path}, settings")
+    decode(result.provenance, Making, f"{path}, provenance")
     return result
 
 
@@ -222,19 +257,23 @@ def beside(runs_dir: Path, results: Iterable[Result]) -> list[Result]:
     A result that cannot be read is left out, with a warning.
     """
     data = {result.dataset: result.dataset_fingerprint for result in results}
-    comparable = []
-    for path in sorted(runs_dir.glob(f"*/*/{RESULT}")):
+    stored, damaged = read_all(runs_dir)
+    for error in damaged.values():
+        logger.warning("not shown: %s", error)
+    return [result for result in stored.values() if data.get(result.dataset) == result.dataset_fingerprint]
+
+
+def read_all(runs_dir: Path) -> tuple[dict[Path, Result], dict[Path, DataError]]:
+    """Read all results in a folder of results, in the order of their paths.
+
+    Returns:
+        Folder → its result, and folder → error for each result that cannot be read.
+    """
+    results: dict[Path, Result] = {}
+    damaged: dict[Path, DataError] = {}
+    for folder in filter(is_stored, sorted(runs_dir.glob("*/*"))):
         try:
-            result = load(path.parent)
+            results[folder] = load(folder)
         except DataError as error:
-            logger.warning("not shown: %s", error)
-            continue
-        if data.get(result.dataset) == result.dataset_fingerprint:
-            comparable.append(result)
-    return comparable
-
-
-def walk(runs_dir: Path) -> Iterator[tuple[Path, Result]]:
-    """Yield the folder and the record of each result in a folder of results, in the order of their paths."""
-    for path in sorted(runs_dir.glob(f"*/*/{RESULT}")):
-        yield path.parent, load(path.parent)
+            damaged[folder] = error
+    return results, damaged

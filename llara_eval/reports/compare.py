@@ -1,7 +1,7 @@
 """Results compared query by query: how large the differences are, and which of them are significant."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +73,13 @@ class Comparison(Tabular):
         measure: Name of the measure.
         n_queries: The number of judged queries.
         systems: The baseline, then the systems that are compared with it.
+        left_out: A sentence for each further result that is missing or malformed.
     """
 
     measure: str
     n_queries: int
     systems: tuple[Compared, ...]
+    left_out: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the flat row of each system; that of the baseline has only a name and a mean."""
@@ -90,8 +92,9 @@ class Comparison(Tabular):
         return rows
 
     def caption(self) -> str:
-        """Return the measure, the number of queries, and the baseline."""
-        return f"{self.measure} over {self.n_queries:,} queries, differences from {self.systems[0].system}"
+        """Return the measure, the number of queries, the baseline, and what is left out."""
+        caption = f"{self.measure} over {self.n_queries:,} queries, differences from {self.systems[0].system}"
+        return "; left out: ".join([caption, *self.left_out])
 
 
 def compare(
@@ -119,7 +122,8 @@ def compare(
     Raises:
         UsageError: There are fewer than two items, an argument belongs to none of them, or the items were
             not measured on the same queries and judgements.
-        DataError: A result or a run file is missing or malformed.
+        DataError: The baseline or all other results are missing or malformed; others are left out, with a
+            sentence in the comparison.
     """
     if len(items) < 2:
         raise UsageError("name at least two results: a baseline, and one to compare with it")
@@ -133,10 +137,20 @@ def compare(
     data_folder = Path(data_dir or paths.data_dir())
     folders = _folders(systems, dataset, split, Path(runs_dir), data_folder) if systems else {}
     judgements = None if qrels is None else as_qrels(qrels)
-    columns = [_scores(folders.get(item, Path(item)), measure, judgements) for item in names]
-    _require_same_judgements(names, columns)
     labels = [item.result.system if isinstance(item, Outcome) else str(item) for item in items]
-    return _compared(measure, labels, [scores for scores, _ in columns])
+    read: list[tuple[str, str, tuple[Scores, str]]] = []
+    damaged: list[DataError] = []
+    for name, label in zip(names, labels, strict=True):
+        try:
+            read.append((name, label, _scores(folders.get(name, Path(name)), measure, judgements)))
+        except DataError as error:
+            damaged.append(error)
+    if len(read) < 2 or read[0][0] != names[0]:
+        raise damaged[0]
+    kept, shown, columns = zip(*read, strict=True)
+    _require_same_judgements(kept, columns)
+    compared = _compared(measure, shown, [scores for scores, _ in columns])
+    return replace(compared, left_out=tuple(map(str, damaged)))
 
 
 def _require_same_judgements(names: Sequence[str], columns: Sequence[tuple[Scores, str]]) -> None:
@@ -170,7 +184,7 @@ def _compared(measure: str, names: Sequence[str], columns: Sequence[Scores]) -> 
 
 def _is_result_or_run(path: Path) -> bool:
     """Return whether a path is a run file or the folder of a result."""
-    return path.is_file() or (path / record.RESULT).is_file()
+    return path.is_file() or record.is_stored(path)
 
 
 def _folders(

@@ -1,7 +1,9 @@
 """Markdown: text without markup, tables, and cells that both measured and published tables have."""
 
+import re
 from collections.abc import Sequence
 
+from llara_eval.core.shown import shown
 from llara_eval.reports.averages import Mean
 
 MEASURES = {
@@ -27,9 +29,11 @@ def mean_cell(whole: Mean | None) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a text with escapes before all characters that are markup in Markdown."""
-    for char in "\\|<>*_[]`":
-        text = text.replace(char, f"\\{char}")
+    """Return a text from data as it is shown: nothing in it is markup, a link, or a control character.
+
+    GitHub makes links of ``http://…`` and ``www.…`` too, and formulas of what is between dollar signs.
+    """
+    text = re.sub(r"[\\|<>*_\[\]`~$&]|:(?=//)|(?<=www)\.", r"\\\g<0>", shown(text), flags=re.IGNORECASE)
     return " ".join(text.split())
 
 

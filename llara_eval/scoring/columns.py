@@ -4,6 +4,7 @@ A row has the identifier of a query, the identifier of a document, and a value: 
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral, Real
@@ -19,6 +20,16 @@ DOCUMENT_COLUMNS = ("doc_id", "corpus-id", "corpus_id", "docno", "docid", "pid",
 SCORE_COLUMNS = ("score", "sim")
 GRADE_COLUMNS = ("relevance", "score", "grade", "label", "rel")
 """Names of columns in ir_measures, BEIR, PyTerrier, ranx, MS MARCO and here; the first that exists counts."""
+
+TOO_LARGE = 2.0**128 - 2.0**103
+"""The smallest number that rounds to infinity in float32."""
+
+LARGEST_GRADE = 2**31 - 1
+"""Grades lie between this and its negative, so that they are integers of 32 bits in all tools; trec_eval's
+documentation of judgements (``get_qrels.c``) allows -127 to 127."""
+
+_BRIEF = 40
+"""The most characters of a value that a message shows."""
 
 Cells = tuple[int, Any, Any, Any]
 """The number of a row, counted from 1, then the query, the document and the value as they were found."""
@@ -103,34 +114,62 @@ def score(origin: Path | str, number: int, value: Any) -> float:
     """Return a score.
 
     Raises:
-        DataError: The value is not a number.
+        DataError: The value is not a number, or float32 cannot hold it.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise DataError.at(origin, number, f"the score {value!r} is not a number")
-    return float(value)
+        raise DataError.at(origin, number, f"the score {_brief(value)} is not a number")
+    try:
+        score = float(value)
+    except OverflowError:
+        score = math.inf
+    if not abs(score) < TOO_LARGE:
+        raise DataError.at(origin, number, f"the score {_brief(value)} is not a finite (float32) number")
+    return score
 
 
 def grade(origin: Path | str, number: int, value: Any) -> int:
     """Return a grade as an integer; data frames with gaps turn integers into numbers such as 1.0.
 
     Raises:
-        DataError: The value is not an integer.
+        DataError: The value is not an integer, or too large for a grade.
     """
+    if isinstance(value, Integral):
+        return _within(origin, number, int(value), value)
     if not isinstance(value, Real) or not float(value).is_integer():
-        raise DataError.at(origin, number, f"the grade {value!r} is not an integer")
-    return int(float(value))
+        raise DataError.at(origin, number, f"the grade {_brief(value)} is not an integer")
+    return _within(origin, number, int(float(value)), value)
 
 
 def grade_of_text(origin: Path | str, number: int, text: str) -> int:
     """Return the grade in a line of text, an integer that may be written as ``1.0``.
 
     Raises:
-        DataError: The text is not an integer.
+        DataError: The text is not an integer, or too large for a grade.
     """
-    match = re.fullmatch(r"([+-]?[0-9]+)(\.0*)?", text, re.ASCII)
+    match = re.fullmatch(r"([+-]?)0*([0-9]+)(\.0*)?", text, re.ASCII)
     if match is None:
-        raise DataError.at(origin, number, f"the grade {text!r} is not an integer")
-    return int(match[1])
+        raise DataError.at(origin, number, f"the grade {_brief(text)} is not an integer")
+    sign, digits, _ = match.groups()
+    first_digits = digits[: 1 + len(str(LARGEST_GRADE))]  # Python reads no integer of thousands of digits
+    return _within(origin, number, int(sign + first_digits), text)
+
+
+def _within(origin: Path | str, number: int, grade: int, value: Any) -> int:
+    """Return a grade; raise a DataError that shows the value if it is too large."""
+    if abs(grade) > LARGEST_GRADE:
+        raise DataError.at(
+            origin, number, f"the grade {_brief(value)} is beyond {LARGEST_GRADE:,}, the largest grade"
+        )
+    return grade
+
+
+def _brief(value: Any) -> str:
+    """Return a value as a message shows it; Python prints no integer of thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "of thousands of digits"
+    return text if len(text) <= _BRIEF else f"{text[:_BRIEF]}…"
 
 
 def read_json(path: Path) -> Any:

@@ -33,7 +33,7 @@ class Graded:
     lengths: NDArray[np.int64]
     query: NDArray[np.int64]
     rank: NDArray[np.int64]
-    grade: NDArray[np.int64]
+    grade: NDArray[np.int64] | NDArray[np.float64]
 
     def where(self, kept: NDArray[np.bool_]) -> "Graded":
         """Return the documents that a mask (J,) selects; they keep their ranks."""
@@ -68,10 +68,12 @@ def ndcg(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
 def exponential_ndcg(retrieved: Graded, ideal: Graded, cutoff: float, rel: int) -> Values:
     """Normalised discounted cumulative gain with gains 2^grade − 1; ``rel`` has no influence.
 
+    Grades are below 1024, so that float64 holds their gains.
+
     Burges et al., "Learning to rank using gradient descent", ICML 2005, as in TREC's ``gdeval``.
     """
     retrieved_gains, ideal_gains = (
-        Graded(graded.lengths, graded.query, graded.rank, 2**graded.grade - 1)
+        Graded(graded.lengths, graded.query, graded.rank, np.ldexp(1.0, graded.grade.astype(np.int64)) - 1)
         for graded in (retrieved.relevant(1, cutoff), ideal.relevant(1, cutoff))
     )
     return _share(_dcg(retrieved_gains), _dcg(ideal_gains))

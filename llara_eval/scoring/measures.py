@@ -1,7 +1,6 @@
 """Measures of a run: values for each query, and their means, by our formulas or by ir_measures."""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -17,6 +16,13 @@ from llara_eval.core.types import Ids, Qrels, Run, as_ids
 from llara_eval.scoring.beir_measures import HOLE
 from llara_eval.scoring.formulas import FORMULAS, Formula, Graded, exponential_ndcg, hole
 from llara_eval.scoring.measure_names import standard_name
+from llara_eval.scoring.other_measures import by_ir_measures, is_safe, require_gains
+
+_MALFORMED = (
+    *(NameError, ValueError, SyntaxError, AttributeError, KeyError, AssertionError),
+    *(RecursionError, MemoryError),
+)
+"""Errors that ir_measures and Python's parser raise for a text that is not a measure."""
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "RR@100", "R@100", "R@1000", "Judged@10")
 
@@ -60,10 +66,10 @@ def parse_measures(names: Sequence[str]) -> list[str]:
             measure.validate_params()
             if not (_is_ours(measure) or ir_measures.DefaultPipeline.supports(measure)):
                 raise ValueError("no installed tool computes it")
-            if min(measure.params.get("cutoff", 1), measure.params.get("rel", 1)) < 1:
-                raise ValueError("cut-offs and relevant grades count from 1")
+            if not is_safe(measure):
+                raise ValueError("a cut-off, a relevant grade or a gain is out of range")
             parsed.append(str(measure))
-        except (NameError, ValueError, SyntaxError, AttributeError, KeyError, AssertionError) as error:
+        except _MALFORMED as error:
             raise UsageError(
                 f"{name!r} is not a measure; examples: nDCG@10, RR@10 (MRR@10), R@100, AP, P@5"
             ) from error
@@ -104,13 +110,15 @@ def score(qrels: Qrels, run: Run, measures: Sequence[str]) -> Scores:
             others.append(measure)
             continue
         cutoff, rel = measure.params.get("cutoff", math.inf), measure.params.get("rel", 1)
+        if measure.params.get("dcg") == "exp-log2":
+            require_gains(qrels, name)
         if measure.NAME == HOLE:
             values[name] = hole(_annotated(qrels, run, query_ids), ideal, cutoff, rel)
         else:
             values[name] = _formula(measure)(retrieved, ideal, cutoff, rel)
     if others and retrieved.lengths.any():
         index_of = {query_id: index for index, query_id in enumerate(query_ids)}
-        for query_id, name, value in _by_ir_measures(qrels, run, others):
+        for query_id, name, value in by_ir_measures(qrels, run, others):
             values[name][index_of[query_id]] = value
     return Scores(query_ids=query_ids, values=values)
 
@@ -157,25 +165,3 @@ def _graded(qrels: Qrels, run: Run, query_ids: Ids) -> tuple[Graded, Graded]:
         ideal += [(query, rank, grade) for rank, grade in enumerate(sorted(grades.values(), reverse=True), 1)]
     of_run, of_judgements = (Graded(np.array(lengths), *_columns(rows)) for rows in (retrieved, ideal))
     return of_run, of_judgements
-
-
-def _by_ir_measures(qrels: Qrels, run: Run, measures: Sequence[Any]) -> Iterator[tuple[str, str, float]]:
-    """Yield (query_id, name of the measure, value), from dictionaries of all documents.
-
-    Identifiers become numbers, since gdeval, which computes ERR, reads query ids as numbers and document ids
-    up to a space.
-    """
-    query_ids = list(qrels)
-    query_number = {query_id: str(number) for number, query_id in enumerate(query_ids, 1)}
-    doc_number: dict[str, str] = defaultdict(lambda: f"d{len(doc_number)}")
-    grades = {
-        query_number[query_id]: {doc_number[doc_id]: grade for doc_id, grade in docs.items()}
-        for query_id, docs in qrels.items()
-    }
-    scores = {
-        query_number[query_id]: dict(zip(map(doc_number.__getitem__, doc_ids), values.tolist(), strict=True))
-        for query_id, doc_ids, values in run
-        if query_id in query_number and len(doc_ids)
-    }
-    for metric in ir_measures.iter_calc(list(measures), grades, scores):
-        yield query_ids[int(metric.query_id) - 1], str(metric.measure), metric.value

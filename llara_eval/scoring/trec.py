@@ -32,9 +32,6 @@ _BY_RANK = 3
 _BLOCK = 1 << 23
 """Bytes that are parsed at once; parsing takes several times as much memory."""
 
-_TOO_LARGE = 2.0**128 - 2.0**103
-"""The smallest number that rounds to infinity in float32."""
-
 
 def write_run(path: Path, run: Run, tag: str) -> None:
     """Write a run as a tab-separated TREC file of six columns, with ranks from 1.
@@ -157,7 +154,9 @@ def _hits_by_column(path: Path, form: Form) -> Hits | None:
     except (ValueError, EOFError, OSError, zlib.error):
         return None
     values = table[value].to_numpy()
-    if not (np.abs(values) < _TOO_LARGE).all() or (form.columns == _BY_RANK and not _are_ranks(values)):
+    if not (np.abs(values) < columns.TOO_LARGE).all() or (
+        form.columns == _BY_RANK and not _are_ranks(values)
+    ):
         return None
     queries = table[query].combine_chunks()
     hits = Hits(
@@ -213,7 +212,7 @@ def _run_rows(path: Path, form: Form) -> Iterator[tuple[str, str, float]]:
     for number, line in cells.rows(path, form):
         cell = line[value_column]
         value = cells.as_number(cell)
-        if not abs(value) < _TOO_LARGE:
+        if not abs(value) < columns.TOO_LARGE:
             raise DataError.at(path, number, f"{cell!r} is not a finite (float32) number")
         if by_rank and not _are_ranks(np.array([value])):
             raise DataError.at(

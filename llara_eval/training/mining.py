@@ -17,11 +17,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from llara_eval.core.errors import DataError, UsageError
-from llara_eval.core.files import atomic_write, refuse_inputs, write_json
+from llara_eval.core.files import atomic_write, write_json
 from llara_eval.core.paths import data_dir as default_data_dir
 from llara_eval.core.paths import home
 from llara_eval.core.protocols import SILENT, Adjustable, Progress, Retriever
 from llara_eval.core.provenance import describe
+from llara_eval.core.sealed import Hashing
 from llara_eval.core.types import Ids, Query
 from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.files import is_collection
@@ -30,6 +31,7 @@ from llara_eval.datasets.load import locate
 from llara_eval.datasets.same_text import normalised, words
 from llara_eval.scoring.ranking import rank
 from llara_eval.training.data import Rows, write_rows
+from llara_eval.training.mined import check_pair
 from llara_eval.training.pairs import Documents, judged_queries, own_corpus, read_pairs
 
 logger = logging.getLogger(__name__)
@@ -144,20 +146,21 @@ def mine(
             folders in ``data``. Queries of their training splits stay.
         data_dir: The folder of named data sets; None takes ``LLARA_EVAL_DATA``.
         offline: Whether downloads are forbidden.
-        overwrite: Whether an earlier output may be replaced.
+        overwrite: Whether an earlier output may be replaced; a file that changed since is none.
         progress: The display of progress.
 
     Returns:
         Counts of the rows, and of the documents that were ranked for them.
 
     Raises:
-        UsageError: ``output`` does not end in ``.jsonl``, exists, or is one of the inputs; or a data set to
-            exclude has no judgements.
+        UsageError: ``output`` does not end in ``.jsonl``, exists and was not made here, or is one of the
+            inputs; or a data set to exclude has no judgements.
         DataError: A data set is missing, a file is malformed, or every query is excluded; or a set of prompts
             has none for the data set that is the corpus.
         CheckFailedError: A set of prompts has no default, and the corpus is no data set.
     """
-    record = _record_of(output, data, overwrite=overwrite)
+    output = output.expanduser()
+    record, replaced = check_pair(output, data, overwrite=overwrite)
     cache = home() / "training"
     find = partial(locate, data_dir=data_dir or default_data_dir(), offline=offline)
     rows = read_pairs(data, cache=cache, progress=progress)
@@ -171,20 +174,25 @@ def mine(
         retriever = retriever.on(dataset, None)
     miner.search(retriever, source, cache, progress)
     with progress.task("choose negatives", len(rows)) as advance, atomic_write(output) as file:
-        write_rows(file, miner.rows_with_negatives(advance))
-    write_json(
-        record,
-        {
-            "settings": asdict(settings),
-            "counts": asdict(miner.counts),
-            "system": retriever.name,
-            "system_settings": dict(retriever.settings),
-            "data": rows.fingerprint,
-            "corpus": source.fingerprint,
-            "provenance": describe(),
-        },
-    )
+        hashing = Hashing(file)
+        write_rows(hashing, miner.rows_with_negatives(advance))
+        # The record comes first: a process that is killed here leaves a pair that may be replaced.
+        facts = _facts(miner, retriever, rows, source)
+        write_json(record, {**facts, "sha256": hashing.content.hexdigest(), "replaced": replaced})
     return miner.counts
+
+
+def _facts(miner: "_Miner", retriever: Retriever, rows: Rows, source: Corpus) -> dict[str, Any]:
+    """Return how rows were mined."""
+    return {
+        "settings": asdict(miner.settings),
+        "counts": asdict(miner.counts),
+        "system": retriever.name,
+        "system_settings": dict(retriever.settings),
+        "data": rows.fingerprint,
+        "corpus": source.fingerprint,
+        "provenance": describe(),
+    }
 
 
 class _Miner:
@@ -275,18 +283,6 @@ class _Miner:
                 texts.add(normalised(text))
                 negatives[doc_id] = text
         return negatives
-
-
-def _record_of(output: Path, data: Sequence[Path], *, overwrite: bool) -> Path:
-    """Return the file for the record of how the output was made."""
-    record = output.with_suffix(".json")
-    if output.suffix != ".jsonl" or ((output.exists() or record.exists()) and not overwrite):
-        raise UsageError(
-            f"{output} must end in .jsonl, and neither it nor {record.name} exist (or --overwrite)"
-        )
-    for path in (output, record):
-        refuse_inputs(path, data)
-    return record
 
 
 def _corpus(

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -277,6 +278,21 @@ def test_without_sentence_transformers_the_way_to_it_is_named(plain, tmp_path, m
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(MissingPartError, match="pip install sentence-transformers"):
         export(plain, tmp_path / "exported")
+
+
+def test_only_an_export_that_is_as_it_was_written_is_replaced(plain, tmp_path) -> None:
+    output = tmp_path / "exported"
+    export(plain, output)
+    export(plain, output, overwrite=True)
+    (output / "notes.txt").write_text("mine")
+    (output / "README.md").write_text("changed")
+    with pytest.raises(UsageError, match=r"exported holds README\.md, notes\.txt, which no export wrote"):
+        export(plain, output, overwrite=True)
+    assert (output / "notes.txt").read_text() == "mine"
+    other = shutil.copytree(plain, tmp_path / "other")
+    (other / "modules.json").write_text("[]")
+    with pytest.raises(UsageError, match="not an earlier export"):
+        export(plain, other, overwrite=True)
 
 
 def test_the_checkpoint_itself_is_never_replaced(plain) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from commands import DOCUMENTS, QRELS, QUERIES, RUN, call, qrels_file, run_file, text_of
@@ -149,3 +150,22 @@ def test_compare_refuses_other_queries(two, tmp_path):
     result = call("compare", two / "words" / "tiny", two / "stems" / "tiny")
     assert result.exit_code == 2
     assert "not measured on the same queries" in text_of(result)
+
+
+@pytest.mark.parametrize("value", ["1e308", "nan", "inf", "-1e308", "x"])
+@pytest.mark.parametrize("third", [False, True])
+def test_a_damaged_result_is_left_out_unless_nothing_remains(two, tiny, value, third, tmp_path):
+    runs = Path(shutil.copytree(two, tmp_path / "damaged"))
+    shutil.copytree(runs / "stems", runs / "same")
+    table = runs / "stems" / "tiny" / "per_query.tsv"
+    header, first, *lines = table.read_text().splitlines()
+    query, _, *others = first.split("\t")
+    table.write_text("\n".join([header, "\t".join([query, value, *others]), *lines]) + "\n")
+    systems = ["words", "stems", *(["same"] if third else [])]
+    result = call("compare", *systems, "--dataset", "tiny", "--runs-dir", runs, "--json")
+    assert result.exit_code == (6 if third else 3)
+    assert "per_query.tsv:2: expected" in text_of(result)
+    assert "NaN" not in result.stdout
+    if third:
+        assert [row["system"] for row in json.loads(result.stdout)["systems"]] == ["words", "same"]
+    assert call("compare", *reversed(systems[:2]), "--dataset", "tiny", "--runs-dir", runs).exit_code == 3

@@ -296,6 +296,11 @@ def test_a_script_is_submitted_where_that_is_possible(tmp_path, monkeypatch, ins
     assert "--array=0-3" in script
     assert "--model some/model --dataset demo" in script
     assert "a secret" not in script
+    assert CliRunner().invoke(app, words).exit_code == 0, "its own script is replaced"
+    (tmp_path / "encode-model.sbatch").write_text(script.replace("--array=0-3", "--array=0-3%2"))
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert "%2" in (tmp_path / "encode-model.sbatch").read_text(), "somebody changed it"
 
 
 def test_slurms_refusal_is_an_error(tmp_path, monkeypatch) -> None:

@@ -1,6 +1,8 @@
 """``llara-eval score``: run files and judgements in all their forms."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from commands import QRELS_FORMS, RUN_FORMS, call, program, qrels_file, run_file, text_of
@@ -63,3 +65,22 @@ def test_score_does_not_replace_what_it_reads(tmp_path, input_file):
     assert result.exit_code == 2
     assert "would replace an input" in text_of(result)
     assert files[input_file].read_text() == before
+
+
+def test_score_replaces_only_a_table_that_it_wrote(tmp_path):
+    words = ["--run", run_file(tmp_path), "--qrels", qrels_file(tmp_path), "--measures", "RR@10"]
+    table = tmp_path / "table.tsv"
+    for _ in range(2):
+        assert call("score", *words, "--per-query", table).exit_code == 0
+    result_folder = tmp_path / "runs" / "a" / "b"
+    result_folder.mkdir(parents=True)
+    stored = Path(shutil.copy(table, result_folder / "per_query.tsv"))
+    (result_folder / "result.json").write_text("{}")
+    notes = tmp_path / "notes.tsv"
+    notes.write_text("query_id\tnote\nq1\tgood\n")
+    for file in (stored, result_folder / "result.json", notes, result_folder):
+        before = file.read_bytes() if file.is_file() else b""
+        result = call("score", *words, "--per-query", file)
+        assert result.exit_code == 2, file
+        assert "`llara-eval score` did not write it" in text_of(result)
+        assert not before or file.read_bytes() == before

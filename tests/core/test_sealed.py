@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llara_eval.core.sealed import CHECKSUMS, cached_file, is_whole, seal_folder
+from llara_eval.core.sealed import CHECKSUMS, cached_file, changes, is_whole, seal_folder
 
 
 @pytest.fixture
@@ -37,6 +37,17 @@ def test_a_folder_that_was_changed_is_not_whole(folder: Path, damage: str) -> No
     else:
         (folder / CHECKSUMS).write_text("[]" if damage == "another list" else "[")
     assert not is_whole(folder)
+
+
+def test_what_changed_in_a_folder_is_named(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+    seal_folder(tmp_path)
+    assert changes(tmp_path) == []
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "b").unlink()
+    (tmp_path / "d").touch()
+    assert changes(tmp_path) == ["a", "b", "d"]
 
 
 def test_a_cached_file_is_made_once_and_again_if_it_is_damaged(tmp_path: Path) -> None:

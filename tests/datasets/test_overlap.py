@@ -184,11 +184,17 @@ def test_the_command_shows_writes_and_keeps_what_it_found(tiny, tmp_path):
     assert "[train].jsonl" in shown.stdout
     (report,) = json.loads(out.read_text())
     assert [match["id"] for match in report.pop("matches")] == ["q1", "rel"]
+    assert run("--train", train, "-d", tiny, "--output", out).exit_code == 0, "its own file is replaced"
+    for content in ("[]x", '{"model_type": "llama"}', '[{"finding": 1}]', "[]"):
+        (tmp_path / "config.json").write_text(content)
+        refused = run("--train", train, "-d", tiny, "--output", tmp_path / "config.json")
+        assert refused.exit_code == 2
+        assert (tmp_path / "config.json").read_text() == content
     assert report["sha256"] == sha256_of(train)
-    assert list(contamination.walk(runs)) == [Finding(**report)]
+    assert contamination.read_all(runs) == ([Finding(**report)], [])
     again = run("--train", train, "--train", train, "-d", tiny, "--json", "--runs-dir", runs)
     assert [json.loads(line) for line in again.stdout.splitlines()] == [report, report]
-    assert len(list(contamination.walk(runs))) == 1, "the same files are kept once"
+    assert len(contamination.read_all(runs)[0]) == 1, "the same files are kept once"
     both = run("--train", train, "--datasets", f"{tiny},demo", "--json")
     assert [json.loads(line)["dataset"] for line in both.stdout.splitlines()] == ["tiny", "demo"]
 
@@ -270,13 +276,13 @@ def test_a_checkpoint_declares_by_its_record(tmp_path):
             declared(tmp_path)
 
 
-def test_a_malformed_finding_is_refused_and_no_result_is_taken_for_one(tmp_path):
+def test_a_malformed_finding_is_named_and_no_result_is_taken_for_one(tmp_path):
     record.save(tmp_path / "overlap" / "tiny", make_result(system="overlap"))
-    assert list(contamination.walk(tmp_path)) == []
-    assert len(list(record.walk(tmp_path))) == 1
+    assert contamination.read_all(tmp_path) == ([], [])
+    assert len(record.read_all(tmp_path)[0]) == 1
     (tmp_path / "overlap" / "x.json").write_text('{"file": "x"}')
-    with pytest.raises(DataError, match=r"x\.json: Object missing required field"):
-        list(contamination.walk(tmp_path))
+    _, (error,) = contamination.read_all(tmp_path)
+    assert "x.json: Object missing required field" in str(error)
 
 
 @pytest.mark.real

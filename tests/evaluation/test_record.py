@@ -3,7 +3,6 @@
 import dataclasses
 import gzip
 import json
-import os
 import re
 
 import numpy as np
@@ -13,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stored import make_result
 
-from llara_eval.core import files
-from llara_eval.core.errors import DataError, LlaraEvalError
-from llara_eval.core.files import atomic_write, slug, text_writer, write_json, write_text
+from llara_eval.core.errors import DataError
+from llara_eval.core.files import slug, write_text
 from llara_eval.core.types import Hits, as_ids
 from llara_eval.evaluation import record
-from llara_eval.evaluation.record import folder_of, qrels_fingerprint, walk
+from llara_eval.evaluation.record import folder_of, qrels_fingerprint, read_all
 from llara_eval.scoring.measures import Scores
 from llara_eval.scoring.ranking import rank
 
@@ -80,7 +78,29 @@ def changed(tmp_path, path, value):
         (["settings"], "NaN", r"invalid character \(byte"),
         (["phases", "search", "seconds"], '"1"', r"Expected `.*`, got `str` - at `\$\.phases"),
         (["settings"], "[" * 100_000, "recursion"),
+        (["measures", "nDCG@10", "mean"], "1e308", r"Expected `float` <= 9.* - at `\$\.measures"),
+        (["ties_at_10"], "1e308", r"Expected `float` <= 1"),
+        (["n_documents"], "0", r"Expected `int` >= 1"),
+        (["n_queries"], "1" + "0" * 30, r"(out of range|<= 9|Expected `int`)"),
+        (["system"], '"\\ud800"', r"cannot be read as JSON"),
+        (["settings", "titles"], '"x"', r"settings: Expected `int \| null`, got `str` - at `\$\.titles`"),
+        (["settings", "dtype"], "[]", r"settings: Expected `str`, got `array` - at `\$\.dtype`"),
+        (["settings", "runtime"], "3", r"settings: Expected `object`, got `int` - at `\$\.runtime`"),
+        (
+            ["settings", "templates"],
+            '{"query": {"prompt": 1}}',
+            r"settings: .*`\$\.templates\.query\.prompt`",
+        ),
+        (["settings", "templates"], '{"query": {"slots": 1e308}}', r"settings: .*\.slots`"),
+        (["settings", "training_files"], '{"a": null}', r"settings: .* - at `\$\.training_files"),
+        (["settings", "prompts_from"], '{"x": "y"}', r"settings: Invalid enum value 'x'"),
         (["provenance"], "{}", r"provenance: Object missing required field `date`"),
+        (["provenance", "date"], '"[x](y)"', r"provenance: Expected `str` matching regex .* - at `\$\.date`"),
+        (
+            ["provenance", "git"],
+            '{"commit": 7}',
+            r"provenance: Expected `str`, .*\$\.git\.commit`",
+        ),
         (["provenance", "git"], '"clean"', r"provenance: Expected .* - at `\$\.git`"),
     ],
 )
@@ -98,7 +118,9 @@ def test_counts_stay_whole_numbers(tmp_path):
 
 
 def test_all_stored_results_are_read_and_would_be_written_alike(tmp_path):
-    for folder, result in walk(ROOT / "runs"):
+    results, damaged = read_all(ROOT / "runs")
+    assert not damaged
+    for folder, result in results.items():
         record.save(tmp_path, result)
         assert json.loads((tmp_path / record.RESULT).read_text()) == json.loads(
             (folder / record.RESULT).read_text()
@@ -128,20 +150,34 @@ def test_per_query_values_are_not_rounded(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "message"),
     [
-        "",
-        "query_id\tnDCG@10\nq1\thalf\n",
-        "query_id\tA\tB\nq1\t1\n",
-        "query_id\tA\nq1\t1\nq2\n",
-        "query_id\tA\nq1\tnan\n",
-        "query_id\tA\nq1\tinf\n",
+        ("", "not a table of per-query values"),
+        ("\0\0\0", "not a table of per-query values"),
+        ("query_id\tA\n", "not a table of per-query values"),
+        ("query_id\n", "not a table of per-query values"),
+        ("q1\t0.5\nq2\t1\n", "not a table of per-query values"),
+        ("query_id\tA\tA\nq1\t1\t1\n", "not a table of per-query values"),
+        ("query_id\tnDCG@10\nq1\thalf\n", r":2: expected 1 values .*, found \['half'\]"),
+        ("query_id\tA\tB\nq1\t1\n", r":2: expected 2 values .*, found \['1'\]"),
+        ("query_id\tA\nq1\t1\nq2\n", r":3: expected 1 values .*, found \[\]"),
+        ("query_id\tA\nq1\tnan\n", r":2: expected .*'nan'"),
+        ("query_id\tA\nq1\tinf\n", r":2: expected .*'inf'"),
+        ("query_id\tA\nq1\t1e308\n", r":2: expected .*'1e308'"),
+        ("query_id\tA\nq1\t1_0\n", r":2: expected .*'1_0'"),
+        ("query_id\tA\nq1\t1\nq1\t0\n", r":3: query 'q1' is in line 2 already"),
     ],
 )
-def test_a_malformed_table_is_refused(tmp_path, content):
+def test_a_malformed_table_is_refused(tmp_path, content, message):
     (tmp_path / "x.tsv").write_text(content)
-    with pytest.raises(DataError, match="not a table of per-query values"):
+    with pytest.raises(DataError, match=rf"x\.tsv.*{message}"):
         record.load_per_query(tmp_path / "x.tsv")
+
+
+def test_identifiers_may_hold_characters_that_other_readers_end_lines_at(tmp_path):
+    scores = Scores(as_ids(["q\x851", "q\u20282", "q\x1c3"]), {"A": np.array([0.0, 0.5, 1.0])})
+    record.save_per_query(tmp_path / "x.tsv", scores)
+    assert record.load_per_query(tmp_path / "x.tsv").query_ids.tolist() == scores.query_ids.tolist()
 
 
 def test_a_run_is_read_back_and_its_checksum_is_of_the_text(tmp_path):
@@ -176,14 +212,30 @@ def test_results_are_walked_in_the_order_of_their_paths(tmp_path):
         result = make_result(system=system, dataset=dataset)
         record.save(folder_of(tmp_path, system, dataset, "test"), result)
     (tmp_path / "a" / "unfinished").mkdir()
-    walked = [(folder.relative_to(tmp_path).as_posix(), result.dataset) for folder, result in walk(tmp_path)]
+    results, _ = read_all(tmp_path)
+    walked = [(folder.relative_to(tmp_path).as_posix(), result.dataset) for folder, result in results.items()]
     assert walked == [("B/x", "x"), ("a/beir--y", "beir/y"), ("a/z", "z"), ("b/x", "x")]
 
 
-def test_a_walk_refuses_a_newer_record(tmp_path):
+def test_a_newer_record_is_named_beside_the_others(tmp_path):
     record.save(tmp_path / "a" / "x", make_result(schema=record.SCHEMA + 1))
-    with pytest.raises(DataError, match="schema"):
-        list(walk(tmp_path))
+    record.save(tmp_path / "b" / "x", make_result())
+    results, damaged = read_all(tmp_path)
+    assert list(results) == [tmp_path / "b" / "x"]
+    assert list(damaged) == [tmp_path / "a" / "x"]
+    assert "schema" in str(damaged[tmp_path / "a" / "x"])
+
+
+@pytest.mark.parametrize("kind", ["folder", "link to nothing", "link to itself"])
+def test_what_is_no_file_in_the_place_of_a_record_is_damage(tmp_path, kind):
+    path = tmp_path / "a" / "x" / record.RESULT
+    path.parent.mkdir(parents=True)
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path if kind == "link to itself" else "nothing")
+    assert record.is_stored(path.parent)
+    assert list(read_all(tmp_path)[1]) == [path.parent]
 
 
 def test_other_splits_than_test_have_their_own_folder(tmp_path):
@@ -240,64 +292,3 @@ def test_the_fingerprint_of_judgements_does_not_depend_on_order():
         {"q1": {"a": 1}, "q2": {"a": 2, "b": 0}},
     ]
     assert qrels_fingerprint(qrels) not in {qrels_fingerprint(other) for other in changed}
-
-
-def test_an_atomic_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "deep" / "file"
-    write_text(path, "old")
-    for error in (ValueError, KeyboardInterrupt):
-        with pytest.raises(error), atomic_write(path) as file:
-            file.write(b"half of the new")
-            assert path.read_text() == "old", "not visible before it is whole"
-            raise error
-    assert path.read_text() == "old"
-    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
-
-
-@pytest.mark.parametrize("name", ["file", "file.gz"])
-def test_a_text_that_fails_leaves_nothing(tmp_path, name):
-    with pytest.raises(KeyboardInterrupt), text_writer(tmp_path / name) as file:
-        file.write("half of a text " * 10_000)
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_atomic_write_follows_links_and_replaces_nothing_but_files(tmp_path):
-    (tmp_path / "link").symlink_to(tmp_path / "file")
-    write_text(tmp_path / "link", "new")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "file").read_text() == "new"
-    os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(LlaraEvalError, match="is not a file that can be replaced"):
-            write_text(path, "text")
-
-
-def test_an_atomic_write_replaces_the_old_file(tmp_path):
-    path = tmp_path / "file"
-    write_text(path, "old")
-    with atomic_write(path) as file:
-        file.write(b"new")
-    assert path.read_text() == "new"
-    assert path.stat().st_mode & 0o777 == 0o644
-
-
-def test_equal_text_gives_equal_compressed_bytes(tmp_path, monkeypatch):
-    write_text(tmp_path / "a.gz", "text")
-    monkeypatch.setattr("time.time", lambda: 4_000_000_000.0)
-    write_text(tmp_path / "b.gz", "text")
-    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
-    assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == b"text"
-
-
-def test_json_is_readable_text_with_a_final_newline(tmp_path):
-    write_json(tmp_path / "x.json", {"é": 1})
-    assert (tmp_path / "x.json").read_text() == '{\n  "é": 1\n}\n'
-    assert json.loads((tmp_path / "x.json").read_text()) == {"é": 1}
-
-
-def test_sha256_is_of_the_bytes(tmp_path):
-    (tmp_path / "x").write_bytes(b"abc")
-    assert (
-        files.sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )

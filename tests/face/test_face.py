@@ -152,6 +152,25 @@ def test_what_comes_from_data_is_escaped():
         assert "&lt;script&gt;" in shown._repr_html_()
 
 
+def test_what_comes_from_data_has_no_control_and_bidi_characters():
+    dataset = le.Dataset.from_memory(DOCUMENTS, QUERIES, QRELS, name="fruit")
+    outcome = le.evaluate(WordOverlap(name="\u202egnp.exe\x9b"), dataset)
+    for shown in (outcome, le.results(), le.compare(outcome, outcome)):
+        assert not {"\u202e", "\x9b"} & set(shown._repr_html_())
+        assert r"\u202egnp.exe\x9b" in shown._repr_html_()
+
+
+def test_a_damaged_result_is_a_failure_among_results():
+    dataset = le.Dataset.from_memory(DOCUMENTS, QUERIES, QRELS, name="fruit")
+    good, bad = le.evaluate([WordOverlap(name="good"), WordOverlap(name="bad")], dataset)
+    (bad.folder / "result.json").write_text("{")
+    results = le.results()
+    assert [outcome.result for outcome in results] == [good.result]
+    (failure,) = results.failures
+    assert (failure.system, failure.dataset) == ("bad", bad.folder.name)
+    assert "result.json" in results.caption()
+
+
 def test_results_of_no_folder_are_refused():
     with pytest.raises(DataError, match="no such folder"):
         le.results("nowhere")
@@ -202,11 +221,15 @@ def test_a_run_is_scored_in_any_form(here, form):
 @pytest.mark.parametrize(
     ("run", "qrels", "message"),
     [
-        ({"q1": {"d1": float("nan")}}, QRELS, "NaN or infinite"),
-        ({"q1": {"d1": 1e300}}, QRELS, "NaN or infinite"),
+        ({"q1": {"d1": float("nan")}}, QRELS, "run:1: the score nan is not a finite"),
+        ({"q1": {"d1": 10**400}}, QRELS, "run:1: the score 1000000000[0-9]*… is not a finite"),
+        ({"q1": {"d1": 10**5000}}, QRELS, "run:1: the score of thousands of digits is not a finite"),
+        ({"q1": {"d1": 1e300}}, QRELS, "1e\\+300 is not a finite"),
         ({"q1": {"d1": "high"}}, QRELS, "run:1: the score 'high' is not a number"),
         ({"q1": ["d1"]}, QRELS, "run: expected query id → document id → score"),
         (RUN, {"q1": {"d1": 0.5}}, r"qrels:1: the grade 0.5 is not an integer"),
+        (RUN, {"q1": {"d1": 2**31}}, "qrels:1: the grade 2147483648 is beyond 2,147,483,647"),
+        (RUN, {"q1": {"d1": -(10**5000)}}, "qrels:1: the grade of thousands of digits is beyond"),
         (RUN, {}, "qrels: no judgements"),
         (RUN, {"x": {"d1": 1}}, "no judged query is in the run"),
         (pd.DataFrame({"qid": ["q1"], "score": [1.0]}), QRELS, "run: expected a column doc_id or corpus-id"),

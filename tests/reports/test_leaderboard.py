@@ -5,13 +5,15 @@ import re
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 from stored import cells, make_result
 
-from llara_eval.core.errors import DataError
+from llara_eval.core.shown import shown
 from llara_eval.datasets.known import AVERAGES, CQADUPSTACK
 from llara_eval.encoding.templates import Template, Templates
 from llara_eval.evaluation.record import Result, folder_of
-from llara_eval.reports.leaderboard import render
+from llara_eval.reports.leaderboard import consistent, render
+from llara_eval.reports.markdown import escaped
 from llara_eval.reports.published import (
     BASELINES,
     BM25,
@@ -24,7 +26,11 @@ from llara_eval.reports.published import (
 from llara_eval.reports.published import load as load_published
 
 BEIR_13 = AVERAGES["beir-13"]
-HOSTILE = ["a|b", "<script>alert(1)</script>", "[x](y)", "**bold**", "new\nline | x", "`code`", "../up (1)"]
+HOSTILE = [
+    *("a|b", "<script>alert(1)</script>", "[x](y)", "**bold**", "new\nline | x", "`code`", "../up (1)"),
+    *("https://evil.example/?a=b&c=d", "http://evil.example", "WWW.evil.example", "~~gone~~ &lt; $x$"),
+    *("\x1b[2Jcleared", "\u202etxt.exe", "a\x9bb\x07", "zero\u200bwidth"),
+]
 
 
 @pytest.mark.parametrize(
@@ -42,10 +48,11 @@ def test_one_name_does_not_stand_for_two_things(changes, difference) -> None:
     first = make_result(settings={"checkpoint_sha256": "a"})
     second = make_result(**{"settings": {"checkpoint_sha256": "a"}, **changes})
     entries = [(Path("runs/first"), first), (Path("runs/second"), second)]
-    with pytest.raises(DataError, match=f"(first and runs/second|second and runs/first) have {difference}"):
-        render(entries, [], Path("leaderboard.md"))
-    same = make_result(system="third", dataset="tiny", settings={"checkpoint_sha256": "c"})
-    assert "third" in render([entries[0], (Path("runs/third"), same)], [], Path("leaderboard.md"))
+    same = make_result(system="third", dataset="third", settings={"checkpoint_sha256": "c"})
+    kept, (problem,) = consistent(dict([*entries, (Path("runs/third"), same)]))
+    assert list(kept) == [Path("runs/third")], "nobody knows which of both is outdated"
+    assert f"runs/first and runs/second have {difference}" in problem
+    assert consistent(dict([entries[0], (Path("runs/third"), same)]))[1] == []
 
 
 def test_what_stands_in_no_table_is_named() -> None:
@@ -236,11 +243,32 @@ def test_the_published_rows_are_well_formed_and_hold_the_baselines():
     assert PUBLISHED_FILE.read_text(encoding="utf-8").count("\n") == len(rows) + 1
 
 
+def test_dates_commits_prompts_and_names_of_files_are_shown_as_text() -> None:
+    evil = "[x](https://evil.example) \x1b[2J|\u202e<b>"
+    sides = {side: {"prompt": evil, "pooling": evil, "prefix": [evil]} for side in ("query", "document")}
+    settings = {"templates": sides, "prompts": evil, "dtype": evil, "toolkit": evil}
+    result = make_result(
+        settings={**settings, "training_files": {"a": evil}},
+        provenance={"date": "2025-01-01", "git": {"commit": "[](//a|b\x1b"}},
+    )
+    text = render([(Path("runs/\udcff"), result)], [], Path("x.md"))
+    assert "[x]" not in text
+    assert "<b>" not in text
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", text)
+    for block in text.split("\n\n"):
+        if block.startswith("| "):
+            assert len({len(re.split(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1, block
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_are_shown_as_text(name):
     text = render([entry(name, name), entry("plain", name)], [published(name, "beir/nq", 0.5)], Path("x.md"))
-    shown = re.sub(r"([\\|<>*_\[\]`])", r"\\\1", " ".join(name.split()))
-    assert f"| {shown} |" in text
+    assert f"| {escaped(name)} |" in text
+    inline = MarkdownIt("commonmark").parseInline(escaped(name))[0].children
+    assert {token.type for token in inline} <= {"text", "text_special"}, "nothing in a name is markup"
+    assert "".join(token.content for token in inline) == " ".join(shown(name).split())
+    assert not re.search(r"(?i)(?<!\\):(?=//)|www\.", escaped(name)), "GitHub makes no link of it"
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e]", text)
     assert "<script>" not in text
     assert "](y)" not in re.sub(r"\\\]\(y\)", "", text)
     for block in text.split("\n\n"):

@@ -18,7 +18,7 @@ from llara_eval.datasets.load import load
 from llara_eval.evaluation import record
 from llara_eval.evaluation.audit import audit
 from llara_eval.evaluation.evaluate import evaluate
-from llara_eval.evaluation.record import PER_QUERY, RESULT, RUN, folder_of, walk
+from llara_eval.evaluation.record import PER_QUERY, RESULT, RUN, folder_of, read_all
 from llara_eval.reports.leaderboard import render
 from llara_eval.reports.published import BM25, LLARA, REPLLAMA
 from llara_eval.reports.published import load as load_published
@@ -84,7 +84,7 @@ def test_links_lead_to_existing_files_wherever_the_page_is(workspace):
         (workspace / "runs", workspace / "docs" / "deep" / "page.md"),
         (odd / "runs", workspace / "page.md"),
     ]:
-        text = render(walk(runs), load_published(), output)
+        text = render(read_all(runs)[0].items(), load_published(), output)
         links = re.findall(r"\]\(([^)]*)\)", text)
         assert len(links) == 8
         for link in links:
@@ -159,7 +159,7 @@ def tamper_damage(workspace: Path) -> None:
         (tamper_run_and_its_checksum, "the run scores "),
         (tamper_per_query, "per-query values of nDCG@10 are not those of the run"),
         (tamper_query_id, "not of the judged queries"),
-        (tamper_per_query_away, "0 per-query values"),
+        (tamper_per_query_away, "per_query.tsv: not a table of per-query values"),
         (tamper_copy, "is not the folder of words on demo"),
         (tamper_damage, "run.trec.gz: cannot be read"),
     ],
@@ -226,3 +226,71 @@ def test_files_are_checked_against_each_other_without_judgements(workspace):
 
 def test_no_runs_folder_is_a_data_error(tmp_path):
     assert invoke(tmp_path).exit_code == 3
+
+
+def damage_record(folder: Path) -> None:
+    (folder / RESULT).write_text((folder / RESULT).read_text()[:100])
+
+
+def damage_settings(folder: Path) -> None:
+    edit_result(folder, settings={"titles": "x"})
+
+
+def damage_ties(folder: Path) -> None:
+    edit_result(folder, ties_at_10=1e308)
+
+
+def damage_measure(folder: Path) -> None:
+    measures = json.loads((folder / RESULT).read_text())["measures"]
+    edit_result(folder, measures={**measures, "evil": "text"})
+
+
+@pytest.mark.parametrize("damage", [damage_record, damage_settings, damage_ties, damage_measure])
+def test_a_damaged_result_is_named_and_left_out(workspace, damage):
+    damage(folder(workspace))
+    rendered = invoke(workspace)
+    assert rendered.exit_code == 6
+    assert f"left out, since it cannot be used: {folder(workspace) / RESULT}" in text_of(rendered)
+    board = (workspace / "leaderboard.md").read_text()
+    assert "| stems |" in board
+    assert "| words |" not in board
+    checked = check(workspace)
+    assert checked.exit_code == 6
+    assert str(folder(workspace) / RESULT) in text_of(checked)
+    assert "scored again" in checked.stdout
+    (workspace / "leaderboard.md").write_text(board + "x")
+    stale = check(workspace)
+    assert stale.exit_code == 5
+    assert "left out" in text_of(stale)
+
+
+def test_an_unknown_measure_fails_the_check_of_that_result_only(workspace):
+    measures = json.loads((folder(workspace) / RESULT).read_text())["measures"]
+    edit_result(
+        folder(workspace), measures={**measures, "Nonsense@10": {"mean": 0.5, "low": 0.4, "high": 0.6}}
+    )
+    assert invoke(workspace).exit_code == 0
+    checked = check(workspace)
+    assert checked.exit_code == 5
+    assert "stems" not in checked.stderr
+    assert "scored again" in checked.stdout
+
+
+def test_a_damaged_finding_is_named_and_left_out(workspace):
+    (workspace / "runs" / "overlap").mkdir()
+    (workspace / "runs" / "overlap" / "x.json").write_text("[]")
+    rendered = invoke(workspace)
+    assert rendered.exit_code == 6
+    assert "x.json: Expected `object`" in text_of(rendered)
+
+
+def test_a_file_that_is_no_leaderboard_is_not_replaced(workspace):
+    notes = workspace / "notes.md"
+    notes.write_text("# Leaderboard\n\nmine\n")
+    for path in (notes, folder(workspace) / RESULT, folder(workspace) / RUN, workspace):
+        before = path.read_bytes() if path.is_file() else b""
+        words = ["leaderboard", "--runs-dir", workspace / "runs", "--output", path, "--data-dir", workspace]
+        refused = CliRunner().invoke(app, [*map(str, words)])
+        assert refused.exit_code == 2
+        assert "`llara-eval leaderboard` did not write it" in text_of(refused)
+        assert not before or path.read_bytes() == before

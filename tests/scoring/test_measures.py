@@ -184,7 +184,7 @@ def test_what_is_no_measure_is_refused_by_its_name(name) -> None:
 
 
 def test_the_usual_measures_make_no_dictionaries(monkeypatch) -> None:
-    monkeypatch.setattr(measure, "_by_ir_measures", None)
+    monkeypatch.setattr(measure, "by_ir_measures", None)
     names = [*DEFAULT_MEASURES, "nDCG", "AP(rel=2)@100", "P@5", "Success@5", "MRR"]
     assert score({"q": {"a": 2}}, run_of({"q": ["a"]}), names).means["AP(rel=2)@100"] == 1.0
     with pytest.raises(TypeError):

@@ -54,6 +54,11 @@ def test_negative_grades_are_kept(put) -> None:
     assert read_qrels(put("q 0 a -2\nq 0 b -1\n")) == {"q": {"a": -2, "b": -1}}
 
 
+def test_the_largest_grades_and_leading_zeros_are_read(put) -> None:
+    content = f"q 0 a 2147483647\nq 0 b -2147483647\nq 0 c {'0' * 5000}3\n"
+    assert read_qrels(put(content)) == {"q": {"a": 2**31 - 1, "b": 1 - 2**31, "c": 3}}
+
+
 def test_the_same_judgement_twice_is_accepted(put) -> None:
     assert read_qrels(put("q 0 a 1\nq 0 b 0\nq 0 a 1\n")) == {"q": {"a": 1, "b": 0}}
 
@@ -75,6 +80,9 @@ def test_the_same_judgement_twice_is_accepted(put) -> None:
         ("query-id\tcorpus-id\tscore\nquery-id\tcorpus-id\tscore\n", 2, "'score'"),
         ("q 0 a \u00b2\n", 1, "'\u00b2'"),
         ("q\t0\ta\t\n", 1, "''"),
+        ("q 0 a 2147483648\n", 1, "'2147483648' is beyond 2,147,483,647"),
+        ("q 0 a 1\nq 0 b -9223372036854775809\n", 2, "'-9223372036854775809' is beyond"),
+        (f"q 0 a {'9' * 5000}\n", 1, "…"),
         ("q 0 a 1\nq 0 a 2\n", 2, "query 'q' document 'a' is graded 1 and 2"),
         ("q 0 a 0\nq 0 b 1\nq 0 a -1\n", 3, "graded 0 and -1"),
         ("q\t0\ta\t1\n\t0\ta\t1\n", 2, "identifier is empty"),

@@ -16,7 +16,7 @@ from adapters import open_system
 from adapters.options import Context
 from llara_eval.datasets.load import load
 from llara_eval.evaluation.evaluate import evaluate
-from llara_eval.evaluation.record import RESULT, walk
+from llara_eval.evaluation.record import RESULT, read_all
 from llara_eval.reports.leaderboard import render
 from llara_eval.reports.published import REPLLAMA
 from llara_eval.reports.published import load as load_published
@@ -45,7 +45,7 @@ def leaderboard(folder: Path) -> str:
     """Return the leaderboard of the two systems that give the same values on every processor."""
     entries = [
         (ROOT / path.relative_to(folder), replace(result, provenance=PROVENANCE))
-        for path, result in walk(folder / "runs")
+        for path, result in read_all(folder / "runs")[0].items()
         if result.system != "tiny"
     ]
     published = [score for score in load_published() if score.system == REPLLAMA]
@@ -56,7 +56,7 @@ def result_keys(folder: Path) -> dict[str, list[str]]:
     """Return the keys of the results, by system: ``measures.RR@10.mean``, each list sorted."""
     return {
         path.parent.name: sorted(_keys(json.loads((path / RESULT).read_text(encoding="utf-8"))))
-        for path, _ in walk(folder / "runs")
+        for path in read_all(folder / "runs")[0]
     }
 
 

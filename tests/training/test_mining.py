@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from fakes import FakeRetriever, WordOverlap
 from typer.testing import CliRunner
 
 from llara_eval.cli import app
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError, UsageError
+from llara_eval.core.files import sha256_of
 from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.folder import corpus_of
 from llara_eval.datasets.load import load
@@ -52,6 +54,8 @@ def mined(tmp_path, corpus):
         data, output = [pairs(tmp_path / "pairs.jsonl", *(rows or [PAIR]))], tmp_path / "out.jsonl"
         system = retriever or FakeRetriever(SCORES)
         counts = mine(system, data, corpus.paths[0], settings, output, exclude=exclude, overwrite=True)
+        written = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+        assert written["sha256"] == sha256_of(output)
         return [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()], counts
 
     return go
@@ -188,6 +192,51 @@ def test_what_is_read_is_never_replaced(tmp_path, read, written) -> None:
     assert "would replace an input" in refused.stderr.replace("\n", " ")
 
 
+def overwritten(data: Path, corpus: Path, output: Path, *options: object) -> Result:
+    words = ["mine", "-m", "words", "--data", data, "--corpus", corpus, "--output", output, "--overwrite"]
+    return CliRunner().invoke(app, [*map(str, words), *map(str, options), "--quiet"])
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "notes.jsonl"])
+@pytest.mark.parametrize("exclude", [False, True])
+def test_nothing_that_mine_did_not_write_is_replaced(tmp_path, corpus, monkeypatch, name, exclude) -> None:
+    monkeypatch.setattr("adapters.open_system", lambda *_: WordOverlap())
+    data, folder = pairs(tmp_path / "pairs.jsonl", PAIR), corpus.paths[0].parent
+    (folder / "notes.json").write_text('{"notes": "mine"}')
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    options = ["--exclude", folder] if exclude else []
+    refused = overwritten(data, "self" if exclude else folder, folder / name, *options)
+    assert refused.exit_code == 2
+    assert "`llara-eval mine` did not write it" in " ".join(refused.stderr.split())
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_pair_that_mine_wrote_is_replaced_unless_it_changed(tmp_path, corpus, monkeypatch) -> None:
+    monkeypatch.setattr("adapters.open_system", lambda *_: WordOverlap())
+    data, folder, output = pairs(tmp_path / "pairs.jsonl", PAIR), corpus.paths[0].parent, tmp_path / "m.jsonl"
+    for options in ((), ("--negatives", 1)):
+        done = overwritten(data, folder, output, *options)
+        assert done.exit_code == 0, done.stderr
+    first = output.read_bytes()
+
+    def killed(source: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        replace = Path.replace
+        patch.setattr(
+            Path, "replace", lambda path, to: killed(path, to) if to == output else replace(path, to)
+        )
+        overwritten(data, folder, output, "--negatives", 2)
+    assert output.read_bytes() == first
+    done = overwritten(data, folder, output, "--negatives", 2)
+    assert done.exit_code == 0, "the record that a killed process left is about both files"
+    output.write_bytes(output.read_bytes() + b"\n")
+    refused = overwritten(data, folder, output)
+    assert refused.exit_code == 2
+    assert "changed since" in " ".join(refused.stderr.split())
+
+
 def test_the_command_writes_rows_and_how_they_were_made(tmp_path, corpus, monkeypatch) -> None:
     monkeypatch.setattr("adapters.open_system", lambda *_: WordOverlap())
     data = pairs(tmp_path / "pairs.jsonl", {**PAIR, "query": "moon water day"}, {"query": "x", "pos": ["y"]})
@@ -220,6 +269,10 @@ def test_the_command_writes_rows_and_how_they_were_made(tmp_path, corpus, monkey
     again = CliRunner().invoke(app, [*map(str, arguments)])
     assert again.exit_code == 2
     assert output.with_suffix(".json").read_text() == "somebody's"
+    again = CliRunner().invoke(app, [*map(str, arguments), "--overwrite"])
+    assert again.exit_code == 2, "mine did not write it"
+    assert output.with_suffix(".json").read_text() == "somebody's"
+    output.with_suffix(".json").unlink()
     arguments += ["--overwrite", "--data-dir", tmp_path]
     by_name = CliRunner().invoke(app, [*map(str, arguments), "--exclude", corpus.paths[0].parent.name])
     assert by_name.exit_code == 0, by_name.stderr
