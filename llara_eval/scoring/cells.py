@@ -1,7 +1,7 @@
 """Lines of runs and judgements as cells: tabs or white space between columns, and comments.
 
-If a line has as many cells between tabs as the first line, only tabs separate its columns, so that
-identifiers may contain spaces; otherwise any white space separates them. A line that begins with ``#`` and a
+If a line has as many cells between tabs as the first line, and none begins or ends with a space, only tabs
+separate its columns, so that identifiers may contain spaces; otherwise any white space separates them. A line that begins with ``#`` and a
 space is a comment, as in trec_eval 10; an identifier may begin with ``#``.
 """
 
@@ -80,7 +80,8 @@ def _order(first: str | None, line: str) -> tuple[str | None, ...]:
     """Return the separators of a line that may be meant, the likeliest first."""
     if "\t" not in line:
         return (None,)
-    return ("\t", None) if first else (None, "\t")
+    between_tabs = first is not None and all(cell == cell.strip() for cell in line.split("\t"))
+    return ("\t", None) if between_tabs else (None, "\t")
 
 
 def _content(path: Path) -> Iterator[tuple[int, str]]:

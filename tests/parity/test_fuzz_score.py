@@ -29,7 +29,7 @@ SCORES = st.one_of(
     st.sampled_from([0.0, -0.0, 16.000001, 16.0000011, 1e-40, 1.0, 1.00000001]),
     st.integers(-3, 3).map(float),
 )
-SPACES = st.sampled_from([" ", "\t", "  "])
+SPACES = st.sampled_from([" ", "\t", "  ", " \t"])
 ENDS = st.sampled_from(["\n", "\r\n"])
 
 
@@ -49,7 +49,7 @@ def lines(rows: list[tuple[object, ...]], space: str, end: str) -> str:
 
 
 @settings(
-    max_examples=200,
+    max_examples=500,
     phases=[Phase.explicit, Phase.generate],
     report_multiple_bugs=False,
     deadline=None,
