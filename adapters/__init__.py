@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from adapters.maxp import MaxP
 from adapters.options import Context, configure
 from llara_eval.core.errors import UsageError
+from llara_eval.core.paths import user_path
 from llara_eval.core.protocols import Retriever
 from llara_eval.core.suggest import did_you_mean
 
@@ -78,7 +79,7 @@ def open_system(model: str, options: Mapping[str, Any], context: Context) -> Ret
     """
     system = SYSTEMS.get(model)
     if system is None:
-        if "/" not in model and not Path(model).expanduser().exists():
+        if "/" not in model and not user_path(model).exists():
             raise UsageError(
                 f"{model!r} is neither a system ({', '.join(SYSTEMS)}) nor a checkpoint folder."
                 + did_you_mean(model, SYSTEMS)
@@ -119,7 +120,7 @@ def find_checkpoint(model: str, options: Mapping[str, Any], *, offline: bool = F
     if model not in SYSTEMS:
         config, _ = configure(DenseConfig, {}, options, model)
         folder = resolve(model, offline=offline, revision=config.revision, allowed=config.allowed)
-        return Checkpoint(folder, allowed=config.allowed)
+        return Checkpoint(folder, allowed=config.allowed, offline=offline)
     packaged = SYSTEMS[model].options
     if "package" not in packaged:
         raise UsageError(f"{model} has no checkpoint: it is not a dense system")

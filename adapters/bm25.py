@@ -165,7 +165,8 @@ class Bm25:
             leases = Leases(self._indexes)
             with leases.hold(folder.name, wait=True):
                 if not is_whole(folder):
-                    with atomic_folder(folder, replace=True) as unfinished:
+                    shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+                    with atomic_folder(folder) as unfinished:
                         self._fill(corpus, unfinished, progress, partial(leases.renew, folder.name))
                         seal_folder(unfinished)
         self.phases["index"] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))

@@ -19,6 +19,7 @@ from llara_eval.checkpoints.load import change_templates, load, settle_templates
 from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.hashing import add_record
+from llara_eval.core.paths import user_path
 from llara_eval.core.protocols import SILENT, Corpus, Progress
 from llara_eval.core.types import Hits, Query
 from llara_eval.datasets.contamination import TRAINING_FILES, declared
@@ -105,7 +106,7 @@ def open_checkpoint(
     name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Context
 ) -> "Dense":
     """Open a checkpoint folder, a GGUF file or a hub name; a path gives the system its last part as name."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     short_name = path.resolve().name.removesuffix(".gguf") if path.exists() else name
     config, full_name = _configure(base, options, short_name)
     folder = resolve(name, offline=context.offline, revision=config.revision, allowed=config.allowed)
@@ -185,7 +186,7 @@ class Dense:
         self.name = name
         self.config = config
         self.phases: dict[str, dict[str, float]] = {}
-        self._checkpoint = Checkpoint(folder, allowed=config.allowed)
+        self._checkpoint = Checkpoint(folder, allowed=config.allowed, offline=context.offline)
         self.encoder: Encoder = load(
             self._checkpoint,
             dtype=config.dtype,
@@ -318,7 +319,7 @@ class Dense:
             "compile": self.config.compile,
         }
         context = self._context
-        root = open_store_folder(context.store, context.home)
+        root = open_store_folder(context.store, context.home, offline=context.offline)
         store = VectorStore(root / "vectors", key, name)
         tokens = TokenStore(root / "tokens", encoder.tokenizer, encoder.templates.of(side))
         return store, fill(

@@ -1,10 +1,10 @@
 """The options of prompts, and sets of prompts for data sets: from a file, or the instructions of mteb."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from adapters.options import unnamed
 from llara_eval.core.errors import CheckFailedError
+from llara_eval.core.paths import user_path
 from llara_eval.datasets import known
 from llara_eval.datasets.limited import whole
 from llara_eval.datasets.mteb_tasks import read_instructions
@@ -63,7 +63,7 @@ def find_entry(options: PromptOptions, dataset: str | None) -> Entry | None:
     if options.set_name == MTEB:
         return None if dataset is None else Entry(*read_instructions(whole(dataset)[0]))
     datasets = {name.lower() for full in known.KNOWN for name in _names(full)} | known.ALIASES.keys()
-    prompts = PromptSet.from_file(Path(options.set_name).expanduser(), datasets)
+    prompts = PromptSet.from_file(user_path(options.set_name), datasets)
     return prompts.default if dataset is None else prompts.of(_names(dataset))
 
 

@@ -12,6 +12,7 @@ from adapters.options import Context, override
 from llara_eval.core import paths
 from llara_eval.core.errors import UsageError
 from llara_eval.core.existing import OnExistingRun
+from llara_eval.core.paths import user_path
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.encoding.prompt_sets import OWN_PROMPTS, PromptOptions
@@ -284,4 +285,4 @@ def _recipe_of(recipes: Mapping[str, Recipe], name: str) -> Recipe:
 
 def _paths(data: Files) -> list[Path]:
     """Return one or several files as a list of paths."""
-    return [Path(file).expanduser() for file in ([data] if isinstance(data, str | Path) else data)]
+    return [user_path(file) for file in ([data] if isinstance(data, str | Path) else data)]

@@ -82,9 +82,9 @@ def operations(folder: Path, lengths: Sequence[int]) -> float:
 def product_shapes(folder: Path) -> list[tuple[int, int]]:
     """Return the shapes of the matrices by which hidden states are multiplied, each shape once."""
     from llara_eval.checkpoints.folder import Checkpoint
-    from llara_eval.planning.cost import skeleton
+    from llara_eval.checkpoints.libraries import build_skeleton
 
-    layers = skeleton(Checkpoint(folder).config).modules()
+    layers = build_skeleton(Checkpoint(folder).config).modules()
     return sorted({tuple(layer.weight.shape) for layer in layers if type(layer).__name__ == "Linear"})
 
 

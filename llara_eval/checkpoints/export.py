@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from llara_eval.checkpoints import st_write
+from llara_eval.checkpoints import libraries, st_write
 from llara_eval.checkpoints.folder import Checkpoint
 from llara_eval.checkpoints.load import load
 from llara_eval.checkpoints.tokenizer import TOKENIZER_FILE, overruling
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.core.folders import atomic_folder
+from llara_eval.core.paths import real_path, user_path
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.sealed import CHECKSUMS, changes, seal_folder
 from llara_eval.encoding.encoder import Encoder
@@ -57,8 +58,8 @@ def export(
     except ImportError as error:
         raise MissingPartError(f"export needs: pip install sentence-transformers ({error})") from error
     checkpoint = folder if isinstance(folder, Checkpoint) else Checkpoint(folder)
-    output = output.expanduser().resolve()
-    _check_output(checkpoint.folder.resolve(), output, overwrite)
+    output = real_path(user_path(output))
+    _check_output(real_path(checkpoint.folder), output, overwrite)
     if checkpoint.code:
         raise UsageError(f"{checkpoint.folder} runs code of its own, which an export would not have")
     with progress.task("export", 3) as advance, atomic_folder(output, replace=True) as unfinished:
@@ -98,10 +99,8 @@ def _check_output(folder: Path, output: Path, overwrite: bool) -> None:
 
 def _check_tokenizers(folder: Path) -> None:
     """Raise a UsageError if transformers would read an exported tokenizer in another way than it is."""
-    from transformers import AutoConfig
-
     for file in sorted(folder.rglob(TOKENIZER_FILE)):
-        config = AutoConfig.from_pretrained(file.parent, local_files_only=True)
+        config = libraries.read_config(file.parent, trusted=False)
         if (name := overruling(file.parent, config)) is not None:
             raise UsageError(
                 f"transformers reads every tokenizer of a {config.model_type} model as {name}, which gives "
@@ -125,11 +124,7 @@ def _verify(
     folder: Path, texts: Sequence[str], expected: Mapping[Side, NDArray[np.float32]], device: str
 ) -> None:
     """Raise a CheckFailedError if the export gives other vectors than the checkpoint."""
-    from sentence_transformers import SentenceTransformer
-
-    model = SentenceTransformer(
-        str(folder), device=device, local_files_only=True, model_kwargs={"dtype": torch.float32}
-    )
+    model = libraries.read_modules(folder, device=device, dtype=torch.float32, trusted=False)
     encode = {"query": model.encode_query, "document": model.encode_document}
     for side, ours in expected.items():
         theirs = encode[side](list(texts), show_progress_bar=False, convert_to_numpy=True)

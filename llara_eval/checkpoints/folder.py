@@ -2,21 +2,26 @@
 
 import copy
 import hashlib
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
 
 from llara_eval.checkpoints.gguf import convert_gguf
+from llara_eval.checkpoints.libraries import read_config
 from llara_eval.checkpoints.lora import LORA_CONFIG
 from llara_eval.checkpoints.own_code import Permissions, check_code, code_hashes
+from llara_eval.checkpoints.settings import read_settings, subfolder, weight_files
 from llara_eval.checkpoints.tokenizer import read_cut, read_tokenizer
 from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, sha256_of
 from llara_eval.core.hashing import add_record
 from llara_eval.core.network import hub_endpoint, hub_errors
+from llara_eval.core.paths import user_path
+from llara_eval.core.reading import is_present
 from llara_eval.encoding.templates import Cut, Templates
 
 BIN_WEIGHTS = "pytorch_model*.bin"
@@ -57,19 +62,22 @@ class Checkpoint:
     Args:
         folder: The folder, see :func:`resolve`.
         allowed: What the user allows; a folder that names code of its own is refused otherwise.
+        offline: Whether the base model of an adapter must not be downloaded.
     """
 
-    def __init__(self, folder: Path, *, allowed: Permissions = _NOTHING) -> None:
+    def __init__(self, folder: Path, *, allowed: Permissions = _NOTHING, offline: bool = False) -> None:
         self.folder = folder
         self.allowed = allowed
+        self.offline = offline
+        self._adapters = frozenset[Path]()  # of which this is the base model
 
     @cached_property
     def lora(self) -> Mapping[str, Any] | None:
         """The configuration of a LoRA adapter, in peft's layout; None if the folder holds no adapter."""
         path = self.folder / LORA_CONFIG
-        if not path.is_file():
+        if not is_present(path):
             return None
-        config = decode(read_json(path), dict[str, Any], path)
+        config = read_settings(path)
         name = config.get("base_model_name_or_path")
         if config.get("peft_type") != "LORA" or not (isinstance(name, str) and name):
             raise DataError(f"{path}: expected a LoRA configuration with base_model_name_or_path")
@@ -81,38 +89,50 @@ class Checkpoint:
         if self.lora is None:
             return None
         name = self.lora["base_model_name_or_path"]
-        if (self.folder / name).is_dir():
-            return Checkpoint(self.folder / name, allowed=self.allowed)
         revision = None if Path(name).exists() else self.lora.get("revision")  # of the base, as peft has it
         try:
-            return Checkpoint(resolve(name, revision=revision), allowed=self.allowed)
-        except DataError as error:
+            folder = self.folder / name
+            if not folder.is_dir():
+                folder = resolve(name, offline=self.offline, revision=revision)
+        except (DataError, OSError) as error:  # a name that is too long, too
             raise DataError(
                 f"{self.folder} holds a LoRA adapter of the base model {name!r}, which is missing ({error}); "
                 f"download it, or correct base_model_name_or_path in {LORA_CONFIG}"
             ) from error
+        adapters = self._adapters | {self.folder.resolve()}
+        if folder.resolve() in adapters:
+            raise DataError(
+                f"{self.folder / LORA_CONFIG}: base_model_name_or_path {name!r} is the adapter itself, or an "
+                "adapter of it; name the model that it was trained on"
+            )
+        base = Checkpoint(folder, allowed=self.allowed, offline=self.offline)
+        base._adapters = adapters
+        return base
 
     @cached_property
     def modules(self) -> list[tuple[str, Path]]:
         """Class and folder of each module of a sentence-transformers folder; empty for other folders."""
         path = self.folder / "modules.json"
-        if not path.is_file():
+        if not is_present(path):
             return []
         modules = read_record(path, list[_Module])
         check_code(self.folder, trusted=self.allowed.code)
         if not modules:
             raise DataError(f"{path}: expected modules, found none")
-        return [(module["type"].rsplit(".", 1)[-1], self.folder / module["path"]) for module in modules]
+        return [
+            (module["type"].rsplit(".", 1)[-1], subfolder(self.folder, module["path"], path))
+            for module in modules
+        ]
 
     @cached_property
     def transformer(self) -> Path:
         """The folder of the weights, which may be a subfolder in the layout of sentence-transformers."""
         router = self.folder / "router_config.json"  # an export with one template a side
-        if router.is_file():
+        if is_present(router):
             route = read_record(router, _Router)["structure"].get("document")
             if not route:
                 raise DataError(f"{router}: expected modules in $.structure.document")
-            return self.folder / route[0]
+            return subfolder(self.folder, route[0], router)
         return self.modules[0][1] if self.modules else self.folder
 
     @cached_property
@@ -127,17 +147,9 @@ class Checkpoint:
     @cached_property
     def whole_config(self) -> Any:
         """The configuration of the whole model, which may be more than a language model."""
-        from transformers import AutoConfig
-
         if self.base is not None:
             return self.base.whole_config
-        check_code(self.transformer, trusted=self.allowed.code)
-        try:
-            config = AutoConfig.from_pretrained(
-                self.transformer, local_files_only=True, trust_remote_code=self.allowed.code
-            )
-        except Exception as error:  # the code of any model type, or of the checkpoint
-            raise DataError(f"{self.folder}: its configuration cannot be read: {error}") from error
+        config = read_config(self.transformer, trusted=self.allowed.code)
         if config.is_encoder_decoder:
             raise UsageError(
                 f"{self.folder}: {config.model_type} is an encoder and a decoder; one alone is needed"
@@ -163,8 +175,7 @@ class Checkpoint:
         if self._of_tokenizer is not self:
             return self._of_tokenizer.tokenizer
         config = self.whole_config if self.base is None else None  # an adapter's folder has none
-        check_code(self.transformer, trusted=self.allowed.code)
-        return read_tokenizer(self.transformer, config, trust_code=self.allowed.code)
+        return read_tokenizer(self.transformer, config, trusted=self.allowed.code)
 
     @cached_property
     def cut(self) -> Cut:
@@ -199,7 +210,9 @@ class Checkpoint:
         """The SHA-256 of weights, configuration, tokenizer, modules and code of checkpoint and base model."""
         patterns = (*_HASHED, BIN_WEIGHTS) if self.reads_bin else _HASHED
         model_files = {path for pattern in patterns for path in self.transformer.glob(pattern)}
-        named = [(path.name, path) for path in sorted(model_files)]
+        if self.base is None:
+            model_files.update(weight_files(self.transformer, pickled=self.reads_bin))
+        named = [(path.relative_to(self.transformer).as_posix(), path) for path in sorted(model_files)]
         module_files = sorted(self._module_files() - model_files)
         named += [(path.relative_to(self.folder).as_posix(), path) for path in module_files]
         total = hashlib.sha256()
@@ -229,12 +242,22 @@ class Checkpoint:
             return set()
         modules = dict(self.modules)
         if "Pooling" not in modules or set(modules) - {"Transformer", "Pooling", "Normalize"}:
-            patterns = ("*.json", "*.safetensors", "*.bin")
-            return {path for pattern in patterns for path in self.folder.rglob(pattern)}
+            # Links to folders are followed, as in the cache of the hub.
+            files = (Path(within) / name for within, _, names in _walk(self.folder) for name in names)
+            return {path for path in files if path.suffix in (".json", ".safetensors", ".bin")}
         path = modules["Pooling"] / "config.json"
         pooling = decode(read_json(path), dict[str, Any], path)
         chosen = [key for key, value in pooling.items() if value and not key.endswith("dimension")]
         return set() if chosen == ["pooling_mode_mean_tokens"] else {path}
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk through a folder like :func:`os.walk`, follow links to folders, and enter each folder once."""
+    entered = set()
+    for within, folders, names in os.walk(folder, followlinks=True):
+        entered.add(Path(within).resolve())
+        folders[:] = [name for name in folders if (Path(within) / name).resolve() not in entered]
+        yield within, folders, names
 
 
 def resolve(
@@ -256,12 +279,12 @@ def resolve(
     """
     if not model:
         raise UsageError("--model is empty; name a checkpoint")
-    path = Path(model).expanduser().absolute()  # absolute, since an adapter trained on it records the path
+    path = user_path(model).absolute()  # absolute, since an adapter trained on it records the path
     if path.exists() and revision is not None:
         raise UsageError(f"--revision {revision}: {model} is no name on the hub")
     if path.is_dir():
         return _resolve_folder(path)
-    if path.is_file() and path.suffix == ".gguf":
+    if path.suffix == ".gguf" and (path.exists() or path.is_symlink()):
         return convert_gguf(path)
     name, _, named_revision = model.partition("@")
     if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
@@ -274,11 +297,11 @@ def resolve(
 def _resolve_folder(path: Path) -> Path:
     """Return a folder, or that of the GGUF file in it."""
     weights = sorted(path.glob("*.gguf"))
-    if weights and not (path / "config.json").is_file():
+    if weights and not is_present(path / "config.json"):
         if len(weights) > 1:
             raise UsageError(f"{path} holds {len(weights)} GGUF files; name the one to use")
         return convert_gguf(weights[0])
-    if not any((path / name).is_file() for name in ("config.json", "modules.json", LORA_CONFIG)):
+    if not any(is_present(path / name) for name in ("config.json", "modules.json", LORA_CONFIG)):
         raise DataError(f"{path} is not a checkpoint folder: it has no config.json")
     return path
 

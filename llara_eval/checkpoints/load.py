@@ -9,14 +9,13 @@ are read so too, and code of a checkpoint runs.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
-from llara_eval.checkpoints import lora, st_read
+from llara_eval.checkpoints import libraries, lora, st_read
 from llara_eval.checkpoints.folder import BIN_WEIGHTS, Checkpoint
-from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
+from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding import engines
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
@@ -99,7 +98,14 @@ def load(
     model = read_model(checkpoint, dtype=weight_dtype)
     model = model.to(device if engine == "transformers" else "cpu").eval()
     other = engines.open_engine(
-        engine, checkpoint.folder, model, tokenizer, templates, device, trust_code=checkpoint.allowed.code
+        engine,
+        checkpoint.folder,
+        model,
+        tokenizer,
+        templates,
+        device,
+        read_modules=libraries.read_modules,
+        trust_code=checkpoint.allowed.code,
     )
     facts = None if other else engines.find_facts(model, templates)
     return Encoder(
@@ -184,37 +190,25 @@ def read_model(checkpoint: Checkpoint, *, dtype: torch.dtype, head: bool = False
             a language model.
         MissingPartError: A package that reads such weights is not installed.
     """
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()  # it warns of a head that is left out on purpose
-    try:
-        return _read_weights(checkpoint, dtype, with_head=head, whole=head)
-    except (LlaraEvalError, MemoryError):
-        raise
-    except ImportError as error:  # a package that reads quantised weights is missing
-        raise MissingPartError(f"{checkpoint.folder}: {error}") from error
-    except UnpicklingError as error:
-        raise DataError(
-            f"{checkpoint.folder}: {BIN_WEIGHTS} cannot be loaded as plain tensors; code in it is never run"
-        ) from error
-    except Exception as error:  # the code of any model type, or of the checkpoint
-        raise DataError(
-            f"{checkpoint.folder}: cannot be loaded as a {checkpoint.config.model_type} model: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+    return _read_weights(checkpoint, dtype, with_head=head, whole=head)
 
 
 def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool, whole: bool) -> Any:
     """Return a checkpoint's model; if it is ``whole``, a head must have weights in the checkpoint."""
-    from transformers import AutoModel, AutoModelForCausalLM
-
     if checkpoint.base is not None:
         weights = lora.read_weights(checkpoint.folder)
         on_head = lora.trained_with_head(weights, checkpoint.base.config)
         base = _read_weights(checkpoint.base, dtype, with_head=on_head or with_head, whole=whole)
         tokens = len(checkpoint.tokenizer)
-        return lora.merge(checkpoint.folder, weights, base, tokens, on_head=on_head, with_head=with_head)
+        return lora.merge(
+            checkpoint.folder,
+            weights,
+            base,
+            tokens,
+            on_head=on_head,
+            with_head=with_head,
+            trusted=checkpoint.allowed.code,
+        )
     if with_head:
         checkpoint.require_head()
     folder = checkpoint.transformer
@@ -224,14 +218,13 @@ def _read_weights(checkpoint: Checkpoint, dtype: torch.dtype, *, with_head: bool
             f"{folder} has its weights in {pickled[0]} only: -o bin_weights=true reads them, without running "
             "code in them; or save them as safetensors"
         )
-    model, report = (AutoModelForCausalLM if with_head else AutoModel).from_pretrained(
-        checkpoint.transformer,
-        config=checkpoint.whole_config,
+    model, report = libraries.read_model(
+        folder,
+        checkpoint.whole_config,
         dtype=dtype,
-        local_files_only=True,
-        use_safetensors=not checkpoint.reads_bin,
-        trust_remote_code=checkpoint.allowed.code,
-        output_loading_info=True,
+        head=with_head,
+        pickled=checkpoint.reads_bin,
+        trusted=checkpoint.allowed.code,
     )
     if model.config.get_text_config() is not model.config:  # the model reads pictures too
         decoder = model.get_decoder()

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.settings import read_settings
 from llara_eval.core.decode import decode, read_record
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json
+from llara_eval.core.reading import is_present
 from llara_eval.encoding.model_facts import max_tokens
 from llara_eval.encoding.prompts import StoredPrompts
 from llara_eval.encoding.templates import Pooling, Template, Templates, special_tokens
@@ -55,6 +57,22 @@ class _Prompts:
     default_prompt_name: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Modes:
+    """The poolings in the file of a pooling, where they have names."""
+
+    pooling_mode: str | list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Lengths:
+    """The limits of length in the settings of a transformer."""
+
+    max_seq_length: int | None = None
+    query_length: int | None = None
+    document_length: int | None = None
+
+
 def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> tuple[Templates, bool]:
     """Read the templates from the configuration files of a folder.
 
@@ -83,7 +101,7 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> tuple[Templa
     pooling = _pooling(modules["Pooling"] / "config.json", own_modules=own_modules)
     transformer = _transformer(modules["Transformer"], tokenizer)
     file = checkpoint.folder / PROMPTS_FILE
-    settings = decode(read_json(file), dict[str, Any], file) if file.is_file() else {}
+    settings = read_settings(file)
     similarity = _similarity(file, settings)
     prefix, suffix = special_tokens(tokenizer)
     base = Template(
@@ -91,12 +109,12 @@ def read_templates(checkpoint: Checkpoint, *, own_modules: bool) -> tuple[Templa
         suffix=suffix,
         pooling="modules" if unknown_modules or pooling is None else pooling,
         normalize=similarity != "dot" or "Normalize" in modules,
-        max_length=int(transformer.get("max_seq_length") or max_tokens(checkpoint.config, tokenizer)),
+        max_length=transformer.get("max_seq_length") or max_tokens(checkpoint.config, tokenizer),
         cut=checkpoint.cut,
     )
     templates = Templates(
-        query=replace(base, max_length=int(transformer.get("query_length") or base.max_length)),
-        document=replace(base, max_length=int(transformer.get("document_length") or base.max_length)),
+        query=replace(base, max_length=transformer.get("query_length") or base.max_length),
+        document=replace(base, max_length=transformer.get("document_length") or base.max_length),
     )
     return templates, similarity is not None or "Normalize" in modules
 
@@ -108,7 +126,7 @@ def read_prompts(folder: Path) -> StoredPrompts:
         DataError: The file is malformed, or its default is the name of no prompt.
     """
     path = folder / PROMPTS_FILE
-    if not path.is_file():
+    if not is_present(path):
         return StoredPrompts()
     config = read_record(path, _Prompts)
     texts = {name: text or "" for name, text in (config.prompts or {}).items()}
@@ -128,9 +146,9 @@ def _check_activations(checkpoint: Checkpoint) -> None:
     """
     for name, folder in checkpoint.modules:
         file = folder / "config.json"
-        if name != "Dense" or checkpoint.allowed.code or not file.is_file():
+        if name != "Dense" or checkpoint.allowed.code or not is_present(file):
             continue
-        activation = str(read_json(file).get("activation_function", "torch."))
+        activation = str(read_settings(file).get("activation_function", "torch."))
         if not activation.startswith("torch."):
             raise UsageError(
                 f"{file}: the activation {activation} is code of the checkpoint, which is not run; "
@@ -144,8 +162,8 @@ def _pooling(file: Path, *, own_modules: bool) -> Pooling | None:
     Raises:
         UsageError: The pooling cannot be reproduced.
     """
-    config = read_json(file)
-    modes = config.get("pooling_mode") or [
+    config = decode(read_json(file), dict[str, Any], file)
+    modes = decode(config, _Modes, file).pooling_mode or [
         key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
         for key, value in config.items()
         if key.startswith("pooling_mode_") and value
@@ -168,10 +186,11 @@ def _transformer(folder: Path, tokenizer: Any) -> dict[str, Any]:
     Raises:
         UsageError: A setting cannot be reproduced.
     """
-    file = next(filter(Path.is_file, (folder / name for name in _SETTINGS)), None)
+    file = next(filter(is_present, (folder / name for name in _SETTINGS)), None)
     if file is None:
         return {}
     settings = decode(read_json(file), dict[str, Any], file)
+    decode(settings, _Lengths, file)
     if settings.get("do_lower_case") and tokenizer("A")["input_ids"] != tokenizer("a")["input_ids"]:
         raise UsageError(
             f"{file}: do_lower_case, which the tokenizer does not do; load the folder with a current "

@@ -8,6 +8,7 @@ and that also stand in the file, come from ``tokenizer_config.json``.
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from tokenizers.normalizers import Sequence as NormalizerSequence
 from tokenizers.pre_tokenizers import ByteLevel, Metaspace
 from tokenizers.processors import TemplateProcessing
 
+from llara_eval.checkpoints import libraries
+from llara_eval.checkpoints.settings import read_settings
 from llara_eval.core.decode import decode
-from llara_eval.core.errors import DataError, MissingPartError
+from llara_eval.core.errors import DataError
 from llara_eval.core.files import read_json
+from llara_eval.core.reading import is_present
 from llara_eval.encoding.templates import Cut, special_tokens
 
 logger = logging.getLogger(__name__)
@@ -55,7 +59,14 @@ _KEPT = ("model_max_length", "padding_side", "clean_up_tokenization_spaces", "ch
 """Attributes that a tokenizer has from ``tokenizer_config.json`` and that do not change token ids."""
 
 
-def read_tokenizer(folder: Path, config: Any, *, trust_code: bool) -> Any:
+@dataclass(frozen=True, slots=True)
+class _File:
+    """``tokenizer.json``, without the keys that are not used."""
+
+    truncation: dict[str, Any] | None = None
+
+
+def read_tokenizer(folder: Path, config: Any, *, trusted: bool) -> Any:
     """Read the tokenizer of a folder.
 
     It truncates texts at their end; templates cut them where :func:`read_cut` says.
@@ -63,7 +74,7 @@ def read_tokenizer(folder: Path, config: Any, *, trust_code: bool) -> Any:
     Args:
         folder: The folder of the tokenizer's files.
         config: The model's configuration; None if the folder has none of its own.
-        trust_code: Whether a tokenizer class in the folder may be run.
+        trusted: Whether a tokenizer class in the folder may be run.
 
     Raises:
         DataError: The folder has no tokenizer, or its files cannot be read, or transformers reads them by a
@@ -74,16 +85,14 @@ def read_tokenizer(folder: Path, config: Any, *, trust_code: bool) -> Any:
     """
     file, settings = folder / TOKENIZER_FILE, _settings(folder)
     try:
-        tokenizer = _by_class(folder, config, trust_code=trust_code)
-    except ImportError as error:  # a class in Python needs another package
-        raise MissingPartError(f"{folder}: its tokenizer cannot be read: {error}") from error
-    except Exception as error:  # a class that is not that of the file fails in many ways
-        if not file.is_file():
-            raise DataError(f"{folder}: its tokenizer cannot be read: {error}") from error
+        tokenizer = libraries.read_tokenizer(folder, config, trusted=trusted)
+    except DataError:  # a class that is not that of the file fails in many ways
+        if not is_present(file):
+            raise
         tokenizer = None
-    if not file.is_file():
+    if not is_present(file):
         names = tokenizer.vocab_files_names.values()  # empty for a tokenizer of bytes
-        if names and not any((folder / name).is_file() for name in names):
+        if names and not any(is_present(folder / name) for name in names):
             needed = " or ".join(sorted({*names, TOKENIZER_FILE}))  # transformers has invented a tokenizer
             raise DataError(f"{folder} holds no tokenizer ({needed}); save it in that folder")
         if type(tokenizer).__name__ in _GENERIC:
@@ -126,37 +135,17 @@ def read_cut(folder: Path) -> Cut:
     ``tokenizer.json`` was saved with.
     """
     side = _settings(folder).get("truncation_side")
-    if side is None and (file := folder / TOKENIZER_FILE).is_file():
-        truncation = decode(read_json(file), dict[str, Any], file).get("truncation") or {}
+    if side is None and is_present(file := folder / TOKENIZER_FILE):
+        truncation = decode(read_json(file), _File, file).truncation or {}
         side = str(truncation.get("direction", "right")).lower()
     return "start" if side == "left" else "end"
 
 
 def overruling(folder: Path, config: Any) -> str | None:
     """Return the class by which transformers overrules ``tokenizer.json``; None if it does not."""
-    tokenizer = _by_class(folder, config, trust_code=False)
+    tokenizer = libraries.read_tokenizer(folder, config, trusted=False)
     expected = _as_saved(folder / TOKENIZER_FILE, _settings(folder))
     return None if _agree(tokenizer, expected) else type(tokenizer).__name__
-
-
-def _by_class(folder: Path, config: Any, *, trust_code: bool) -> Any:
-    """Return the tokenizer of a folder as the class reads it that transformers chooses.
-
-    Raises:
-        ValueError: The class is not one of a tokenizer of texts.
-    """
-    from transformers import AutoTokenizer, PreTrainedTokenizerBase
-
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder,
-        config=config,
-        local_files_only=True,
-        trust_remote_code=trust_code,
-        truncation_side="right",
-    )
-    if not isinstance(tokenizer, PreTrainedTokenizerBase):  # RAG has two
-        raise ValueError(f"{type(tokenizer).__name__} is no tokenizer of texts")
-    return tokenizer
 
 
 def _runs_python(tokenizer: Any) -> bool:
@@ -171,15 +160,25 @@ def _runs_python(tokenizer: Any) -> bool:
 def _settings(folder: Path) -> dict[str, Any]:
     """Return the content of ``tokenizer_config.json``; empty if there is no such file."""
     path = folder / "tokenizer_config.json"
-    return decode(read_json(path), dict[str, Any], path) if path.is_file() else {}
+    settings = read_settings(path)
+    for name, value in settings.items():
+        if name.endswith("_file") and isinstance(value, str) and value and _is_elsewhere(Path(value), folder):
+            raise DataError(f"{path}: {name} {value!r} is a file outside of that folder; remove the setting")
+    return settings
+
+
+def _is_elsewhere(file: Path, folder: Path) -> bool:
+    """Return whether there is such a file, and it is not in a folder."""
+    try:
+        return file.is_file() and not file.resolve().is_relative_to(folder.resolve())
+    except OSError:  # a name that is too long
+        return False
 
 
 def _as_saved(file: Path, settings: Mapping[str, Any]) -> Tokenizer:
     """Return the tokenizer in ``tokenizer.json``, with what ``tokenizer_config.json`` says of it."""
-    try:
+    with libraries.reading(file, "cannot be read"):
         saved = Tokenizer.from_file(str(file))
-    except Exception as error:  # tokenizers raises nothing more exact
-        raise DataError(f"{file}: cannot be read: {error}") from error
     saved.no_truncation()
     saved.no_padding()
     saved.encode_special_tokens = bool(settings.get("split_special_tokens"))
@@ -188,7 +187,8 @@ def _as_saved(file: Path, settings: Mapping[str, Any]) -> Tokenizer:
     if isinstance(normalizer, BertNormalizer) and name not in _GENERIC:
         for setting, attribute in _BERT.items():
             if setting in settings:
-                setattr(normalizer, attribute, settings[setting])
+                with libraries.reading(file.parent / "tokenizer_config.json", f"{setting} is of no use"):
+                    setattr(normalizer, attribute, settings[setting])
         saved.normalizer = normalizer
     if isinstance(pre_tokenizer, ByteLevel) and isinstance(settings.get("add_prefix_space"), bool):
         pre_tokenizer.add_prefix_space = settings["add_prefix_space"]
@@ -221,14 +221,15 @@ def _generic(folder: Path, tokenizer: Any, expected: Tokenizer) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     if tokenizer is None:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    generic = PreTrainedTokenizerFast(
-        tokenizer_object=expected,
-        truncation_side="right",
-        split_special_tokens=expected.encode_special_tokens,
-        **{name: getattr(tokenizer, name) for name in _KEPT},
-        **tokenizer.special_tokens_map,
-    )
+        tokenizer = libraries.read_generic_tokenizer(folder)
+    with libraries.reading(folder, "its tokenizer cannot be read"):
+        generic = PreTrainedTokenizerFast(
+            tokenizer_object=expected,
+            truncation_side="right",
+            split_special_tokens=expected.encode_special_tokens,
+            **{name: getattr(tokenizer, name) for name in _KEPT},
+            **tokenizer.special_tokens_map,
+        )
     if not _agree(generic, expected):
         raise DataError(f"{folder}: transformers cannot be made to follow {TOKENIZER_FILE}; save it again")
     return generic

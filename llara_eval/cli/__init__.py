@@ -5,7 +5,6 @@ is plain text for the same reason: boxes around it would take longer to draw tha
 """
 
 import re
-import signal
 import sys
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from llara_eval import __version__
 from llara_eval.cli import (
     adapt,
     beir,
+    boundary,
     check,
     compare,
     datasets,
@@ -36,9 +36,9 @@ from llara_eval.cli import (
 )
 from llara_eval.cli.console import say
 from llara_eval.cli.help import Command, Commands
-from llara_eval.core.errors import LlaraEvalError
+from llara_eval.core.errors import DataError, LlaraEvalError
 
-INTERRUPTED, TERMINATED = 130, 143
+INTERRUPTED = 130
 
 _WIDEST = 1_000
 """Columns of the help at most: as many as the terminal has."""
@@ -60,6 +60,13 @@ class _Group(Commands):
         commands: Any = self.commands
         return sorted(commands, key=lambda name: [*_GROUPS].index(commands[name].rich_help_panel))
 
+    def make_context(self, *args: Any, **settings: Any) -> Any:
+        """Parse the first words; Ctrl-C in this moment is one as any other."""
+        try:
+            return super().make_context(*args, **settings)
+        except KeyboardInterrupt as error:
+            raise typer.Exit(INTERRUPTED) from error
+
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
@@ -68,9 +75,10 @@ class _Group(Commands):
             say(f"error: {self._with_options(str(error))}", style="red")
             raise typer.Exit(error.exit_code) from error
         except OSError as error:
-            from llara_eval.core.files import WAYS_OUT
-
-            if error.errno not in WAYS_OUT:
+            if boundary.is_of_reading(error):
+                say(f"error: {error.filename}: cannot be read ({error.strerror})", style="red")
+                raise typer.Exit(DataError.exit_code) from error
+            if not boundary.is_of_writing(error):
                 raise
             file = f" ({error.filename})" if error.filename else ""
             say(f"error: {error.strerror}{file}; the same command goes on from what is finished", style="red")
@@ -136,5 +144,8 @@ for title, modules in _GROUPS.items():
 
 def main() -> None:
     """Run the program; SIGTERM ends it like an error, so that leases are given back and workers ended."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    app()
+    try:
+        boundary.set_up()
+        app()
+    except KeyboardInterrupt:  # before a command has begun, or after its end
+        sys.exit(INTERRUPTED)

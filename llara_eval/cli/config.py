@@ -7,6 +7,7 @@ from typing import Any
 
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json
+from llara_eval.core.reading import read_whole
 from llara_eval.core.suggest import did_you_mean
 
 _COMMAND = "command"
@@ -66,15 +67,15 @@ def _read(file: Path) -> dict[str, Any]:
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{file} is no record of a command: it lacks provenance.options") from error
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(read_whole(file).decode())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"{file}: cannot be read as TOML: {error}") from error
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of an option in JSON types."""
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Iterable) and not isinstance(value, str):
+    """Return a value of an option in JSON types; a path that is not UTF-8 has escapes for its bytes."""
+    if isinstance(value, str | Path):
+        return str(value).encode(errors="backslashreplace").decode()
+    if isinstance(value, Iterable):
         return [_plain(item) for item in value]
     return value

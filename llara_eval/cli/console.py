@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from llara_eval.core.protocols import SILENT, Advance, Progress
+from llara_eval.core.shown import shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def say(text: str, *, style: str | None = None) -> None:
-    """Print a message on stderr; markup in it has no effect."""
+    """Print a message on stderr; markup and control characters in it have no effect."""
     from rich.console import Console
 
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text, style=style, markup=False)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(shown(text), style=style, markup=False)
 
 
 def print_json(*values: Any) -> None:
@@ -56,7 +57,7 @@ def table(
     caption: str = "",
     **options: Any,
 ) -> "Table":
-    """Return a table of plain text: markup in a name that comes from data has no effect.
+    """Return a table of plain text: markup and control characters in a name of data have no effect.
 
     Args:
         headings: The heading of each column.
@@ -70,12 +71,12 @@ def table(
     from rich.markup import escape
     from rich.table import Table
 
-    drawn = Table(title=escape(title), caption=escape(caption), **options)
+    drawn = Table(title=escape(shown(title)), caption=escape(shown(caption)), **options)
     for heading in headings:
         whole = heading in unbroken
         justify: Literal["left", "right"] = "right" if heading in numbers else "left"
         overflow: Literal["fold", "ellipsis"] = "ellipsis" if whole else "fold"
-        drawn.add_column(escape(heading), justify=justify, no_wrap=whole, overflow=overflow)
+        drawn.add_column(escape(shown(heading)), justify=justify, no_wrap=whole, overflow=overflow)
     for row in rows:
         if row:
             drawn.add_row(*map(styled, row))
@@ -90,7 +91,7 @@ def styled(cell: object, style: str = "") -> "Text":
 
     if isinstance(cell, Text):
         return cell
-    return Text.assemble((f"{cell:,}" if isinstance(cell, int) else str(cell), style))
+    return Text.assemble((f"{cell:,}" if isinstance(cell, int) else shown(str(cell)), style))
 
 
 class RichProgress:
@@ -104,7 +105,7 @@ class RichProgress:
 
         columns = (
             rich.SpinnerColumn(),
-            rich.TextColumn("{task.description}"),
+            rich.TextColumn("{task.description}", markup=False),
             rich.BarColumn(),
             rich.MofNCompleteColumn(),
             rich.TextColumn("{task.fields[rate]}", markup=False),
@@ -114,7 +115,7 @@ class RichProgress:
         )
         with rich.Progress(*columns, console=Console(stderr=True)) as bars:
             left = "" if total is None else "left"
-            task = bars.add_task(description, total=total, note="", rate="", left=left)
+            task = bars.add_task(shown(description), total=total, note="", rate="", left=left)
             bar = bars.tasks[0]
             tokens_done = 0
 
@@ -122,7 +123,7 @@ class RichProgress:
                 nonlocal tokens_done
                 tokens_done += tokens
                 rate = _rate(bar.completed + n, tokens_done, bar.elapsed or 0.0)
-                bars.update(task, advance=n, note=note, rate=rate)
+                bars.update(task, advance=n, note=shown(note), rate=rate)
 
             yield advance
 
@@ -140,10 +141,18 @@ def progress(*, quiet: bool) -> Progress:
     return SILENT if quiet or not sys.stderr.isatty() else RichProgress()
 
 
+class _Shown(logging.Formatter):
+    """The lines of a log, in which control characters have no effect."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return shown(super().format(record))
+
+
 def set_up(*, quiet: bool, verbose: bool = False) -> Progress:
     """Send the log lines of this program, and of no library, to stderr; return the progress bars."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Shown("%(message)s"))
     for name in ("llara_eval", "adapters"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]

@@ -48,11 +48,13 @@ def list_sets(data_dir: options.DataDir, as_json: options.Json = False) -> None:
 
     Any other folder can be named too.
     """
-    from llara_eval.datasets.inventory import describe, others
+    from llara_eval.datasets.inventory import damaged, describe, others
     from llara_eval.datasets.known import KNOWN
     from llara_eval.datasets.load import DEMO
 
     facts = [describe(name, data_dir) for name in (DEMO, *others(data_dir), *KNOWN)]
+    for name, problem in damaged(data_dir).items():
+        say(f"{name} is left out: {problem}", style="red")
     if as_json:
         print_json([{key: item[key] for key in _LISTED} for item in facts])
     else:

@@ -7,11 +7,12 @@ from llara_eval.cli.console import print_json, show, styled, table
 def doctor(data_dir: options.DataDir, as_json: options.Json = False) -> None:
     """Show what this installation can do.
 
-    The exit code is 7 if an optional part is missing.
+    What killed processes left in its folders is removed. The exit code is 7 if an optional part is missing.
     """
-    from llara_eval.cli.installation import diagnose
+    from llara_eval.cli.installation import diagnose, remove_leftovers
     from llara_eval.core.errors import MissingPartError
 
+    remove_leftovers(data_dir)
     findings = diagnose(data_dir)
     if as_json:
         print_json([finding._asdict() for finding in findings])

@@ -20,6 +20,7 @@ def export(
     ] = "sentence-transformers",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
     option: options.Setting = None,
+    offline: options.Offline = False,
     quiet: options.Quiet = False,
     *,
     prompting: options.Prompting,
@@ -36,6 +37,12 @@ def export(
 
     settings = options.settings(option, **asdict(prompting))
     templates = template_options(model, settings)
-    write(find_checkpoint(model, settings), output, overwrite=overwrite, progress=progress, **templates)
+    write(
+        find_checkpoint(model, settings, offline=offline),
+        output,
+        overwrite=overwrite,
+        progress=progress,
+        **templates,
+    )
     if not quiet:
         say(f"{target} gives the same vectors: {output}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llara_eval.core.errors import MissingPartError
+from llara_eval.core.files import remove_drafts
 from llara_eval.core.paths import home
 from llara_eval.evaluation.suite import FOREIGN_WAY_OUT, adapters_folder
 
@@ -33,6 +34,12 @@ class Finding(NamedTuple):
     ok: bool
     found: str
     way_out: str = ""
+
+
+def remove_leftovers(data_dir: Path) -> None:
+    """Remove what killed processes left in the folders of caches and data sets."""
+    for folder in (data_dir, *(home().iterdir() if home().is_dir() else ())):
+        remove_drafts(folder)
 
 
 def diagnose(data_dir: Path) -> list[Finding]:

@@ -15,7 +15,7 @@ from llara_eval.cli.console import set_up
 from llara_eval.cli.help import panels_of
 from llara_eval.core.errors import UsageError
 from llara_eval.core.existing import OnExistingResult
-from llara_eval.core.paths import data_dir
+from llara_eval.core.paths import data_dir, user_path
 from llara_eval.core.protocols import Progress
 
 
@@ -25,7 +25,7 @@ def split_names(context: Any, parameter: Any, values: list[str] | None) -> list[
     Raises:
         UsageError: The option has no name in it.
     """
-    parts = [[value] if Path(value).expanduser().exists() else split_list(value) for value in values or []]
+    parts = [[value] if user_path(value).exists() else split_list(value) for value in values or []]
     names = [name for part in parts for name in part]
     if values and not names:
         raise UsageError(f"{parameter.opts[0]} {','.join(values)!r} names nothing")

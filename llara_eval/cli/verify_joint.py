@@ -42,11 +42,10 @@ def verify_joint(
     progress = set_up(quiet=quiet, verbose=verbose)
     import torch
 
-    from adapters import checkpoint_folder
+    from adapters import find_checkpoint
     from adapters.llara.templates import VARIANTS, add_tokens, fit_embeddings, templates
     from adapters.llara.verify_joint import LARGEST_ERROR
     from adapters.llara.verify_joint import verify_joint as verify
-    from llara_eval.checkpoints.folder import Checkpoint
     from llara_eval.checkpoints.load import read_model
     from llara_eval.core.lines import read_texts
     from llara_eval.encoding.model_facts import max_positions
@@ -55,7 +54,7 @@ def verify_joint(
     if variant not in VARIANTS:
         raise UsageError(f"variant {variant!r} is not one of {', '.join(VARIANTS)}")
     texts = read_texts(text_file, limit)
-    checkpoint = Checkpoint(checkpoint_folder(model, offline=offline))
+    checkpoint = find_checkpoint(model, {}, offline=offline)
     decoder, tokenizer = read_model(checkpoint, dtype=torch.float32), checkpoint.tokenizer
     fit_embeddings(decoder, add_tokens(tokenizer, VARIANTS[variant].slot_tokens))
     outcome = verify(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import msgspec
 
 from llara_eval.core.errors import DataError, LlaraEvalError
+from llara_eval.core.reading import read_whole
 
 Record = TypeVar("Record")
 
@@ -77,11 +78,11 @@ def read_record(path: Path, record_type: type[Record]) -> Record:
     """Read a record from a JSON file.
 
     Raises:
-        DataError: The file is missing, is not JSON (which has no NaN and no infinity), or holds no such
-            record; the message names the file and the path of the value.
+        DataError: The file is missing, too large or not a regular file, is not JSON (which has no NaN and no
+            infinity), or holds no such record; the message names the file and the path of the value.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=record_type)
+        return msgspec.json.decode(read_whole(path), type=record_type)
     except msgspec.ValidationError as problem:
         raise DataError(f"{path}: {problem}") from problem
     except (OSError, ValueError, RecursionError) as problem:

@@ -19,6 +19,8 @@ from types import MappingProxyType
 from typing import Any, BinaryIO, TextIO
 
 from llara_eval.core.errors import DataError, LlaraEvalError, UsageError
+from llara_eval.core.paths import real_path
+from llara_eval.core.reading import open_regular, read_whole
 
 HOST = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
 """A hash of this machine's name, which is part of the names of drafts."""
@@ -58,8 +60,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     Raises:
         LlaraEvalError: The disk is full, or the path is not writable.
     """
-    path = path.resolve()  # keeps a symbolic link, and replaces its target
-    if path.exists() and not path.is_file():
+    path = real_path(path)  # keeps a symbolic link, and replaces its target
+    if (path.exists() and not path.is_file()) or path.is_symlink():  # a link that leads to itself
         raise LlaraEvalError(f"{path} is not a file that can be replaced; name another file")
     with draft(path) as (file, draft_path):
         yield file
@@ -172,13 +174,24 @@ def text_writer(path: Path) -> Iterator[TextIO]:
     """Open a UTF-8 text file for :func:`atomic_write`, compressed if its name ends in ``.gz``.
 
     The compressed form holds no time stamp, so equal texts give equal bytes.
+
+    Raises:
+        DataError: The text has a character that UTF-8 cannot hold: half of a surrogate pair.
+        LlaraEvalError: The disk is full, or the path is not writable.
     """
     with atomic_write(path) as file:
         plain = path.suffix != ".gz"
         with nullcontext(file) if plain else gzip.GzipFile("", "wb", 9, file, mtime=0) as binary:
             text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
-            yield text
-            text.detach()
+            try:
+                yield text
+                text.detach()
+            except UnicodeEncodeError as error:
+                lone = error.object[error.start : error.end]
+                raise DataError(
+                    f"{path} cannot be written as UTF-8: {lone!r} in its text is no character of Unicode, "
+                    "but half of one, or a byte of a file name that is not UTF-8"
+                ) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -196,23 +209,28 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        DataError: The file is missing or is not JSON.
+        DataError: The file is missing, is not a regular file or not JSON, or is too large for a record.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_whole(path).decode())
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON: {error}") from error
 
 
 def refuse_inputs(output: Path, inputs: Iterable[Path]) -> None:
     """Raise a UsageError if an output file is one of the input files."""
-    if output.resolve() in {path.resolve() for path in inputs}:
+    if real_path(output) in map(real_path, inputs):
         raise UsageError(f"{output} would replace an input; name another file")
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, as hexadecimal digits."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a file's bytes, as hexadecimal digits.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DataError: The path is there, but is not a regular file, or cannot be read.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

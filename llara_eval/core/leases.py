@@ -8,6 +8,7 @@ that hangs loses its leases. The death of a worker on this machine is noticed at
 import json
 import logging
 import os
+import re
 import socket
 import time
 import uuid
@@ -20,6 +21,7 @@ from typing import Any
 from llara_eval.core.decode import decode, plain
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import draft, remove_drafts
+from llara_eval.core.reading import read_whole
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,12 @@ _POLL = 0.5
 
 _PATIENCE = 10.0
 """Seconds of waiting after which a warning names the holder."""
+
+_ID = re.compile(r"[0-9a-f]{1,32}")
+"""The name of a worker: the digits of a UUID."""
+
+_PIDS = 1 << 31
+"""Numbers of processes are smaller on all systems; zero and less stand for groups of processes."""
 
 _TAKEOVER = 60.0
 """Seconds after which a worker that was removing another worker's lease counts as dead."""
@@ -54,11 +62,15 @@ class Holder:
 
     @classmethod
     def of(cls, lease: bytes) -> "Holder":
-        """Return the holder that a lease names; nobody if the lease is empty or damaged."""
+        """Return the holder that a lease names; nobody if the lease is empty or damaged.
+
+        The id becomes a part of a file's name, and the process is asked whether it runs.
+        """
         try:
-            return decode(json.loads(lease), cls, "a lease")
-        except (ValueError, DataError):
+            holder = decode(json.loads(lease), cls, "a lease")
+        except (ValueError, RecursionError, DataError):
             return cls()
+        return holder if _ID.fullmatch(holder.id) and 0 < holder.pid < _PIDS else cls()
 
 
 class Leases:
@@ -93,9 +105,13 @@ class Leases:
         return True
 
     def holder(self, name: str) -> Holder:
-        """Return the holder of a lease; nobody if the lease is free, or empty after a loss of power."""
+        """Return the holder of a lease; nobody if the lease is free, or empty after a loss of power.
+
+        Raises:
+            DataError: The lease is not a regular file, or cannot be read.
+        """
         try:
-            return Holder.of(self._path(name).read_bytes())
+            return Holder.of(read_whole(self._path(name)))
         except FileNotFoundError:
             return Holder()
 

@@ -6,24 +6,37 @@ import json
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 from llara_eval.core.errors import DataError
+from llara_eval.core.reading import is_present, largest, open_regular, too_large
+
+BYTE_ORDER_MARK = "\ufeff"
+
+_MARKED = (
+    "begins with a byte-order mark (U+FEFF), which would be a part of its first word; it is allowed once, at "
+    "the beginning of the file: remove it"
+)
 
 
 @contextmanager
-def open_bytes(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """Open a file for reading, gzipped if its name ends in ``.gz``.
+def open_bytes(path: Path) -> Iterator[tuple[io.BufferedReader, io.BufferedReader]]:
+    """Open a regular file for reading, gzipped if its name ends in ``.gz``.
 
     Yields:
         The content, and the file on disk, whose position shows how much of it has been read.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DataError: The path is there, but is not a regular file, or cannot be read.
     """
-    with path.open("rb") as disk:
+    with open_regular(path) as disk:
         if path.suffix == ".gz":
             with gzip.GzipFile(fileobj=disk) as content:
-                yield cast(BinaryIO, io.BufferedReader(cast(Any, content))), disk
+                yield io.BufferedReader(cast(Any, content)), disk
         else:
             yield disk, disk
 
@@ -32,20 +45,28 @@ def text_lines(path: Path, advance: Callable[[int], object] | None = None) -> It
     """Yield (line number from 1, line without its end) of a UTF-8 file, gzipped if its name ends in ``.gz``.
 
     A line ends at a line feed, with or without a carriage return before it, and nowhere else. Each line is
-    decoded on its own, so that an error names the right line. A byte-order mark is skipped. ``advance`` is
-    called with the number of bytes that were read from disk since the last call.
+    decoded on its own, so that an error names the right line. The byte-order mark of the file is skipped.
+    ``advance`` is called with the number of bytes that were read from disk since the last call.
 
     Raises:
-        DataError: The file cannot be opened, a line is not UTF-8, or a gzipped file is damaged.
+        DataError: The file cannot be opened, a line is not UTF-8, is larger than
+            :func:`llara_eval.core.reading.largest` allows or begins with one more byte-order mark, or a
+            gzipped file is damaged.
     """
     number = position = 0
+    limit = largest()
     try:
         with open_bytes(path) as (content, disk):
-            for number, raw in enumerate(content, 1):
+            for number, raw in enumerate(iter(partial(content.readline, limit + 1), b""), 1):
+                if len(raw) > limit:
+                    raise DataError.at(path, number, too_large("a line"))
                 if advance is not None and (now := disk.tell()) != position:
                     advance(now - position)
                     position = now
-                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                if line[:1] == BYTE_ORDER_MARK:
+                    raise DataError.at(path, number, _MARKED)
+                yield number, line
     except UnicodeDecodeError as error:
         raise DataError.at(path, number, f"not UTF-8 ({error.reason})") from error
     except (EOFError, OSError, zlib.error) as error:
@@ -100,9 +121,9 @@ def find_file(folder: Path, name: str) -> Path:
     """Return the path of a file or, if there is no such file, of its gzipped form.
 
     Raises:
-        DataError: The folder has neither file.
+        DataError: The folder has neither file, or what has the name is not a regular file.
     """
     for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
+        if is_present(path):
             return path
     raise DataError(f"{folder}: neither {name} nor {name}.gz exists; see docs/datasets.md")

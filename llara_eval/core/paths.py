@@ -3,17 +3,39 @@
 import os
 from pathlib import Path, PurePosixPath
 
-from llara_eval.core.errors import DataError
+from llara_eval.core.errors import DataError, UsageError
 
 DATA = Path(__file__).parents[1] / "data"
 """The folder of the tables and the demonstration collection that belong to the package."""
+
+
+def user_path(path: str | Path) -> Path:
+    """Return a path that a user wrote, with the home folder in place of ``~`` or ``~name``.
+
+    Raises:
+        UsageError: There is no user of that name, or no home folder, or the path is not the name of any file.
+    """
+    if "\0" in str(path):
+        raise UsageError(f"{str(path)!r} is not a path: it has a null character")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{path}: there is no such home folder; write ./{path} for a file") from error
+
+
+def real_path(path: Path) -> Path:
+    """Return an absolute path without links; a link in a circle stays, and reading or writing it will fail.
+
+    ``Path.resolve`` of Python 3.11 and 3.12 raises a RuntimeError there.
+    """
+    return Path(os.path.realpath(path))
 
 
 def home() -> Path:
     """Return the cache folder: ``LLARA_EVAL_HOME``, or ``llara-eval`` in the user's cache folder."""
     set_by_user = os.environ.get("LLARA_EVAL_HOME")
     if set_by_user:
-        return Path(set_by_user).expanduser()
+        return user_path(set_by_user)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llara-eval"
 
 
@@ -25,7 +47,7 @@ def store() -> str | None:
 def data_dir() -> Path:
     """Return the folder of named data sets: ``LLARA_EVAL_DATA``, or ``data`` in the cache folder."""
     set_by_user = os.environ.get("LLARA_EVAL_DATA")
-    return Path(set_by_user).expanduser() if set_by_user else home() / "data"
+    return user_path(set_by_user) if set_by_user else home() / "data"
 
 
 def inside(folder: Path, name: str, source: Path) -> Path:

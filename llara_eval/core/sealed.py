@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Protocol
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import atomic_write, read_json, sha256_of, write_json
+from llara_eval.core.reading import open_regular, read_whole
 
 CHECKSUMS = "checksums.json"
 """The list of a folder: path of each file below the folder → SHA-256."""
@@ -61,10 +62,10 @@ def seal(record: Path, content: "hashlib._Hash", facts: Mapping[str, Any]) -> No
 def sealed(record: Path, file: Path) -> dict[str, Any] | None:
     """Return the facts in a file's record; None if the file or the record is missing or damaged."""
     try:
-        facts = decode_record(record.read_bytes())
-        with file.open("rb") as opened:
+        facts = decode_record(read_whole(record))
+        with open_regular(file) as opened:
             content = hashlib.file_digest(opened, "sha256")
-    except OSError:
+    except (OSError, DataError):
         return None
     if facts is None:
         return None

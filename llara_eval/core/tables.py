@@ -1,11 +1,13 @@
 """Rows of files: JSON Lines, gzipped or not, and Parquet; every error names the file and the row."""
 
+import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.lines import objects, open_bytes
+from llara_eval.core.reading import is_present, open_regular
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")
 """Endings of the files that :func:`rows` reads."""
@@ -35,8 +37,8 @@ def rows(
     Raises:
         DataError: The file cannot be read, or a line is not a JSON object.
     """
-    if path.is_file():
-        with path.open("rb") as file:
+    if is_present(path):
+        with open_regular(path) as file:
             if file.read(len(_POINTER)) == _POINTER:
                 raise DataError(
                     f"{path}: this is a pointer of Git LFS, not the file; run git lfs pull in its repository"
@@ -78,5 +80,5 @@ def open_json(path: Path) -> bytes:
     try:
         with open_bytes(path) as (content, _):
             return content.read()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error

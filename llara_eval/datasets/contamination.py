@@ -11,6 +11,7 @@ from pathlib import Path
 from llara_eval.core.decode import Count, read_record
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import slug, write_json
+from llara_eval.core.reading import is_present
 
 RECORD = "training.json"
 """The file that a training run writes last, so that a folder with this file holds a finished run."""
@@ -79,7 +80,7 @@ def declared(folder: Path) -> dict[str, str]:
         DataError: The ``training.json`` of the checkpoint is malformed.
     """
     path = folder / RECORD
-    return read_record(path, _Declaration).training_files if path.is_file() else {}
+    return read_record(path, _Declaration).training_files if is_present(path) else {}
 
 
 def keep(runs_dir: Path, finding: Finding) -> Path:

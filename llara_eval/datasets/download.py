@@ -19,6 +19,7 @@ from llara_eval.core.files import sha256_of, write_json
 from llara_eval.core.folders import atomic_folder
 from llara_eval.core.network import reason
 from llara_eval.core.protocols import SILENT, Progress
+from llara_eval.core.reading import is_present
 from llara_eval.datasets.known import RECIPES, KnownDataset
 
 logger = logging.getLogger(__name__)
@@ -221,7 +222,7 @@ def find_manifest(folder: Path) -> Manifest | None:
         DataError: The manifest is malformed.
     """
     for root, prefix in ((folder, ""), (folder.parent, f"{folder.name}/")):
-        if (root / MANIFEST).is_file():
+        if is_present(root / MANIFEST):
             try:
                 manifest = read_record(root / MANIFEST, Manifest)
             except DataError as error:

@@ -7,6 +7,7 @@ Judgements may be in a folder of their own, as on the hub in a repository of the
 from collections.abc import Iterator
 from pathlib import Path
 
+from llara_eval.core.reading import is_present, read_whole
 from llara_eval.datasets.hub_manifest import manifest_of
 from llara_eval.datasets.layout import (
     APART,
@@ -74,7 +75,7 @@ def _below(folder: Path, files: Files[str]) -> Files[Path]:
 def card_of(folder: Path) -> str:
     """Return the text of the README.md of a folder; empty if there is none."""
     path = folder / CARD
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return read_whole(path).decode(errors="replace") if is_present(path) else ""
 
 
 def names_in(folder: Path, depth: int = _DEPTH, prefix: str = "") -> Iterator[str]:

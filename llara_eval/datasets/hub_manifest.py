@@ -14,6 +14,7 @@ from llara_eval.core.decode import plain, read_record
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of, slug, write_json, write_text
 from llara_eval.core.paths import home
+from llara_eval.core.reading import is_present, read_whole
 from llara_eval.datasets.layout import Address
 
 PREFIX = "hf:"
@@ -130,7 +131,7 @@ def _of_cache(path: Path) -> HubName | None:
 def find(name: HubName, commit: str) -> HubManifest | None:
     """Return the manifest of a commit if all its files are on disk."""
     path = _path_of(name, commit)
-    manifest = read_record(path, HubManifest) if path.is_file() else None
+    manifest = read_record(path, HubManifest) if is_present(path) else None
     return manifest if manifest and manifest.is_whole else None
 
 
@@ -142,7 +143,7 @@ def write(name: HubName, manifest: HubManifest) -> None:
 def known_commit(name: HubName) -> str | None:
     """Return the commit that a revision stood for when it was last asked for."""
     path = _reference(name)
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else name.revision
+    return read_whole(path).decode(errors="replace").strip() if is_present(path) else name.revision
 
 
 def remember_commit(name: HubName, commit: str) -> None:

@@ -27,18 +27,39 @@ def folder_of(name: str, data_dir: Path) -> Path | None:
 
 def others(data_dir: Path) -> list[str]:
     """Return the names of the data sets in ``data_dir`` other than the public ones, with configurations."""
-    folders = data_dir.iterdir() if data_dir.is_dir() else ()
     return sorted(
         f"{folder.name}:{configuration}" if configuration else folder.name
-        for folder in folders
-        if folder.is_dir() and not folder.name.startswith(".") and not find(folder.name)
-        for configuration in configurations_of(folder)
+        for folder, configurations in _configurations(data_dir).items()
+        if not isinstance(configurations, Exception)
+        for configuration in configurations
     )
 
 
+def damaged(data_dir: Path) -> dict[str, str]:
+    """Return the names of the folders in ``data_dir`` that :func:`others` leaves out, and what is wrong."""
+    return {
+        folder.name: str(error)
+        for folder, error in _configurations(data_dir).items()
+        if isinstance(error, Exception)
+    }
+
+
+def _configurations(data_dir: Path) -> dict[Path, list[str] | Exception]:
+    """Return the configurations of each folder that is no public data set, or why it cannot be read."""
+    configurations: dict[Path, list[str] | Exception] = {}
+    for folder in sorted(data_dir.iterdir()) if data_dir.is_dir() else ():
+        if folder.is_dir() and not folder.name.startswith(".") and not find(folder.name):
+            try:
+                configurations[folder] = configurations_of(folder)
+            except (CheckFailedError, DataError, OSError) as error:
+                configurations[folder] = error
+    return configurations
+
+
 def at_hand(data_dir: Path) -> list[str]:
-    """Return the names of the data sets in ``data_dir``, the public ones last."""
-    return [*others(data_dir), *(name for name in catalogue.KNOWN if folder_of(name, data_dir))]
+    """Return the names of the data sets in ``data_dir``, damaged ones among them; the public ones last."""
+    known = (name for name in catalogue.KNOWN if folder_of(name, data_dir))
+    return [*others(data_dir), *damaged(data_dir), *known]
 
 
 def fetch(name: str, data_dir: Path, progress: Progress = SILENT) -> tuple[Path, bool]:
@@ -87,10 +108,18 @@ def describe(name: str, data_dir: Path) -> dict[str, Any]:
         "obtain": facts.obtain or None,
         "note": facts.note or None,
         "folder": folder and str(folder),
-        "splits": sorted(splits(folder)) if folder else [],
+        "splits": _splits(folder) if folder else [],
         "fetched": manifest or None,
         "warnings": warnings,
     }
+
+
+def _splits(folder: Path) -> list[str]:
+    """Return the splits of a folder; none if it cannot be read, of which there is a warning already."""
+    try:
+        return sorted(splits(folder))
+    except (CheckFailedError, DataError):
+        return []
 
 
 def _check_files(folder: Path, known: KnownDataset | None) -> tuple[str, list[str]]:
@@ -99,7 +128,7 @@ def _check_files(folder: Path, known: KnownDataset | None) -> tuple[str, list[st
         if known is None or not known.files:
             require_files(folder, known.split if known else None)
         manifest = find_manifest(Address.of(folder).folder)
-    except DataError as error:
+    except (CheckFailedError, DataError) as error:
         return "", [str(error)]
     if manifest is not None:
         archive = f"archive md5 {manifest.md5}" if manifest.md5 else manifest.url

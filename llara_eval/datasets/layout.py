@@ -245,10 +245,11 @@ def listed_by(card: str, names: Sequence[str]) -> Iterator[tuple[str, str, str]]
         DataError: The head of the README.md is not YAML.
     """
     for config in _configs(card):
+        configuration = config.get("config_name")
         for split, pattern in _patterns(config.get("data_files")):
             for name in names:
-                if fnmatchcase(name, pattern):
-                    yield str(config.get("config_name")), split, name
+                if isinstance(configuration, str) and fnmatchcase(name, pattern):
+                    yield configuration, split, name
 
 
 def _part_of(name: str) -> tuple[str, str] | None:
@@ -279,16 +280,19 @@ def stem_of(file: str) -> str:
 
 
 def _configs(card: str) -> list[Mapping[str, Any]]:
-    """Return the configurations in the head of a README.md."""
+    """Return the configurations in the head of a README.md, in which all scalars are text.
+
+    Other values would be of no use: a language ``no`` is no truth value, and a date may be impossible.
+    """
     import yaml
 
     head = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", card, re.DOTALL)
     try:
-        values = yaml.safe_load(head[1]) if head else None
-    except yaml.YAMLError as error:
+        values = yaml.BaseLoader(head[1]).get_single_data() if head else None
+    except (yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{CARD}: its head is not YAML ({error})") from error
     configs = values.get("configs") if isinstance(values, Mapping) else None
-    return [config for config in configs or [] if isinstance(config, Mapping)]
+    return [config for config in configs if isinstance(config, Mapping)] if isinstance(configs, list) else []
 
 
 def _patterns(data_files: Any) -> Iterator[tuple[str, str]]:
@@ -298,11 +302,12 @@ def _patterns(data_files: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(data_files, Mapping):
         for split, patterns in data_files.items():
             for pattern in patterns if isinstance(patterns, list) else [patterns]:
-                yield str(split), str(pattern)
+                if isinstance(pattern, str):
+                    yield split, pattern
     elif isinstance(data_files, list):
         for item in data_files:
             if isinstance(item, Mapping):
-                paths = item.get("path")
-                yield from _patterns({str(item.get("split", "train")): paths})
-            else:
-                yield "train", str(item)
+                split = item.get("split", "train")
+                yield from _patterns({split: item.get("path")} if isinstance(split, str) else {})
+            elif isinstance(item, str):
+                yield "train", item

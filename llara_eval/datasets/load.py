@@ -6,7 +6,7 @@ from pathlib import Path
 from llara_eval.core.errors import DataError
 from llara_eval.core.leases import Leases
 from llara_eval.core.lines import find_file
-from llara_eval.core.paths import DATA, home
+from llara_eval.core.paths import DATA, home, user_path
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.core.suggest import did_you_mean
 from llara_eval.core.types import Qrels
@@ -162,7 +162,7 @@ def locate(
     """
     if name_or_folder == DEMO:
         return DEMO_FOLDER
-    as_path = Path(name_or_folder).expanduser()
+    as_path = user_path(name_or_folder)
     if is_folder(as_path):
         return as_path
     if name_or_folder.startswith(irds.PREFIX):

@@ -5,7 +5,7 @@ transformers before a corpus is encoded, unless the stock model cannot pool; see
 :mod:`llara_eval.encoding.check`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from llara_eval.core.errors import MissingPartError, UsageError
+from llara_eval.core.reading import is_present
 from llara_eval.encoding.encoder import Engine
 from llara_eval.encoding.model_facts import ModelFacts, bare_facts, evaluating
 from llara_eval.encoding.packed import LastLayer, PackedSequences, embed_packed
@@ -88,11 +89,10 @@ class SentenceTransformersModel:
         device: torch.device,
         dtype: torch.dtype,
         *,
+        read_modules: Callable[..., Any],
         trust_code: bool = False,
     ) -> None:
-        from sentence_transformers import SentenceTransformer
-
-        if not (folder / "modules.json").is_file():
+        if not is_present(folder / "modules.json"):
             raise UsageError(
                 f"{folder} is not a sentence-transformers folder; write one with "
                 "llara-eval export --format sentence-transformers, or leave out --backend"
@@ -102,13 +102,7 @@ class SentenceTransformersModel:
                 f"{folder} pools several slots, to which an export gives additional token ids: "
                 "leave out --backend"
             )
-        self._model = SentenceTransformer(
-            str(folder),
-            device=str(device),
-            local_files_only=True,
-            model_kwargs={"dtype": dtype},
-            trust_remote_code=trust_code,
-        ).eval()
+        self._model = read_modules(folder, device=device, dtype=dtype, trusted=trust_code)
         last = type(list(self._model)[-1]).__name__
         if last == "Normalize" and not templates.document.normalize:
             raise UsageError(f"{folder}: its own modules normalise the vectors: leave out normalize=false")
@@ -151,6 +145,7 @@ class VllmModel:
             convert="embed",
             dtype=str(dtype).removeprefix("torch."),
             max_model_len=(longest := max(templates.query.max_length, templates.document.max_length)),
+            trust_remote_code=False,
             enable_prefix_caching=False,  # no hidden states are returned for a cached prefix
         )
         self._params = vllm.PoolingParams(use_activation=False)  # the hidden states are not normalised
@@ -192,6 +187,7 @@ def open_engine(
     templates: Templates,
     device: torch.device,
     *,
+    read_modules: Callable[..., Any],
     trust_code: bool = False,
 ) -> Engine | None:
     """Return an engine that computes a checkpoint's embeddings; None for transformers, which an encoder runs.
@@ -203,6 +199,8 @@ def open_engine(
         tokenizer: Its tokenizer.
         templates: Its templates.
         device: The device on which to compute.
+        read_modules: Reads a sentence-transformers folder, see
+            :func:`llara_eval.checkpoints.libraries.read_modules`.
         trust_code: Whether code in the folder may run.
 
     Raises:
@@ -211,10 +209,18 @@ def open_engine(
     """
     if name == "transformers":
         return None
-    if (folder / "adapter_config.json").is_file():
+    if is_present(folder / "adapter_config.json"):
         raise UsageError(f"{folder} holds a LoRA adapter, which {name} would ignore: leave out --backend")
     if name == "vllm":
         if trust_code:
             raise UsageError("--trust-remote-code runs code in transformers and sentence-transformers only")
         return VllmModel(folder, templates, device, model.dtype)
-    return SentenceTransformersModel(folder, tokenizer, templates, device, model.dtype, trust_code=trust_code)
+    return SentenceTransformersModel(
+        folder,
+        tokenizer,
+        templates,
+        device,
+        model.dtype,
+        read_modules=read_modules,
+        trust_code=trust_code,
+    )

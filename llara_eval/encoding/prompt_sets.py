@@ -10,6 +10,7 @@ from typing import Any
 
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, sha256_of
+from llara_eval.core.paths import user_path
 from llara_eval.encoding.prompts import PLACE, Prompt, StoredPrompts, as_prompt, format_of, side_of_key
 from llara_eval.encoding.templates import SIDES, Side, Templates
 
@@ -164,7 +165,7 @@ class PromptOptions:
         if self.set_name == MTEB:
             label = f"+{MTEB}"
         elif self.set_name is not None:
-            path = Path(self.set_name).expanduser()
+            path = user_path(self.set_name)
             _require_file(path)
             label = f"+{path.name}@{sha256_of(path)[:8]}"
         if self.query is not None or self.document is not None:

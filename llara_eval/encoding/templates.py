@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import read_json, write_json
+from llara_eval.core.reading import is_present
 
 Pooling = Literal["mean", "first", "last", "modules"]
 Cut = Literal["end", "start"]
@@ -66,7 +67,8 @@ class Template:
         """Check the values.
 
         Raises:
-            UsageError: The pooling is unknown, or ``slots`` or ``max_length`` is below one.
+            UsageError: The pooling is unknown, ``slots`` or ``max_length`` is below one, or a text holds half
+                a character (a lone surrogate), which no tokenizer can read.
         """
         if self.pooling not in get_args(Pooling):
             raise UsageError(f"pooling {self.pooling!r} is not one of {', '.join(get_args(Pooling))}")
@@ -74,6 +76,9 @@ class Template:
             raise UsageError(
                 f"slots and max_length must be at least 1, found {self.slots}, {self.max_length}"
             )
+        for text in (self.prompt, *self.prefix, *self.suffix):
+            if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+                raise UsageError(f"{text!r} holds half a character, which no tokenizer can read")
 
     def token_ids(self, tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
         """Turn texts into token ids, without padding.
@@ -184,7 +189,7 @@ class Templates:
                 value has another type or is impossible.
         """
         path = folder / TEMPLATE_FILE
-        if not path.is_file():
+        if not is_present(path):
             return None
         value = read_json(path)
         version = value.get("version", _VERSION) if isinstance(value, dict) else _VERSION

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.frames import Tabular
+from llara_eval.core.paths import user_path
 from llara_eval.evaluation.evaluate import Outcome
 from llara_eval.evaluation.record import read_all
 
@@ -85,7 +86,7 @@ def results(runs_dir: str | Path = "runs") -> Outcomes:
     """
     from llara_eval.evaluation.suite import Failure
 
-    folder = Path(runs_dir).expanduser()
+    folder = user_path(runs_dir)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; llara_eval.evaluate makes results")
     stored, damaged = read_all(folder)

@@ -1,6 +1,5 @@
 """The record of one evaluation, and the folder that holds it with its run and per-query values."""
 
-import gzip
 import hashlib
 import logging
 import os
@@ -16,7 +15,7 @@ from llara_eval.core.decode import LARGEST, Number, Positive, Share, decode, rea
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import slug, write_json, write_text
 from llara_eval.core.hashing import add_record
-from llara_eval.core.lines import text_lines
+from llara_eval.core.lines import open_bytes, text_lines
 from llara_eval.core.types import Qrels, Run, as_ids
 from llara_eval.evaluation.conditions import Conditions, Making, Reading
 from llara_eval.scoring.cells import as_number
@@ -164,8 +163,8 @@ def run_sha256(folder: Path) -> str:
         DataError: The run is missing or damaged.
     """
     try:
-        with gzip.open(folder / RUN, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with open_bytes(folder / RUN) as (content, _):
+            return hashlib.file_digest(content, "sha256").hexdigest()
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{folder / RUN}: cannot be read ({error})") from error
 

@@ -6,9 +6,10 @@ The model is built without memory for its weights, so that this takes a second f
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
+
+from llara_eval.checkpoints.libraries import build_skeleton
 
 Tokens = TypeVar("Tokens", float, NDArray[np.float64])
 
@@ -60,20 +61,6 @@ def feed_forward(config: Any) -> int:
     return int(next(filter(None, sizes), 4 * config.hidden_size))
 
 
-def skeleton(config: Any, *, head: bool = False) -> Any:
-    """Return the model of a configuration without memory for its weights.
-
-    Args:
-        config: A transformers configuration, as a checkpoint has it: one that names code of its own can only
-            be read if the user allows that the code runs.
-        head: Whether the model has its LM head.
-    """
-    from transformers import AutoModel, AutoModelForCausalLM
-
-    with torch.device("meta"):
-        return (AutoModelForCausalLM if head else AutoModel).from_config(config, trust_remote_code=True)
-
-
 def products(model: Any) -> int:
     """Return the number of weights that each token is multiplied with.
 
@@ -87,7 +74,7 @@ def products(model: Any) -> int:
 
 def cost(config: Any) -> Cost:
     """Return the cost of encoding with the model of a transformers configuration."""
-    model = skeleton(config)
+    model = build_skeleton(config)
     heads, width = getattr(config, "num_attention_heads", 0), config.hidden_size
     head_width = getattr(config, "head_dim", None) or width // max(heads, 1)
     causal = any(getattr(module, "is_causal", False) for module in model.modules())  # MPNet lacks it

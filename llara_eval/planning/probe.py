@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.libraries import build_skeleton
 from llara_eval.checkpoints.load import read_model
 from llara_eval.core.protocols import SILENT, Progress
 from llara_eval.datasets.folder import corpus_of
@@ -18,7 +19,7 @@ from llara_eval.datasets.load import DEMO_FOLDER
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.engines import find_facts
-from llara_eval.planning.cost import cost, skeleton
+from llara_eval.planning.cost import cost
 from llara_eval.planning.workload import Reading
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def _shortened(config: Any, dtype: torch.dtype, device: torch.device) -> Any:
     config.num_hidden_layers = min(_LAYERS, config.num_hidden_layers)
     if getattr(config, "layer_types", None):  # Gemma lists a type for each layer
         config.layer_types = config.layer_types[: config.num_hidden_layers]
-    model = skeleton(config).to(dtype).to_empty(device=device)
+    model = build_skeleton(config).to(dtype).to_empty(device=device)
     for weight in (*model.parameters(), *model.buffers()):
         if weight.is_floating_point():  # random, because GPUs are faster on equal numbers
             weight.data.uniform_(-0.02, 0.02)

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.libraries import build_skeleton
 from llara_eval.encoding.devices import default_device
-from llara_eval.planning.cost import feed_forward, products, skeleton
+from llara_eval.planning.cost import feed_forward, products
 from llara_eval.training.checkpoint import precision_of, prepare
 from llara_eval.training.config import Conditions, Schedule
 
@@ -82,7 +83,7 @@ def make_plan(
     config = copy.deepcopy(checkpoint.config)
     # An embedding matrix grows only if it lacks a row for a new token.
     config.vocab_size = max(config.vocab_size, *(token + 1 for token in new_tokens), 0)
-    model = skeleton(config, head=head)
+    model = build_skeleton(config, head=head)
     multiplied = products(model)
     recomputed, compiled = conditions.gradient_checkpointing, conditions.compiled
     weights = list(prepare(model, schedule.lora, new_tokens, gradient_checkpointing=recomputed).parameters())

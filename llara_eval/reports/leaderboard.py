@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from llara_eval.core.paths import real_path
 from llara_eval.datasets.contamination import Finding
 from llara_eval.evaluation.conditions import Commit, Reading
 from llara_eval.evaluation.record import RESULT, Result, split_to_name
@@ -262,10 +263,10 @@ def _dataset(result: Result) -> str:
 def _table_of(target: Path) -> str:
     """Return the name of the file of published scores; a link only if both lie in one checkout."""
     checkout = PUBLISHED_FILE.resolve().parents[2]
-    inside = target.resolve().is_relative_to(checkout)
+    inside = real_path(target).is_relative_to(checkout)
     return f"[`published.csv`]({_relative(PUBLISHED_FILE, target)})" if inside else "`published.csv`"
 
 
 def _relative(path: Path, target: Path) -> str:
-    relative = os.path.relpath(path.resolve(), target.resolve().parent)
+    relative = os.path.relpath(real_path(path), real_path(target).parent)
     return quote(os.fsencode(Path(relative).as_posix()), safe="/=,+")

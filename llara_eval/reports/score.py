@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llara_eval.core.frames import Tabular
+from llara_eval.core.paths import user_path
 from llara_eval.core.types import Qrels, Run
 from llara_eval.evaluation.evaluate import summarise
 from llara_eval.evaluation.record import Mean
@@ -79,7 +80,7 @@ def score(run: RunLike, qrels: QrelsLike, measures: Sequence[str] = DEFAULT_MEAS
 
 def _ranked(run: RunLike, qrels: Qrels, measures: Sequence[str]) -> tuple[Run, dict[str, float]]:
     """Return a run, and its means by the written ranks if they differ from the ranks here."""
-    if not isinstance(run, str | Path) or not has_ranks_alone(path := Path(run).expanduser()):
+    if not isinstance(run, str | Path) or not has_ranks_alone(path := user_path(run)):
         return as_run(run), {}
     hits = read_hits(path)
     return rank_hits(path, hits), reciprocal_ranks(hits, qrels, measures) if has_gaps(hits) else {}

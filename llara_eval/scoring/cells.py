@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.lines import text_lines
+from llara_eval.core.reading import is_present
 
 
 class Form(NamedTuple):
@@ -37,9 +38,8 @@ def sniff(path: Path, valid: Callable[[list[str]], bool]) -> tuple[Form, bool]:
     Raises:
         DataError: The file is missing or has no lines.
     """
-    if not path.is_file():
-        problem = "not a regular file; write the text to one" if path.exists() else "no such file"
-        raise DataError(f"{path}: {problem}")
+    if not is_present(path):
+        raise DataError(f"{path}: no such file")
     for _, line in _content(path):
         forms = [Form(len(line.split(separator)), separator) for separator in _order("\t", line)]
         return next(((form, True) for form in forms if valid(line.split(form.separator))), (forms[0], False))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llara_eval.core.paths import user_path
 from llara_eval.core.types import Hits, Run
 from llara_eval.scoring.columns import GRADE_COLUMNS, SCORE_COLUMNS, cells_of
 from llara_eval.scoring.judgements import checked_qrels, read_qrels
@@ -31,7 +32,7 @@ def as_run(run: RunLike) -> Run:
     if isinstance(run, Run):
         return run
     if isinstance(run, str | Path):
-        return read_run(Path(run).expanduser())
+        return read_run(user_path(run))
     hits = as_hits(run)
     return rank(hits, depth=max(1, len(hits.score)))
 
@@ -63,5 +64,5 @@ def as_qrels(qrels: QrelsLike) -> dict[str, dict[str, int]]:
             two grades, or a file is malformed.
     """
     if isinstance(qrels, str | Path):
-        return read_qrels(Path(qrels).expanduser())
+        return read_qrels(user_path(qrels))
     return checked_qrels("qrels", cells_of("qrels", qrels, GRADE_COLUMNS, "grade"))

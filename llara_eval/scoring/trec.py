@@ -10,6 +10,7 @@ import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import text_writer
 from llara_eval.core.lines import open_bytes
+from llara_eval.core.reading import largest
 from llara_eval.core.tables import is_table, rows
 from llara_eval.core.types import Hits, Run
 from llara_eval.scoring import cells, columns
@@ -188,7 +190,7 @@ def _plain_blocks(path: Path, separator: str | None) -> Iterator[bytes]:
     """
     with open_bytes(path) as (lines, _):
         lines.seek(len(BOM_UTF8) if lines.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
-        while block := lines.read(_BLOCK) + lines.readline():
+        while block := lines.read(_BLOCK) + _rest_of_line(lines):
             block = block.replace(b"\r\n", b"\n") if b"\r" in block else block
             block = b"\n" + block.strip(b"\n") + b"\n"
             block.decode("utf-8" if separator else "ascii")
@@ -196,9 +198,17 @@ def _plain_blocks(path: Path, separator: str | None) -> Iterator[bytes]:
             ends = (text == ord(separator or " ")) | (text == ord("\n"))
             white = text < ord(" ") if separator else text <= ord(" ")
             uneven = np.count_nonzero(white) > np.count_nonzero(ends) or (ends[1:] & ends[:-1]).any()
-            if uneven or b"\n#" in block:  # perhaps a comment
+            if uneven or b"\n#" in block or b"\n" + BOM_UTF8 in block:  # perhaps a comment
                 raise ValueError("a line can be read in more than one way")
             yield block
+
+
+def _rest_of_line(lines: BinaryIO) -> bytes:
+    """Return the bytes up to the end of a line; raise a ValueError if they are too many for a line."""
+    rest = lines.readline(largest())
+    if len(rest) == largest() and not rest.endswith(b"\n"):
+        raise ValueError("a line is too large")
+    return rest
 
 
 def _run_rows(path: Path, form: Form) -> Iterator[tuple[str, str, float]]:

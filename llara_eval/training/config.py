@@ -1,7 +1,7 @@
 """The settings of a training run: frozen dataclasses, most of which a recipe of the adapters fills."""
 
 from dataclasses import dataclass, field
-from math import ceil, inf, isfinite
+from math import ceil, inf
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,6 +16,9 @@ Negatives = Literal["batch", "gathered", "device", "group"]
 
 _MICRO_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 """By device type. On a CPU 1,024 is as fast as any (docs/performance.md); memory grows with it."""
+
+_SEEDS = 1 << 63
+"""PyTorch takes seeds of 64 bits with a sign."""
 
 ATTENTION_AND_MLP = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Names of the linear layers of a LLaMA-type decoder layer."""
@@ -90,12 +93,14 @@ class Schedule:
         """
         for name in ("learning_rate", "batch_size", "steps", "epochs", "max_grad_norm"):
             value = getattr(self, name)
-            if value is not None and not (value > 0 and isfinite(value)):
+            if value is not None and not 0 < value < inf:
                 raise UsageError(f"{name} must be a number above 0, found {value}")
         for name in ("warmup", "weight_decay", "seed"):
             value = getattr(self, name)
-            if not (value >= 0 and isfinite(value)):
+            if not 0 <= value < inf:
                 raise UsageError(f"{name} must not be negative, found {value}")
+        if self.seed >= _SEEDS:
+            raise UsageError(f"seed must be below 2^63, found {self.seed}")
 
     def total_steps(self, rows: int) -> int:
         """Return the number of optimizer steps for data of ``rows`` rows.

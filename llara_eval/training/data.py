@@ -8,7 +8,7 @@ import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -20,6 +20,7 @@ from llara_eval.core.errors import DataError
 from llara_eval.core.files import sha256_of
 from llara_eval.core.lines import parse_object
 from llara_eval.core.protocols import SILENT, Advance, Progress
+from llara_eval.core.reading import largest, too_large
 from llara_eval.core.sealed import Writable, cached_file
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -168,7 +169,10 @@ def _checked(path: Path, plain: Path, row_format: RowFormat, advance: Advance) -
     """Yield byte offset and line number of every row that is not blank."""
     offset = 0
     with plain.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        limit = largest()
+        for number, line in enumerate(iter(partial(file.readline, limit + 1), b""), 1):
+            if len(line) > limit:
+                raise DataError.at(path, number, too_large("a line"))
             mark = len(_BYTE_ORDER_MARK) if number == 1 and line.startswith(_BYTE_ORDER_MARK) else 0
             content = line[mark:].strip()
             if content:

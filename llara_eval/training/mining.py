@@ -19,7 +19,7 @@ import numpy as np
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.files import atomic_write, write_json
 from llara_eval.core.paths import data_dir as default_data_dir
-from llara_eval.core.paths import home
+from llara_eval.core.paths import home, user_path
 from llara_eval.core.protocols import SILENT, Adjustable, Progress, Retriever
 from llara_eval.core.provenance import describe
 from llara_eval.core.sealed import Hashing
@@ -159,7 +159,7 @@ def mine(
             has none for the data set that is the corpus.
         CheckFailedError: A set of prompts has no default, and the corpus is no data set.
     """
-    output = output.expanduser()
+    output = user_path(output)
     record, replaced = check_pair(output, data, overwrite=overwrite)
     cache = home() / "training"
     find = partial(locate, data_dir=data_dir or default_data_dir(), offline=offline)
@@ -291,7 +291,7 @@ def _corpus(
     """Return the corpus, and the test collection that it belongs to, if any."""
     if corpus == SELF:
         return own_corpus(rows, cache), []
-    path = Path(corpus).expanduser()
+    path = user_path(corpus)
     if path.is_file():
         return Corpus([path], read_documents), [path.parent]
     folder = find(str(corpus))
@@ -300,7 +300,7 @@ def _corpus(
 
 def _name_of(corpus: str | Path) -> str | None:
     """Return the name of the data set that is the corpus, by which prompts are chosen; None for others."""
-    path = Path(corpus).expanduser()
+    path = user_path(corpus)
     if corpus == SELF or path.is_file():
         return None
     return path.resolve().name if path.is_dir() else str(corpus)

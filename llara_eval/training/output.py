@@ -12,7 +12,7 @@ from typing import TextIO
 from llara_eval.core.decode import decode
 from llara_eval.core.errors import UsageError
 from llara_eval.core.files import explained, read_json, remove_drafts, sha256_of
-from llara_eval.core.paths import inside
+from llara_eval.core.paths import inside, real_path, user_path
 from llara_eval.core.sealed import CHECKSUMS
 from llara_eval.datasets.contamination import RECORD
 from llara_eval.training.config import Conditions
@@ -36,7 +36,7 @@ def check_output(conditions: Conditions, folder: Path) -> None:
         UsageError: The output is a file, or it holds that checkpoint or something else than a training run.
         DataError: The output's list of checksums is malformed.
     """
-    output, folder = conditions.output.expanduser().resolve(), folder.expanduser().resolve()
+    output, folder = real_path(user_path(conditions.output)), real_path(user_path(folder))
     if output == folder or output in folder.parents:
         raise UsageError(f"--output {output} holds the model itself; name another folder")
     if output.exists() and not output.is_dir():

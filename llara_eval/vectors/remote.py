@@ -21,11 +21,16 @@ from llara_eval.core.decode import plain
 from llara_eval.core.errors import DataError, LlaraEvalError, MissingPartError, UsageError
 from llara_eval.core.files import atomic_write
 from llara_eval.core.leases import Holder, Leases
+from llara_eval.core.paths import user_path
 from llara_eval.core.sealed import decode_record
 from llara_eval.vectors.store_folder import StoreFolder
 
 _RENEWALS = 10
 """The most renewals of a lease in the time after which it expires; each renewal takes two requests."""
+
+
+_LOCAL = ("file", "local", "memory")
+"""The protocols of fsspec that never use a network."""
 
 
 class RemoteFiles:
@@ -287,13 +292,16 @@ class RemoteFolder(StoreFolder):
         self._files.delete_leftovers(done, ".tmp")
 
 
-def open_store_folder(address: str | None, home: Path) -> StoreFolder:
+def open_store_folder(address: str | None, home: Path, *, offline: bool = False) -> StoreFolder:
     """Return the folder of all stores at an address: a local path, a URL of fsspec, or None.
 
-    None is the address of the cache folder ``home``, which also holds the copies of files at a URL.
+    None is the address of the cache folder ``home``, which also holds the copies of files at a URL. With
+    ``offline``, only URLs of this machine are opened: no other file system of fsspec says whether it will use
+    the network.
 
     Raises:
-        UsageError: The URL has no protocol, or one that fsspec does not know.
+        UsageError: The URL has no protocol, or one that fsspec does not know; or the URL is not of this
+            machine, and the network must not be used.
         MissingPartError: The library for the protocol is not installed.
         LlaraEvalError: The server cannot be reached, or refuses.
     """
@@ -302,5 +310,10 @@ def open_store_folder(address: str | None, home: Path) -> StoreFolder:
     if "://" in address or "::" in address:
         if address.startswith(":"):
             raise UsageError(f"{address!r} has no protocol; write protocol://folder, or the path of a folder")
+        if offline and ("::" in address or address.partition("://")[0] not in _LOCAL):
+            raise UsageError(
+                f"{address}: this store may need the network, which must not be used; name a folder, or a "
+                f"URL of {' or '.join(_LOCAL)}, or leave out --offline"
+            )
         return RemoteFolder(home, RemoteFiles.open(address))
-    return StoreFolder(Path(address).expanduser())
+    return StoreFolder(user_path(address))

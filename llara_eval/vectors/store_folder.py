@@ -13,6 +13,7 @@ from typing import Any
 from llara_eval.core.errors import DataError
 from llara_eval.core.files import remove_drafts, write_json
 from llara_eval.core.leases import Leases
+from llara_eval.core.reading import is_present, read_whole
 from llara_eval.core.sealed import canonical, decode_record, sealed
 
 
@@ -37,12 +38,12 @@ class StoreFolder:
         """Write the cache key of this folder, or compare it with the key that the folder has.
 
         Raises:
-            DataError: The folder has another key, or its key is damaged.
+            DataError: The folder has another key, or its key is damaged or not a regular file.
         """
         file = self.path / "key.json"
-        if not file.exists():
+        if not is_present(file):
             write_json(file, key)
-        elif decode_record(file.read_bytes()) != json.loads(canonical(key)):
+        elif decode_record(read_whole(file)) != json.loads(canonical(key)):
             raise DataError(f"{file} holds another key, or is damaged; delete {self.path} to make it again")
 
     def upload(self, *names: str) -> None:

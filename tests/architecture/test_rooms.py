@@ -64,6 +64,18 @@ def test_each_library_has_its_homes():
     assert sorted(allowed - used) == [], "rows of the table that nothing uses"
 
 
+def test_only_one_module_calls_the_loaders_of_other_peoples_files():
+    names = ("from_pretrained", "from_config", "SentenceTransformer", "GGUFReader", "load_peft_weights")
+    callers = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in names
+    }
+    assert callers == {"llara_eval/checkpoints/libraries.py"}
+
+
 def test_the_page_is_printed_from_the_table():
     assert (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8") == page()
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -81,9 +82,9 @@ def test_a_broken_gguf_file_is_a_data_error_and_leaves_nothing(tmp_path, own_hom
 
 
 def test_without_the_gguf_package_the_message_is_the_command_that_installs_it(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", Mock(side_effect=ImportError))
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    with pytest.raises(MissingPartError, match=r"model\.gguf needs: pip install gguf"):
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    (tmp_path / "model.gguf").write_bytes(b"GGUF\3" + bytes(19))
+    with pytest.raises(MissingPartError, match=r"model\.gguf: needs: pip install gguf"):
         resolve(str(tmp_path / "model.gguf"))
 
 

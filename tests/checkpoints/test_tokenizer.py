@@ -30,7 +30,7 @@ FAMILIES = sorted({name for name in TOKENIZER_MAPPING_NAMES.values() if name is 
 WITHOUT_FILES = {"ByT5Tokenizer", "CanineTokenizer", "DiaTokenizer", "PerceiverTokenizer"}
 """Classes in Python that need no file: a tokenizer.json beside them contradicts them."""
 
-read = partial(read_tokenizer, trust_code=False)
+read = partial(read_tokenizer, trusted=False)
 
 
 def ids(tokenizer: Tokenizer, *, special: bool) -> list[list[int]]:

@@ -161,6 +161,7 @@ def test_the_papers_recipe_has_its_own_prompts(tmp_path: Path, base: Path, texts
         (["adapt", "--option", "lora_rank=0"], "a rank and an alpha of at least 1"),
         (["adapt", "--option", "lora_dropout=1.5"], "a dropout from 0 to below 1"),
         (["adapt", "--option", "weight_decay=-1"], "weight_decay must not be negative, found -1.0"),
+        (["adapt", "--option", f"seed={2**70}"], "seed must be below 2^63"),
         (["adapt", "--dtype", "float16"], "training computes in float32 or bfloat16"),
     ],
 )

@@ -278,3 +278,18 @@ def test_the_real_collections_are_what_they_should_be(real_data):
     assert [row["documents"] for row in rows.values()] == [5_183, 8_674, 46]
     (warning,) = rows["arguana"]["warnings"]
     assert warning.startswith("5 judged documents are not in the corpus")
+
+
+def test_one_malformed_folder_stops_neither_the_list_nor_the_check_of_all(data):
+    odd = data / "odd"
+    odd.mkdir()
+    (odd / "README.md").write_text("---\n[\n---\n")
+    (data / "scifact" / "README.md").write_text("---\n[\n---\n")
+    result = call("datasets", "list", "--json", "--data-dir", data)
+    assert result.exit_code == 0
+    assert "odd is left out: README.md: its head is not YAML" in " ".join(result.stderr.split())
+    assert "odd" not in rows_of(result)
+    assert "beir/scifact" in rows_of(result)
+    code, rows = verify(data)
+    assert code == 3
+    assert {name for name, row in rows.items() if row["problem"]} == {"odd", "beir/scifact"}

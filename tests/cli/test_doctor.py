@@ -11,6 +11,7 @@ from commands import call, text_of
 
 import adapters
 from llara_eval.cli import installation
+from llara_eval.core.folders import atomic_folder
 
 pytestmark = pytest.mark.usefixtures("systems")
 
@@ -57,3 +58,23 @@ def test_a_foreign_package_called_adapters_is_named(tmp_path, command):
     problem = f"the package 'adapters' at {tmp_path / 'adapters'} belongs to another project"
     message = f"error: {problem}: pip uninstall adapters"
     assert done.stderr.startswith(message)
+
+
+def test_doctor_removes_what_killed_processes_left_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "models").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "home" / "models" / "whole").mkdir()
+    killed = (
+        "import os, sys; from pathlib import Path; from llara_eval.core.folders import atomic_folder\n"
+        "with atomic_folder(Path(sys.argv[1])) as folder:\n"
+        "  (folder / 'weights').write_bytes(bytes(9)); os.kill(os.getpid(), 9)"
+    )
+    for folder in (tmp_path / "home" / "models", tmp_path / "data"):
+        subprocess.run([sys.executable, "-c", killed, folder / "new"], check=False)
+        assert list(folder.glob(".new.*.tmp/new/weights"))
+    with atomic_folder(tmp_path / "data" / "alive") as alive:
+        assert call("doctor", "--json", "--data-dir", tmp_path / "data").exit_code in (0, 7)
+        assert alive.is_dir()
+        assert len(list((tmp_path / "data").iterdir())) == 1
+    assert [path.name for path in (tmp_path / "home" / "models").iterdir()] == ["whole"]

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from llara_eval.cli.config import _plain
 from llara_eval.core import files
-from llara_eval.core.errors import LlaraEvalError
+from llara_eval.core.errors import DataError, LlaraEvalError
 from llara_eval.core.files import atomic_write, text_writer, write_json, write_text
 
 
@@ -70,3 +71,18 @@ def test_sha256_is_of_the_bytes(tmp_path):
     assert (
         files.sha256_of(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.txt.gz"])
+def test_half_a_character_is_not_written(tmp_path, name):
+    with pytest.raises(DataError, match=rf"{name} cannot be written as UTF-8: '\\udcff' in its text"):
+        write_text(tmp_path / name, "a path \udcff")
+    with pytest.raises(DataError, match=r"'\\ud800'"), text_writer(tmp_path / name) as file:
+        file.write("a" * 100_000)
+        file.write("\ud800")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_that_is_not_utf_8_is_recorded_with_escapes(tmp_path):
+    write_json(tmp_path / "x.json", {"store": _plain("out/\udcff"), "depth": _plain(5)})
+    assert json.loads((tmp_path / "x.json").read_text("utf-8")) == {"store": r"out/\udcff", "depth": 5}

@@ -166,3 +166,32 @@ def test_waiting_ends_when_the_holder_gives_it_back(two, monkeypatch) -> None:
     with one.hold("a") as by_one, other.hold("a") as by_other:
         assert (by_one, by_other) == (True, False)
     assert one.take("a")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"id": "../../other"},
+        {"id": "a" * 300},
+        {"id": ""},
+        {"pid": 10**30},
+        {"pid": 2**31},
+        {"pid": 0},
+        {"pid": -1},
+    ],
+    ids=str,
+)
+def test_a_lease_with_an_impossible_holder_is_nobodys_and_expires(tmp_path, odd) -> None:
+    leases, path = Leases(tmp_path / "leases", expires=60), tmp_path / "leases" / "a.lease"
+    path.parent.mkdir()
+    path.write_text(json.dumps({**asdict(Holder(socket.gethostname(), os.getpid(), "1f" * 16)), **odd}))
+    assert leases.holder("a") == Holder()
+    assert not leases.take("a")
+    os.utime(path, (0, 0))
+    assert leases.take("a") or leases.take("a")
+    assert [file.name for file in tmp_path.iterdir()] == ["leases"]
+    assert [file.name for file in path.parent.iterdir()] == ["a.lease"]
+
+
+def test_a_lease_that_nests_is_nobodys() -> None:
+    assert Holder.of(b"[" * 200_000) == Holder()

@@ -21,9 +21,12 @@ from layouts import (
 
 from llara_eval.core.errors import DataError
 from llara_eval.datasets.folder import read_queries, splits
-from llara_eval.datasets.inventory import others
-from llara_eval.datasets.layout import arrange, choose
+from llara_eval.datasets.inventory import at_hand, damaged, others
+from llara_eval.datasets.layout import arrange, choose, listed_by
 from llara_eval.datasets.load import load
+
+LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10))
+"""YAML of 400 bytes that names a list of 387 million words."""
 
 
 def open_folder(folder: Path, split: str | None = None):
@@ -144,10 +147,34 @@ def test_a_card_that_names_too_little_is_passed_over_and_one_that_is_no_yaml_is_
         "# no head",
         "---\nlicense: mit\n---\n",
         "---\nconfigs:\n- config_name: corpus\n  data_files: a*\n---\n",
+        "---\nreleased: 2024-02-31\nversion: !!int x\nowner: !!python/object:os.system x\n---\n",
+        f"---\nid: {'9' * 5_000}\nconfigs: 7\n---\n",
+        f"---\n{LAUGHS}configs:\n- config_name: *a9\n- config_name: corpus\n  data_files: *a9\n---\n",
+        f"---\n{LAUGHS}configs:\n- config_name: corpus\n  data_files: [{{split: *a9, path: *a9}}]\n---\n",
     ):
         assert arrange(names, card) == plain
-    with pytest.raises(DataError, match=r"README\.md: its head is not YAML"):
-        arrange(names, "---\na: [\n---\n")
+    for head in ("a: [", "[" * 5_000, "a: &a {b: *a}", "? [a]\n: b"):
+        with pytest.raises(DataError, match=r"README\.md: its head is not YAML"):
+            arrange(names, f"---\n{head}\n---\n")
+
+
+def test_a_language_called_no_is_no_truth_value():
+    card = "---\nconfigs:\n- config_name: no-corpus\n  data_files: [{split: no, path: x.jsonl}]\n---\n"
+    assert list(listed_by(card, ["x.jsonl"])) == [("no-corpus", "no", "x.jsonl")]
+
+
+def test_a_malformed_folder_is_left_out_of_the_names_and_named(tmp_path):
+    for name in ("good", "odd"):
+        (tmp_path / name / "qrels").mkdir(parents=True)
+        for file in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
+            (tmp_path / name / file).touch()
+    (tmp_path / "odd" / "README.md").write_text("---\na: [\n---\n")
+    assert others(tmp_path) == ["good"]
+    assert list(damaged(tmp_path)) == ["odd"]
+    assert "its head is not YAML" in damaged(tmp_path)["odd"]
+    assert at_hand(tmp_path) == ["good", "odd"]
+    (tmp_path / "good" / "README.md").mkdir()
+    assert list(damaged(tmp_path)) == ["good", "odd"], "a folder is no README.md"
 
 
 def test_files_of_a_split_come_before_those_of_none():

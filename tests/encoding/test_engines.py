@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -123,7 +124,9 @@ def test_lora_adapters_are_never_ignored(tmp_path, name) -> None:
     folder = make_sentence_transformer(tmp_path / "st")
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(UsageError, match="LoRA adapter"):
-        open_engine(name, folder, None, None, Templates(SLOTS, SLOTS), torch.device("cpu"))
+        open_engine(
+            name, folder, None, None, Templates(SLOTS, SLOTS), torch.device("cpu"), read_modules=Mock()
+        )
 
 
 def test_a_folder_that_is_not_sentence_transformers_says_how_to_make_one(tmp_path) -> None:

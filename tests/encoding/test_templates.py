@@ -132,3 +132,10 @@ def test_a_text_may_be_cut_at_its_start_and_the_usual_cut_is_not_stored(tmp_path
     stored = Templates(template, Template()).as_json()
     assert stored["query"]["cut"] == "start"
     assert "cut" not in stored["document"]
+
+
+@pytest.mark.parametrize("field", ["prompt", "prefix", "suffix"])
+def test_half_a_character_is_refused(field) -> None:
+    text = "a\ud800"
+    with pytest.raises(UsageError, match="half a character"):
+        Template(**{field: text if field == "prompt" else (text,)})

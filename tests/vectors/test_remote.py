@@ -298,3 +298,25 @@ def test_encode_and_evaluate_use_the_store_they_are_told(make_collection, tmp_pa
     phases = json.loads(record.read_text())["phases"]
     assert (phases["index"]["reused"], phases["encode queries"]["reused"]) == (2, 1)
     assert any((tmp_path / "other" / "vectors").iterdir())
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://bucket/x",
+        "github://owner:name@/x",
+        "https://host/x",
+        "ssh://host/x",
+        "simplecache::file:///x",
+        "x://y",
+    ],
+)
+def test_without_the_network_only_stores_of_this_machine_are_opened(tmp_path, monkeypatch, address):
+    monkeypatch.setattr(RemoteFiles, "open", None)
+    with pytest.raises(UsageError, match="--offline"):
+        open_store_folder(address, tmp_path, offline=True)
+
+
+def test_stores_of_this_machine_need_no_network(tmp_path, url):
+    assert isinstance(open_store_folder(url, tmp_path, offline=True), RemoteFolder)
+    assert str(open_store_folder(str(tmp_path / "x"), tmp_path, offline=True)) == str(tmp_path / "x")

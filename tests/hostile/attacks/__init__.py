@@ -1,0 +1,1 @@
+"""The generators of cases, a module for each class."""
