@@ -49,7 +49,7 @@ def lines(rows: list[tuple[object, ...]], space: str, end: str) -> str:
 
 
 @settings(
-    max_examples=500,
+    max_examples=100,
     phases=[Phase.explicit, Phase.generate],
     report_multiple_bugs=False,
     deadline=None,
@@ -89,7 +89,7 @@ def test_files_are_scored_as_by_definition_and_as_by_pytrec_eval(
             assert ours[query_id][name] == pytest.approx(row[their_name], abs=1e-9), (query_id, name)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(run=st.binary(max_size=200), qrels=st.binary(max_size=200))
 def test_any_bytes_are_scored_or_refused(tmp_path_factory: Any, run: bytes, qrels: bytes) -> None:
     folder = tmp_path_factory.mktemp("fuzz")
