@@ -59,7 +59,9 @@ def check(
     if encoder is None:
         raise UsageError(f"{model} has no templates to check: it is not a dense retriever")
     if encoder.origin.pending:
-        raise UsageError("--prompts: each data set has prompts of its own; name one with --dataset")
+        raise CheckFailedError(
+            "--prompts: each data set has prompts of its own; name one with --dataset, or give --query-prompt"
+        )
     cosines, problem = {}, None
     try:
         cosines = check_encoder(encoder, texts)
@@ -119,10 +121,10 @@ def _describe(encoder: "Encoder", text: str) -> dict[str, Any]:
 def _table(description: dict[str, Any]) -> "Table":
     """Return a table of both templates side by side, and of the tokens of one text."""
     templates = [description["templates"][side] for side in _SIDES]
-    rows = [
-        [field, *(_quoted(template[field]) for template in templates)]
-        for field in ("prefix", "prompt", "suffix", "pooling", "slots", "normalize", "max_length")
-    ]
+    fields = ["prefix", "prompt", "suffix", "pooling", "slots", "normalize", "max_length"]
+    if any("cut" in template for template in templates):
+        fields.append("cut")
+    rows = [[field, *(_quoted(template.get(field, "end")) for template in templates)] for field in fields]
     rows.insert(2, ["prompt from", *(description["prompts_from"][side] for side in _SIDES)])
     rows.append(["example", *(_marked(**description["examples"][side]) for side in _SIDES)])
     attention = "causal" if description["model"]["causal"] else "both ways"

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def test_a_set_of_prompts_is_shown_for_a_data_set(tmp_path, texts) -> None:
     file = tmp_path / "prompts.json"
     file.write_text(json.dumps({"scifact": "claim: "}))
     unnamed = check(folder, texts, "--prompts", str(file))
-    assert unnamed.exit_code == 2
+    assert unnamed.exit_code == 4
     assert "name one with --dataset" in text_of(unnamed)
     report = json.loads(check(folder, texts, "--prompts", str(file), "-d", "beir/scifact", "--json").stdout)
     assert report["templates"]["query"]["prompt"] == "claim: "
@@ -169,3 +170,11 @@ def test_options_of_a_checkpoint_reach_it(tmp_path, texts) -> None:
     assert (refused.exit_code, "it runs with --trust-remote-code only" in refused.stderr) == (2, True)
     (folder / "own.py").write_text("raise RuntimeError('own code was run')\n")
     assert check(folder, texts, "--trust-remote-code").exit_code == 3
+
+
+def test_the_side_at_which_a_text_is_cut_is_shown_where_it_is_not_the_end(tmp_path, texts) -> None:
+    folder = make_sentence_transformer(tmp_path / "model")
+    assert "│ cut " not in check(folder, texts).stdout
+    file = next(folder.rglob("tokenizer_config.json"))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "truncation_side": "left"}))
+    assert re.search(r"│ cut +│ start +│ start +│", check(folder, texts).stdout)

@@ -2,7 +2,6 @@
 
 import copy
 import shutil
-from math import log2
 
 import ir_measures
 import numpy as np
@@ -14,6 +13,7 @@ from beir.retrieval.evaluation import EvaluateRetrieval
 from beir.retrieval.search.dense import DenseRetrievalExactSearch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import oracle
 from stores import search, store_vectors
 
 from llara_eval.core.errors import DataError
@@ -50,31 +50,6 @@ def per_query(qrels, run, measures):
 def pytrec(qrels, results):
     values = pytrec_eval.RelevanceEvaluator(qrels, set(PYTREC_NAMES.values())).evaluate(results)
     return {q: {name: row[theirs] for name, theirs in PYTREC_NAMES.items()} for q, row in values.items()}
-
-
-def oracle(qrels, results, measures):
-    """Compute the measures from their definitions, ties broken by the larger id as a byte string."""
-    out = {}
-    for query_id, judged in qrels.items():
-        docs = results.get(query_id, {})
-        ranking = sorted(docs, key=lambda doc_id: (docs[doc_id], doc_id.encode()), reverse=True)[:1000]
-        relevant = {doc_id for doc_id, grade in judged.items() if grade > 0}
-        out[query_id] = values = {}
-        for name in measures:
-            measure, _, cut = name.partition("@")
-            top = ranking[: int(cut or 1000)]
-            if measure == "nDCG":
-                best = sorted((max(grade, 0) for grade in judged.values()), reverse=True)[: int(cut)]
-                ideal = sum(grade / log2(i + 2) for i, grade in enumerate(best))
-                gain = sum(max(judged.get(doc_id, 0), 0) / log2(i + 2) for i, doc_id in enumerate(top))
-                values[name] = gain / ideal if ideal else 0.0
-            elif measure == "RR":
-                values[name] = next((1 / (i + 1) for i, doc_id in enumerate(top) if doc_id in relevant), 0.0)
-            elif measure == "R":
-                values[name] = len(relevant.intersection(top)) / len(relevant) if relevant else 0.0
-            else:
-                values[name] = sum(doc_id in judged for doc_id in top) / len(top) if top else 0.0
-    return out
 
 
 def random_case(seed, levels):
