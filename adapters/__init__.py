@@ -19,6 +19,7 @@ from llara_eval.core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from llara_eval.checkpoints.folder import Checkpoint
+    from llara_eval.checkpoints.load import LoadOptions
     from llara_eval.encoding.templates import Templates
 
 
@@ -127,21 +128,25 @@ def find_checkpoint(model: str, options: Mapping[str, Any], *, offline: bool = F
     return Checkpoint(packaged_folder(model, packaged["package"], packaged["within"]))
 
 
-def template_options(model: str, options: Mapping[str, Any], dataset: str | None = None) -> dict[str, Any]:
-    """Return the arguments of :func:`llara_eval.checkpoints.load.load` that decide a system's templates.
+def load_options(
+    model: str, options: Mapping[str, Any], dataset: str | None = None, text_length: int | None = None
+) -> "LoadOptions":
+    """Return what decides the templates and the engine of a system.
 
     Args:
         model: The name of the system, as for :func:`open_system`.
         options: The user's options.
         dataset: The data set whose prompts are used, where a set has some for each.
+        text_length: The data set's limit of a document in tokens.
 
     Raises:
         UsageError: An option is unknown.
         DataError: The set of prompts has none for the data set.
     """
-    from adapters import dense
+    from adapters.dense import configured
 
-    return dense.template_options(model, SYSTEMS[model].options if model in SYSTEMS else {}, options, dataset)
+    config = configured(model, SYSTEMS[model].options if model in SYSTEMS else {}, options)
+    return config.load_options(dataset, text_length)
 
 
 def checkpoint_texts(
@@ -157,7 +162,7 @@ def checkpoint_texts(
         model: The name of the system, as for :func:`open_system`.
         options: The user's options.
         checkpoint: The checkpoint, see :func:`find_checkpoint`.
-        dataset: The data set whose texts are read, see :func:`template_options`.
+        dataset: The data set whose texts are read, see :func:`load_options`.
         text_length: The data set's limit of a document in tokens.
 
     Raises:
@@ -166,6 +171,6 @@ def checkpoint_texts(
     """
     from llara_eval.checkpoints.load import settle_templates
 
-    chosen = template_options(model, options, dataset)
-    templates, _ = settle_templates(checkpoint, text_length=text_length, **chosen)
+    chosen = load_options(model, options, dataset, text_length)
+    templates, _ = settle_templates(checkpoint, chosen)
     return checkpoint.tokenizer, templates

@@ -15,7 +15,7 @@ from adapters.llara import templates as llara
 from adapters.options import Context, configure, unnamed
 from adapters.prompts import PromptConfig, find_entry, require_prompts
 from llara_eval.checkpoints.folder import Checkpoint, resolve
-from llara_eval.checkpoints.load import change_templates, load, settle_templates
+from llara_eval.checkpoints.load import LoadOptions, change_templates, load, settle_templates
 from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.hashing import add_record
@@ -101,6 +101,24 @@ class DenseConfig(PromptConfig):
         """What the user allows beyond tensors in safetensors and classes of the libraries."""
         return Permissions(code=self.trust_remote_code, bin_weights=self.bin_weights)
 
+    def load_options(self, dataset: str | None = None, text_length: int | None = None) -> LoadOptions:
+        """Return what decides the templates and the engine, on a data set with this limit of a document.
+
+        Raises:
+            DataError: The set of prompts has none for the data set.
+        """
+        fields = ("max_length", "query_length", "document_length", "pooling", "normalize", "length_of")
+        changes = {field: getattr(self, field) for field in fields}
+        return LoadOptions(
+            changes={key: value for key, value in changes.items() if value is not None},
+            text_length=text_length,
+            make_templates=TEMPLATES[self.template] if self.template else None,
+            recognisers=(llara.recognise, repllama.recognise),
+            prompts=self.prompt_options,
+            entry=find_entry(self.prompt_options, dataset),
+            engine=self.backend,
+        )
+
 
 def open_checkpoint(
     name: str, base: Mapping[str, Any], options: Mapping[str, Any], context: Context
@@ -137,26 +155,9 @@ def _without_package(base: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in base.items() if key not in ("package", "within")}
 
 
-def template_options(
-    model: str, base: Mapping[str, Any], options: Mapping[str, Any], dataset: str | None = None
-) -> dict[str, Any]:
-    """Return the arguments of :func:`settle_templates` that the options of a system and a data set make."""
-    config, _ = configure(DenseConfig, _without_package(base), options, model)
-    return _template_options(config, dataset)
-
-
-def _template_options(config: DenseConfig, dataset: str | None = None) -> dict[str, Any]:
-    """Return the arguments that decide which templates a checkpoint is used with."""
-    fields = ("max_length", "query_length", "document_length", "pooling", "normalize", "length_of")
-    changes = {field: getattr(config, field) for field in fields}
-    return {
-        "changes": {key: value for key, value in changes.items() if value is not None},
-        "prompts": config.prompt_options,
-        "entry": find_entry(config.prompt_options, dataset),
-        "chosen": TEMPLATES[config.template] if config.template else None,
-        "recognisers": (llara.recognise, repllama.recognise),
-        "engine": config.backend,
-    }
+def configured(model: str, base: Mapping[str, Any], options: Mapping[str, Any]) -> DenseConfig:
+    """Return the options of a system: those of its entry in the table, and those of the user."""
+    return configure(DenseConfig, _without_package(base), options, model)[0]
 
 
 def packaged_folder(name: str, package: str, within: str) -> Path:
@@ -188,10 +189,7 @@ class Dense:
         self.phases: dict[str, dict[str, float]] = {}
         self._checkpoint = Checkpoint(folder, allowed=config.allowed, offline=context.offline)
         self.encoder: Encoder = load(
-            self._checkpoint,
-            dtype=config.dtype,
-            batch_tokens=config.batch_tokens,
-            **_template_options(config),
+            self._checkpoint, config.load_options(), dtype=config.dtype, batch_tokens=config.batch_tokens
         )
         check_dims(config.dims, self.encoder.width)
         if config.compile:
@@ -209,11 +207,8 @@ class Dense:
             DataError: The set of prompts has none for the data set.
             UsageError: Its entry is an instruction, and no format is known.
         """
-        templates, origin = settle_templates(
-            self._checkpoint,
-            text_length=text_length,
-            **_template_options(self.config, dataset),
-        )
+        options = self.config.load_options(dataset, text_length)
+        templates, origin = settle_templates(self._checkpoint, options)
         adjusted = copy.copy(self)
         adjusted.encoder = change_templates(self.encoder, templates, origin)
         adjusted.phases, adjusted._documents = {}, None

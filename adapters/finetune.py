@@ -13,7 +13,7 @@ from adapters.llara import recipes
 from adapters.llara.templates import RELEASED, add_tokens, fit_embeddings
 from adapters.llara.templates import templates as llara_templates
 from llara_eval.checkpoints.folder import Checkpoint
-from llara_eval.checkpoints.load import read_model, settle_templates
+from llara_eval.checkpoints.load import LoadOptions, read_model, settle_templates
 from llara_eval.core.errors import UsageError
 from llara_eval.core.paths import home
 from llara_eval.encoding.compile import compile_layers
@@ -48,13 +48,15 @@ class Recipe(NamedTuple):
 def _llara(checkpoint: Checkpoint, prompts: PromptOptions) -> tuple[Templates, list[int]]:
     """Return the templates and prompts of a checkpoint's own, or else those of the released code."""
     if checkpoint.templates is not None or checkpoint.modules:
-        return settle_templates(checkpoint, prompts=prompts)[0], []
+        return settle_templates(checkpoint, LoadOptions(prompts=prompts))[0], []
     new_tokens = add_tokens(checkpoint.tokenizer, RELEASED.slot_tokens)
-    return settle_templates(checkpoint, chosen=llara_templates, prompts=prompts)[0], new_tokens
+    options = LoadOptions(make_templates=llara_templates, prompts=prompts)
+    return settle_templates(checkpoint, options)[0], new_tokens
 
 
 def _repllama(checkpoint: Checkpoint, prompts: PromptOptions) -> tuple[Templates, list[int]]:
-    return settle_templates(checkpoint, chosen=repllama.templates, prompts=prompts)[0], []
+    options = LoadOptions(make_templates=repllama.templates, prompts=prompts)
+    return settle_templates(checkpoint, options)[0], []
 
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from llara_eval.checkpoints import libraries, st_write
 from llara_eval.checkpoints.folder import Checkpoint
-from llara_eval.checkpoints.load import load
+from llara_eval.checkpoints.load import AS_IT_IS, LoadOptions, load
 from llara_eval.checkpoints.tokenizer import TOKENIZER_FILE, overruling
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.core.folders import atomic_folder
@@ -30,20 +29,20 @@ _FLOOR = 0.9999
 def export(
     folder: Path | Checkpoint,
     output: Path,
+    options: LoadOptions = AS_IT_IS,
     *,
     overwrite: bool = False,
     progress: Progress = SILENT,
-    **templates: Any,
 ) -> None:
     """Write a checkpoint as a sentence-transformers folder and check that it gives the same vectors.
 
     Args:
         folder: A checkpoint folder, or a checkpoint that is already open.
         output: The folder to write; it appears only after the check has passed.
+        options: What decides the templates. What neither this nor the checkpoint says is a warning in the
+            log.
         overwrite: Whether an earlier export is replaced, unless it changed since.
         progress: Shows the three steps: read, write, check.
-        templates: The arguments of :func:`llara_eval.checkpoints.load.load` that decide the templates. What
-            neither these nor the checkpoint says is a warning in the log.
 
     Raises:
         MissingPartError: sentence-transformers is not installed.
@@ -63,7 +62,7 @@ def export(
     if checkpoint.code:
         raise UsageError(f"{checkpoint.folder} runs code of its own, which an export would not have")
     with progress.task("export", 3) as advance, atomic_folder(output, replace=True) as unfinished:
-        encoder = load(checkpoint, dtype="float32", **templates)
+        encoder = load(checkpoint, options, dtype="float32")
         if encoder.origin.pending:
             raise UsageError("an export has one prompt a side: give --query-prompt and --document-prompt")
         for warning in encoder.origin.warnings:

@@ -162,31 +162,31 @@ class Checkpoint:
         Raises:
             UsageError: The model is more than a language model, or has both an encoder and a decoder.
         """
-        whole = self.whole_config
-        if whole.get_text_config() is not whole:
+        config = self.whole_config
+        if config.get_text_config() is not config:
             raise UsageError(
-                f"{self.folder}: {whole.model_type} is more than a language model; save its language model "
+                f"{self.folder}: {config.model_type} is more than a language model; save its language model "
                 "with its head in a folder of its own"
             )
 
     @cached_property
     def tokenizer(self) -> Any:
         """The tokenizer; an adapter without a tokenizer has that of its base model."""
-        if self._of_tokenizer is not self:
-            return self._of_tokenizer.tokenizer
+        if self._tokenizer_owner is not self:
+            return self._tokenizer_owner.tokenizer
         config = self.whole_config if self.base is None else None  # an adapter's folder has none
         return read_tokenizer(self.transformer, config, trusted=self.allowed.code)
 
     @cached_property
     def cut(self) -> Cut:
         """The part of a long text that the tokenizer is meant to cut off."""
-        return read_cut(self._of_tokenizer.transformer)
+        return read_cut(self._tokenizer_owner.transformer)
 
     @property
-    def _of_tokenizer(self) -> "Checkpoint":
+    def _tokenizer_owner(self) -> "Checkpoint":
         """The checkpoint that has the tokenizer: this one, or its base model."""
         if self.base is not None and not any(self.transformer.glob("tokenizer*")):
-            return self.base._of_tokenizer
+            return self.base._tokenizer_owner
         return self
 
     @cached_property
@@ -215,14 +215,14 @@ class Checkpoint:
         named = [(path.relative_to(self.transformer).as_posix(), path) for path in sorted(model_files)]
         module_files = sorted(self._module_files() - model_files)
         named += [(path.relative_to(self.folder).as_posix(), path) for path in module_files]
-        total = hashlib.sha256()
+        content = hashlib.sha256()
         for name, path in named:
-            add_record(total, (name, sha256_of(path)))
+            add_record(content, (name, sha256_of(path)))
         for name, code_hash in sorted(self.code.items()):
-            add_record(total, (name, code_hash))
+            add_record(content, (name, code_hash))
         if self.base is not None:
-            total.update(self.base.content_hash.encode())
-        return total.hexdigest()
+            content.update(self.base.content_hash.encode())
+        return content.hexdigest()
 
     @cached_property
     def code(self) -> dict[str, str]:
@@ -230,8 +230,10 @@ class Checkpoint:
         if not self.allowed.code:
             return {}
         folders = {self.folder, self.transformer}
-        own = {name: value for folder in folders for name, value in code_hashes(folder).items()}
-        return {**(self.base.code if self.base is not None else {}), **own}
+        hashes = dict(self.base.code) if self.base is not None else {}
+        for folder in folders:
+            hashes |= code_hashes(folder)
+        return hashes
 
     def _module_files(self) -> set[Path]:
         """Return the files on which the modules after the transformer depend.

@@ -7,7 +7,7 @@ are read so too, and code of a checkpoint runs.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,36 +42,51 @@ Recogniser = Callable[[Any, Mapping[str, Any] | None], Templates | None]
 """Returns templates, given a tokenizer and, of an adapter, the LoRA configuration; None if it knows none."""
 
 
-def load(
-    folder: Path | Checkpoint,
-    *,
-    dtype: str | None = None,
-    batch_tokens: int | None = None,
-    changes: Mapping[str, Any] | None = None,
-    text_length: int | None = None,
-    chosen: Callable[[Any], Templates] | None = None,
-    recognisers: Sequence[Recogniser] = (),
-    prompts: PromptOptions = OWN_PROMPTS,
-    entry: Entry | None = None,
-    engine: engines.Name = "transformers",
-) -> Encoder:
-    """Load a checkpoint.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """What decides the templates and the engine of a checkpoint; by default the checkpoint itself.
 
-    Args:
-        folder: A checkpoint folder, or a checkpoint that is already open.
-        dtype: ``float32``, ``bfloat16`` or ``float16``; None takes the default of the device.
-        batch_tokens: Tokens of a batch, padding included; None takes what suits the device.
+    Attributes:
         changes: Template fields to change on both sides (``pooling``, …), limits of length (``max_length``,
             ``query_length``, ``document_length``), and ``length_of``: whether these count the whole
             ``sequence`` or the ``text`` alone.
         text_length: The limit of length in tokens of a side for which ``changes`` has none, or the model's
             limit if that is lower; None keeps the limits of the templates.
-        chosen: Makes the templates from the tokenizer; the templates of the folder are ignored.
+        make_templates: Makes the templates from the tokenizer; those of the folder are ignored.
         recognisers: Make templates for checkpoints that they know by vocabulary or configuration.
         prompts: What the user says of prompts.
         entry: What the set of prompts, if ``prompts`` names one, holds for the data set.
         engine: The engine that computes the embeddings. If it is not transformers, the stock model stays on
             the CPU, where a few vectors are compared with it.
+    """
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    text_length: int | None = None
+    make_templates: Callable[[Any], Templates] | None = None
+    recognisers: Sequence[Recogniser] = ()
+    prompts: PromptOptions = OWN_PROMPTS
+    entry: Entry | None = None
+    engine: engines.Name = "transformers"
+
+
+AS_IT_IS = LoadOptions()
+"""The checkpoint's own templates, computed by transformers."""
+
+
+def load(
+    folder: Path | Checkpoint,
+    options: LoadOptions = AS_IT_IS,
+    *,
+    dtype: str | None = None,
+    batch_tokens: int | None = None,
+) -> Encoder:
+    """Load a checkpoint.
+
+    Args:
+        folder: A checkpoint folder, or a checkpoint that is already open.
+        options: What decides the templates and the engine.
+        dtype: ``float32``, ``bfloat16`` or ``float16``; None takes the default of the device.
+        batch_tokens: Tokens of a batch, padding included; None takes what suits the device.
 
     Raises:
         DataError: Files are missing, unreadable or not safetensors.
@@ -84,21 +99,12 @@ def load(
     device = default_device()
     set_up(device)
     weight_dtype = settle_dtype(dtype, device)
-    templates, origin = settle_templates(
-        checkpoint,
-        changes=changes,
-        text_length=text_length,
-        chosen=chosen,
-        recognisers=recognisers,
-        prompts=prompts,
-        entry=entry,
-        engine=engine,
-    )
+    templates, origin = settle_templates(checkpoint, options)
     tokenizer = checkpoint.tokenizer
     model = read_model(checkpoint, dtype=weight_dtype)
-    model = model.to(device if engine == "transformers" else "cpu").eval()
-    other = engines.open_engine(
-        engine,
+    model = model.to(device if options.engine == "transformers" else "cpu").eval()
+    engine = engines.open_engine(
+        options.engine,
         checkpoint.folder,
         model,
         tokenizer,
@@ -107,41 +113,30 @@ def load(
         read_modules=libraries.read_modules,
         trust_code=checkpoint.allowed.code,
     )
-    facts = None if other else engines.find_facts(model, templates)
+    facts = None if engine else engines.find_facts(model, templates)
     return Encoder(
-        model, tokenizer, templates, batch_tokens=batch_tokens, origin=origin, facts=facts, engine=other
+        model, tokenizer, templates, batch_tokens=batch_tokens, origin=origin, facts=facts, engine=engine
     )
 
 
-def settle_templates(
-    checkpoint: Checkpoint,
-    *,
-    changes: Mapping[str, Any] | None = None,
-    text_length: int | None = None,
-    chosen: Callable[[Any], Templates] | None = None,
-    recognisers: Sequence[Recogniser] = (),
-    prompts: PromptOptions = OWN_PROMPTS,
-    entry: Entry | None = None,
-    engine: engines.Name = "transformers",
-) -> tuple[Templates, Origin]:
-    """Return the templates that :func:`load` uses, and their sources; see there for arguments and errors."""
+def settle_templates(checkpoint: Checkpoint, options: LoadOptions = AS_IT_IS) -> tuple[Templates, Origin]:
+    """Return the templates that :func:`load` uses, and their sources; see there for errors."""
     stored, open_fields = None, frozenset[str]()
-    if chosen is not None:
-        templates, source = chosen(checkpoint.tokenizer), "chosen"
+    if options.make_templates is not None:
+        templates, source = options.make_templates(checkpoint.tokenizer), "chosen"
     else:
-        own_modules = engine == "sentence-transformers"
-        templates, source, open_fields = _own_templates(checkpoint, recognisers, own_modules=own_modules)
+        templates, source, open_fields = _own_templates(checkpoint, options)
         stored = st_read.read_prompts(checkpoint.folder) if source == _MODULES else None
-    config, changes = checkpoint.config, dict(changes or {})
+    config, changes, prompts = checkpoint.config, dict(options.changes), options.prompts
     decided = {*changes, *(() if prompts == OWN_PROMPTS else ("prompt",))}
     if {"query_length", "document_length"} <= decided:
         decided.add("max_length")
-    by_side = prompts.settle(templates, source, stored, entry)
+    by_side = prompts.settle(templates, source, stored, options.entry)
     templates = Templates(*(replace(templates.of(side), prompt=by_side[side].text) for side in SIDES))
     of_text = changes.pop("length_of", "sequence") == "text"
     lengths = {name: changes.pop(name, None) for name in ("max_length", "query_length", "document_length")}
     require_positions(config, **lengths)
-    usual = None if text_length is None else min(text_length, max_tokens(config, checkpoint.tokenizer))
+    usual = options.text_length and min(options.text_length, max_tokens(config, checkpoint.tokenizer))
     templates = templates.with_changes(**changes)
     templates = templates.cut_to(
         *(
@@ -159,7 +154,7 @@ def settle_templates(
         document=by_side["document"].source,
         stored=stored,
         warnings=_warnings(checkpoint.folder.name, templates, open_fields - decided),
-        pending=prompts.set_name is not None and entry is None,
+        pending=prompts.set_name is not None and options.entry is None,
     )
     return templates, origin
 
@@ -262,9 +257,7 @@ def _refuse_weights_without_place(checkpoint: Checkpoint, model: Any, names: Ite
         )
 
 
-def _own_templates(
-    checkpoint: Checkpoint, recognisers: Sequence[Recogniser], *, own_modules: bool
-) -> tuple[Templates, str, frozenset[str]]:
+def _own_templates(checkpoint: Checkpoint, options: LoadOptions) -> tuple[Templates, str, frozenset[str]]:
     """Return the templates of a checkpoint without the user's settings, their source, and what is left open.
 
     The last are the fields of a template of which the checkpoint says nothing, so that they have defaults.
@@ -272,9 +265,10 @@ def _own_templates(
     if checkpoint.templates is not None:
         return checkpoint.templates, TEMPLATE_FILE, frozenset()
     if checkpoint.modules:
+        own_modules = options.engine == "sentence-transformers"
         templates, names_similarity = st_read.read_templates(checkpoint, own_modules=own_modules)
         return templates, _MODULES, frozenset(() if names_similarity else ("normalize",))
-    for recognise in recognisers:
+    for recognise in options.recognisers:
         recognised = recognise(checkpoint.tokenizer, checkpoint.lora)
         if recognised is not None:
             return recognised, f"recognised by {recognise.__module__}", frozenset()
@@ -290,7 +284,7 @@ def _own_templates(
 
 
 def _warnings(name: str, templates: Templates, assumed: frozenset[str]) -> tuple[str, ...]:
-    """Return the warning of the fields of a template that neither the checkpoint nor the user says."""
+    """Return the warning about the fields of a template that neither the checkpoint nor the user decides."""
     if not assumed:
         return ()
     document = templates.document
@@ -303,9 +297,9 @@ def _warnings(name: str, templates: Templates, assumed: frozenset[str]) -> tuple
     }
     options = {"prompt": "--query-prompt, --document-prompt", "max_length": "--max-length"}
     parts = [
-        f"{value} ({options.get(field, f'-o {field}')})"
-        for field, value in values.items()
-        if field in assumed
+        f"{value} ({options.get(name_of_field, f'-o {name_of_field}')})"
+        for name_of_field, value in values.items()
+        if name_of_field in assumed
     ]
     return (
         f"{name} does not say everything about its vectors; assumed here: {', '.join(parts)}; its authors "

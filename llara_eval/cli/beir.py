@@ -40,13 +40,13 @@ def beir(
 def _comparison(outcomes: "Sequence[Outcome]", runs_dir: Path) -> "Table":
     """Return nDCG@10 of a system beside the baselines: measured where there is a run, else published."""
     from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell, notes
-    from llara_eval.evaluation.record import beside
+    from llara_eval.evaluation.record import on_same_data
     from llara_eval.reports import averages, published
 
     results = [outcome.result for outcome in outcomes]
     system = results[0].system
     ndcg, mrr = (averages.measured(results, name).get(system, {}) for name in ("nDCG@10", "RR@10"))
-    ours = averages.measured(beside(runs_dir, results), "nDCG@10")
+    ours = averages.measured(on_same_data(runs_dir, results), "nDCG@10")
     theirs = averages.published(published.load(), "nDCG@10")
     columns: list[tuple[str, Values, Values]] = [
         (system, ndcg, {}),

@@ -203,7 +203,7 @@ def run(
 
     def announce_failure(failure: "Failure") -> None:
         if not single:  # a single failure ends the command, which prints the error itself
-            say(f"{failure.system} on {failure.dataset} failed: {failure.error}", style="red")
+            say(str(failure), style="red")
 
     outcomes, failures = evaluate_all(
         systems,

@@ -32,17 +32,16 @@ def export(
     """
     progress = set_up(quiet=quiet)
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)  # it remarks on the prompts
-    from adapters import find_checkpoint, template_options
+    from adapters import find_checkpoint, load_options
     from llara_eval.checkpoints.export import export as write
 
     settings = options.settings(option, **asdict(prompting))
-    templates = template_options(model, settings)
     write(
         find_checkpoint(model, settings, offline=offline),
         output,
+        load_options(model, settings),
         overwrite=overwrite,
         progress=progress,
-        **templates,
     )
     if not quiet:
         say(f"{target} gives the same vectors: {output}")

@@ -81,7 +81,7 @@ def _chosen(task: Task, *, titled: bool, maxp: bool) -> "KnownDataset":
 def _comparison(outcome: "Outcome", dataset: "KnownDataset", runs_dir: Path) -> "Table":
     """Return all measures of a system beside the baselines: measured where there is a run, else published."""
     from llara_eval.cli.tables import BM25_IS, PUBLISHED_IS, baseline_cell, notes
-    from llara_eval.evaluation.record import beside
+    from llara_eval.evaluation.record import on_same_data
     from llara_eval.reports import averages, published
     from llara_eval.reports.markdown import MEASURES
 
@@ -98,7 +98,7 @@ def _comparison(outcome: "Outcome", dataset: "KnownDataset", runs_dir: Path) -> 
         ("LLaRA-7B (v1)", "", published.LLARA),
     ]
     baselines = [baseline for baseline in baselines if baseline[1] != result.system]
-    stored = beside(runs_dir, [result])
+    stored = on_same_data(runs_dir, [result])
     rows, shown = [], ""
     for measure, mean in result.means.items():
         measured = averages.measured(stored, measure)

@@ -17,6 +17,7 @@ from llara_eval.core.types import Document, Qrels, Query
 from llara_eval.datasets.corpus import Corpus
 from llara_eval.datasets.files import layout_of
 from llara_eval.datasets.layout import choose
+from llara_eval.scoring.columns import fits_a_column
 from llara_eval.scoring.judgements import collect_qrels, read_qrels
 
 DOCUMENT_IDS = ("_id", "doc_id", "id", "docid", "docno")
@@ -216,7 +217,7 @@ def usable_id(origin: Path | str, number: int, value: str, field: str = "id") ->
     Raises:
         DataError: The identifier is empty, or has a tab, line break, control character or outer space.
     """
-    if not value or value != value.strip() or not value.isprintable():
+    if not fits_a_column(value):
         raise DataError.at(
             origin,
             number,

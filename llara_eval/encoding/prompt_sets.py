@@ -128,7 +128,8 @@ class PromptOptions:
         """Refuse options that contradict each other.
 
         Raises:
-            UsageError: Two options give the same prompt, or a format has no instruction to take or no place.
+            UsageError: Two options give the same prompt, or a format has no place for the instruction, or
+                there are no instructions to put into it.
         """
         given = {
             "--no-prompts": self.none,
@@ -140,13 +141,13 @@ class PromptOptions:
         chosen = [option for option, is_given in given.items() if is_given]
         if len(chosen) > 1 and chosen not in _TOGETHER:
             raise UsageError(f"{chosen[0]} and {chosen[1]} contradict each other: give one of them")
-        has_place = PLACE in (self.query or "")
-        if self.set_name is not None and self.query is not None and not has_place:
+        is_format = PLACE in (self.query or "")
+        if self.set_name is not None and self.query is not None and not is_format:
             raise UsageError(
                 f"--query-prompt {self.query!r} has no {PLACE}: with --prompts it is the format that the "
                 "instruction of each data set is put into"
             )
-        if self.set_name is None and has_place:
+        if self.set_name is None and is_format:
             raise UsageError(
                 f"--query-prompt {self.query!r}: {PLACE} needs --prompts, which has instructions"
             )
@@ -174,12 +175,12 @@ class PromptOptions:
         return label
 
     def settle(
-        self, own: Templates, source: str, stored: StoredPrompts | None, entry: Entry | None = None
+        self, templates: Templates, source: str, stored: StoredPrompts | None, entry: Entry | None = None
     ) -> dict[Side, Prompt]:
         """Return the prompt of each side.
 
         Args:
-            own: The checkpoint's templates; their prompts are its own if it stores none by name.
+            templates: The checkpoint's templates; their prompts are its own if it stores none by name.
             source: The source of the templates.
             stored: The prompts that the checkpoint stores by name; None if its templates have the prompts.
             entry: The entry of the set for the data set, if there is a set; None until a data set is named.
@@ -189,40 +190,33 @@ class PromptOptions:
                 instruction has no known format.
             CheckFailedError: It is unclear which of the stored prompts is meant.
         """
-
-        def its_own(side: Side) -> Prompt:
-            if stored is not None:
-                return stored.choose(side)
-            text = own.of(side).prompt
-            return Prompt(text, source if text else "none")
-
         if self.none:
-            held = stored.texts.values() if stored else (own.query.prompt, own.document.prompt)
-            if not any(held):
+            texts = stored.texts.values() if stored else [templates.of(side).prompt for side in SIDES]
+            if not any(texts):
                 raise UsageError("--no-prompts: there is none to leave out; prefix and suffix always stay")
             return {side: Prompt("", "--no-prompts") for side in SIDES}
         if self.set_name is not None and entry is None:
             return {side: Prompt("", f"{self.set_name}: one for each data set") for side in SIDES}
         if self.name is not None:
             return (stored or StoredPrompts()).choose_named(self.name)
-        if entry is not None:
-            texts = {"query": entry.query, "document": entry.document}
-            return {
-                side: its_own(side)
-                if (text := texts[side]) is None
-                else Prompt(self._formatted(text, entry, own, stored), entry.source)
-                for side in SIDES
-            }
-        given = {"query": self.query, "document": self.document}
-        return {
-            side: its_own(side) if (text := given[side]) is None else Prompt(text, f"--{side}-prompt")
-            for side in SIDES
-        }
+        prompts: dict[Side, Prompt] = {}
+        for side in SIDES:
+            text: str | None = getattr(entry or self, side)
+            if text is None and stored is not None:
+                prompts[side] = stored.choose(side)
+            elif text is None:
+                text = templates.of(side).prompt
+                prompts[side] = Prompt(text, source if text else "none")
+            elif entry is None:
+                prompts[side] = Prompt(text, f"--{side}-prompt")
+            else:
+                prompts[side] = Prompt(self._formatted(text, entry, templates, stored), entry.source)
+        return prompts
 
-    def _formatted(self, text: str, entry: Entry, own: Templates, stored: StoredPrompts | None) -> str:
+    def _formatted(self, text: str, entry: Entry, templates: Templates, stored: StoredPrompts | None) -> str:
         """Return a prompt as it is, and an instruction in the format of the option or the checkpoint."""
-        known = self.query or (stored.find_format() if stored else format_of(own.query.prompt))
-        prompt = as_prompt(text, known)
+        text_format = self.query or (stored.find_format() if stored else format_of(templates.query.prompt))
+        prompt = as_prompt(text, text_format)
         if prompt is None:
             raise UsageError(
                 f"{entry.source} is an instruction, {text!r}, and the checkpoint stores no prompt that shows "

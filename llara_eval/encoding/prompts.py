@@ -98,19 +98,21 @@ class StoredPrompts:
         Raises:
             CheckFailedError: Several prompts may be meant, or all seem to be for other tasks.
         """
-        texts = self._held()
+        texts = self._nonempty()
         for name in (*_EXACT[side], self.default or ""):
             if name in texts and _side_of(name) == side:
                 return self._named(name)
         candidates = [name for name in texts if _side_of(name) == side]
-        fitting = [name for name in candidates if not (before := _words(name)[:-1]) or _RETRIEVAL & {*before}]
-        if len({texts[name] for name in fitting}) == 1:
-            return self._named(fitting[0])
-        if fitting or candidates:
-            problem = "several may be meant" if fitting else "none of them names retrieval"
+        for_retrieval = [
+            name for name in candidates if not (task := _words(name)[:-1]) or _RETRIEVAL & {*task}
+        ]
+        if len({texts[name] for name in for_retrieval}) == 1:
+            return self._named(for_retrieval[0])
+        if candidates:
+            problem = "several may be meant" if for_retrieval else "none of them names retrieval"
             raise CheckFailedError(
-                f"{self.file} stores prompts of a {side} under the names {', '.join(fitting or candidates)}: "
-                f"{problem}; {_WAY_OUT}"
+                f"{self.file} stores prompts of a {side} under the names "
+                f"{', '.join(for_retrieval or candidates)}: {problem}; {_WAY_OUT}"
             )
         if self.default in texts and _side_of(self.default) is None:
             return self._named(self.default)  # sentence-transformers' encode puts it on all texts
@@ -131,22 +133,24 @@ class StoredPrompts:
             UsageError: No prompt has this name.
             CheckFailedError: It is unclear which prompt the other side has.
         """
-        texts, own = self._held(), _side_of(name)
-        stem = _words(name)[:-1] if own else _words(name)
+        texts, side_of_name = self._nonempty(), _side_of(name)
+        stem = _words(name)[:-1] if side_of_name else _words(name)
         chosen = {
             side: self._named(other)
             for other in texts
             if (side := _side_of(other)) and _words(other)[:-1] == stem
         }
         if name in self.texts:
-            chosen[own or "query"] = self._named(name)
+            chosen[side_of_name or "query"] = self._named(name)
         if not chosen:
-            held = ", ".join(texts) or "none"
-            raise UsageError(f"--prompt-name {name}: the checkpoint stores no such prompt; it stores {held}")
+            raise UsageError(
+                f"--prompt-name {name}: the checkpoint stores no such prompt; it stores "
+                f"{', '.join(texts) or 'none'}"
+            )
         for side in _EXACT:
             if side not in chosen:
-                sided = any(map(_side_of, texts))
-                chosen[side] = self.choose(side) if sided else Prompt("", f"none in {self.file}")
+                names_sides = any(map(_side_of, texts))
+                chosen[side] = self.choose(side) if names_sides else Prompt("", f"none in {self.file}")
         return chosen
 
     def find_format(self) -> str | None:
@@ -156,7 +160,7 @@ class StoredPrompts:
             return format_of(self.choose("query").text)
         return formats.pop() if formats else None
 
-    def _held(self) -> dict[str, str]:
+    def _nonempty(self) -> dict[str, str]:
         return {name: text for name, text in self.texts.items() if text}
 
     def _named(self, name: str) -> Prompt:

@@ -21,6 +21,7 @@ from llara_eval.core.types import Run
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.evaluation import record
 from llara_eval.evaluation.record import Mean, Result
+from llara_eval.scoring.columns import fits_a_column
 from llara_eval.scoring.measures import Scores, parse_measures, score, within_depth
 from llara_eval.scoring.ranking import rank
 from llara_eval.scoring.statistics import mean_interval
@@ -90,6 +91,7 @@ def evaluate(
     Raises:
         UsageError: A measure is unknown, no measure has a cut-off within the depth, or, with
             ``only-missing``, a result with other settings or data exists.
+        DataError: The system found a document whose identifier no data set can have.
         LlaraEvalError: The folder of the result is not writable, or the system found no document for any
             query.
     """
@@ -117,6 +119,9 @@ def evaluate(
     run = rank(hits, depth=depth, drop_own_ids=dataset.drop_own_ids)
     if not len(run.doc_ids):
         raise LlaraEvalError(f"{retriever.name} found no document for any query of {dataset.name}")
+    unusable = next((doc_id for doc_id in run.doc_ids if not fits_a_column(doc_id)), None)
+    if unusable is not None:
+        raise DataError(f"{retriever.name} found {unusable!r}, which is not the identifier of any document")
     result = _store(folder, retriever, dataset, run, names, depth, settings_passed or {})
     return Outcome(result, folder, fresh=True)
 
@@ -147,7 +152,7 @@ def _store(
             measures=summarise(scores),
             ties_at_10=run.ties_at(10),
             settings_passed=dict(settings_passed),
-            settings=_settings(retriever, dataset),
+            settings={**retriever.settings, "titles": dataset.corpus.titled},
             drop_own_ids=dataset.drop_own_ids,
             dataset_fingerprint=dataset.fingerprint,
             dataset_source=dataset.source,
@@ -160,11 +165,6 @@ def _store(
         record.save(temporary, result)
         record.replace(temporary, folder)
     return result
-
-
-def _settings(retriever: Retriever, dataset: Dataset) -> dict[str, Any]:
-    """Return the settings in effect, and with how many titles documents were read."""
-    return {**retriever.settings, "titles": dataset.corpus.titled}
 
 
 def summarise(scores: Scores) -> dict[str, Mean]:

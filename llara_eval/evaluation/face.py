@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from llara_eval.core.errors import UsageError
 from llara_eval.core.existing import OnExistingResult
+from llara_eval.core.paths import user_path
 from llara_eval.core.protocols import SILENT, Progress, Retriever
 from llara_eval.datasets.dataset import Dataset
 from llara_eval.datasets.known import expand
@@ -108,7 +109,8 @@ def evaluate(
     """
     single = not isinstance(systems, list | tuple) and not isinstance(datasets, list | tuple)
     items = _listed(datasets)
-    _refuse_group(items if single else [])
+    if single:
+        _refuse_group(items[0])
     conditions = Conditions(
         options=options,
         measures=measures,
@@ -116,8 +118,8 @@ def evaluate(
         split=split,
         own_ids=own_ids,
         limit=limit,
-        runs_dir=Path(runs_dir),
-        data_dir=None if data_dir is None else Path(data_dir),
+        runs_dir=user_path(runs_dir),
+        data_dir=None if data_dir is None else user_path(data_dir),
         store=store,
         offline=offline,
         maxp=maxp,
@@ -127,15 +129,14 @@ def evaluate(
     return outcomes[0] if single else outcomes
 
 
-def _refuse_group(items: Sequence[str | Dataset]) -> None:
-    """Raise a UsageError if one of the data sets that give one outcome each is a group of several."""
-    for item in items:
-        members = expand(item) if isinstance(item, str) else ()
-        if len(members) > 1:
-            raise UsageError(
-                f"{item} is a group of {len(members)} data sets: put it into a list, [{item!r}], to get all "
-                "their outcomes"
-            )
+def _refuse_group(dataset: str | Dataset) -> None:
+    """Raise a UsageError if a data set that gives one outcome is a group of several."""
+    members = expand(dataset) if isinstance(dataset, str) else ()
+    if len(members) > 1:
+        raise UsageError(
+            f"{dataset} is a group of {len(members)} data sets: put it into a list, [{dataset!r}], to get "
+            "all their outcomes"
+        )
 
 
 def _evaluate_each(
@@ -161,7 +162,7 @@ def _evaluate_each(
     if failures and not outcomes:
         raise failures[0].error
     for failure in failures:
-        warnings.warn(f"{failure.system} on {failure.dataset} failed: {failure.error}", stacklevel=3)
+        warnings.warn(str(failure), stacklevel=3)
     return Outcomes(outcomes, failures)
 
 
@@ -239,7 +240,7 @@ def load_dataset(
         DataError: The data set is neither at hand nor can be downloaded, or a part of it is malformed.
     """
     conditions = Conditions(
-        data_dir=None if data_dir is None else Path(data_dir),
+        data_dir=None if data_dir is None else user_path(data_dir),
         split=split,
         own_ids=own_ids,
         limit=limit,

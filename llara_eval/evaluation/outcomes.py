@@ -3,16 +3,14 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.frames import Tabular
 from llara_eval.core.paths import user_path
 from llara_eval.evaluation.evaluate import Outcome
 from llara_eval.evaluation.record import read_all
-
-if TYPE_CHECKING:
-    from llara_eval.evaluation.suite import Failure
+from llara_eval.evaluation.suite import Failure
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +23,7 @@ class Outcomes(Tabular, Sequence[Outcome]):
         failures: The evaluations that failed.
     """
 
-    def __init__(self, outcomes: Iterable[Outcome], failures: Iterable["Failure"] = ()) -> None:
+    def __init__(self, outcomes: Iterable[Outcome], failures: Iterable[Failure] = ()) -> None:
         self._outcomes = tuple(outcomes)
         self.failures = tuple(failures)
 
@@ -71,9 +69,7 @@ class Outcomes(Tabular, Sequence[Outcome]):
 
     def caption(self) -> str:
         """Return a sentence for each failure."""
-        return "; ".join(
-            f"{failure.system} on {failure.dataset} failed: {failure.error}" for failure in self.failures
-        )
+        return "; ".join(map(str, self.failures))
 
 
 def results(runs_dir: str | Path = "runs") -> Outcomes:
@@ -84,8 +80,6 @@ def results(runs_dir: str | Path = "runs") -> Outcomes:
     Raises:
         DataError: The folder does not exist.
     """
-    from llara_eval.evaluation.suite import Failure
-
     folder = user_path(runs_dir)
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; llara_eval.evaluate makes results")

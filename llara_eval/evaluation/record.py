@@ -17,7 +17,7 @@ from llara_eval.core.files import slug, write_json, write_text
 from llara_eval.core.hashing import add_record
 from llara_eval.core.lines import open_bytes, text_lines
 from llara_eval.core.types import Qrels, Run, as_ids
-from llara_eval.evaluation.conditions import Conditions, Making, Reading
+from llara_eval.evaluation.shown import Reading, ShownProvenance, ShownSettings
 from llara_eval.scoring.cells import as_number
 from llara_eval.scoring.measures import Scores
 from llara_eval.scoring.trec import read_run, write_run
@@ -90,33 +90,33 @@ class Result:
     schema: int = SCHEMA
 
     @property
-    def conditions(self) -> Conditions:
-        """The settings that are shown.
+    def shown_settings(self) -> ShownSettings:
+        """The part of the settings that reports show.
 
         Raises:
             DataError: A setting has another type.
         """
-        return decode(self.settings, Conditions, f"{self.system} on {self.dataset}, settings")
+        return decode(self.settings, ShownSettings, f"{self.system} on {self.dataset}, settings")
 
     @property
-    def making(self) -> Making:
-        """When the result was made, and from which source.
+    def shown_provenance(self) -> ShownProvenance:
+        """The part of the provenance that reports show.
 
         Raises:
             DataError: The provenance has no date, or a value has another type.
         """
-        return decode(self.provenance, Making, f"{self.system} on {self.dataset}, provenance")
+        return decode(self.provenance, ShownProvenance, f"{self.system} on {self.dataset}, provenance")
 
     @property
     def prompts(self) -> str:
         """The prompts of a dense system and their sources, in a sentence; empty if it has none."""
-        conditions = self.conditions
-        used = []
-        for side, source in conditions.prompts_from.items():
-            reading: Reading | None = getattr(conditions.templates, side)
+        settings = self.shown_settings
+        sentences = []
+        for side, source in settings.prompts_from.items():
+            reading: Reading | None = getattr(settings.templates, side)
             if reading and reading.prompt:
-                used.append(f"{side} prompt {reading.prompt!r} ({source})")
-        return ", ".join(used)
+                sentences.append(f"{side} prompt {reading.prompt!r} ({source})")
+        return ", ".join(sentences)
 
     @property
     def means(self) -> dict[str, float]:
@@ -126,7 +126,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """The field that tells the version of a file; other fields are ignored."""
+    """The version of a record's format; other fields are ignored."""
 
     schema: Any = None
 
@@ -151,7 +151,7 @@ def qrels_fingerprint(qrels: Qrels) -> str:
 
 
 def save_run(folder: Path, run: Run, tag: str) -> str:
-    """Write a run and return the SHA-256 of its uncompressed text."""
+    """Write a run, and return the SHA-256 of its uncompressed text."""
     write_run(folder / RUN, run, tag)
     return run_sha256(folder)
 
@@ -170,7 +170,11 @@ def run_sha256(folder: Path) -> str:
 
 
 def load_run(folder: Path) -> Run:
-    """Read a stored run."""
+    """Read a stored run.
+
+    Raises:
+        DataError: The run is missing or malformed.
+    """
     return read_run(folder / RUN)
 
 
@@ -245,21 +249,23 @@ def load(folder: Path) -> Result:
     if schema != SCHEMA:
         raise DataError(f"{path}: schema {schema!r}; this version reads {SCHEMA}")
     result = read_record(path, Result)
-    decode(result.settings, Conditions, f"{path}, settings")
-    decode(result.provenance, Making, f"{path}, provenance")
+    decode(result.settings, ShownSettings, f"{path}, settings")
+    decode(result.provenance, ShownProvenance, f"{path}, provenance")
     return result
 
 
-def beside(runs_dir: Path, results: Iterable[Result]) -> list[Result]:
-    """Return the results in a folder of results that are on the same data as given ones.
+def on_same_data(runs_dir: Path, results: Iterable[Result]) -> list[Result]:
+    """Return the results in a folder of results that are on the same data sets as given ones.
 
     A result that cannot be read is left out, with a warning.
     """
-    data = {result.dataset: result.dataset_fingerprint for result in results}
+    fingerprints = {result.dataset: result.dataset_fingerprint for result in results}
     stored, damaged = read_all(runs_dir)
     for error in damaged.values():
         logger.warning("not shown: %s", error)
-    return [result for result in stored.values() if data.get(result.dataset) == result.dataset_fingerprint]
+    return [
+        result for result in stored.values() if fingerprints.get(result.dataset) == result.dataset_fingerprint
+    ]
 
 
 def read_all(runs_dir: Path) -> tuple[dict[Path, Result], dict[Path, DataError]]:

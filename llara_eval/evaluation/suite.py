@@ -37,6 +37,9 @@ class Failure:
     dataset: str
     error: LlaraEvalError
 
+    def __str__(self) -> str:
+        return f"{self.system} on {self.dataset} failed: {self.error}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
@@ -64,6 +67,16 @@ class Conditions:
     maxp: bool = False
     lease_seconds: float = EXPIRES
     progress: Progress = SILENT
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UsageError: ``depth`` or ``limit`` is below 1.
+        """
+        for name, number in (("depth", self.depth), ("limit", self.limit)):
+            if number is not None and number < 1:
+                raise UsageError(f"{name}={number} is below 1")
 
     def open(self, system: str | Retriever) -> Retriever:
         """Open a system; a retriever is returned as it is, or searches passages if ``maxp`` says so.
@@ -109,8 +122,8 @@ class Conditions:
 
 
 Helpers = Callable[[Retriever, str, str], AbstractContextManager[object]]
-"""What is called with an open system, its name and the name of a data set as they were given: workers that
-help to index the documents while the block runs."""
+"""Starts workers that help to index documents while a block runs; called with the open system, and with the
+names of the system and of the data set as they were given."""
 
 
 def _ignore(_: object) -> None:

@@ -1,13 +1,15 @@
 """Results compared query by query: how large the differences are, and which of them are significant."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llara_eval.core import paths
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.core.frames import Tabular
+from llara_eval.core.paths import user_path
+from llara_eval.core.types import Qrels
 from llara_eval.datasets.load import naming
 from llara_eval.evaluation import record
 from llara_eval.evaluation.evaluate import Outcome
@@ -97,6 +99,15 @@ class Comparison(Tabular):
         return "; left out: ".join([caption, *self.left_out])
 
 
+class _Scored(NamedTuple):
+    """A result to compare: as it was named, as it is shown, its values, and the SHA-256 of its qrels."""
+
+    item: str
+    label: str
+    scores: Scores
+    qrels_fingerprint: str
+
+
 def compare(
     *items: str | Path | Outcome,
     dataset: str | None = None,
@@ -129,48 +140,50 @@ def compare(
         raise UsageError("name at least two results: a baseline, and one to compare with it")
     (measure,) = parse_measures([measure])
     names = [str(item.folder) if isinstance(item, Outcome) else str(item) for item in items]
-    systems = [item for item in names if not _is_result_or_run(Path(item))]
+    systems = [name for name in names if not _is_result_or_run(user_path(name))]
     if not systems and (dataset or split):
         raise UsageError("--dataset and --split are for systems, and no system is named")
-    if qrels is not None and not any(Path(item).is_file() for item in names):
+    if qrels is not None and not any(user_path(name).is_file() for name in names):
         raise UsageError("--qrels is for run files, and no run file is named")
-    data_folder = Path(data_dir or paths.data_dir())
-    folders = _folders(systems, dataset, split, Path(runs_dir), data_folder) if systems else {}
+    data_folder = user_path(data_dir or paths.data_dir())
+    folders = _folders(systems, dataset, split, user_path(runs_dir), data_folder) if systems else {}
     judgements = None if qrels is None else as_qrels(qrels)
     labels = [item.result.system if isinstance(item, Outcome) else str(item) for item in items]
-    read: list[tuple[str, str, tuple[Scores, str]]] = []
+    scored: list[_Scored] = []
     damaged: list[DataError] = []
     for name, label in zip(names, labels, strict=True):
         try:
-            read.append((name, label, _scores(folders.get(name, Path(name)), measure, judgements)))
+            path = folders.get(name) or user_path(name)
+            scored.append(_Scored(name, label, *_scores(path, measure, judgements)))
         except DataError as error:
             damaged.append(error)
-    if len(read) < 2 or read[0][0] != names[0]:
+    if len(scored) < 2 or scored[0].item != names[0]:
         raise damaged[0]
-    kept, shown, columns = zip(*read, strict=True)
-    _require_same_judgements(kept, columns)
-    compared = _compared(measure, shown, [scores for scores, _ in columns])
-    return replace(compared, left_out=tuple(map(str, damaged)))
+    _require_same_judgements(scored)
+    n_queries = len(scored[0].scores.query_ids)
+    return Comparison(measure, n_queries, _compared(measure, scored), tuple(map(str, damaged)))
 
 
-def _require_same_judgements(names: Sequence[str], columns: Sequence[tuple[Scores, str]]) -> None:
+def _require_same_judgements(results: Sequence[_Scored]) -> None:
     """Raise a UsageError if results were measured on other queries or judgements than the first."""
-    baseline, baseline_qrels = columns[0]
-    for name, (scores, qrels) in zip(names, columns, strict=True):
-        if list(scores.query_ids) != list(baseline.query_ids):
-            raise UsageError(f"{name} and {names[0]} were not measured on the same queries")
-        if qrels != baseline_qrels:
-            raise UsageError(f"{name} and {names[0]} were not measured against the same judgements")
+    baseline = results[0]
+    for result in results:
+        if list(result.scores.query_ids) != list(baseline.scores.query_ids):
+            raise UsageError(f"{result.item} and {baseline.item} were not measured on the same queries")
+        if result.qrels_fingerprint != baseline.qrels_fingerprint:
+            raise UsageError(
+                f"{result.item} and {baseline.item} were not measured against the same judgements"
+            )
 
 
-def _compared(measure: str, names: Sequence[str], columns: Sequence[Scores]) -> Comparison:
-    """Return the comparison of each system with the first."""
-    baseline, *others = columns
-    tests = [paired_difference(baseline.values[measure], scores.values[measure]) for scores in others]
+def _compared(measure: str, results: Sequence[_Scored]) -> tuple[Compared, ...]:
+    """Return the baseline, and the difference of each other result from it."""
+    baseline, *others = (result.scores.values[measure] for result in results)
+    tests = [paired_difference(baseline, values) for values in others]
     adjusted = holm([test.p_value for test in tests])
-    systems = [Compared(names[0], baseline.means[measure])]
-    for name, scores, test, p_holm in zip(names[1:], others, tests, adjusted, strict=True):
-        delta = scores.values[measure] - baseline.values[measure]
+    systems = [Compared(results[0].label, results[0].scores.means[measure])]
+    for result, values, test, p_holm in zip(results[1:], others, tests, adjusted, strict=True):
+        delta = values - baseline
         difference = Difference(
             **test._asdict(),
             p_holm=p_holm,
@@ -178,8 +191,8 @@ def _compared(measure: str, names: Sequence[str], columns: Sequence[Scores]) -> 
             losses=int((delta < 0).sum()),
             ties=int((delta == 0).sum()),
         )
-        systems.append(Compared(name, scores.means[measure], difference))
-    return Comparison(measure, len(baseline.query_ids), tuple(systems))
+        systems.append(Compared(result.label, result.scores.means[measure], difference))
+    return tuple(systems)
 
 
 def _is_result_or_run(path: Path) -> bool:
@@ -206,8 +219,11 @@ def _folders(
         }
         for name in (dataset, *names_of.names)
     }
-    some = [name for name, results in folders.items() if any(map(_is_result_or_run, results.values()))]
-    complete = [name for name in some if all(map(_is_result_or_run, folders[name].values()))] or some
+    with_results = [
+        name for name, results in folders.items() if any(map(_is_result_or_run, results.values()))
+    ]
+    complete = [name for name in with_results if all(map(_is_result_or_run, folders[name].values()))]
+    complete = complete or with_results
     is_full_name = names_of.known is not None and names_of.known.name == dataset  # it is never ambiguous
     if len(complete) > 1 and not is_full_name:
         raise UsageError(
@@ -217,7 +233,7 @@ def _folders(
     return folders[complete[0] if complete else dataset]
 
 
-def _scores(path: Path, measure: str, qrels: Any) -> tuple[Scores, str]:
+def _scores(path: Path, measure: str, qrels: Qrels | None) -> tuple[Scores, str]:
     """Return the per-query values of a run file or of a stored result, and the judgements' fingerprint.
 
     Raises:

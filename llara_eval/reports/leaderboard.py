@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from llara_eval.core.paths import real_path
 from llara_eval.datasets.contamination import Finding
-from llara_eval.evaluation.conditions import Commit, Reading
 from llara_eval.evaluation.record import RESULT, Result, split_to_name
+from llara_eval.evaluation.shown import Commit, Reading
 from llara_eval.reports import averages as means
 from llara_eval.reports.markdown import ABSENT, MEASURES, escaped, mean_cell, table
 from llara_eval.reports.published import PUBLISHED_FILE, PublishedScore
@@ -77,7 +77,7 @@ def consistent(results: Mapping[Path, Result]) -> tuple[dict[Path, Result], list
     folders: dict[tuple[str, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for folder, result in results.items():
         folders["data", _dataset(result)][result.dataset_fingerprint].append(folder)
-        folders["weights", result.system][result.conditions.checkpoint_sha256].append(folder)
+        folders["weights", result.system][result.shown_settings.checkpoint_sha256].append(folder)
     left_out: set[Path] = set()
     problems = []
     for (difference, name), contents in folders.items():
@@ -112,7 +112,7 @@ def _measured(entries: Sequence[tuple[Path, Result]], target: Path, findings: _F
     parts += ["### Conditions", _conditions(entries)]
     if any(result.warnings for _, result in entries):
         parts += ["### Warnings", _warnings(entries)]
-    if any(result.conditions.training_files for _, result in entries):
+    if any(result.shown_settings.training_files for _, result in entries):
         parts += ["### Training data", _LEGEND, _training_data(entries, findings)]
     return parts
 
@@ -132,17 +132,16 @@ def _measure_table(
     values = means.measured((result for _, result in shown), measure)
     averages = means.complete(values.values())
     highest = {
-        name: max(whole.value for column in values.values() if (whole := means.mean(name, column)))
+        name: max(average.value for column in values.values() if (average := means.mean(name, column)))
         for name in averages
     }
     rows = []
     for system in systems:
         row = [escaped(system)]
         for name in averages:
-            whole = means.mean(name, values[system])
-            row.append(
-                f"**{mean_cell(whole)}**" if whole and whole.value == highest[name] else mean_cell(whole)
-            )
+            average = means.mean(name, values[system])
+            is_best = average is not None and average.value == highest[name]
+            row.append(f"**{mean_cell(average)}**" if is_best else mean_cell(average))
         for column in columns:
             entry = cells.get((system, column))
             if entry is None:
@@ -157,13 +156,16 @@ def _measure_table(
     return table(["system", *(f"**{means.title(name)}**" for name in averages), *columns], rows)
 
 
+_READING = ("titles", "query length", "document length", "query template", "document template", "prompts")
+
+
 def _conditions(entries: Sequence[tuple[Path, Result]]) -> str:
     """Return the table of the conditions under which values were measured."""
     rows = []
     for _, result in entries:
         judged = result.means.get("Judged@10")
-        making = result.making
-        git = making.git or Commit()
+        settings, provenance = result.shown_settings, result.shown_provenance
+        git = provenance.git or Commit()
         commit = (git.commit[:10] or ABSENT) + (" + changes" if git.dirty else "")
         rows.append(
             [
@@ -174,24 +176,14 @@ def _conditions(entries: Sequence[tuple[Path, Result]]) -> str:
                 f"{100 * result.ties_at_10:.1f} %",
                 ABSENT if judged is None else f"{100 * judged:.1f} %",
                 *_reading(result),
-                escaped(_engine(result)),
-                escaped(result.conditions.dtype or ABSENT),
-                escaped(making.date[:10]),
+                escaped(settings.toolkit or settings.runtime.backend or ABSENT),
+                escaped(settings.dtype or ABSENT),
+                escaped(provenance.date[:10]),
                 escaped(commit),
             ]
         )
-    header = [
-        "data set",
-        "system",
-        "documents",
-        "depth",
-        "ties@10",
-        "Judged@10",
-        *_READING,
-        "engine",
-        "dtype",
-    ]
-    return table([*header, "date", "commit"], rows, left=2)
+    header = ["data set", "system", "documents", "depth", "ties@10", "Judged@10", *_READING]
+    return table([*header, "engine", "dtype", "date", "commit"], rows, left=2)
 
 
 def _warnings(entries: Sequence[tuple[Path, Result]]) -> str:
@@ -208,29 +200,21 @@ def _warnings(entries: Sequence[tuple[Path, Result]]) -> str:
     return "\n".join(lines)
 
 
-_READING = ("titles", "query length", "document length", "query template", "document template", "prompts")
-
-
 def _reading(result: Result) -> list[str]:
     """Return how texts were read: the share with a title, limits in tokens, templates, and set of prompts."""
-    conditions = result.conditions
-    titled, sides = conditions.titles, (conditions.templates.query, conditions.templates.document)
+    settings = result.shown_settings
+    titled, sides = settings.titles, (settings.templates.query, settings.templates.document)
     titles = ABSENT if titled is None else f"{100 * titled / result.n_documents:.0f} %"
     lengths = [str(side.max_length) if side and side.max_length else ABSENT for side in sides]
-    forms = [_form(side) if side else ABSENT for side in sides]
-    return [escaped(cell) for cell in (titles, *lengths, *forms, conditions.prompts or ABSENT)]
+    templates = [_template(side) if side else ABSENT for side in sides]
+    return [escaped(cell) for cell in (titles, *lengths, *templates, settings.prompts or ABSENT)]
 
 
-def _form(reading: Reading) -> str:
+def _template(reading: Reading) -> str:
     """Return a template in a cell: what is before and after a text (…), and the pooling."""
     before = "".join(reading.prefix) + reading.prompt
     slots = f" {reading.slots}" if reading.slots > 1 else ""
     return f"{before}…{''.join(reading.suffix)}, {reading.pooling}{slots}"
-
-
-def _engine(result: Result) -> str:
-    """Return the name of the program that computed the scores of a result."""
-    return result.conditions.toolkit or result.conditions.runtime.backend or ABSENT
 
 
 def _training_data(entries: Sequence[tuple[Path, Result]], findings: _Findings) -> str:
@@ -250,7 +234,7 @@ def _training_data(entries: Sequence[tuple[Path, Result]], findings: _Findings) 
 
 def _trained_on(result: Result, findings: _Findings) -> list[tuple[str, Finding | None]]:
     """Return the training files that a system declares, each with its overlap; None if not compared."""
-    files = result.conditions.training_files
+    files = result.shown_settings.training_files
     return [(name, findings.get((digest, result.dataset_fingerprint))) for digest, name in files.items()]
 
 

@@ -21,11 +21,11 @@ ABSENT = "–"
 """The cell of a value that does not exist."""
 
 
-def mean_cell(whole: Mean | None) -> str:
+def mean_cell(average: Mean | None) -> str:
     """Return a mean over all members of a group, or a published mean (†): never a mean over a part."""
-    if whole is None:
+    if average is None:
         return ABSENT
-    return f"{whole.value:.3f} †" if whole.bare else f"{whole.value:.4f}"
+    return f"{average.value:.3f} †" if average.bare else f"{average.value:.4f}"
 
 
 def escaped(text: str) -> str:

@@ -18,17 +18,13 @@ class _OfBeir(ir_measures.measures.Measure):  # type: ignore[misc]
         "rel": ir_measures.measures.ParamInfo(dtype=int, default=1),
     }
 
-    def __init__(self, **params: Any) -> None:
-        super().__init__(**params)
-        self.__name__ = self.NAME
-
 
 class _CappedRecall(_OfBeir):
-    NAME = R_CAP
+    __name__ = NAME = R_CAP
 
 
 class _Hole(_OfBeir):
-    NAME = HOLE
+    __name__ = NAME = HOLE
 
 
 for _measure in (_CappedRecall(), _Hole()):

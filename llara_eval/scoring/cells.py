@@ -6,6 +6,7 @@ that begins with ``#`` and a space is a comment, as in trec_eval 10; an identifi
 """
 
 import math
+import string
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -27,8 +28,8 @@ class Form(NamedTuple):
     separator: str | None
 
 
-def sniff(path: Path, valid: Callable[[list[str]], bool]) -> tuple[Form, bool]:
-    """Return the form of the first line, and whether that line is valid.
+def sniff(path: Path, valid: Callable[[list[str]], bool]) -> tuple[int, Form, bool]:
+    """Return the number of the first line with content, its form, and whether it is valid.
 
     Args:
         path: The file.
@@ -40,9 +41,10 @@ def sniff(path: Path, valid: Callable[[list[str]], bool]) -> tuple[Form, bool]:
     """
     if not is_present(path):
         raise DataError(f"{path}: no such file")
-    for _, line in _content(path):
+    for number, line in _content(path):
         forms = [Form(len(line.split(separator)), separator) for separator in _order("\t", line)]
-        return next(((form, True) for form in forms if valid(line.split(form.separator))), (forms[0], False))
+        valid_form = next((form for form in forms if valid(line.split(form.separator))), None)
+        return number, valid_form or forms[0], valid_form is not None
     raise DataError(f"{path}: the file is empty")
 
 
@@ -80,7 +82,8 @@ def _order(first: str | None, line: str) -> tuple[str | None, ...]:
     """Return the separators of a line that may be meant, the likeliest first."""
     if "\t" not in line:
         return (None,)
-    between_tabs = first is not None and all(cell == cell.strip() for cell in line.split("\t"))
+    cells = line.split("\t")
+    between_tabs = first is not None and all(cell == cell.strip(string.whitespace) for cell in cells)
     return ("\t", None) if between_tabs else (None, "\t")
 
 

@@ -35,9 +35,7 @@ Cells = tuple[int, Any, Any, Any]
 """The number of a row, counted from 1, then the query, the document and the value as they were found."""
 
 
-def cells_of(
-    origin: Path | str, table: Any, value_columns: tuple[str, ...], value_name: str
-) -> Iterator[Cells]:
+def cells_of_table(origin: Path | str, table: Any, value_columns: tuple[str, ...]) -> Iterator[Cells]:
     """Yield the cells of nested mappings or of a data frame.
 
     Raises:
@@ -55,13 +53,16 @@ def cells_of(
             yield number, query_id, doc_id, value
     else:
         raise DataError(
-            f"{origin}: expected query id → document id → {value_name}, a data frame or a file; "
+            f"{origin}: expected query id → document id → {value_columns[0]}, a data frame or a file; "
             f"found {type(table).__name__}"
         )
 
 
 def cells_of_rows(
-    path: Path, rows: Iterable[tuple[int, Mapping[str, Any]]], value_columns: tuple[str, ...], default: Any
+    path: Path,
+    rows: Iterable[tuple[int, Mapping[str, Any]]],
+    value_columns: tuple[str, ...],
+    default: int | None = None,
 ) -> Iterator[Cells]:
     """Yield the cells of the rows of a file; a list of documents in one row gives as many cells.
 
@@ -69,25 +70,33 @@ def cells_of_rows(
         path: The file, for messages.
         rows: Number and fields of each row.
         value_columns: The names of the value's column, in order of precedence.
-        default: The value in a file that has no such column; None where there must be one.
+        default: The value in a file whose first row has no such column; None where there must be one.
 
     Raises:
-        DataError: A row lacks a column.
+        DataError: A row lacks a column, or has a value where the first row has none.
     """
+    use_default = None
     for number, row in rows:
-        query_id, doc_ids = (
-            row[_named(path, number, row, names)] for names in (QUERY_COLUMNS, DOCUMENT_COLUMNS)
-        )
-        present = default is None or any(name in row for name in value_columns)
-        value = row[_named(path, number, row, value_columns)] if present else default
+        query_id, doc_ids = (_field(path, number, row, names) for names in (QUERY_COLUMNS, DOCUMENT_COLUMNS))
+        has_value = any(name in row for name in value_columns)
+        if use_default is None:
+            use_default = default is not None and not has_value
+        if use_default and has_value:
+            raise DataError.at(path, number, f"has a {value_columns[0]}, which the first row lacks")
+        value = default if use_default else _field(path, number, row, value_columns)
         for doc_id in doc_ids if isinstance(doc_ids, list) else [doc_ids]:
             yield number, query_id, doc_id, value
 
 
-def _named(path: Path, number: int, row: Mapping[str, Any], names: tuple[str, ...]) -> str:
+def _field(path: Path, number: int, row: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    """Return the field of a row that has the first of several names.
+
+    Raises:
+        DataError: The row has no field of these names.
+    """
     for name in names:
         if name in row:
-            return name
+            return row[name]
     raise DataError.at(path, number, f"expected a field {' or '.join(names)}; found {', '.join(row)}")
 
 
@@ -98,20 +107,25 @@ def is_header(cells: list[str]) -> bool:
 
 
 def identifier(origin: Path | str, number: int, value: Any) -> str:
-    """Return an identifier as text; data frames turn identifiers made of digits into integers.
+    """Return the identifier in a cell as text; data frames turn identifiers made of digits into integers.
 
     Raises:
         DataError: The value is empty, or neither text nor an integer.
     """
+    if isinstance(value, str) and value:
+        return value
     if not isinstance(value, bool) and isinstance(value, Integral):
         return str(int(value))
-    if not isinstance(value, str) or not value:
-        raise DataError.at(origin, number, f"an identifier must be a non-empty string, found {value!r}")
-    return value
+    raise DataError.at(origin, number, f"an identifier must be a non-empty string, found {value!r}")
+
+
+def fits_a_column(identifier: str) -> bool:
+    """Return whether a run file can hold an identifier: a tab, or a space at its ends, breaks the line."""
+    return bool(identifier) and identifier == identifier.strip() and identifier.isprintable()
 
 
 def score(origin: Path | str, number: int, value: Any) -> float:
-    """Return a score.
+    """Return the score in a cell.
 
     Raises:
         DataError: The value is not a number, or float32 cannot hold it.
@@ -119,16 +133,16 @@ def score(origin: Path | str, number: int, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise DataError.at(origin, number, f"the score {_brief(value)} is not a number")
     try:
-        score = float(value)
+        as_float = float(value)
     except OverflowError:
-        score = math.inf
-    if not abs(score) < TOO_LARGE:
+        as_float = math.inf
+    if not abs(as_float) < TOO_LARGE:
         raise DataError.at(origin, number, f"the score {_brief(value)} is not a finite (float32) number")
-    return score
+    return as_float
 
 
 def grade(origin: Path | str, number: int, value: Any) -> int:
-    """Return a grade as an integer; data frames with gaps turn integers into numbers such as 1.0.
+    """Return the grade in a cell; data frames with gaps turn integers into numbers such as 1.0.
 
     Raises:
         DataError: The value is not an integer, or too large for a grade.

@@ -6,7 +6,7 @@ from typing import Any
 
 from llara_eval.core.paths import user_path
 from llara_eval.core.types import Hits, Run
-from llara_eval.scoring.columns import GRADE_COLUMNS, SCORE_COLUMNS, cells_of
+from llara_eval.scoring.columns import GRADE_COLUMNS, SCORE_COLUMNS, cells_of_table
 from llara_eval.scoring.judgements import checked_qrels, read_qrels
 from llara_eval.scoring.ranking import rank
 from llara_eval.scoring.trec import checked_hits, read_run
@@ -49,7 +49,7 @@ def as_hits(hits: Any) -> Hits:
     if isinstance(hits, Hits):
         return hits
     query_ids = hits if isinstance(hits, Mapping) else ()  # a query without hits is part of the run, too
-    return checked_hits("run", cells_of("run", hits, SCORE_COLUMNS, "score"), query_ids)
+    return checked_hits("run", cells_of_table("run", hits, SCORE_COLUMNS), query_ids)
 
 
 def as_qrels(qrels: QrelsLike) -> dict[str, dict[str, int]]:
@@ -65,4 +65,4 @@ def as_qrels(qrels: QrelsLike) -> dict[str, dict[str, int]]:
     """
     if isinstance(qrels, str | Path):
         return read_qrels(user_path(qrels))
-    return checked_qrels("qrels", cells_of("qrels", qrels, GRADE_COLUMNS, "grade"))
+    return checked_qrels("qrels", cells_of_table("qrels", qrels, GRADE_COLUMNS))

@@ -6,8 +6,9 @@ with named columns, as on the hub; without a column of grades, every row is rele
 NanoBEIR. All but Parquet may be gzipped.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from llara_eval.core.errors import DataError
 from llara_eval.core.tables import is_table, rows
@@ -28,15 +29,24 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
             path, columns.cells_of_rows(path, rows(path, _COLUMNS), GRADE_COLUMNS, default=1)
         )
     if columns.is_json(path):
-        return checked_qrels(path, columns.cells_of(path, columns.read_json(path), GRADE_COLUMNS, "grade"))
-    form, valid = cells.sniff(path, lambda line: len(line) in (3, 4))
+        return checked_qrels(path, columns.cells_of_table(path, columns.read_json(path), GRADE_COLUMNS))
+    number, form, valid = cells.sniff(path, lambda line: len(line) in (3, 4))
     if not valid:
-        raise DataError.at(path, 1, f"{form.columns} columns; judgements have 4 (TREC) or 3 (BEIR)")
-    return collect_qrels(path, _judgements(path, form))
+        raise DataError.at(path, number, f"{form.columns} columns; judgements have 4 (TREC) or 3 (BEIR)")
+    return checked_qrels(path, _cells_of_lines(path, form), columns.grade_of_text)
 
 
-def checked_qrels(origin: Path | str, judgements: Iterable[Cells]) -> dict[str, dict[str, int]]:
-    """Collect judgements whose cells were not text.
+def checked_qrels(
+    origin: Path | str,
+    judgements: Iterable[Cells],
+    as_grade: Callable[[Path | str, int, Any], int] = columns.grade,
+) -> dict[str, dict[str, int]]:
+    """Check and collect judgements.
+
+    Args:
+        origin: The name of the source in messages.
+        judgements: The cells of each judgement.
+        as_grade: Returns the grade in a cell; see :func:`llara_eval.scoring.columns.grade`.
 
     Raises:
         DataError: A cell is malformed, one pair has two grades, or there are no judgements.
@@ -48,21 +58,18 @@ def checked_qrels(origin: Path | str, judgements: Iterable[Cells]) -> dict[str, 
                 number,
                 columns.identifier(origin, number, query_id),
                 columns.identifier(origin, number, doc_id),
-                columns.grade(origin, number, grade),
+                as_grade(origin, number, grade),
             )
             for number, query_id, doc_id, grade in judgements
         ),
     )
 
 
-def _judgements(path: Path, form: cells.Form) -> Iterator[tuple[int, str, str, int]]:
+def _cells_of_lines(path: Path, form: cells.Form) -> Iterator[Cells]:
+    """Yield the cells of each line but a header."""
     for index, (number, line) in enumerate(cells.rows(path, form)):
-        if index == 0 and columns.is_header(line):
-            continue
-        query_id, doc_id, grade = line[0], line[-2], columns.grade_of_text(path, number, line[-1].strip())
-        if not query_id or not doc_id:
-            raise DataError.at(path, number, "an identifier is empty")
-        yield number, query_id, doc_id, grade
+        if index > 0 or not columns.is_header(line):
+            yield number, line[0], line[-2], line[-1].strip()
 
 
 def collect_qrels(

@@ -1,7 +1,7 @@
 """Measures of a run: values for each query, and their means, by our formulas or by ir_measures."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -96,7 +96,8 @@ def score(qrels: Qrels, run: Run, measures: Sequence[str]) -> Scores:
         raise DataError("there are no judgements to score against")
     names = parse_measures(measures)
     query_ids = as_ids(sorted(qrels))
-    retrieved, ideal = _graded(qrels, run, query_ids)
+    retrieved = _retrieved(qrels, run, query_ids)
+    ideal = _ideal(qrels, retrieved.lengths, query_ids)
     if not retrieved.lengths.any() and len(run.doc_ids):
         raise DataError(
             f"no judged query is in the run: it has {run.query_ids[0]!r}, …; "
@@ -113,7 +114,9 @@ def score(qrels: Qrels, run: Run, measures: Sequence[str]) -> Scores:
         if measure.params.get("dcg") == "exp-log2":
             require_gains(qrels, name)
         if measure.NAME == HOLE:
-            values[name] = hole(_annotated(qrels, run, query_ids), ideal, cutoff, rel)
+            judged_anywhere = dict.fromkeys((doc_id for grades in qrels.values() for doc_id in grades), 0)
+            annotated = _retrieved(dict.fromkeys(qrels, judged_anywhere), run, query_ids)
+            values[name] = hole(annotated, ideal, cutoff, rel)
         else:
             values[name] = _formula(measure)(retrieved, ideal, cutoff, rel)
     if others and retrieved.lengths.any():
@@ -125,43 +128,37 @@ def score(qrels: Qrels, run: Run, measures: Sequence[str]) -> Scores:
 
 def _is_ours(measure: Any) -> bool:
     """Return whether a measure is computed here, and not by ir_measures."""
-    options = measure.params.keys() - {"cutoff", "rel"}
-    exponential = measure.NAME == "nDCG" and options == {"dcg"}
-    return measure.NAME in (*FORMULAS, HOLE) and (exponential or not options)
+    options = {"cutoff", "rel", "dcg"} if measure.NAME == "nDCG" else {"cutoff", "rel"}
+    return measure.NAME in (*FORMULAS, HOLE) and measure.params.keys() <= options
 
 
 def _formula(measure: Any) -> Formula:
     return exponential_ndcg if measure.params.get("dcg") == "exp-log2" else FORMULAS[measure.NAME]
 
 
-def _annotated(qrels: Qrels, run: Run, query_ids: Ids) -> Graded:
-    """Return the documents of a run that are judged for any query, each with grade 0."""
-    pool = {doc_id for grades in qrels.values() for doc_id in grades}
-    rankings = {query_id: doc_ids.tolist() for query_id, doc_ids, _ in run}
-    lengths, rows = [], list[tuple[int, int, int]]()
-    for query, query_id in enumerate(query_ids):
-        docs = rankings.get(query_id, [])
-        lengths.append(len(docs))
-        rows += [(query, rank, 0) for rank, doc_id in enumerate(docs, 1) if doc_id in pool]
-    return Graded(np.array(lengths), *_columns(rows))
-
-
-def _columns(rows: list[tuple[int, int, int]]) -> Iterator[NDArray[np.int64]]:
-    """Return the columns query, rank and grade of rows."""
-    return iter(np.array(rows, dtype=np.int64).reshape(-1, 3).T)
-
-
-def _graded(qrels: Qrels, run: Run, query_ids: Ids) -> tuple[Graded, Graded]:
-    """Return the judged documents of a run, and all judged documents, the best first."""
+def _retrieved(qrels: Qrels, run: Run, query_ids: Ids) -> Graded:
+    """Return the judged documents of a run."""
     rankings = {query_id: doc_ids for query_id, doc_ids, _ in run}
-    lengths = []
-    retrieved, ideal = list[tuple[int, int, int]](), list[tuple[int, int, int]]()
+    lengths, rows = [], list[tuple[int, int, int]]()
     for query, query_id in enumerate(query_ids):
         grades = qrels[query_id]
         docs = rankings[query_id].tolist() if query_id in rankings else []
         lengths.append(len(docs))
         judged = compress(range(len(docs)), map(grades.__contains__, docs))
-        retrieved += [(query, position + 1, grades[docs[position]]) for position in judged]
-        ideal += [(query, rank, grade) for rank, grade in enumerate(sorted(grades.values(), reverse=True), 1)]
-    of_run, of_judgements = (Graded(np.array(lengths), *_columns(rows)) for rows in (retrieved, ideal))
-    return of_run, of_judgements
+        rows += [(query, position + 1, grades[docs[position]]) for position in judged]
+    return _graded(np.array(lengths), rows)
+
+
+def _ideal(qrels: Qrels, lengths: NDArray[np.int64], query_ids: Ids) -> Graded:
+    """Return all judged documents, the best first; the lengths (Q,) are those of the rankings of a run."""
+    rows = [
+        (query, rank, grade)
+        for query, query_id in enumerate(query_ids)
+        for rank, grade in enumerate(sorted(qrels[query_id].values(), reverse=True), 1)
+    ]
+    return _graded(lengths, rows)
+
+
+def _graded(lengths: NDArray[np.int64], rows: list[tuple[int, int, int]]) -> Graded:
+    """Return documents, given the query, the rank and the grade of each."""
+    return Graded(lengths, *np.array(rows, dtype=np.int64).reshape(-1, 3).T)

@@ -26,7 +26,7 @@ LARGEST_CUTOFF = 2**31 - 1
 _COUNTS = ("NumQ", "NumRet")
 """Measures to which grades do not matter, if they have no relevant grade."""
 
-_NOBODYS = "nobody's"
+_NOT_RETRIEVED = "not retrieved"
 """A document with grade 0 that no run has, for queries whose grades are all negative."""
 
 
@@ -90,7 +90,11 @@ def by_ir_measures(qrels: Qrels, run: Run, measures: Sequence[Any]) -> Iterator[
 
 
 def _by_relevant_grade(measures: Sequence[Any]) -> dict[int | None, dict[Any, str]]:
-    """Return smallest relevant grade → measure, in which that grade is 1 → name; None: grades are gains."""
+    """Group measures by their smallest relevant grade, or by None where grades are gains.
+
+    Returns:
+        Smallest relevant grade → the measure with ``rel=1`` instead of that grade → the measure's name.
+    """
     groups: dict[int | None, dict[Any, str]] = defaultdict(dict)
     for measure in measures:
         rel = measure["rel"] if "rel" in measure.SUPPORTED_PARAMS else None
@@ -109,4 +113,4 @@ def _safe(grades: Mapping[str, int], rel: int | None) -> dict[str, int]:
         doc_id: max(grade, -1) if grade < 0 or rel is None else int(grade >= rel)
         for doc_id, grade in grades.items()
     }
-    return safe if max(safe.values()) >= 0 else {**safe, _NOBODYS: 0}
+    return safe if max(safe.values()) >= 0 else {**safe, _NOT_RETRIEVED: 0}

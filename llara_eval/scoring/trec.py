@@ -83,17 +83,16 @@ def read_hits(path: Path) -> Hits:
     """
     if is_table(path):
         names = {*columns.QUERY_COLUMNS, *columns.DOCUMENT_COLUMNS, *columns.SCORE_COLUMNS}
-        cells = columns.cells_of_rows(path, rows(path, names), columns.SCORE_COLUMNS, default=None)
-        return checked_hits(path, cells)
+        return checked_hits(path, columns.cells_of_rows(path, rows(path, names), columns.SCORE_COLUMNS))
     if columns.is_json(path):
         run = columns.read_json(path)
-        return checked_hits(path, columns.cells_of(path, run, columns.SCORE_COLUMNS, "score"), run)
+        return checked_hits(path, columns.cells_of_table(path, run, columns.SCORE_COLUMNS), run)
     form = _form(path)
     return _hits_by_column(path, form) or Hits.of_rows(_run_rows(path, form))
 
 
 def checked_hits(origin: Path | str, hits: Iterable[columns.Cells], query_ids: Iterable[object] = ()) -> Hits:
-    """Return hits whose cells were not text.
+    """Check and collect hits whose scores are numbers, not text.
 
     Args:
         origin: The name of the source in messages.
@@ -123,18 +122,18 @@ def _form(path: Path) -> Form:
         DataError: The file is missing or empty, or has another number of columns than a run.
     """
 
-    def valid(line: list[str]) -> bool:
-        columns_of_run = _RUN_COLUMNS.get(len(line))
-        judgement = len(line) == 4 and (line[1] in ("0", "Q0") or not line[2].isdecimal())
-        return columns_of_run is not None and not judgement and cells.is_number(line[columns_of_run[2]])
-
-    form, is_run = cells.sniff(path, valid)
-    if form.columns not in _RUN_COLUMNS or (form.columns == 4 and not is_run):
-        raise DataError.at(
-            path,
-            1,
-            f"{form.columns} columns; a run has 6 (TREC), 4 (query, document, rank, score) or 3 (MS MARCO)",
+    def is_of_run(line: list[str]) -> bool:
+        is_judgement = len(line) == 4 and (line[1] in ("0", "Q0") or not line[2].isdecimal())
+        return (
+            len(line) in _RUN_COLUMNS
+            and not is_judgement
+            and cells.is_number(line[_RUN_COLUMNS[len(line)][2]])
         )
+
+    number, form, is_run = cells.sniff(path, is_of_run)
+    if form.columns not in _RUN_COLUMNS or (form.columns == 4 and not is_run):
+        expected = "a run has 6 (TREC), 4 (query, document, rank, score) or 3 (MS MARCO)"
+        raise DataError.at(path, number, f"{form.columns} columns; {expected}")
     return form
 
 
@@ -181,31 +180,33 @@ def _are_ranks(values: NDArray[np.float64]) -> bool:
 def _plain_blocks(path: Path, separator: str | None) -> Iterator[bytes]:
     """Yield a file in blocks of whole lines, as long as the lines can be read in only one way.
 
-    In such lines no cell is empty and there are no control characters. If any white space separates columns,
-    one space separates each pair of columns, and all characters are ASCII. A block begins with an empty line,
-    so that the parser does not take a byte-order mark inside the file for one at the beginning.
+    In such lines there are no control characters, and no cell is empty, begins or ends with a space. If any
+    white space separates columns, one space separates each pair of columns, and all characters are ASCII. A
+    block begins with an empty line, so that the parser does not take a byte-order mark inside the file for
+    one at the beginning.
 
     Raises:
         ValueError: A line can be read in more than one way.
     """
-    with open_bytes(path) as (lines, _):
-        lines.seek(len(BOM_UTF8) if lines.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
-        while block := lines.read(_BLOCK) + _rest_of_line(lines):
+    with open_bytes(path) as (file, _):
+        file.seek(len(BOM_UTF8) if file.read(len(BOM_UTF8)) == BOM_UTF8 else 0)
+        while block := file.read(_BLOCK) + _rest_of_line(file):
             block = block.replace(b"\r\n", b"\n") if b"\r" in block else block
             block = b"\n" + block.strip(b"\n") + b"\n"
             block.decode("utf-8" if separator else "ascii")
             text = np.frombuffer(block, dtype=np.uint8)
             ends = (text == ord(separator or " ")) | (text == ord("\n"))
-            white = text < ord(" ") if separator else text <= ord(" ")
-            uneven = np.count_nonzero(white) > np.count_nonzero(ends) or (ends[1:] & ends[:-1]).any()
-            if uneven or b"\n#" in block or b"\n" + BOM_UTF8 in block:  # perhaps a comment
+            white = text <= ord(" ")
+            uneven = (ends[1:] & white[:-1]).any() or (white[1:] & ends[:-1]).any()
+            control = ((text < ord(" ")) & ~ends).any()
+            if uneven or control or b"\n#" in block or b"\n" + BOM_UTF8 in block:  # perhaps a comment
                 raise ValueError("a line can be read in more than one way")
             yield block
 
 
-def _rest_of_line(lines: BinaryIO) -> bytes:
+def _rest_of_line(file: BinaryIO) -> bytes:
     """Return the bytes up to the end of a line; raise a ValueError if they are too many for a line."""
-    rest = lines.readline(largest())
+    rest = file.readline(largest())
     if len(rest) == largest() and not rest.endswith(b"\n"):
         raise ValueError("a line is too large")
     return rest
@@ -228,6 +229,5 @@ def _run_rows(path: Path, form: Form) -> Iterator[tuple[str, str, float]]:
             raise DataError.at(
                 path, number, f"{cell!r} is not a rank; a run with scores has six columns (TREC) or four"
             )
-        if not line[query_column] or not line[doc_column]:
-            raise DataError.at(path, number, "an identifier is empty")
-        yield line[query_column], line[doc_column], -value if by_rank else value
+        query_id, doc_id = (columns.identifier(path, number, line[i]) for i in (query_column, doc_column))
+        yield query_id, doc_id, -value if by_rank else value

@@ -4,6 +4,7 @@ Some published runs leave out ranks, or give two documents one rank. Everywhere 
 ranked in their order and the gaps are closed; the two values then differ, and both are shown.
 """
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -25,7 +26,7 @@ def has_gaps(hits: Hits) -> bool:
 def reciprocal_ranks(hits: Hits, qrels: Qrels, measures: Iterable[str]) -> dict[str, float]:
     """Return the means of the measures ``RR@k`` over all judged queries, by the ranks as they are written.
 
-    The documents fill a list by their rank, a later one of the same rank replaces an earlier one, and places
+    The documents fill a list by their rank, a later one of the same rank replaces an earlier one, and ranks
     without a document stay empty (``msmarco_passage_eval.py`` of MS MARCO).
 
     Args:
@@ -34,19 +35,17 @@ def reciprocal_ranks(hits: Hits, qrels: Qrels, measures: Iterable[str]) -> dict[
         measures: Names of measures; those that are not ``RR@k`` are passed over.
     """
     cutoffs = {name: int(match[1]) for name in measures if (match := _MEASURE.fullmatch(name))}
-    listed: dict[str, dict[int, str]] = {}
+    rankings: dict[str, dict[int, str]] = {}
     inside = np.flatnonzero((-hits.score <= max(cutoffs.values(), default=0)) & (hits.score < 0))
     for hit in inside.tolist():
-        ranks = listed.setdefault(hits.query_ids[hits.query[hit]], {})
-        ranks[round(-float(hits.score[hit]))] = hits.doc_ids[hits.doc[hit]]
-    first = {
-        query_id: min(
-            (rank for rank, doc_id in listed[query_id].items() if grades.get(doc_id, 0) > 0), default=0
-        )
-        for query_id, grades in qrels.items()
-        if query_id in listed
-    }
+        doc_at_rank = rankings.setdefault(hits.query_ids[hits.query[hit]], {})
+        doc_at_rank[round(-float(hits.score[hit]))] = hits.doc_ids[hits.doc[hit]]
+    first_ranks = []
+    for query_id, doc_at_rank in rankings.items():
+        grades = qrels.get(query_id, {})
+        relevant = (rank for rank, doc_id in doc_at_rank.items() if grades.get(doc_id, 0) > 0)
+        first_ranks.append(min(relevant, default=math.inf))
     return {
-        name: sum(1 / rank for rank in first.values() if 0 < rank <= cutoff) / len(qrels)
+        name: math.fsum(1 / rank for rank in first_ranks if rank <= cutoff) / len(qrels)
         for name, cutoff in cutoffs.items()
     }

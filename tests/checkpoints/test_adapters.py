@@ -8,7 +8,7 @@ from peft import LoraConfig, TaskType, get_peft_model
 from transformers import AutoModel
 
 from llara_eval.checkpoints.folder import Checkpoint
-from llara_eval.checkpoints.load import load
+from llara_eval.checkpoints.load import LoadOptions, load
 from llara_eval.checkpoints.lora import is_harmless
 from llara_eval.core.errors import DataError
 from llara_eval.encoding.templates import Template, Templates
@@ -76,7 +76,7 @@ def adapter(bare, tmp_path):
 def test_settings_without_bound_are_refused(adapter, setting, value, message) -> None:
     change(adapter / "adapter_config.json", **{setting: value})
     with pytest.raises(DataError, match=message):
-        load(adapter, chosen=lambda _: Templates(Template(), Template()))
+        load(adapter, LoadOptions(make_templates=lambda _: Templates(Template(), Template())))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from tiny_models import make_sentence_transformer, save_checkpoint
 
 from llara_eval.checkpoints import libraries, load
 from llara_eval.checkpoints.folder import Checkpoint, resolve
+from llara_eval.checkpoints.load import LoadOptions
 from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 
@@ -40,7 +41,7 @@ def open_all(folder, allowed=NOTHING) -> None:
     """Open a checkpoint by every loader, one after the other."""
     checkpoint = Checkpoint(resolve(str(folder)), allowed=allowed)
     load.load(checkpoint, dtype="float32")
-    load.load(checkpoint, dtype="float32", engine="sentence-transformers")
+    load.load(checkpoint, LoadOptions(engine="sentence-transformers"), dtype="float32")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,9 @@ def test_the_backend_sentence_transformers_reads_a_converted_gguf_file(tmp_path,
     write_gguf(tmp_path / "model.gguf", pooling_type=1)
     checkpoint = Checkpoint(resolve(str(tmp_path / "model.gguf")))
     ours, theirs = (
-        load.load(checkpoint, dtype="float32", engine=engine).encode(["a text", "another"], "document")
+        load.load(checkpoint, LoadOptions(engine=engine), dtype="float32").encode(
+            ["a text", "another"], "document"
+        )
         for engine in ("transformers", "sentence-transformers")
     )
     assert np.allclose(ours, theirs, atol=1e-5)

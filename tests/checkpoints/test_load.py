@@ -19,7 +19,7 @@ from tiny_models import (
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, T5Config
 
 from llara_eval.checkpoints.folder import Checkpoint
-from llara_eval.checkpoints.load import load, read_model, settle_templates
+from llara_eval.checkpoints.load import LoadOptions, load, read_model, settle_templates
 from llara_eval.checkpoints.own_code import Permissions
 from llara_eval.core.errors import DataError, MissingPartError, UsageError
 from llara_eval.encoding.encoder import Encoder
@@ -44,7 +44,9 @@ def test_the_template_in_the_checkpoint_wins(copy) -> None:
 
 
 def test_changes_apply_to_both_sides(bare) -> None:
-    templates = load(bare, dtype="float32", changes={"max_length": 16, "pooling": "last"}).templates
+    templates = load(
+        bare, LoadOptions(changes={"max_length": 16, "pooling": "last"}), dtype="float32"
+    ).templates
     assert {(side.max_length, side.pooling) for side in (templates.query, templates.document)} == {
         (16, "last")
     }
@@ -52,7 +54,7 @@ def test_changes_apply_to_both_sides(bare) -> None:
 
 def test_a_model_reads_as_many_tokens_as_the_task_needs_and_it_can(bare) -> None:
     def limit(**options) -> int:
-        return load(bare, dtype="float32", **options).templates.document.max_length
+        return load(bare, LoadOptions(**options), dtype="float32").templates.document.max_length
 
     assert limit(text_length=100) == 100
     assert limit(text_length=2_048) == 128, "the model has no more positions"
@@ -64,8 +66,9 @@ def test_a_limit_can_be_that_of_the_text_alone(bare: Path) -> None:
     both = Templates(template, Template(suffix=("</s>",), pooling="last"))
 
     def settle(**changes: Any) -> Templates:
-        chosen = {"chosen": lambda tokenizer: both, "changes": {"length_of": "text", **changes}}
-        return settle_templates(Checkpoint(bare), **chosen)[0]
+        changes = {"length_of": "text", **changes}
+        options = LoadOptions(make_templates=lambda tokenizer: both, changes=changes)
+        return settle_templates(Checkpoint(bare), options)[0]
 
     templates, text = settle(max_length=20), "x" * 100
     tokenizer = Checkpoint(bare).tokenizer
@@ -202,22 +205,22 @@ def test_weights_that_do_not_fit_or_need_a_package_are_named(copy, changes, erro
 
 def test_a_model_reads_no_more_tokens_than_it_has_positions(bare) -> None:
     limit = Checkpoint(bare).config.max_position_embeddings
-    assert load(bare, changes={"max_length": limit}).templates.document.max_length == limit
+    assert load(bare, LoadOptions(changes={"max_length": limit})).templates.document.max_length == limit
     with pytest.raises(UsageError, match=f"max_length {limit + 1:,} is more than .* positions: {limit:,}"):
-        load(bare, changes={"max_length": limit + 1})
+        load(bare, LoadOptions(changes={"max_length": limit + 1}))
 
 
 @pytest.mark.parametrize("architecture", ["xlm-roberta", "mpnet", "bert", "llama"])
 def test_a_text_that_fills_all_positions_is_encoded(tmp_path, architecture) -> None:
     """Some models count positions from the padding token's id on, and so have fewer positions."""
     folder = save_checkpoint(tmp_path / "model", architecture)
-    encoder = load(folder, dtype="float32", text_length=1_000)
+    encoder = load(folder, LoadOptions(text_length=1_000), dtype="float32")
     limit = {"xlm-roberta": 126, "mpnet": 126}.get(architecture, 128)
     assert encoder.templates.document.max_length == limit
     assert load(folder, dtype="float32").templates.document.max_length == limit
     assert encoder.encode(["word " * 200], "document").shape == (1, 32)
     with pytest.raises(UsageError, match="more than the model has positions"):
-        load(folder, changes={"max_length": limit + 1})
+        load(folder, LoadOptions(changes={"max_length": limit + 1}))
 
 
 def test_limits_above_the_positions_of_the_model_are_lowered(copy) -> None:
@@ -262,7 +265,7 @@ def test_what_neither_the_checkpoint_nor_the_user_says_is_warned_of(tmp_path) ->
     make_tokenizer(slots=0).save_pretrained(folder)
 
     def warning(folder: Path = folder, **given: Any) -> str:
-        return " ".join(settle_templates(Checkpoint(folder), **given)[1].warnings)
+        return " ".join(settle_templates(Checkpoint(folder), LoadOptions(**given))[1].warnings)
 
     options = ("-o pooling", "-o normalize", "--query-prompt", "--max-length")
     assert all(option in warning() for option in options)
@@ -300,4 +303,4 @@ def test_a_similarity_that_a_folder_does_not_name_is_warned_of(
         if assumed
         else ()
     )
-    assert not settle_templates(Checkpoint(folder), changes={"normalize": True})[1].warnings
+    assert not settle_templates(Checkpoint(folder), LoadOptions(changes={"normalize": True}))[1].warnings

@@ -21,6 +21,7 @@ from adapters import repllama
 from adapters.llara import templates as llara
 from llara_eval.checkpoints import load as checkpoints
 from llara_eval.checkpoints.folder import Checkpoint
+from llara_eval.checkpoints.load import LoadOptions
 from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding.encoder import Encoder
 from llara_eval.encoding.templates import Template, Templates
@@ -63,7 +64,7 @@ def edit(folder: Path, **changes: Any) -> None:
 
 
 def load(folder: Path) -> Encoder:
-    return checkpoints.load(folder, dtype="float32", chosen=lambda _: PLAIN)
+    return checkpoints.load(folder, LoadOptions(make_templates=lambda _: PLAIN), dtype="float32")
 
 
 def by_peft(folder: Path, base: Path, *, causal: bool) -> np.ndarray:
@@ -304,7 +305,7 @@ def test_released_checkpoints_are_recognised_by_their_content_and_not_by_name(
         source["added_tokens"] = [token for token in source["added_tokens"] if token["id"] < 5]
         (base / "tokenizer.json").write_text(json.dumps(source))
     folder = save_adapter(tmp_path / name, base, **RELEASED_AS[system])
-    encoder = checkpoints.load(folder, dtype="float32", recognisers=RECOGNISERS)
+    encoder = checkpoints.load(folder, LoadOptions(recognisers=RECOGNISERS), dtype="float32")
     expected = llara.templates(tokenizer) if system == "llara" else repllama.templates(tokenizer)
     assert encoder.templates == expected.cut_to(128, 128)  # the positions of the model
     assert encoder.origin.template == f"recognised by adapters.{system}" + (
@@ -315,4 +316,4 @@ def test_released_checkpoints_are_recognised_by_their_content_and_not_by_name(
 def test_an_adapter_of_unknown_templates_is_refused_with_the_way_out(tmp_path: Path, base: Path) -> None:
     folder = save_adapter(tmp_path / "LLARA-passage", base)
     with pytest.raises(UsageError, match="--option template=llara or repllama"):
-        checkpoints.load(folder, recognisers=(repllama.recognise,))
+        checkpoints.load(folder, LoadOptions(recognisers=(repllama.recognise,)))

@@ -8,7 +8,7 @@ import json
 import pytest
 from tiny_models import make_sentence_transformer
 
-from llara_eval.checkpoints.load import load
+from llara_eval.checkpoints.load import LoadOptions, load
 from llara_eval.core.errors import CheckFailedError, DataError, UsageError
 from llara_eval.encoding.prompt_sets import PromptOptions
 from llara_eval.encoding.templates import SIDES
@@ -93,7 +93,7 @@ def test_unclear_prompts_are_refused_with_their_names_and_the_options(tmp_path, 
     assert "--prompt-name NAME, --query-prompt TEXT and --document-prompt TEXT, or --no-prompts" in str(
         error.value
     )
-    silent = load(folder, prompts=PromptOptions(none=True)).templates
+    silent = load(folder, LoadOptions(prompts=PromptOptions(none=True))).templates
     assert (silent.query.prompt, silent.document.prompt) == ("", "")
 
 
@@ -129,23 +129,23 @@ def test_a_name_chooses_a_prompt_and_its_counterpart(tmp_path, name, query, docu
     folder = make(tmp_path / "st", prompts)
     if document is None:
         with pytest.raises(CheckFailedError, match="document under the names nl2code_document"):
-            load(folder, prompts=PromptOptions(name=name))
+            load(folder, LoadOptions(prompts=PromptOptions(name=name)))
         folder = make(tmp_path / "without", {key: text for key, text in prompts.items() if text != "b: "})
-    templates = load(folder, prompts=PromptOptions(name=name)).templates
+    templates = load(folder, LoadOptions(prompts=PromptOptions(name=name))).templates
     assert (templates.query.prompt, templates.document.prompt) == (query, document or "")
     with pytest.raises(
         UsageError, match="--prompt-name web: the checkpoint stores no such prompt; it stores nl2"
     ):
-        load(folder, prompts=PromptOptions(name="web"))
+        load(folder, LoadOptions(prompts=PromptOptions(name="web")))
 
 
 def test_given_texts_replace_stored_prompts_side_by_side(tmp_path) -> None:
     folder = make(tmp_path / "st", {"query": "q: ", "document": "d: "})
-    encoder = load(folder, prompts=PromptOptions(query="mine: "))
+    encoder = load(folder, LoadOptions(prompts=PromptOptions(query="mine: ")))
     assert (encoder.templates.query.prompt, encoder.templates.document.prompt) == ("mine: ", "d: ")
     assert (encoder.origin.query, encoder.origin.document) == ("--query-prompt", f"document of {FILE}")
     with pytest.raises(UsageError, match="--no-prompts: there is none to leave out"):
-        load(make(tmp_path / "none", {}), prompts=PromptOptions(none=True))
+        load(make(tmp_path / "none", {}), LoadOptions(prompts=PromptOptions(none=True)))
 
 
 def test_malformed_prompts_are_named(tmp_path) -> None:

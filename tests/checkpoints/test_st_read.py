@@ -10,7 +10,7 @@ from tiny_models import (
     make_sentence_transformer,
 )
 
-from llara_eval.checkpoints.load import load
+from llara_eval.checkpoints.load import LoadOptions, load
 from llara_eval.core.errors import UsageError
 from llara_eval.encoding.templates import SIDES, Template
 
@@ -50,11 +50,11 @@ def test_a_setting_that_lowers_the_case_of_texts_is_refused(tmp_path, backend) -
     settings = {"max_seq_length": 48, "do_lower_case": True}
     folder = make_sentence_transformer(tmp_path / "st", "bert", sentence_bert_config=settings)
     with pytest.raises(UsageError, match=r"do_lower_case.* save it again"):
-        load(folder, engine=backend)
+        load(folder, LoadOptions(engine=backend))
     peer = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     peer.save(str(tmp_path / "again"))
     texts = ["The Moon And The EARTH"]
-    vectors = load(tmp_path / "again", dtype="float32", engine=backend).encode(texts, "document")
+    vectors = load(tmp_path / "again", LoadOptions(engine=backend), dtype="float32").encode(texts, "document")
     assert float((vectors * peer.encode(texts)).sum()) > 0.9999
 
 

@@ -165,7 +165,7 @@ def test_a_data_set_in_memory_has_the_warnings_of_a_folder():
         ({"queries": [("q1", "x"), ("q1", "y")]}, "queries:2: query id 'q1' occurs twice"),
         ({"queries": {"q1": None, "7": 7}}, "queries:2: 'text' must be a string; id '7'"),
         ({"qrels": {}}, "qrels: no judgements"),
-        ({"qrels": [("q1", "d1", 1)]}, "qrels: expected query id → document id → grade"),
+        ({"qrels": [("q1", "d1", 1)]}, "qrels: expected query id → document id → relevance"),
         ({"qrels": {"q1": {"d1": 1, "d3": 0.5}}}, "qrels:2: the grade 0.5 is not an integer"),
         ({"qrels": {"q1": {"d1": "1"}}}, "qrels:1: the grade '1' is not an integer"),
         ({"qrels": {"q1": {"": 1}}}, "qrels:1: an identifier must be a non-empty string, found ''"),

@@ -16,6 +16,7 @@ from adapters import open_system
 from adapters.options import Context
 from llara_eval.checkpoints import load as checkpoints
 from llara_eval.checkpoints.export import export
+from llara_eval.checkpoints.load import LoadOptions
 from llara_eval.core.errors import CheckFailedError, MissingPartError, UsageError
 from llara_eval.datasets.load import load
 from llara_eval.encoding.check import check
@@ -56,7 +57,9 @@ def test_sentence_transformers_gives_our_vectors_where_we_know_its_modules(
 ) -> None:
     files = {"config_sentence_transformers": PROMPTS}
     folder = make_sentence_transformer(tmp_path / "st", architecture, pooling, **files)
-    stock, theirs = (checkpoints.load(folder, dtype="float32", engine=name) for name in ("transformers", ST))
+    stock, theirs = (
+        checkpoints.load(folder, LoadOptions(engine=name), dtype="float32") for name in ("transformers", ST)
+    )
     for side in ("query", "document"):
         assert np.allclose(stock.encode(TEXTS, side), theirs.encode(TEXTS, side), atol=1e-5)
     assert min(check(theirs, TEXTS).values()) > 0.9999
@@ -67,7 +70,7 @@ def test_modules_that_only_sentence_transformers_has_are_run_by_it(tmp_path) -> 
     folder = add_dense(make_sentence_transformer(tmp_path / "st", config_sentence_transformers=PROMPTS))
     with pytest.raises(UsageError, match="--backend sentence-transformers"):
         checkpoints.load(folder)
-    encoder = checkpoints.load(folder, dtype="float32", engine=ST)
+    encoder = checkpoints.load(folder, LoadOptions(engine=ST), dtype="float32")
     assert encoder.width == 7
     assert encoder.templates.document.pooling == "modules"
     for side in ("query", "document"):
@@ -95,7 +98,7 @@ def test_sentence_transformers_pools_without_the_prompt_if_the_folder_says_so(tm
     folder = make_sentence_transformer(tmp_path / "st", config_sentence_transformers=PROMPTS)
     pooling = json.loads((folder / "1_Pooling" / "config.json").read_text())
     (folder / "1_Pooling" / "config.json").write_text(json.dumps({**pooling, "include_prompt": False}))
-    encoder = checkpoints.load(folder, dtype="float32", engine=ST)
+    encoder = checkpoints.load(folder, LoadOptions(engine=ST), dtype="float32")
     theirs = peer(folder).encode(TEXTS, prompt_name="query")
     assert np.allclose(encoder.encode(TEXTS, "query"), theirs, atol=1e-5)
 
@@ -106,7 +109,7 @@ def test_an_export_is_run_by_the_route_of_each_side(tmp_path) -> None:
     Templates(query, document).save(folder)
     export(folder, tmp_path / "exported")
     stock = checkpoints.load(folder, dtype="float32")
-    exported = checkpoints.load(tmp_path / "exported", dtype="float32", engine=ST)
+    exported = checkpoints.load(tmp_path / "exported", LoadOptions(engine=ST), dtype="float32")
     for side in ("query", "document"):
         assert np.allclose(stock.encode(TEXTS, side), exported.encode(TEXTS, side), atol=1e-5)
 
@@ -116,7 +119,7 @@ def test_only_the_stock_model_pools_slots(tmp_path) -> None:
     Templates(SLOTS, SLOTS).save(folder)
     export(folder, tmp_path / "exported")
     with pytest.raises(UsageError, match="slots"):
-        checkpoints.load(tmp_path / "exported", engine=ST)
+        checkpoints.load(tmp_path / "exported", LoadOptions(engine=ST))
 
 
 @pytest.mark.parametrize("name", [ST, "vllm"])
@@ -131,12 +134,14 @@ def test_lora_adapters_are_never_ignored(tmp_path, name) -> None:
 
 def test_a_folder_that_is_not_sentence_transformers_says_how_to_make_one(tmp_path) -> None:
     with pytest.raises(UsageError, match="llara-eval export"):
-        checkpoints.load(save_checkpoint(tmp_path / "bare", "llama"), engine=ST)
+        checkpoints.load(save_checkpoint(tmp_path / "bare", "llama"), LoadOptions(engine=ST))
 
 
 def test_our_engines_do_not_pool_for_the_modules_of_a_checkpoint(tmp_path) -> None:
     encoder = checkpoints.load(
-        save_checkpoint(tmp_path / "bare", "llama"), dtype="float32", changes={"pooling": "modules"}
+        save_checkpoint(tmp_path / "bare", "llama"),
+        LoadOptions(changes={"pooling": "modules"}),
+        dtype="float32",
     )
     with pytest.raises(UsageError, match="checkpoint itself"):
         encoder.encode(TEXTS, "query")
@@ -188,7 +193,7 @@ def test_vllm_hidden_states_are_pooled_as_the_template_says(tmp_path, vllm, temp
     folder = save_checkpoint(tmp_path / "checkpoint", "llama")
     Templates(template, template).save(folder)
     stock = checkpoints.load(folder, dtype="float32")
-    served = checkpoints.load(folder, dtype="float32", engine="vllm")
+    served = checkpoints.load(folder, LoadOptions(engine="vllm"), dtype="float32")
     assert np.allclose(stock.encode(TEXTS, "document"), served.encode(TEXTS, "document"), atol=1e-5)
     assert min(check(served, TEXTS).values()) > 0.9999
     assert served.engine._model.settings["max_model_len"] == template.max_length
@@ -197,7 +202,7 @@ def test_vllm_hidden_states_are_pooled_as_the_template_says(tmp_path, vllm, temp
 def test_the_check_finds_a_backend_that_computes_something_else(tmp_path, vllm, monkeypatch) -> None:
     monkeypatch.setattr(Engine, "shift", 1.0)
     served = checkpoints.load(
-        save_checkpoint(tmp_path / "checkpoint", "llama"), dtype="float32", engine="vllm"
+        save_checkpoint(tmp_path / "checkpoint", "llama"), LoadOptions(engine="vllm"), dtype="float32"
     )
     with pytest.raises(CheckFailedError, match="batch of one gives other vectors"):
         check(served, TEXTS)
@@ -206,4 +211,4 @@ def test_the_check_finds_a_backend_that_computes_something_else(tmp_path, vllm, 
 def test_without_vllm_the_command_that_installs_it_is_named(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(MissingPartError, match="pip install"):
-        checkpoints.load(save_checkpoint(tmp_path / "checkpoint", "llama"), engine="vllm")
+        checkpoints.load(save_checkpoint(tmp_path / "checkpoint", "llama"), LoadOptions(engine="vllm"))

@@ -10,6 +10,7 @@ from tiny_models import ARCHITECTURES, CAUSAL, TEXTS, make_model, make_sentence_
 from transformers import AutoModel, BloomConfig, OPTConfig, PreTrainedModel, XLNetConfig
 
 from llara_eval.checkpoints import load as checkpoints
+from llara_eval.checkpoints.load import LoadOptions
 from llara_eval.core.errors import UsageError
 from llara_eval.encoding.engines import can_pack, find_facts
 from llara_eval.encoding.model_facts import bare_facts, evaluating, require_positions
@@ -52,7 +53,7 @@ def test_a_load_takes_three_forward_passes_at_most_and_leaves_the_model_as_it_is
 ) -> None:
     folder = save_checkpoint(tmp_path / "model", architecture)
     with counting() as passes:
-        encoder = checkpoints.load(folder, dtype="float32", changes={"max_length": 64})
+        encoder = checkpoints.load(folder, LoadOptions(changes={"max_length": 64}), dtype="float32")
     assert 1 <= len(passes) <= 3, passes
     assert not hooks(encoder.model)
     assert not any(module.training for module in encoder.model.modules())
@@ -64,7 +65,7 @@ def test_a_load_takes_three_forward_passes_at_most_and_leaves_the_model_as_it_is
 def test_other_engines_take_one_forward_pass_of_the_stock_model(tmp_path) -> None:
     folder = make_sentence_transformer(tmp_path / "st", "bert")
     with counting() as passes:
-        checkpoints.load(folder, dtype="float32", engine="sentence-transformers")
+        checkpoints.load(folder, LoadOptions(engine="sentence-transformers"), dtype="float32")
     assert passes == ["BertModel"]
 
 

@@ -245,6 +245,13 @@ def test_a_system_that_finds_nothing_at_all_is_refused(run, tmp_path):
     assert not list(tmp_path.rglob("result.json"))
 
 
+@pytest.mark.parametrize("doc_id", ["d\t1", "d1\n", " d1", ""])
+def test_a_document_that_would_break_the_run_file_is_refused(run, tmp_path, doc_id):
+    with pytest.raises(DataError, match=r"fake found .*, which is not the identifier of any document"):
+        run(FakeRetriever({"q1": {doc_id: 1.0, "d1": 0.5}}))
+    assert not list(tmp_path.rglob("result.json"))
+
+
 def test_a_hostile_system_name_stays_inside_the_runs_folder(run, tmp_path):
     outcome = run(FakeRetriever(SCORES, name="../../evil\tname"))
     assert outcome.folder.resolve().parent.parent == (tmp_path / "runs").resolve()

@@ -106,6 +106,23 @@ def test_lists_of_both_are_outcomes_and_groups_stand_in_lists():
         le.evaluate([], "demo")
 
 
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_taken(here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here / "home"))
+    dataset = le.Dataset.from_memory(DOCUMENTS, QUERIES, QRELS, name="fruit")
+    outcome = le.evaluate("bm25", dataset, runs_dir="~/runs")
+    assert outcome.folder == here / "home/runs/bm25/fruit"
+    assert [item.means for item in le.results("~/runs")] == [outcome.means]
+    by_name = le.compare("bm25", "bm25", dataset="fruit", runs_dir="~/runs")
+    by_folder = le.compare("~/runs/bm25/fruit", "~/runs/bm25/fruit")
+    assert by_name.systems[1].difference == by_folder.systems[1].difference
+
+
+@pytest.mark.parametrize("number", ["depth", "limit"])
+def test_a_depth_and_a_limit_are_at_least_one(number):
+    with pytest.raises(UsageError, match=f"{number}=0 is below 1"):
+        le.evaluate("bm25", "demo", offline=True, **{number: 0})
+
+
 def test_what_failed_is_warned_of_and_kept_with_the_outcomes():
     with pytest.warns(UserWarning, match=r"broken on demo failed: vectors.npy: the checksum is wrong"):
         outcomes = le.evaluate(["bm25", "broken"], ["demo"], offline=True)

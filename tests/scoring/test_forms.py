@@ -107,6 +107,14 @@ def test_rows_without_a_grade_are_relevant(tmp_path):
             "test.jsonl:1: expected a field doc_id or .*found query-id",
         ),
         ([{"query-id": "q", "corpus-id": "", "score": 1}], "test.jsonl:1: an identifier must be"),
+        (
+            [{"query-id": "q", "corpus-id": "d", "score": 0}, {"query-id": "q", "corpus-id": "e"}],
+            "test.jsonl:2: expected a field relevance or score",
+        ),
+        (
+            [{"query-id": "q", "corpus-id": "d"}, {"query-id": "q", "corpus-id": "e", "score": 0}],
+            "test.jsonl:2: has a relevance, which the first row lacks",
+        ),
         ([], "no judgements"),
     ],
 )

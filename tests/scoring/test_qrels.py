@@ -67,6 +67,7 @@ def test_the_same_judgement_twice_is_accepted(put) -> None:
     ("content", "line", "problem"),
     [
         ("q 0\n", 1, "2 columns"),
+        ("# a comment\n\nq 0\n", 3, "2 columns; judgements have"),
         ("q Q0 a 1 2.0 t\n", 1, "6 columns"),
         ("q 0 a 1\nq 0 b\n", 2, "3 columns, expected 4"),
         ("q 0 a 1\nq 0 Geneva Durben 1\n", 2, "5 columns, expected 4"),
@@ -85,8 +86,8 @@ def test_the_same_judgement_twice_is_accepted(put) -> None:
         (f"q 0 a {'9' * 5000}\n", 1, "…"),
         ("q 0 a 1\nq 0 a 2\n", 2, "query 'q' document 'a' is graded 1 and 2"),
         ("q 0 a 0\nq 0 b 1\nq 0 a -1\n", 3, "graded 0 and -1"),
-        ("q\t0\ta\t1\n\t0\ta\t1\n", 2, "identifier is empty"),
-        ("q\t0\ta\t1\nq\t0\t\t1\n", 2, "identifier is empty"),
+        ("q\t0\ta\t1\n\t0\ta\t1\n", 2, "an identifier must be a non-empty string"),
+        ("q\t0\ta\t1\nq\t0\t\t1\n", 2, "an identifier must be a non-empty string"),
         (b"q 0 a 1\nq 0 caf\xe9 1\n", 2, "not UTF-8"),
     ],
 )

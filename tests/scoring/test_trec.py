@@ -191,6 +191,8 @@ PLAIN_ROWS = st.lists(
 @example([("q1", "d1", 1)], (6, "\t", "\n"), [(15, "\rq1\tQ0\td2\t1\t2.0\tt")], None, 9)
 @example([("q1", "d1", 1)], (6, " ", "\n"), [(3, " ")], None, 9)
 @example([("q1", "d1", 1)], (6, " ", "\n"), [(2, "\u2003")], None, 9)
+@example([("q1", "d1", 1), ("q2", "d1", 1)], (6, "\t", "\n"), [(17, " ")], None, 80)
+@example([("q1", "d1", 1), ("q2", "d1", 1)], (6, "\t", "\n"), [(17, "\u2003")], None, 80)
 def test_both_readers_agree_on_whatever_stands_in_a_file(tmp_path_factory, rows, dialect, odd, raw, block):
     columns, separator, end = dialect
     cells = [(q, "Q0", d, "1", str(v), "t") if columns == 6 else (q, d, str(v)) for q, d, v in rows]
@@ -255,6 +257,7 @@ LATIN = "q Q0 café 2 1.0 t\n".encode("latin-1")
         ("q\tQ0\ta\t1\t2.0\tt\nq\tQ0\tGeneva\tDurben\t2\t1.0\tt\n", 2, "7 columns, expected 6"),
         ("q\tQ0\ta\t1\t2.0\tt\nq Q0 b 2 1.0\n", 2, "1 columns, expected 6"),
         ("q 0 10 1\n", 1, "4 columns; a run has"),
+        ("# a comment\nq Q0\n", 2, "2 columns; a run has"),
         ("q a 1\nq b\n", 2, "2 columns, expected 3"),
         ("q a 1\nq b 2 0.3\n", 2, "4 columns, expected 3"),
         ("q Q0 a 1 2.0 t\nq Q0 b 2 high t\n", 2, "'high'"),
@@ -268,8 +271,8 @@ LATIN = "q Q0 café 2 1.0 t\n".encode("latin-1")
         ("q a 1\nq b first\n", 2, "'first'"),
         ("q a 1\nq b 0.75\n", 2, "'0.75' is not a rank; a run with scores has six columns"),
         ("q\ta\t12\nq\tb\t-3\n", 2, "'-3' is not a rank"),
-        ("q\tQ0\ta\t1\t2.0\tt\n\tQ0\tb\t2\t1.0\tt\n", 2, "identifier is empty"),
-        ("q\tQ0\ta\t1\t2.0\tt\nq\tQ0\t\t2\t1.0\tt\n", 2, "identifier is empty"),
+        ("q\tQ0\ta\t1\t2.0\tt\n\tQ0\tb\t2\t1.0\tt\n", 2, "an identifier must be a non-empty string"),
+        ("q\tQ0\ta\t1\t2.0\tt\nq\tQ0\t\t2\t1.0\tt\n", 2, "an identifier must be a non-empty string"),
         (TREC.encode() + LATIN, 4, "not UTF-8"),
         (b"".join(b"q Q0 d%d 1 1 t\n" % i for i in range(4000)) + LATIN, 4001, "not UTF-8"),
     ],

@@ -47,7 +47,7 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conditions:
+class ShownSettings:
     """The settings of a result that are shown, or that decide which results are comparable.
 
     Attributes:
@@ -87,7 +87,7 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Making:
+class ShownProvenance:
     """When a result was made, and from which source.
 
     Attributes:
