@@ -47,17 +47,10 @@ def warm() -> None:
     import sentence_transformers  # noqa: F401
     import torch
     import transformers
+    from rooms import import_all
     from tiny_models import make_model, make_tokenizer
 
-    import llara_eval.cli.tables
-    import llara_eval.evaluation.audit
-    import llara_eval.evaluation.face
-    import llara_eval.evaluation.suite
-    import llara_eval.reports.compare
-    import llara_eval.reports.leaderboard
-    import llara_eval.reports.score
-    import llara_eval.training.mining  # noqa: F401
-
+    import_all()
     torch.set_num_threads(1)
     for architecture in ("llama", "bert"):
         make_model(architecture)

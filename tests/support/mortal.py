@@ -44,14 +44,10 @@ def warm() -> None:
     import peft  # noqa: F401
     import torch
     import transformers
+    from rooms import import_all
     from tiny_models import make_model, make_tokenizer
 
-    import llara_eval.cli.tables
-    import llara_eval.datasets.hub
-    import llara_eval.evaluation.face
-    import llara_eval.reports.leaderboard
-    import llara_eval.training.mining  # noqa: F401
-
+    import_all()
     torch.set_num_threads(1)
     make_model("llama")
     make_tokenizer()("a")
