@@ -125,8 +125,10 @@ def _training_texts(path: Path, advance: Callable[[int], object]) -> Iterator[tu
     for line, original in rows(path, advance=advance):
         row = converted(path, line, original)
         fields = [field for field in _FIELDS if row.get(field) is not None]
-        if not fields:
-            names = ", ".join(row) or "nothing"
+        if not fields or ({"pos", "neg"}.intersection(fields) and "query" not in fields):
+            names = (
+                ", ".join(f"{field} of null" if row[field] is None else field for field in row) or "nothing"
+            )
             raise DataError.at(path, line, f"expected query and pos, input, or text; found {names}")
         for field in fields:
             texts = [row[field]] if isinstance(row[field], str) else row[field]

@@ -136,6 +136,7 @@ def test_adaptation_rows_plain_text_and_compressed_files_are_read(find):
         ('{"query": "x", "pos": [1]}', r"pos: expected a text or a list of texts, found \[1\]"),
         ('{"query": {"text": "x"}}', "query: expected a text or a list of texts"),
         ('{"title": "x", "body": "y"}', "expected query and pos, input, or text; found title, body"),
+        ('{"query": null, "pos": ["x"]}', "expected query and pos, input, or text; found query of null, pos"),
         ('["x"]', "expected a JSON object"),
         ('{"text": "x"', "not valid JSON"),
     ],
