@@ -31,8 +31,7 @@ Train = Annotated[
     list[Path],
     typer.Option(
         metavar="FILE",
-        help="A training file: JSONL with query, pos and neg, with adaptation rows or with text; also "
-        "gzipped; repeatable.",
+        help="A training file: rows of finetune or of adapt, or texts, as JSON Lines or Parquet; repeatable.",
         exists=True,
         dir_okay=False,
     ),
