@@ -70,9 +70,9 @@ def _check_settings(folder: Path, weights: Mapping[str, Any]) -> None:
     for rank in (settings.get("r"), *ranks.values()):
         if isinstance(rank, int | float) and not rank <= largest:
             raise DataError(f"{file}: a rank of {rank}, and the weights have at most {largest:,} rows")
-    layers = settings.get("layers_pattern") or []
+    layers = settings.get("layers_pattern")
     patterns = [settings.get("target_modules"), settings.get("exclude_modules"), *ranks, *alphas]
-    for pattern in (*patterns, *([layers] if isinstance(layers, str) else layers)):
+    for pattern in (*patterns, *(layers if isinstance(layers, list) else [layers])):
         if isinstance(pattern, str) and not is_harmless(pattern):
             raise DataError(
                 f"{file}: {pattern[:80]!r} is no pattern that surely ends; list the names of the modules"

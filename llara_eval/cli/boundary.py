@@ -51,15 +51,18 @@ def _open_streams() -> None:
 
 
 def _repeat_interruption(lost: Any) -> None:
-    """Report an error that no code could catch; if it was Ctrl-C, let it come again.
+    """Report an error that no code could catch; if it was Ctrl-C or SIGTERM, let it come again.
 
-    Python drops a KeyboardInterrupt in the functions that it calls around a fork and when objects are
-    removed.
+    Python drops what is raised in the functions that it calls around a fork and when objects are removed.
     """
-    if not issubclass(lost.exc_type, KeyboardInterrupt):
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        number = signal.SIGINT
+    elif issubclass(lost.exc_type, SystemExit):
+        number = signal.SIGTERM
+    else:
         sys.__unraisablehook__(lost)
         return
-    timer = threading.Timer(_AGAIN, signal.raise_signal, (signal.SIGINT,))
+    timer = threading.Timer(_AGAIN, signal.raise_signal, (number,))
     timer.daemon = True
     timer.start()
 

@@ -59,6 +59,8 @@ def decode(
         return msgspec.convert(value, record_type, strict=not text)
     except (msgspec.ValidationError, RecursionError) as problem:
         raise error(f"{origin}: {problem}") from problem
+    except UnicodeEncodeError as problem:  # msgspec copies texts as UTF-8
+        raise error(f"{origin}: half of a surrogate pair, which is no character") from problem
 
 
 def _refuse_unknown(value: Any, value_type: Any, path: str) -> None:

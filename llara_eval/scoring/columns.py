@@ -73,7 +73,7 @@ def cells_of_rows(
         default: The value in a file whose first row has no such column; None where there must be one.
 
     Raises:
-        DataError: A row lacks a column, or has a value where the first row has none.
+        DataError: There are no rows, a row lacks a column, or it has a value where the first row has none.
     """
     use_default = None
     for number, row in rows:
@@ -86,6 +86,8 @@ def cells_of_rows(
         value = default if use_default else _field(path, number, row, value_columns)
         for doc_id in doc_ids if isinstance(doc_ids, list) else [doc_ids]:
             yield number, query_id, doc_id, value
+    if use_default is None:
+        raise DataError(f"{path}: the file is empty")
 
 
 def _field(path: Path, number: int, row: Mapping[str, Any], names: tuple[str, ...]) -> Any:

@@ -61,6 +61,7 @@ def train(
             another run.
         CheckFailedError: The loss or the gradient is not finite.
         KeyboardInterrupt: The run was interrupted; its training state is kept.
+        SystemExit: So it was by SIGTERM; the exit code is 143.
     """
     if schedule.batch_size % world():
         raise UsageError(f"a batch of {schedule.batch_size} rows cannot be shared by {world()} processes")
@@ -98,7 +99,7 @@ def train(
                 state.save(conditions.output, done, tensors, identity)
                 saved = time.monotonic()
             if stop:
-                raise KeyboardInterrupt
+                raise SystemExit(128 + signal.SIGTERM) if signal.SIGTERM in requests else KeyboardInterrupt
     return steps
 
 

@@ -91,10 +91,11 @@ def test_without_the_gguf_package_the_message_is_the_command_that_installs_it(tm
 def test_processes_that_need_one_gguf_file_at_once_convert_it_once(tmp_path, monkeypatch) -> None:
     conversions = []
 
-    def read(*_, **__) -> Mock:
+    def read(*_, **__) -> tuple[Mock, dict[str, list[str]]]:
         conversions.append(1)
         time.sleep(0.2)
-        return Mock(save_pretrained=lambda folder, **_: (folder / "config.json").touch())
+        model = Mock(save_pretrained=lambda folder, **_: (folder / "config.json").touch())
+        return model, {"missing_keys": []}
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", read)
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", Mock())

@@ -200,9 +200,12 @@ def test_two_that_convert_a_model_at_once_end_with_one(tmp_path, monkeypatch) ->
                 target.mkdir(parents=True, exist_ok=True)
                 (target / "config.json").write_text(text)
 
-    for name in ("AutoModelForCausalLM", "AutoTokenizer"):
-        reader = type(name, (), {"from_pretrained": staticmethod(lambda *_, **__: Converted())})
-        monkeypatch.setattr(transformers, name, reader)
+    complete = {"missing_keys": []}
+    for name, read in (
+        ("AutoModelForCausalLM", lambda *_, **__: (Converted(), complete)),
+        ("AutoTokenizer", lambda *_, **__: Converted()),
+    ):
+        monkeypatch.setattr(transformers, name, type(name, (), {"from_pretrained": staticmethod(read)}))
     monkeypatch.setattr(gguf, "_pooling", lambda path: None)
     monkeypatch.setenv("LLARA_EVAL_HOME", str(tmp_path / "home"))
     (tmp_path / "model.gguf").write_bytes(b"weights")

@@ -59,8 +59,12 @@ def run(case: Case, words: tuple[str, ...], room: Path, logs: Path, spare: set[s
     python_path = os.environ.get("PYTHONPATH", "") if "PYTHONPATH" in case.environment else ""
     sys.path[:] = [path for path in (python_path, *sys.path) if path]
     _watch(report, (str(room), "/dev/null", "/dev/full", "/dev/tty", "/proc", *spare))
-    os.write(ready, b"r")
-    os._exit(_main())
+    try:
+        os.write(ready, b"r")
+        code = _main()
+    except KeyboardInterrupt:  # before the program has begun
+        code = 130
+    os._exit(code)
 
 
 def _main() -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import stat
 from collections.abc import Iterator
 from hashlib import sha256
@@ -50,15 +51,22 @@ def changes(before: dict[str, str], after: dict[str, str]) -> Iterator[str]:
             yield f"an input was changed: {path}"
 
 
+def _problems_of_code(case: Case, code: int) -> Iterator[str]:
+    """Yield a sentence if a command may not end with an exit code, or by a signal."""
+    if case.signal and code == -case.signal[0] == -signal.SIGTERM:
+        return  # it came before the command had a handler
+    if code < 0 or (code >= 128 and code not in case.codes):
+        yield f"a crash: signal {-code if code < 0 else code - 128}"
+    elif code not in case.codes:
+        yield f"exit code {code}, expected {' or '.join(map(str, sorted(case.codes)))}"
+
+
 def problems_of_output(case: Case, outcome: Outcome, room: Path) -> Iterator[str]:
     """Yield a sentence for each thing that no command may print."""
     if TRACEBACK in outcome.stderr or TRACEBACK in outcome.stdout:
         lines = outcome.stderr.decode(errors="replace").strip().splitlines()
         yield f"a traceback: {lines[-1][:200] if lines else ''}"
-    if outcome.code < 0 or (outcome.code >= 128 and outcome.code not in case.codes):
-        yield f"a crash: signal {-outcome.code if outcome.code < 0 else outcome.code - 128}"
-    elif outcome.code not in case.codes:
-        yield f"exit code {outcome.code}, expected {' or '.join(map(str, sorted(case.codes)))}"
+    yield from _problems_of_code(case, outcome.code)
     texts = {"stdout": outcome.stdout, "stderr": outcome.stderr}
     texts |= {path.name: path.read_bytes() for path in (room / "out").glob("*.md") if path.is_file()}
     for name, content in texts.items():

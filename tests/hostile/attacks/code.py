@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from case import CANARY, CHECKED, DAMAGED, REFUSED, Case, Damage, shell
+from case import CANARY, CHECKED, DAMAGED, FINE, REFUSED, Case, Damage, shell
 from damage import removed, together, value, write
 
 from attacks.checkpoints import CHECK, TRUSTING
@@ -239,7 +239,7 @@ def _working_directory() -> Iterator[Case]:
         words=VERIFY,
         parts=("collection",),
         damage=write("collection/README.md", head),
-        codes=DAMAGED,
+        codes=DAMAGED | FINE,  # the layout of the files decides where it is a known one
     )
     yield Case(
         id="code/in a --config file",

@@ -167,14 +167,14 @@ def _homes() -> Iterator[Case]:
     """Yield cache folders and data folders that cannot be used."""
     for name, (place, damage) in _PLACES.items():
         for variable in ("LLARA_EVAL_HOME", "LLARA_EVAL_DATA", "LLARA_EVAL_STORE"):
-            codes = UNWRITABLE | REFUSED
+            is_made = variable == "LLARA_EVAL_DATA" or name == "a dangling link"
             yield Case(
                 id=f"environment/{variable}/{name}",
                 words=MEASURE,
                 parts=("collection", "templated"),
                 damage=damage,
                 environment={variable: place if place.startswith("/") else "{room}/" + place},
-                codes=codes | FINE if variable == "LLARA_EVAL_DATA" else codes,
+                codes=UNWRITABLE | REFUSED | (FINE if is_made else frozenset()),
             )
     yield Case(
         id="environment/a home that cannot be found/evaluate",
