@@ -115,12 +115,17 @@ def test_rows_without_a_grade_are_relevant(tmp_path):
             [{"query-id": "q", "corpus-id": "d"}, {"query-id": "q", "corpus-id": "e", "score": 0}],
             "test.jsonl:2: has a relevance, which the first row lacks",
         ),
-        ([], "no judgements"),
+        ([], "the file is empty"),
     ],
 )
 def test_a_malformed_row_is_named(tmp_path, rows, says):
     with pytest.raises(DataError, match=says):
         read_qrels(write_table(tmp_path / "test.jsonl", rows))
+
+
+def test_a_run_without_rows_is_refused(tmp_path):
+    with pytest.raises(DataError, match="the file is empty"):
+        read_run(write_table(tmp_path / "run.jsonl", []))
 
 
 def test_json_of_ranx_and_pytrec_eval_is_read(tmp_path):
