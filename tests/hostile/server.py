@@ -28,6 +28,7 @@ import guard
 import parts
 import room as rooms
 from case import CANARY, OWN_FOLDERS, Case, Outcome, all_cases
+from warm import warm
 
 LONGEST = 20.0
 """Seconds that a command may take."""
@@ -36,30 +37,18 @@ _ANSWERS = b"y\n" * 500
 """What stdin offers to a command that asks."""
 
 
-def warm() -> None:
+def warm_all() -> None:
     """Import what commands import, so that a fork does not."""
     import faiss  # noqa: F401
     import gguf  # noqa: F401
     import ir_measures
-    import pandas  # noqa: F401
-    import peft  # noqa: F401
     import scipy.stats  # noqa: F401
     import sentence_transformers  # noqa: F401
-    import torch
-    import transformers
-    from rooms import import_all
-    from tiny_models import make_model, make_tokenizer
     from typer.testing import CliRunner
 
     from llara_eval.cli import app
 
-    import_all()
-    torch.set_num_threads(1)
-    for architecture in ("llama", "bert"):
-        make_model(architecture)
-    make_tokenizer()("a")
-    for name in ("AutoModelForCausalLM", "GgufConfig", "AutoTokenizer", "AutoConfig"):
-        getattr(transformers, name)
+    warm()
     CliRunner().invoke(app, ["score", "--qrels", "absent", "--run", "absent"])  # Typer imports what it needs
     list(
         ir_measures.iter_calc([ir_measures.nDCG @ 10, ir_measures.Rprec], {"1": {"a": 1}}, {"1": {"a": 1.0}})
@@ -258,7 +247,7 @@ def main(folder: Path) -> None:
     (folder / "hub").mkdir(parents=True, exist_ok=True)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    warm()
+    warm_all()
     gc.collect()
     gc.freeze()  # a collection in a fork would copy the memory of all that is imported
     server = Server(folder)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from checkout import ROOT
+from warm import warm
 
 _OURS = (str(ROOT / "llara_eval"), str(ROOT / "adapters"))
 
@@ -36,23 +37,6 @@ class Mortality:
             if self.lines == self.last:
                 os.kill(os.getpid(), signal.SIGKILL)
         return self.count
-
-
-def warm() -> None:
-    """Import what the commands import, so that a fork does not."""
-    import pandas  # noqa: F401
-    import peft  # noqa: F401
-    import torch
-    import transformers
-    from rooms import import_all
-    from tiny_models import make_model, make_tokenizer
-
-    import_all()
-    torch.set_num_threads(1)
-    make_model("llama")
-    make_tokenizer()("a")
-    for name in ("AutoModelForCausalLM", "AutoTokenizer", "AutoConfig"):
-        getattr(transformers, name)
 
 
 def work(words: list[str], archive: list[str]) -> None:
