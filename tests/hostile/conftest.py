@@ -10,10 +10,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[object]":
+def loop() -> "Iterator[object]":
     """Return the warmed process that runs cases."""
     from loop import Loop
 
-    warmed = Loop(tmp_path_factory.mktemp("hostile"))
+    warmed = Loop()
     yield warmed
     warmed.close()

@@ -18,7 +18,7 @@ import tempfile
 import termios
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import Any
 import guard
 import parts
 import room as rooms
-from case import CANARY, OWN_FOLDERS, Case, Outcome, all_cases
+from case import CANARY, OWN_FOLDERS, Case, Damage, Outcome, all_cases, unchecked
 from warm import warm
 
 LONGEST = 20.0
@@ -87,33 +87,35 @@ class Server:
             if not (self.folder / "parts" / name).exists():
                 _apart(partial(parts.make, name, self.folder / "parts", self._make))
             parts.copy(self.folder / "parts" / name, room)
+        damages: list[Damage] = []
         for words, damage in case.before:
-            outcome, _, _ = self._command(case, words, room)
+            outcome, _, _ = self._command(case, words, room, damages)
             if outcome.code:
                 text = outcome.stderr.decode(errors="replace")[-600:]
                 return _answer([f"the command before failed: {' '.join(words)}: {text}"], outcome, 0.0)
-            _apart(partial(damage, room))
-        _apart(partial(case.damage, room))
-        changeable = (*OWN_FOLDERS, *case.writes)
-        before = rooms.snapshot(room, changeable)
-        outcome, problems, seconds = self._command(case, case.words, room)
-        problems += rooms.changes(before, rooms.snapshot(room, changeable))
+            damages = [damage]
+        outcome, problems, seconds = self._command(case, case.words, room, [*damages, case.damage])
         problems += rooms.problems_of_output(case, outcome, room)
-        if not problems:
+        if not problems and case.check is not unchecked:
             problems += _apart(lambda: list(case.check(room, outcome)))
         return _answer(problems, outcome, seconds)
 
-    def _command(self, case: Case, words: tuple[str, ...], room: Path) -> tuple[Outcome, list[str], float]:
-        """Run a command in a fork; return its outcome, what it may not do, and its seconds."""
+    def _command(
+        self, case: Case, words: tuple[str, ...], room: Path, damages: Sequence[Damage] = ()
+    ) -> tuple[Outcome, list[str], float]:
+        """Damage a room, then run a command, in one fork; return its outcome, its problems, its seconds."""
         logs = Path(tempfile.mkdtemp(dir=room.parent, prefix="logs-"))
         canary = logs / "canary"
         reading, writing = os.pipe()
         os.write(writing, _ANSWERS)
         waiting, ready = os.pipe()
-        started = time.monotonic()
+        changeable = (*OWN_FOLDERS, *case.writes)
         pid = os.fork()
         if not pid:
             try:
+                for damage in damages:
+                    damage(room)
+                (logs / "before").write_text(json.dumps(rooms.snapshot(room, changeable)))
                 os.environ |= _environment(room, canary)
                 os.dup2(reading, 0)
                 sys.stdin = open(0, closefd=False)  # noqa: SIM115
@@ -121,22 +123,28 @@ class Server:
                     words = words[1:]
                     _interrupt_training()
                 guard.run(case, words, room, logs, {*self.spare, str(canary)}, ready)
+            except BaseException:
+                (logs / "unprepared").write_text(traceback.format_exc()[-1500:])
             finally:
                 os._exit(99)
         os.close(ready)
         os.read(waiting, 1)
         os.close(waiting)
+        started = time.monotonic()
         code, late = _wait(pid, case.signal)
         seconds = time.monotonic() - started
         with_left = fcntl.ioctl(reading, termios.FIONREAD, b"\0" * 4)
         read = len(_ANSWERS) - struct.unpack("i", with_left)[0]
         os.close(reading)
         os.close(writing)
+        assert not (logs / "unprepared").exists(), (logs / "unprepared").read_text()
         texts = [
             (logs / name).read_bytes() if (logs / name).exists() else b"" for name in ("stdout", "stderr")
         ]
         violations = (logs / "violations").read_text(errors="replace").splitlines()
         problems = list(dict.fromkeys(violations))[:5]
+        before = json.loads((logs / "before").read_text())
+        problems += rooms.changes(before, rooms.snapshot(room, changeable))
         if late:
             problems.append(f"still running after {LONGEST:.0f} s")
         if read:

@@ -27,7 +27,12 @@ from adapters.llara.adapt import AdaptationRun
 from llara_eval.training.config import Conditions
 from llara_eval.training.loop import batch_of
 
-pytestmark = [pytest.mark.nightly, pytest.mark.parity, pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.parity,
+    pytest.mark.timeout(1200),
+    pytest.mark.xdist_group("parity of training"),  # the eight processes run once
+]
 
 PROCESSES, STEPS = 8, 20
 RATE = 3e-4
