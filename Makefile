@@ -1,7 +1,8 @@
 # make demo: evaluate three real systems on the test collection that comes with the project.
 # make test: the usual tests, for every change (minutes). make test-all: also those that kill, launch,
-# compile or train for long, and the wheel; what .ci/run calls. make test-nightly: all, and once more with the
-# instruction sets of an older processor. Each makes the virtual environment first, if it is not there.
+# compile or train for long, and the wheel; what .ci/run calls. make test-nightly: all, and once more the usual
+# tests of what computes vectors, with the instruction sets of an older processor. Each makes the virtual
+# environment first, if it is not there.
 # make bench: speed and memory against pinned peers, in an environment of its own; BENCH="--quick" takes minutes.
 
 PYTHON ?= python3
@@ -17,6 +18,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --durations 25 $
 # torch's cache of compiled kernels does not tell these instruction sets apart, so they get one of their own.
 OLDER := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
 	TORCHINDUCTOR_CACHE_DIR=$(CURDIR)/build/kernels-avx2
+COMPUTING := $(addprefix tests/,adapters checkpoints encoding evaluation parity search training vectors)
 
 .PHONY: demo test test-all test-nightly lint leaderboard check bench clean
 
@@ -35,7 +37,7 @@ test-all: $(READY)
 
 test-nightly: $(READY)
 	$(PYTEST)
-	$(OLDER) $(PYTEST) -m "not slow and not nightly"
+	$(OLDER) $(PYTEST) -m "not slow and not nightly" $(COMPUTING)
 
 lint: $(READY)
 	$(BIN)/ruff check .
