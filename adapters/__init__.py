@@ -115,7 +115,8 @@ def find_checkpoint(model: str, options: Mapping[str, Any], *, offline: bool = F
         options: The user's options, which may name a revision and allow more than is usual.
         offline: Never use the network.
     """
-    from adapters.dense import DenseConfig, packaged_folder
+    from adapters.dense import packaged_folder
+    from adapters.dense_config import DenseConfig
     from llara_eval.checkpoints.folder import Checkpoint, resolve
 
     if model not in SYSTEMS:
@@ -143,7 +144,7 @@ def load_options(
         UsageError: An option is unknown.
         DataError: The set of prompts has none for the data set.
     """
-    from adapters.dense import configured
+    from adapters.dense_config import configured
 
     config = configured(model, SYSTEMS[model].options if model in SYSTEMS else {}, options)
     return config.load_options(dataset, text_length)

@@ -19,7 +19,7 @@ from llara_eval.core.errors import DataError, UsageError
 from llara_eval.encoding import engines
 from llara_eval.encoding.devices import default_device, set_up, settle_dtype
 from llara_eval.encoding.encoder import Encoder
-from llara_eval.encoding.model_facts import max_positions, max_tokens, require_positions
+from llara_eval.encoding.model_facts import bare_facts, max_positions, max_tokens, require_positions
 from llara_eval.encoding.packed import PackedModel
 from llara_eval.encoding.padded import PaddedModel
 from llara_eval.encoding.prompt_sets import OWN_PROMPTS, Entry, PromptOptions
@@ -96,26 +96,32 @@ def load(
         MissingPartError: The engine, or a package that reads such weights, is not installed.
     """
     checkpoint = folder if isinstance(folder, Checkpoint) else Checkpoint(folder)
+    return engines.encoder_of(open_source(checkpoint, options, dtype=dtype), options.engine, batch_tokens)
+
+
+def open_source(
+    checkpoint: Checkpoint, options: LoadOptions = AS_IT_IS, *, dtype: str | None = None
+) -> engines.Source:
+    """Read what engines are made from; see :func:`load`."""
     device = default_device()
     set_up(device)
-    weight_dtype = settle_dtype(dtype, device)
+    products = settle_dtype(dtype, device)
     templates, origin = settle_templates(checkpoint, options)
-    tokenizer = checkpoint.tokenizer
-    model = read_model(checkpoint, dtype=weight_dtype)
-    model = model.to(device if options.engine == "transformers" else "cpu").eval()
-    engine = engines.open_engine(
-        options.engine,
-        checkpoint.folder,
-        model,
-        tokenizer,
-        templates,
-        device,
+    model = read_model(checkpoint, dtype=torch.float32 if options.engine == "openvino" else products)
+    stock = options.engine == "transformers"
+    model = model.to(device if stock else "cpu").eval()
+    return engines.Source(
+        folder=checkpoint.folder,
+        content=lambda: checkpoint.content_hash,
+        model=model,
+        tokenizer=checkpoint.tokenizer,
+        templates=templates,
+        origin=origin,
+        facts=engines.find_facts(model, templates) if stock else bare_facts(model),
+        device=device,
+        dtype=products,
         read_modules=libraries.read_modules,
         trust_code=checkpoint.allowed.code,
-    )
-    facts = None if engine else engines.find_facts(model, templates)
-    return Encoder(
-        model, tokenizer, templates, batch_tokens=batch_tokens, origin=origin, facts=facts, engine=engine
     )
 
 

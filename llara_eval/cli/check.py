@@ -112,7 +112,7 @@ def _describe(encoder: "Encoder", text: str) -> dict[str, Any]:
         "stored_prompts": dict(origin.stored.texts) if origin.stored else {},
         "warnings": list(origin.warnings),
         "model": asdict(encoder.facts),
-        "dtype": str(encoder.model.dtype).removeprefix("torch."),
+        "dtype": str(encoder.engine.dtype).removeprefix("torch."),
         "templates": encoder.templates.as_json(),
         "examples": examples,
     }

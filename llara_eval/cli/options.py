@@ -208,7 +208,9 @@ class Opening(PromptSets):
     backend: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="The engine: transformers (the default), sentence-transformers or vllm."
+            metavar="NAME",
+            help="The engine: transformers, openvino, sentence-transformers or vllm; by default the fastest "
+            "of the first two whose vectors are those of float32.",
         ),
     ] = None
     name: Annotated[

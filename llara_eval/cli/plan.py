@@ -102,7 +102,7 @@ def _reading(model: str, checkpoint: "Checkpoint", settings: dict[str, Any]) -> 
         UsageError: A setting is unknown, or needs a tokenizer that the checkpoint does not have.
     """
     from adapters import checkpoint_texts
-    from adapters.dense import DenseConfig
+    from adapters.dense_config import DenseConfig
     from adapters.options import configure
     from llara_eval.encoding.templates import Template, Templates
     from llara_eval.planning.workload import Reading

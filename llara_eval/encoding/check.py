@@ -12,12 +12,13 @@ from llara_eval.encoding.padded import Tokens, embed
 from llara_eval.encoding.templates import SIDES, Side, Template, fault_of_slots
 
 
-def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
+def check(encoder: Encoder, texts: Sequence[str], *, floor: float | None = None) -> dict[str, float]:
     """Check on a few real texts that an encoder follows its templates.
 
     Args:
         encoder: The encoder.
         texts: The texts, of different lengths.
+        floor: The lowest cosine of equal vectors; None takes .9999 in float32, else .995.
 
     Returns:
         The smallest cosine of each comparison, by the name of the comparison.
@@ -28,7 +29,8 @@ def check(encoder: Encoder, texts: Sequence[str]) -> dict[str, float]:
             right, a vector holds NaN or infinity, or both sides have the same token ids although their
             templates differ.
     """
-    floor = 0.9999 if encoder.model.dtype == torch.float32 else 0.995
+    if floor is None:
+        floor = 0.9999 if encoder.engine.dtype == torch.float32 else 0.995
     smallest: dict[str, float] = {}
     sequences: dict[Side, list[list[int]]] = {}
     for side in SIDES:

@@ -56,12 +56,14 @@ class Engine(Protocol):
         pads: Whether all sequences of a batch are padded to the longest.
         width: Width D of the vectors.
         device: The device on which it computes.
+        dtype: The dtype of its products.
     """
 
     name: str
     pads: bool
     width: int
     device: torch.device
+    dtype: torch.dtype
 
     def embeddings(
         self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int], side: Side
@@ -222,6 +224,18 @@ class Encoder:
             origin=origin,
             facts=facts or self.facts,
             engine=None if facts else self.engine,
+        )
+
+    def with_engine(self, engine: Engine) -> "Encoder":
+        """Return an encoder with the same weights and templates, whose embeddings another engine computes."""
+        return Encoder(
+            self.model,
+            self.tokenizer,
+            self.templates,
+            batch_tokens=self.batch_tokens,
+            origin=self.origin,
+            facts=self.facts,
+            engine=engine,
         )
 
     def batches(self, sequences: Sequence[Tokens]) -> Iterator[list[int]]:

@@ -1,4 +1,4 @@
-"""The engines that compute embeddings: transformers, sentence-transformers and vLLM.
+"""The engines that compute embeddings: transformers, OpenVINO, sentence-transformers and vLLM.
 
 All compute with the same token ids from the same templates. Each is compared with the stock model of
 transformers before a corpus is encoded, unless the stock model cannot pool; see
@@ -6,7 +6,7 @@ transformers before a corpus is encoded, unless the stock model cannot pool; see
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,14 +17,48 @@ from torch.nn.functional import normalize
 
 from llara_eval.core.errors import MissingPartError, UsageError
 from llara_eval.core.reading import is_present
-from llara_eval.encoding.encoder import Engine
+from llara_eval.encoding.encoder import Encoder, Engine
 from llara_eval.encoding.model_facts import ModelFacts, bare_facts, evaluating
-from llara_eval.encoding.packed import LastLayer, PackedSequences, embed_packed
+from llara_eval.encoding.openvino_model import OpenVinoModel
+from llara_eval.encoding.packed import LastLayer, PackedModel, PackedSequences, embed_packed
 from llara_eval.encoding.packed_attention import has_kernel, using_packed_attention
-from llara_eval.encoding.padded import Tokens, batches_of, embed, pad
+from llara_eval.encoding.padded import PaddedModel, Tokens, batches_of, embed, pad
+from llara_eval.encoding.prompts import Origin
 from llara_eval.encoding.templates import Side, Template, Templates
 
-Name = Literal["transformers", "sentence-transformers", "vllm"]
+Name = Literal["transformers", "openvino", "sentence-transformers", "vllm"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What an engine is made from.
+
+    Attributes:
+        folder: The folder of the checkpoint.
+        content: Returns the content hash of the checkpoint.
+        model: The stock model of transformers.
+        tokenizer: Its tokenizer.
+        templates: Its templates.
+        origin: The sources of the templates.
+        facts: The facts about the model.
+        device: The device on which to compute.
+        dtype: The dtype of products.
+        read_modules: Reads a sentence-transformers folder, see
+            :func:`llara_eval.checkpoints.libraries.read_modules`.
+        trust_code: Whether code in the folder may run.
+    """
+
+    folder: Path
+    content: Callable[[], str]
+    model: Any
+    tokenizer: Any
+    templates: Templates
+    origin: Origin
+    facts: ModelFacts
+    device: torch.device
+    dtype: torch.dtype
+    read_modules: Callable[..., Any]
+    trust_code: bool = False
 
 
 def find_facts(model: Any, templates: Templates) -> ModelFacts:
@@ -52,7 +86,7 @@ def can_pack(model: Any, templates: Templates, *, causal: bool, precision: torch
         precision: The dtype of products; None means that of the weights.
     """
     config, device, dtype = model.config, model.device, precision or model.dtype
-    longest = max(templates.query.max_length, templates.document.max_length)
+    longest = longest_of(templates)
     windows = [getattr(config, name, None) for name in ("sliding_window", "local_attention")]
     if any(window and window < longest for window in windows) or not has_kernel(device, dtype):
         return False
@@ -81,17 +115,8 @@ class SentenceTransformersModel:
 
     name, pads = "sentence-transformers", True
 
-    def __init__(
-        self,
-        folder: Path,
-        tokenizer: Any,
-        templates: Templates,
-        device: torch.device,
-        dtype: torch.dtype,
-        *,
-        read_modules: Callable[..., Any],
-        trust_code: bool = False,
-    ) -> None:
+    def __init__(self, source: Source) -> None:
+        folder, templates = source.folder, source.templates
         if not is_present(folder / "modules.json"):
             raise UsageError(
                 f"{folder} is not a sentence-transformers folder; write one with "
@@ -102,12 +127,14 @@ class SentenceTransformersModel:
                 f"{folder} pools several slots, to which an export gives additional token ids: "
                 "leave out --backend"
             )
-        self._model = read_modules(folder, device=device, dtype=dtype, trusted=trust_code)
+        self.device, self.dtype = source.device, source.dtype
+        self._model = source.read_modules(
+            folder, device=self.device, dtype=self.dtype, trusted=source.trust_code
+        )
         last = type(list(self._model)[-1]).__name__
         if last == "Normalize" and not templates.document.normalize:
             raise UsageError(f"{folder}: its own modules normalise the vectors: leave out normalize=false")
-        self._tokenizer = tokenizer
-        self.device = device
+        self._tokenizer = source.tokenizer
         self.width = int(self._model.get_embedding_dimension() or 0)
 
     @torch.inference_mode()
@@ -133,23 +160,23 @@ class VllmModel:
 
     name, pads = "vllm", False
 
-    def __init__(self, folder: Path, templates: Templates, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, source: Source) -> None:
         try:
             import vllm
         except ImportError as error:
             needed = "--backend vllm needs: pip install 'llara-eval[vllm]'"
             raise MissingPartError(f"{needed} ({error})") from error
         self._model = vllm.LLM(
-            model=str(folder),
+            model=str(source.folder),
             runner="pooling",
             convert="embed",
-            dtype=str(dtype).removeprefix("torch."),
-            max_model_len=(longest := max(templates.query.max_length, templates.document.max_length)),
+            dtype=str(source.dtype).removeprefix("torch."),
+            max_model_len=(longest := longest_of(source.templates)),
             trust_remote_code=False,
             enable_prefix_caching=False,  # no hidden states are returned for a cached prefix
         )
         self._params = vllm.PoolingParams(use_activation=False)  # the hidden states are not normalised
-        self.device = device
+        self.device, self.dtype = source.device, source.dtype
         self.width = int(self._model.llm_engine.model_config.get_hidden_size())
         self._longest = longest
 
@@ -179,48 +206,41 @@ class VllmModel:
             yield normalize(embeddings, dim=-1) if template.normalize else embeddings
 
 
-def open_engine(
-    name: Name,
-    folder: Path,
-    model: Any,
-    tokenizer: Any,
-    templates: Templates,
-    device: torch.device,
-    *,
-    read_modules: Callable[..., Any],
-    trust_code: bool = False,
-) -> Engine | None:
-    """Return an engine that computes a checkpoint's embeddings; None for transformers, which an encoder runs.
+def longest_of(templates: Templates) -> int:
+    """Return the most tokens of a sequence of either side."""
+    return max(templates.query.max_length, templates.document.max_length)
 
-    Args:
-        name: The engine's name.
-        folder: The folder of the checkpoint.
-        model: The stock model of transformers.
-        tokenizer: Its tokenizer.
-        templates: Its templates.
-        device: The device on which to compute.
-        read_modules: Reads a sentence-transformers folder, see
-            :func:`llara_eval.checkpoints.libraries.read_modules`.
-        trust_code: Whether code in the folder may run.
+
+def open_engine(name: Name, source: Source) -> Engine:
+    """Return an engine that computes a checkpoint's embeddings.
 
     Raises:
-        UsageError: The engine cannot run the folder.
+        UsageError: The engine cannot run the checkpoint.
         MissingPartError: The engine is not installed.
     """
     if name == "transformers":
-        return None
-    if is_present(folder / "adapter_config.json"):
-        raise UsageError(f"{folder} holds a LoRA adapter, which {name} would ignore: leave out --backend")
+        return (PackedModel if source.facts.packs else PaddedModel)(source.model, source.facts)
+    if name == "openvino":
+        return OpenVinoModel(source.model, source.facts, source.dtype, source.content())
+    if is_present(source.folder / "adapter_config.json"):
+        raise UsageError(
+            f"{source.folder} holds a LoRA adapter, which {name} would ignore: leave out --backend"
+        )
     if name == "vllm":
-        if trust_code:
+        if source.trust_code:
             raise UsageError("--trust-remote-code runs code in transformers and sentence-transformers only")
-        return VllmModel(folder, templates, device, model.dtype)
-    return SentenceTransformersModel(
-        folder,
-        tokenizer,
-        templates,
-        device,
-        model.dtype,
-        read_modules=read_modules,
-        trust_code=trust_code,
+        return VllmModel(source)
+    return SentenceTransformersModel(source)
+
+
+def encoder_of(source: Source, name: Name = "transformers", batch_tokens: int | None = None) -> Encoder:
+    """Return the encoder of a checkpoint; see :func:`open_engine` and :class:`Encoder`."""
+    return Encoder(
+        source.model,
+        source.tokenizer,
+        source.templates,
+        batch_tokens=batch_tokens,
+        origin=source.origin,
+        facts=source.facts,
+        engine=open_engine(name, source),
     )

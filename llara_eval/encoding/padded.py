@@ -37,6 +37,7 @@ class StockModel:
         self._causal = facts.causal
         self.width = facts.width
         self.device: torch.device = model.device
+        self.dtype: torch.dtype = model.dtype
 
 
 class PaddedModel(StockModel):

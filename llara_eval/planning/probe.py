@@ -148,7 +148,7 @@ def time_encoder(
         operations=sum(batch_operations),
         layers=model.layers,
         device=encoder.device.type,
-        dtype=str(encoder.model.dtype).removeprefix("torch."),
+        dtype=str(encoder.engine.dtype).removeprefix("torch."),
     )
 
 

@@ -19,16 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.core.errors import CheckFailedError, DataError
-from llara_eval.core.files import atomic_write
+from llara_eval.core.files import atomic_write, write_json
 from llara_eval.core.leases import EXPIRES, Leases, Waiting
 from llara_eval.core.protocols import SILENT, Advance, Progress
-from llara_eval.core.sealed import seal
+from llara_eval.core.reading import is_present, read_whole
+from llara_eval.core.sealed import decode_record, seal
 from llara_eval.core.types import Ids
 from llara_eval.encoding.encoder import Encoder, Started
 from llara_eval.encoding.templates import Side
 from llara_eval.vectors.shards import Listing
 from llara_eval.vectors.store_folder import StoreFolder
 from llara_eval.vectors.token_store import TokenStore
+
+_AGREED = "engine.json"
+"""The file of a store with what all its workers agree on."""
 
 
 class Vectors(NamedTuple):
@@ -59,6 +63,22 @@ class VectorStore:
         self.name = name
         self.folder = root.of_key(key)
         self.folder.claim(key)
+
+    def settle(self, choose: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what all workers agree on: what the first of them chose, in JSON types.
+
+        Raises:
+            DataError: The file of the choice is damaged.
+        """
+        file = self.folder.path / _AGREED
+        with self.folder.leases(EXPIRES).hold("engine", wait=True):
+            if not self.folder.download(_AGREED) and not is_present(file):
+                write_json(file, choose())
+            self.folder.has(_AGREED, is_local=True)
+        agreed = decode_record(read_whole(file))
+        if agreed is None:
+            raise DataError(f"{file} is damaged; delete {self.folder} to make its vectors again")
+        return agreed
 
     def record(self, content: str) -> dict[str, Any] | None:
         """Return the record of a shard; None if the shard or its record is missing or damaged."""

@@ -44,8 +44,10 @@ def prompts_of(system):
 def test_two_data_sets_with_an_instruction_each_open_the_weights_once(
     tmp_path, monkeypatch, checkpoint, folders
 ) -> None:
-    opened, read = [], dense.load
-    monkeypatch.setattr(dense, "load", lambda *given, **options: opened.append(1) or read(*given, **options))
+    opened, read = [], dense.open_source
+    monkeypatch.setattr(
+        dense, "open_source", lambda *given, **options: opened.append(1) or read(*given, **options)
+    )
     file = tmp_path / "own.json"
     file.write_text(json.dumps({"one": "First", "two": {"query": "Second", "document": "text: "}}))
     options = {"prompts": str(file), "dtype": "float32"}

@@ -127,9 +127,7 @@ def test_lora_adapters_are_never_ignored(tmp_path, name) -> None:
     folder = make_sentence_transformer(tmp_path / "st")
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(UsageError, match="LoRA adapter"):
-        open_engine(
-            name, folder, None, None, Templates(SLOTS, SLOTS), torch.device("cpu"), read_modules=Mock()
-        )
+        open_engine(name, Mock(folder=folder))
 
 
 def test_a_folder_that_is_not_sentence_transformers_says_how_to_make_one(tmp_path) -> None:

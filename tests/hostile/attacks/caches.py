@@ -42,6 +42,7 @@ _CACHES = {
     "records of vectors": "**/vectors/**/[0-9a-f]*.json",
     "ids of vectors": "**/vectors/**/*.ids",
     "keys": "**/key.json",
+    "engines": "**/engine.json",
     "tokens": "**/tokens/**/*.npz",
     "records of tokens": "**/tokens/**/[0-9a-f]*.json",
 }
@@ -65,7 +66,7 @@ def _damaged(name: str, pattern: str) -> Iterator[Case]:
     }
     damages = {how: _one_of(pattern, seed, change) for how, (seed, change) in changes.items()}
     damages["swapped 0"] = _swapped(pattern)
-    if "records" in name or name == "keys":
+    if "records" in name or name in ("keys", "engines"):
         damages |= {f"a value that is {key}": _set(pattern, new) for key, new in VALUES.items()}
     for how, damage in damages.items():
         yield Case(
