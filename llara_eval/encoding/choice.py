@@ -8,6 +8,7 @@ the same speed, so that a choice does not change with every measurement.
 import hashlib
 import itertools
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 
 from llara_eval.core.decode import decode
-from llara_eval.core.errors import CheckFailedError, DataError, MissingPartError, UsageError
+from llara_eval.core.errors import DataError, LlaraEvalError
 from llara_eval.core.files import read_json, write_json
 from llara_eval.core.provenance import processor
 from llara_eval.core.sealed import canonical
@@ -25,6 +26,7 @@ from llara_eval.encoding.devices import describe
 from llara_eval.encoding.encoder import Encoder, Engine
 from llara_eval.encoding.engines import Name, Source, open_engine
 from llara_eval.encoding.openvino_model import openvino_version
+from llara_eval.encoding.templates import SIDES
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,12 @@ CHECKED = 4
 
 TOKENS, ROUNDS = 2_048, 3
 """Tokens of the texts that are timed, and how often they are; the fastest round counts."""
+
+COPIES = 4
+"""The times that memory must hold the weights for another engine to be tried.
+
+They are there once in the stock model, once in the graph, and in parts while the graph is made and compiled.
+"""
 
 WORTHWHILE = 60.0
 """Seconds that an encoding must take for other engines to be tried; they may have to convert the model."""
@@ -98,7 +106,7 @@ class Engines:
             folder: The folder in which choices are kept.
         """
         few = texts[:CHECKED]
-        if self.source.device.type != "cpu" or self.source.dtype != torch.float32:
+        if self.source.device.type != "cpu" or self.source.dtype != torch.float32 or not self._fits():
             return STOCK
         if _seconds(stock, few) / len(few) * count < WORTHWHILE:
             return STOCK
@@ -117,6 +125,11 @@ class Engines:
         write_json(file, {"engine": chosen, "seconds": seconds, "refused": refused})
         return chosen
 
+    def _fits(self) -> bool:
+        """Return whether the memory of this machine holds the weights as often as a conversion needs them."""
+        weights: int = sum(weight.nbytes for weight in self.source.model.parameters())
+        return COPIES * weights < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
     def _agreeing(
         self, stock: Encoder, texts: Sequence[str], names: Sequence[Name]
     ) -> tuple[dict[Name, Encoder], dict[str, str]]:
@@ -127,8 +140,8 @@ class Engines:
             try:
                 encoder = self.use(name, stock)
                 if encoder is not stock:
-                    check(encoder, texts, floor=CLOSE)
-            except (CheckFailedError, MissingPartError, UsageError) as error:
+                    check(encoder, [*texts, _longest(stock, texts)], floor=CLOSE)
+            except LlaraEvalError as error:
                 logger.info("%s is not used: %s", name, error)
                 refused[name] = str(error)
             else:
@@ -160,6 +173,13 @@ def _sample(encoder: Encoder, texts: Sequence[str]) -> list[str]:
     lengths = map(len, encoder.templates.document.token_ids(encoder.tokenizer, texts))
     before = itertools.accumulate(lengths, initial=0)
     return [text for text, tokens in zip(texts, before, strict=False) if tokens < TOKENS]
+
+
+def _longest(encoder: Encoder, texts: Sequence[str]) -> str:
+    """Return a text of more tokens than are read: a graph that was traced on short texts may differ there."""
+    limit = max(encoder.templates.of(side).max_length for side in SIDES)
+    letters = max(1, sum(map(len, texts)))
+    return " ".join(texts) * (1 + 8 * limit // letters)
 
 
 def _seconds(encoder: Encoder, texts: Sequence[str]) -> float:

@@ -13,8 +13,8 @@ import logging
 import shutil
 import sys
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from llara_eval.core.errors import MissingPartError, UsageError
+from llara_eval.core.errors import LlaraEvalError, MissingPartError, UsageError
 from llara_eval.core.folders import atomic_folder
 from llara_eval.core.leases import Leases
 from llara_eval.core.paths import home
@@ -85,44 +85,58 @@ class OpenVinoModel:
         if dtype not in _PRECISIONS:
             raise UsageError(f"OpenVINO multiplies in float32 or bfloat16 on a processor, not in {dtype}")
         self.dtype, self.width, self.device = dtype, facts.width, torch.device("cpu")
-        threads = torch.get_num_threads()
-        compiled = openvino.Core().compile_model(
-            _kept_graph(openvino, model, facts, content),
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": _PRECISIONS[dtype],
-                "INFERENCE_NUM_THREADS": str(threads),
-                "NUM_STREAMS": "1",
-                "ENABLE_CPU_PINNING": "NO",  # two programs would be pinned to the same cores
-            },
-        )
-        self._requests = [compiled.create_infer_request() for _ in range(1)]
+        self._kind, self._causal = type(model).__name__, facts.causal
+        graph = _kept_graph(openvino, model, facts, content)
+        with _explained(self._kind):
+            compiled = openvino.Core().compile_model(
+                graph,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": _PRECISIONS[dtype],
+                    "INFERENCE_NUM_THREADS": str(torch.get_num_threads()),
+                    "NUM_STREAMS": "1",
+                    "ENABLE_CPU_PINNING": "NO",  # two programs would be pinned to the same cores
+                },
+            )
+            self._request = compiled.create_infer_request()
 
     def embeddings(
         self, sequences: Sequence[Tokens], template: Template, sizes: Sequence[int], side: Side
     ) -> Iterator[Tensor]:
-        """Yield the embeddings, (B, D) float32, of one batch after the other."""
-        idle, running = [*self._requests], deque[tuple[Any, list[Tokens]]]()
+        """Yield the embeddings, (B, D) float32, of one batch after the other.
+
+        Raises:
+            UsageError: OpenVINO cannot run the model on a batch.
+        """
         for batch in batches_of(sequences, sizes):
-            if not idle:
-                request, finished = running.popleft()
-                yield _embeddings(request, finished, template)
-                idle.append(request)
-            request = idle.pop()
-            request.start_async([tensor.numpy() for tensor in pad(batch)])
-            running.append((request, batch))
-        for request, finished in running:
-            yield _embeddings(request, finished, template)
+            ids, mask = pad(batch)
+            if (
+                self._causal
+            ):  # no token sees the padding; a row of a window that sees nothing else would be NaN
+                mask.fill_(1)
+            with _explained(self._kind):
+                self._request.infer([ids.numpy(), mask.numpy()])
+            hidden = torch.from_numpy(self._request.get_output_tensor(0).data)  # (B, L, D)
+            spans = [template.pooled_span(len(sequence)) for sequence in batch]
+            parts = (states[begin:end] for states, (begin, end) in zip(hidden, spans, strict=True))
+            pooled = torch.stack([part.mean(0) for part in parts])
+            yield normalize(pooled, dim=-1) if template.normalize else pooled
 
 
-def _embeddings(request: Any, batch: Sequence[Tokens], template: Template) -> Tensor:
-    """Return the embeddings, (B, D) float32, of a batch, when its request has been answered."""
-    request.wait()
-    hidden = torch.from_numpy(request.get_output_tensor(0).data)  # (B, L, D), overwritten by the next batch
-    spans = [template.pooled_span(len(sequence)) for sequence in batch]
-    parts = (states[begin:end] for states, (begin, end) in zip(hidden, spans, strict=True))
-    pooled = torch.stack([part.mean(0) for part in parts])
-    return normalize(pooled, dim=-1) if template.normalize else pooled
+@contextmanager
+def _explained(kind: str) -> Iterator[None]:
+    """Turn any error of OpenVINO in the block into one that names the kind of the model.
+
+    Raises:
+        UsageError: OpenVINO raised an error.
+    """
+    try:
+        yield
+    except (LlaraEvalError, MemoryError):
+        raise
+    except Exception as error:  # of its own library, which has no class of errors
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UsageError(f"OpenVINO cannot run {kind}: {lines[0]}") from error
 
 
 def _kept_graph(openvino: Any, model: Any, facts: ModelFacts, content: str) -> Path:
@@ -145,17 +159,13 @@ def _convert(openvino: Any, model: Any, facts: ModelFacts, folder: Path) -> None
     ids = torch.arange(18).reshape(2, 9) % model.config.vocab_size
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
-    with evaluating(model), torch.no_grad(), warnings.catch_warnings(action="ignore"):
-        try:
+    with atomic_folder(folder) as temporary, _explained(type(model).__name__):
+        with evaluating(model), torch.no_grad(), warnings.catch_warnings(action="ignore"):
             graph = openvino.convert_model(
                 _HiddenStates(model, causal=facts.causal),
                 example_input=(ids, mask),
                 input=[[-1, -1], [-1, -1]],
             )
-        except Exception as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise UsageError(f"OpenVINO cannot convert {type(model).__name__}: {reason}") from error
-    with atomic_folder(folder) as temporary:
         openvino.save_model(graph, temporary / _GRAPH, compress_to_fp16=False)
         seal_folder(temporary)
 

@@ -30,6 +30,8 @@ class Machine:
     def __init__(self) -> None:
         self.speeds = {STOCK: 1.0, OV: 1.0}
         self.fault: Exception | float = 0.0
+        self.longest = 0
+        """The most tokens of texts that have no fault."""
         self.opened = 0
 
     def open(self, name: str, source: Any) -> Any:
@@ -38,10 +40,10 @@ class Machine:
             raise self.fault
         stock, fault = encoder_of(source).engine, self.fault
 
-        def embeddings(*words: Any) -> Iterator[torch.Tensor]:
-            for batch in stock.embeddings(*words):
-                batch[:, 0] += fault
-                yield batch
+        def embeddings(sequences: Any, *words: Any) -> Iterator[torch.Tensor]:
+            (batch,) = stock.embeddings(sequences, *words)
+            batch[:, 0] += torch.tensor([fault if len(ids) > self.longest else 0.0 for ids in sequences])
+            yield batch
 
         known = {"width": stock.width, "device": stock.device, "dtype": stock.dtype}
         return SimpleNamespace(name=name, pads=True, embeddings=embeddings, **known)
@@ -89,6 +91,23 @@ def test_an_engine_with_other_vectors_or_that_is_not_there_is_not_chosen(
     record = json.loads(file.read_text())
     assert reason in record["refused"][OV]
     assert record["seconds"] == {STOCK: 100.0}
+
+
+def test_an_engine_whose_vectors_of_long_texts_differ_is_not_chosen(tmp_path: Path, machine: Machine) -> None:
+    machine.fault, machine.longest = 0.01, 100
+    assert choose(tmp_path) == STOCK
+    machine.longest = 128  # the most that the checkpoint reads
+    for file in (tmp_path / "engines").iterdir():
+        file.unlink()
+    assert choose(tmp_path) == OV
+
+
+def test_a_model_that_fills_the_memory_is_not_converted(
+    tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "COPIES", 1 << 50)
+    assert choose(tmp_path) == STOCK
+    assert not machine.opened
 
 
 def test_a_small_collection_is_not_worth_a_conversion(tmp_path: Path, machine: Machine) -> None:

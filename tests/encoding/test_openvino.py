@@ -50,6 +50,15 @@ def test_vectors_are_those_of_the_stock_model(tmp_path: Path, architecture: str)
     assert min(check(encoder, TEXTS).values()) > 0.9999
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_texts_of_one_token_and_as_long_as_they_may_be(tmp_path: Path, architecture: str) -> None:
+    folder = save_checkpoint(tmp_path / "checkpoint", architecture)
+    stock, encoder = load(folder, dtype="float32"), load(folder, OPENVINO, dtype="float32")
+    for sequences in ([[7]], [[7], [8]], [[*range(5, 105)]], [[*range(5, 105)], [7]]):
+        ours, theirs = encoder.embed(sequences, "document"), stock.embed(sequences, "document")
+        assert torch.nn.functional.cosine_similarity(ours, theirs).min() > 0.99999
+
+
 def test_batches_of_one_and_of_many_and_long_texts_give_equal_vectors(tmp_path: Path) -> None:
     folder = save_checkpoint(tmp_path / "checkpoint", "bert")
     texts = [" ".join(TEXTS[: number % 5 + 1] * (number % 7 + 1)) for number in range(40)]
@@ -108,7 +117,7 @@ def test_a_model_that_cannot_be_converted_and_a_dtype_without_products_are_usage
         raise RuntimeError("no rule for aten::strange\nmore")
 
     monkeypatch.setattr(openvino_model.import_openvino(), "convert_model", fail)
-    with pytest.raises(UsageError, match=r"cannot convert BertModel: no rule for aten::strange$"):
+    with pytest.raises(UsageError, match=r"cannot run BertModel: no rule for aten::strange$"):
         load(folder, OPENVINO, dtype="float32")
     assert not [*(tmp_path / "home" / "openvino").glob("*")]
 
