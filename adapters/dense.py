@@ -235,7 +235,7 @@ class Dense:
         """
         if self.config.backend or self.config.compile:
             return self._given
-        self._engine = decode(store.settle(lambda: {"engine": choose()}), Choice, str(store.folder)).engine
+        self._engine = decode(store.agree(lambda: {"engine": choose()}), Choice, str(store.folder)).engine
         try:
             return self._engines.use(self._engine, self._given)
         except (MissingPartError, UsageError) as error:

@@ -72,6 +72,27 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
+def create(path: Path, content: bytes) -> bool:
+    """Write a file unless there is one; return whether it was written.
+
+    Of several processes that do so at once, one succeeds; the file is complete from the first instant.
+
+    Raises:
+        LlaraEvalError: The disk is full, or the path is not writable.
+    """
+    with draft(path) as (file, draft_path):
+        file.write(content)
+        file.flush()
+        with explained(path, len(content)):
+            os.fsync(file.fileno())
+            try:
+                os.link(draft_path, path)
+            except FileExistsError:
+                return False
+    sync_folder(path.parent)
+    return True
+
+
 @contextmanager
 def draft(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     """Open a temporary file beside ``path``, and yield the file and its path.

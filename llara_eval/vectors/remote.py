@@ -11,7 +11,7 @@ files, and its clock is unknown, so this module relies on none of these.
 
 import json
 import uuid
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -234,6 +234,15 @@ class RemoteFolder(StoreFolder):
             raise DataError(
                 f"{self}/key.json holds another key, or is damaged; delete {self} to make it again"
             )
+
+    def agree(self, name: str, choose: Callable[[], bytes]) -> bytes:
+        """Return the content of a file at the URL, which the first of all workers chooses and writes."""
+        content = self._files.read(name)
+        if content is None:
+            own = super().agree(name, choose)
+            self._files.create(name, own)
+            content = self._files.read(name) or own
+        return content
 
     def upload(self, *names: str) -> None:
         """Copy files to the URL, in this order."""

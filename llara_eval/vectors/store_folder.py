@@ -6,12 +6,12 @@ A store writes complete files and maps them into memory. If the store is at a UR
 
 import hashlib
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
 from llara_eval.core.errors import DataError
-from llara_eval.core.files import remove_drafts, write_json
+from llara_eval.core.files import create, remove_drafts, write_json
 from llara_eval.core.leases import Leases
 from llara_eval.core.reading import is_present, read_whole
 from llara_eval.core.sealed import canonical, decode_record, sealed
@@ -45,6 +45,12 @@ class StoreFolder:
             write_json(file, key)
         elif decode_record(read_whole(file)) != json.loads(canonical(key)):
             raise DataError(f"{file} holds another key, or is damaged; delete {self.path} to make it again")
+
+    def agree(self, name: str, choose: Callable[[], bytes]) -> bytes:
+        """Return the content of a file that the first of all workers chooses and writes."""
+        if not is_present(self.path / name):
+            create(self.path / name, choose())
+        return read_whole(self.path / name)
 
     def upload(self, *names: str) -> None:
         """Copy files to the URL, if the folder has one, in this order."""

@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llara_eval.core.errors import CheckFailedError, DataError
-from llara_eval.core.files import atomic_write, write_json
+from llara_eval.core.files import atomic_write
 from llara_eval.core.leases import EXPIRES, Leases, Waiting
 from llara_eval.core.protocols import SILENT, Advance, Progress
-from llara_eval.core.reading import is_present, read_whole
-from llara_eval.core.sealed import decode_record, seal
+from llara_eval.core.sealed import canonical, decode_record, seal
 from llara_eval.core.types import Ids
 from llara_eval.encoding.encoder import Encoder, Started
 from llara_eval.encoding.templates import Side
@@ -64,20 +63,16 @@ class VectorStore:
         self.folder = root.of_key(key)
         self.folder.claim(key)
 
-    def settle(self, choose: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    def agree(self, choose: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Return what all workers agree on: what the first of them chose, in JSON types.
 
         Raises:
             DataError: The file of the choice is damaged.
         """
-        file = self.folder.path / _AGREED
-        with self.folder.leases(EXPIRES).hold("engine", wait=True):
-            if not self.folder.download(_AGREED) and not is_present(file):
-                write_json(file, choose())
-            self.folder.has(_AGREED, is_local=True)
-        agreed = decode_record(read_whole(file))
+        agreed = decode_record(self.folder.agree(_AGREED, lambda: canonical(choose())))
         if agreed is None:
-            raise DataError(f"{file} is damaged; delete {self.folder} to make its vectors again")
+            path = self.folder.path
+            raise DataError(f"{path / _AGREED} is damaged; delete {path} to make its vectors again")
         return agreed
 
     def record(self, content: str) -> dict[str, Any] | None:
