@@ -16,6 +16,8 @@ from transformers import AutoModelForCausalLM
 from adapters.finetune import FinetuningRun
 from adapters.llara.adapt import AdaptationRun
 from adapters.llara.config import Adaptation
+from llara_eval.core.files import write_text
+from llara_eval.core.folders import atomic_folder
 from llara_eval.datasets.load import load
 from llara_eval.training import job
 from llara_eval.training.config import Conditions, Contrast, LoRA, Schedule
@@ -26,12 +28,13 @@ WORDS = ["sun", "moon", "earth", "star", "sea", "river", "stone", "bread", "viol
 
 
 def make_base(folder: Path, *, slots: int = 16, **changes: Any) -> Path:
-    """Write a tiny causal language model."""
+    """Write a tiny causal language model; several processes may do so at once."""
     if not folder.exists():
         torch.manual_seed(0)
         config = make_config("llama", max_position_embeddings=512, initializer_range=0.05, **changes)
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-        make_tokenizer(slots).save_pretrained(folder)
+        with atomic_folder(folder) as unfinished:
+            AutoModelForCausalLM.from_config(config).save_pretrained(unfinished)
+            make_tokenizer(slots).save_pretrained(unfinished)
     return folder
 
 
@@ -43,7 +46,7 @@ def make_rows(path: Path, rows: int = 80) -> Path:
         json.dumps({"input": text, "output_summarize": text, "output_predict": following})
         for text, following in itertools.pairwise(texts)
     ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
     return path
 
 
@@ -55,7 +58,7 @@ def make_groups(path: Path, rows: int = 16) -> Path:
         json.dumps({"query": query, "pos": [positive], "neg": negatives})
         for query, positive, *negatives in zip(*[iter(texts)] * 5, strict=True)
     ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
     return path
 
 
