@@ -211,8 +211,8 @@ class Dense:
     def _store(self, side: Side, name: str) -> VectorStore:
         """Return the store of a collection's vectors.
 
-        Its key holds all that decides the vector of a text; an engine that is chosen, not named, gives the
-        vectors of any other, and stands in the store itself.
+        Its key holds all that decides the vector of a text. An engine that the user does not name is not part
+        of the key, since all that may be chosen give the same vectors; the store itself says which it is.
         """
         config, encoder = self.config, self._given
         key = {
@@ -231,7 +231,7 @@ class Dense:
         """Return the encoder of a store: with the engine that is named, or that its first worker chose.
 
         Raises:
-            LlaraEvalError: This machine has not the engine that the first worker chose.
+            LlaraEvalError: This machine lacks the engine that the first worker chose.
         """
         if self.config.backend or self.config.compile:
             return self._given

@@ -38,8 +38,8 @@ STOCK: Name = "transformers"
 CLOSE = 0.99999
 """The lowest cosine with the stock model.
 
-With a cosine of .9999 numbers move: by OpenVINO in bfloat16, whose lowest cosine was .99997, nDCG@10 of
-all-MiniLM-L6-v2 on ArguAna became .5028 instead of .5017.
+A lower limit would let numbers move: OpenVINO in bfloat16 has a lowest cosine of .99997, and nDCG@10 of
+all-MiniLM-L6-v2 on ArguAna is .5028 with it instead of .5017.
 """
 
 EQUAL = 1.15
@@ -78,13 +78,13 @@ class Choice:
 
 @dataclass(slots=True)
 class Engines:
-    """The engines of one checkpoint on this machine; each is opened once."""
+    """The engines of one checkpoint on this machine."""
 
     source: Source
     _opened: dict[Name, Engine] = field(default_factory=dict)
 
     def use(self, name: Name, stock: Encoder) -> Encoder:
-        """Return an encoder with another engine than that of the stock model, or the same encoder.
+        """Return the stock encoder with an engine, given by its name; each engine is opened once.
 
         Raises:
             UsageError: The engine cannot run the checkpoint.
